@@ -1,0 +1,62 @@
+# One file to run everything. The first target that needs it creates .venv and installs lossim with its tools;
+# that happens again only when pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+# Scripts and documents that are checked as far as they exist.
+TYPED := lossim $(wildcard figures/*.py) $(wildcard benchmarks/*.py)
+DOCUMENTS := $(wildcard README.md) $(wildcard docs/*.md)
+
+export MPLBACKEND ?= Agg
+
+.DEFAULT_GOAL := help
+.PHONY: help install test check lint types layers doctests figures figures-check bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## create .venv and install lossim with its development tools
+
+$(VENV): $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "lossim needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
+	  echo "Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+test: $(STAMP)  ## run the tests
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+check: lint types layers doctests figures-check  ## lint, types, layering, documentation, figure numbers
+
+lint: $(STAMP)  ## ruff
+	$(BIN)/ruff check .
+
+types: $(STAMP)  ## mypy, strict
+	$(BIN)/mypy $(TYPED)
+
+layers: $(STAMP)  ## imports point downwards
+	$(BIN)/lint-imports
+
+doctests: $(STAMP)  ## every example in the docstrings, README and docs
+	$(BIN)/python -m pytest -n $(WORKERS) --doctest-modules --doctest-glob='*.md' lossim $(DOCUMENTS)
+
+figures: $(STAMP)  ## compute and draw all figures
+	$(BIN)/python figures/regenerate.py
+
+figures-check: $(STAMP)  ## figure numbers against the stored ones
+	$(BIN)/python figures/regenerate.py --check
+
+bench: $(STAMP)  ## benchmarks
+	$(BIN)/python -m pytest benchmarks/ --benchmark-only
+
+clean:  ## remove .venv, caches and build products
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	find lossim tests figures benchmarks -type d -name __pycache__ -exec rm -rf {} +

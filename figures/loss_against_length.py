@@ -1,0 +1,67 @@
+"""Figure: the loss of one response against its length, for a terminal reward and a zero critic."""
+
+from __future__ import annotations
+
+import numpy as np
+from _starts import CONCISE
+from _style import GREEN, GREY, ORANGE, PURPLE, SKY, Numbers, new_figure, styled, zero_line
+from matplotlib.figure import Figure
+
+import lossim as ls
+
+CLAIM = "With λ < 1 the loss of a wrong response fades with its length: a long one is hardly penalised"
+EXACT = True
+
+LAMBDAS = [1.0, 0.999, 0.99, 0.95]
+BENCHMARKS = [["R1-Distill-Qwen-1.5B", "MATH500"], ["R1-Distill-Qwen-1.5B", "AIME24"]]
+
+
+def compute() -> Numbers:
+    """The formula on a grid of lengths, and at published mean lengths before and after training."""
+    cap = CONCISE["settings"]["max_tokens"]
+    lengths = np.unique(np.round(np.geomspace(1, cap, 81)))
+    rows = [row for row in CONCISE["rows"] if row[:2] in BENCHMARKS]
+    curves = [{"reward": reward, "gae_lambda": lam,
+               "loss": ls.formulas.loss_of_length(lengths, lam, reward=reward)}
+              for reward in (-1.0, 1.0) for lam in LAMBDAS]
+    lam = CONCISE["settings"]["gae_lambda"]
+    marks = [{"benchmark": row[1], "before": row[2], "after": row[3],
+              "loss_before": ls.formulas.loss_of_length(row[2], lam, reward=-1.0),
+              "loss_after": ls.formulas.loss_of_length(row[3], lam, reward=-1.0)} for row in rows]
+    return {"lossim_version": ls.__version__, "source": f"lengths and λ: {CONCISE['source']}, arXiv {CONCISE['arxiv']}",
+            "settings": {"gamma": 1.0, "critic": 0.0, "aggregation": "mean over the response's tokens",
+                         "max_tokens": cap, "gae_lambda": lam},
+            "length": lengths, "curves": curves, "marks": marks}
+
+
+@styled
+def draw(numbers: Numbers) -> Figure:
+    """Loss against length, one colour per λ, penalty above zero and reward below."""
+    figure, (axes,) = new_figure(CLAIM, height=3.7)
+    colours = dict(zip(LAMBDAS, (GREY, SKY, GREEN, ORANGE), strict=True))
+    for curve in numbers["curves"]:
+        axes.plot(numbers["length"], curve["loss"], color=colours[curve["gae_lambda"]],
+                  linestyle="-" if curve["reward"] < 0 else "--",
+                  label=f"λ = {curve['gae_lambda']:g}" if curve["reward"] < 0 else None)
+    zero_line(axes)
+    axes.text(1.15, 0.90, "reward −1 (solid)", va="top")
+    axes.text(1.15, -0.90, "reward +1 (dashed)", va="bottom")
+    for mark, height in zip(numbers["marks"], (0.36, 0.22), strict=True):
+        axes.annotate("", xy=(mark["after"], height), xytext=(mark["before"], height),
+                      arrowprops={"arrowstyle": "->", "color": PURPLE, "linewidth": 1.6})
+        axes.text(mark["before"] * 1.05, height, f" {mark['benchmark']}", color=PURPLE, va="center", fontsize=8.5)
+    axes.set(xscale="log", xlim=(1, 40_000), ylim=(-1.08, 1.08), xlabel="response length (tokens, log scale)",
+             ylabel="loss of the response\n(mean over its tokens)")
+    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.97))
+    return figure
+
+
+def caption(numbers: Numbers) -> str:
+    """What is shown and assumed."""
+    mark = numbers["marks"][0]
+    return ("The loss averaged over a response's tokens, -(R/T)(1 - λ^T)/(1 - λ), for a terminal reward R = ±1, γ = 1 and a critic "
+            "at zero (closed form, nothing simulated). At λ = 1 the length does not matter; below, the penalty falls like "
+            f"1/T once T passes 1/(1 - λ). At λ = {numbers['settings']['gae_lambda']:g} a wrong response of {mark['before']:,} "
+            f"tokens costs {mark['loss_before']:.4f} and one of {mark['after']:,} tokens {mark['loss_after']:.4f}. Arrows: mean "
+            "lengths of R1-Distill-Qwen-1.5B before and after the second phase of training, as published "
+            "([arXiv 2504.05185](https://arxiv.org/abs/2504.05185)); their height means nothing.")

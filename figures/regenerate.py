@@ -1,0 +1,135 @@
+"""Compute and draw every figure: ``python figures/regenerate.py [--check] [--only NAME]``.
+
+Each figure is a module beside this file with a CLAIM, ``compute() -> dict``, ``draw(numbers) -> Figure`` and
+``caption(numbers) -> str``. This script stores numbers, PNG and SVG under ``output/`` and writes README.md from
+the stored numbers. ``--check`` computes again and lists every number that differs from the stored one; it writes
+nothing and ends with status 1 if there is any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from _style import Numbers, style
+
+HERE = Path(__file__).resolve().parent
+OUTPUT = HERE / "output"
+NAMES = ("reality", "loss_against_length", "effective_reward", "drift_against_solve_rate", "critic_lambda_map",
+         "drift_by_path", "exact_vs_monte_carlo")
+EXACT_TOLERANCE, SAMPLED_TOLERANCE = 1e-9, 1e-6
+
+
+def module(name: str) -> ModuleType:
+    """The module of one figure."""
+    if str(HERE) not in sys.path:
+        sys.path.insert(0, str(HERE))
+    return importlib.import_module(name)
+
+
+def stored(name: str) -> Numbers:
+    """The numbers that the figure in the repository was drawn from."""
+    loaded: Numbers = json.loads((OUTPUT / f"{name}.json").read_text())
+    return loaded
+
+
+def tidy(value: Any) -> Any:
+    """The value as JSON holds it: plain Python numbers, 11 significant digits."""
+    if isinstance(value, dict):
+        return {str(key): tidy(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) or hasattr(value, "tolist") and getattr(value, "ndim", 0):
+        return [tidy(item) for item in value]
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    return float(f"{float(value):.11g}")
+
+
+def differences(new: Any, old: Any, tolerance: float, where: str = "", scale: float = 0.0) -> list[str]:
+    """Every leaf where ``new`` and ``old`` disagree.
+
+    A number agrees if it is within ``tolerance`` times the larger of itself and the largest number of its own
+    list, so that a rounding error beside large numbers is not taken for a result.
+    """
+    if isinstance(new, dict) and isinstance(old, dict):
+        found = [f"{where}.{key}: only in one of the two" for key in sorted(new.keys() ^ old.keys())]
+        for key in new.keys() & old.keys():
+            if key != "lossim_version":
+                found += differences(new[key], old[key], tolerance, f"{where}.{key}")
+        return found
+    if isinstance(new, list) and isinstance(old, list):
+        if len(new) != len(old):
+            return [f"{where}: {len(new)} entries, stored {len(old)}"]
+        size = max((abs(x) for x in old if isinstance(x, (int, float)) and math.isfinite(x)), default=0.0)
+        return [line for i, (a, b) in enumerate(zip(new, old, strict=True))
+                for line in differences(a, b, tolerance, f"{where}[{i}]", size)]
+    numeric = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (new, old))
+    if numeric and abs(new - old) <= tolerance * max(abs(new), abs(old), scale, 1e-3):
+        return []
+    return [] if new == old else [f"{where}: {new!r}, stored {old!r}"]
+
+
+def write(name: str, numbers: Numbers) -> str:
+    """Store numbers and pictures; return what was written, with sizes."""
+    OUTPUT.mkdir(exist_ok=True)
+    (OUTPUT / f"{name}.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    figure = module(name).draw(numbers)
+    with style():
+        figure.savefig(OUTPUT / f"{name}.png", metadata={"Software": None})
+        figure.savefig(OUTPUT / f"{name}.svg", metadata={"Date": None})
+    sizes = [f"{kind} {(OUTPUT / f'{name}.{kind}').stat().st_size / 1000:.0f} kB" for kind in ("json", "png", "svg")]
+    return ", ".join(sizes)
+
+
+def readme() -> str:
+    """figures/README.md, from the claims and the stored numbers."""
+    parts = ["# Figures", "",
+             "One claim and one script each. `python figures/regenerate.py` computes all numbers and draws all",
+             "pictures again, `--check` compares the numbers with the stored ones, `--only NAME` does one figure.",
+             "Numbers are in `output/*.json`, with the settings they were computed from; cited data in `data/`.",
+             "This page is written by the same script."]
+    for name in NAMES:
+        claim = module(name).CLAIM
+        parts += ["", f"## {claim}", "", f"![{claim}](output/{name}.png)", "", module(name).caption(stored(name)), "",
+                  f"Script: [`{name}.py`]({name}.py); numbers: [`{name}.json`](output/{name}.json); "
+                  f"vector version: [`{name}.svg`](output/{name}.svg)."]
+    return "\n".join(parts) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description="Compute and draw the figures.")
+    parser.add_argument("--check", action="store_true", help="compare with the stored numbers and write nothing")
+    parser.add_argument("--only", metavar="NAME", choices=NAMES, help="one figure: " + ", ".join(NAMES))
+    options = parser.parse_args(arguments)
+    names = [options.only] if options.only else list(NAMES)
+    wrong = 0
+    for i, name in enumerate(names, 1):
+        print(f"[{i}/{len(names)}] {name} ...", end=" ", flush=True)
+        start = time.perf_counter()
+        numbers = tidy(module(name).compute())
+        if options.check:
+            tolerance = EXACT_TOLERANCE if module(name).EXACT else SAMPLED_TOLERANCE
+            found = differences(numbers, stored(name), tolerance)
+            report = "agrees" if not found else f"{len(found)} numbers differ"
+        else:
+            found, report = [], write(name, numbers)
+        wrong += len(found)
+        print(f"{report}  ({time.perf_counter() - start:.1f} s)", *found, sep="\n    ")
+    if options.check:
+        current = (HERE / "README.md").read_text() == readme()
+        print("README.md", "is current" if current else "differs from the stored numbers; run figures/regenerate.py")
+        return int(bool(wrong) or not current)
+    (HERE / "README.md").write_text(readme())
+    print("wrote", *(f"output/{name}.{{json,png,svg}}" for name in names), "README.md", sep="\n    ")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""lossim: what an RL loss does to response length, before the run.
+
+>>> import lossim as ls
+>>> policy = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=300),
+...                                wrong=ls.lengths.geometric(mean=500), max_tokens=4096)
+>>> ls.drift(ls.schemes.grpo(), policy).length.value < 0
+True
+"""
+
+from lossim import (
+    advantages,
+    aggregation,
+    critics,
+    estimates,
+    formulas,
+    lengths,
+    penalties,
+    policies,
+    references,
+    rewards,
+    rollouts,
+    schemes,
+)
+from lossim._coordinates import coordinates, kernel
+from lossim._drift import Drift, drift
+from lossim._types import NoClosedForm, Outcome
+from lossim.estimates import Estimate
+from lossim.policies import Path, Policy, PromptClass
+from lossim.rewards import Reward
+from lossim.rollouts import Rollouts
+from lossim.schemes import Scheme, compare
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Drift",
+    "Estimate",
+    "NoClosedForm",
+    "Outcome",
+    "Path",
+    "Policy",
+    "PromptClass",
+    "Reward",
+    "Rollouts",
+    "Scheme",
+    "advantages",
+    "aggregation",
+    "compare",
+    "coordinates",
+    "critics",
+    "drift",
+    "estimates",
+    "formulas",
+    "kernel",
+    "lengths",
+    "penalties",
+    "policies",
+    "references",
+    "rewards",
+    "rollouts",
+    "schemes",
+]

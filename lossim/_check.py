@@ -1,0 +1,106 @@
+"""Validation, once, at construction: every message names the value, the rule and the fix."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from lossim._types import ArrayLike, FloatArray
+
+__all__ = ["at_least", "choice", "fail", "finite", "in_interval", "number_array", "positive", "probability", "whole"]
+
+
+def fail(name: str, value: object, rule: str, fix: str = "", error: type[Exception] = ValueError) -> NoReturn:
+    """Raise ``error`` saying which value broke which rule and how to mend it.
+
+    >>> fail("group_size", 1, "must be at least 2 for a leave-one-out baseline", "use advantages.Raw()")
+    Traceback (most recent call last):
+        ...
+    ValueError: group_size must be at least 2 for a leave-one-out baseline, got 1; use advantages.Raw()
+    """
+    raise error(f"{name} {rule}, got {value!r}" + (f"; {fix}" if fix else ""))
+
+
+def finite(name: str, value: Any, fix: str = "") -> float:
+    """A finite real number, returned as a float (bool and str are refused)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        fail(name, value, "must be a number", fix, TypeError)
+    if not math.isfinite(float(value)):
+        fail(name, value, "must be finite", fix)
+    return float(value)
+
+
+def in_interval(name: str, value: Any, low: float, high: float, fix: str = "") -> float:
+    """A number in the closed interval [low, high]."""
+    number = finite(name, value, fix)
+    if not low <= number <= high:
+        fail(name, value, f"must lie in [{low:g}, {high:g}]", fix)
+    return number
+
+
+def probability(name: str, value: Any, fix: str = "") -> float:
+    """A number in [0, 1]."""
+    return in_interval(name, value, 0.0, 1.0, fix)
+
+
+def positive(name: str, value: Any, fix: str = "") -> float:
+    """A number above 0."""
+    number = finite(name, value, fix)
+    if number <= 0:
+        fail(name, value, "must be positive", fix)
+    return number
+
+
+def at_least(name: str, value: Any, low: float, fix: str = "") -> float:
+    """A number that is ``low`` or more."""
+    number = finite(name, value, fix)
+    if number < low:
+        fail(name, value, f"must be at least {low:g}", fix)
+    return number
+
+
+def whole(name: str, value: Any, low: int = 1, fix: str = "") -> int:
+    """A whole number that is ``low`` or more (floats, even 3.0, and bools are refused)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        fail(name, value, "must be a whole number", fix, TypeError)
+    if int(value) < low:
+        fail(name, value, f"must be at least {low}", fix)
+    return int(value)
+
+
+def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """One of the allowed words; the message offers the nearest one.
+
+    >>> choice("truncation", "masked", ["keep", "mask", "remove"])
+    Traceback (most recent call last):
+        ...
+    ValueError: truncation must be one of 'keep', 'mask', 'remove', got 'masked'; did you mean 'mask'?
+    """
+    words = list(allowed)
+    if value not in words:
+        near = difflib.get_close_matches(str(value), words, n=1)
+        fail(name, value, "must be one of " + ", ".join(map(repr, words)), f"did you mean {near[0]!r}?" if near else "")
+    return str(value)
+
+
+def number_array(name: str, value: ArrayLike, *, ndim: int | None = None, low: float = -math.inf,
+                 high: float = math.inf, fix: str = "") -> FloatArray:
+    """A finite float array of ``ndim`` axes with entries in [low, high]; the message names the first bad entry."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        fail(name, value, "must be an array of numbers", fix, TypeError)
+    if ndim is not None and array.ndim != ndim:
+        fail(name, array.shape, f"must have {ndim} axes (its shape is shown)", fix)
+    bad = ~(np.isfinite(array) & (array >= low) & (array <= high))
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        bounds = "must be finite" if math.isinf(low) and math.isinf(high) else f"must lie in [{low:g}, {high:g}]"
+        fail(f"{name}[{', '.join(map(str, first))}]", float(array[first]), bounds, fix)
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,122 @@
+"""Sums along positions: reversed sums, linear recurrences, compositions of a group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.linalg.lapack import dtbtrs
+from scipy.signal import lfilter
+
+from lossim._types import FloatArray, IntArray
+
+__all__ = ["after", "backward_recurrence", "before", "compositions", "discounted_sum", "log_hazard", "log_survival"]
+
+
+def log_hazard(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """log h and log (1 - h) of hazard logits; exact for ±inf.
+
+    >>> log_hazard(np.array([0.0, np.inf]))
+    (array([-0.69314718,  0.        ]), array([-0.69314718,        -inf]))
+    """
+    return -np.logaddexp(0.0, -logits), -np.logaddexp(0.0, logits)
+
+
+def log_survival(log_stay: FloatArray) -> FloatArray:
+    """log P(T >= t), t = 1..N+1, from log (1 - h); the last entry is the log of the truncated mass."""
+    return np.concatenate([np.zeros((*log_stay.shape[:-1], 1)), np.cumsum(log_stay, axis=-1)], axis=-1)
+
+
+def after(x: FloatArray) -> FloatArray:
+    """Sums over the ends that lie beyond each position: [..., N+1] → [..., N], Σ_{end > t} x(end).
+
+    The last column of ``x`` (truncated) lies beyond every position.
+
+    >>> after(np.array([1.0, 2.0, 4.0]))
+    array([6., 4.])
+    """
+    sums: FloatArray = np.cumsum(x[..., :0:-1], axis=-1)[..., ::-1]
+    return sums
+
+
+def before(x: FloatArray) -> FloatArray:
+    """Sums over the tokens that a response went on at, by its end: [..., N] → [..., N+1].
+
+    A response that stopped at t went on at 1..t-1; a truncated one at all N positions.
+
+    >>> before(np.array([1.0, 2.0]))
+    array([0., 1., 3.])
+    """
+    return np.concatenate([np.zeros((*x.shape[:-1], 1)), np.cumsum(x, axis=-1)], axis=-1)
+
+
+def discounted_sum(x: FloatArray, discount: float) -> FloatArray:
+    """y_t = x_t + discount · y_{t+1} along the last axis, y_{N+1} = 0."""
+    y: FloatArray = lfilter([1.0], [1.0, -discount], x[..., ::-1], axis=-1)[..., ::-1]
+    return y
+
+
+def running_sum(x: FloatArray, discount: float) -> FloatArray:
+    """y_t = x_t + discount · y_{t-1} along the last axis, y_0 = 0."""
+    y: FloatArray = lfilter([1.0], [1.0, -discount], x, axis=-1)
+    return y
+
+
+def backward_recurrence(factor: FloatArray, x: FloatArray, last: float | FloatArray = 0.0) -> FloatArray:
+    """y_t = x_t + factor_t · y_{t+1} with y_{N+1} = ``last``, for 1-d arrays; O(N), by back substitution.
+
+    >>> backward_recurrence(np.array([0.5, 0.5]), np.array([1.0, 1.0]), last=4.0)
+    array([2.5, 3. ])
+    """
+    right = np.array(x, dtype=np.float64)
+    right[-1] += factor[-1] * last
+    band = np.zeros((2, len(right)), order="F")
+    band[0, 1:] = -factor[:-1]
+    band[1] = 1.0
+    solution, info = dtbtrs(band, right[:, None], uplo="U", diag="U")
+    if info != 0:  # pragma: no cover - a unit triangle is never singular
+        raise ArithmeticError(f"LAPACK dtbtrs failed with info={info}")
+    y: FloatArray = solution[:, 0]
+    return y
+
+
+def composition_count(total: int, parts: int) -> int:
+    """Number of ways to split ``total`` indistinguishable items over ``parts`` levels."""
+    return math.comb(total + parts - 1, parts - 1)
+
+
+def compositions(total: int, parts: int, chunk: int = 1 << 16) -> Iterator[IntArray]:
+    """All (n_1, ..., n_parts) with Σ n = total, as arrays [composition, part] of at most about ``chunk`` rows.
+
+    Stars and bars: the k-th composition is read off the k-th set of ``parts`` - 1 bars in lexicographic order.
+
+    >>> next(compositions(2, 2)).tolist()
+    [[0, 2], [1, 1], [2, 0]]
+    """
+    if parts == 1:
+        yield np.array([[total]])
+        return
+    for first in _first_parts(total, parts, chunk):
+        yield first
+
+
+def _first_parts(total: int, parts: int, chunk: int) -> Iterator[IntArray]:
+    if composition_count(total, parts) <= chunk or parts == 2:
+        yield _table(total, parts)
+        return
+    for head in range(total + 1):
+        for rest in _first_parts(total - head, parts - 1, chunk):
+            yield np.column_stack([np.full(len(rest), head), rest])
+
+
+def _table(total: int, parts: int) -> IntArray:
+    rows = np.zeros((1, 0), dtype=np.int64)
+    left = np.array([total])
+    for _ in range(parts - 1):
+        repeat = left + 1
+        start = np.repeat(np.cumsum(repeat) - repeat, repeat)
+        head = np.arange(repeat.sum()) - start
+        rows = np.column_stack([np.repeat(rows, repeat, axis=0), head])
+        left = np.repeat(left, repeat) - head
+    return np.column_stack([rows, left])

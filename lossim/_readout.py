@@ -1,0 +1,239 @@
+"""What an update does: the derivative of every reported expectation along the move that a gradient makes.
+
+Moving the logits by dz, dy changes the log-probability of a response by
+
+    Λ(end) = (1 - h(T)) dz(T) [stopped] - Σ_{u that it went on at} h(u) dz(u) ,      plus dy_k - Σ_l π_l dy_l ,
+
+so dE[f] = E[f · Λ] for any f of cell, grade and end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lossim._gradients import Step, TokenSums, logit_gradient
+from lossim._numerics import after, before, discounted_sum, running_sum
+from lossim._types import FloatArray
+from lossim.advantages import GAE, LengthAdaptive, ResponseAdvantage, Whitened
+from lossim.policies import Policy
+from lossim.schemes import Scheme
+
+__all__ = ["ROLES", "TERMS", "Readout", "effective_reward", "step_std"]
+
+ROLES = ("stop", "go on", "path")
+TERMS = ("policy", "kl", "entropy")
+NATS = 0.01
+"""Size of the step behind ``length_per_kl``, nats of KL per response."""
+LEAK = 0.025
+"""Cross term between path log-odds and stop logits in units of the geometric mean of both kernels, as seen in one
+small transformer (about 6 beside 433 and 135); its sign is an accident of the network."""
+
+
+def log_likelihood_move(policy: Policy, stops: FloatArray) -> FloatArray:
+    """Λ per [cell, end] of a move of the stop logits."""
+    moved = -before(policy.hazard * stops)
+    moved[:, :-1] += policy.stay * stops
+    return moved
+
+
+def centred(policy: Policy, paths: FloatArray) -> FloatArray:
+    """x_k - Σ_l π_l x_l within each class."""
+    means = np.bincount(policy.class_of_cell, weights=policy.probability * paths)
+    result: FloatArray = paths - means[policy.class_of_cell]
+    return result
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Readout:
+    """Directions that depend on the policy alone, computed once; ``linear`` and ``ratios`` read a gradient."""
+
+    policy: Policy
+    task: FloatArray
+
+    @cached_property
+    def length_direction(self) -> tuple[FloatArray, FloatArray]:
+        """K · ∇E[T]: what a unit of gradient in each logit does to mean length."""
+        policy = self.policy
+        stops = policy.cell_weight[:, None] * policy.mean_length_gradient
+        paths = policy.cell_weight * centred(policy, policy.mean_length_by_cell)
+        return policy.motion.push(policy.motion.pull(stops, paths))
+
+    @cached_property
+    def reward_gradient(self) -> tuple[FloatArray, FloatArray]:
+        """∇E[R] in the logits."""
+        policy = self.policy
+        paid = policy.law * self.task
+        beyond = after(paid.sum(axis=1))
+        stops = policy.stay * paid.sum(axis=1)[:, :-1] - policy.hazard * beyond
+        means = centred(policy, paid.sum(axis=(1, 2)))
+        return policy.cell_weight[:, None] * stops, policy.cell_weight * means
+
+    def sources(self, sums: dict[str, TokenSums]) -> FloatArray:
+        """Contribution to dE[T] by [cell, outcome, role, term]; adds up to it."""
+        policy, (stops, paths) = self.policy, self.length_direction
+        table = np.zeros((len(policy.paths), 3, len(ROLES), len(TERMS)))
+        for term, part in sums.items():
+            index = TERMS.index(term)
+            table[:, : part.stop.shape[1], 0, index] = np.einsum("cet,ct->ce", part.stop, policy.stay * stops)
+            table[:, :, 1, index] = -np.einsum("cet,ct->ce", part.go, policy.hazard * stops)
+            table[:, :, 2, index] = part.first * centred(policy, paths)[:, None]
+        return table
+
+    def linear(self, sums: dict[str, TokenSums]) -> dict[str, FloatArray]:
+        """Every number that is linear in the gradient, by name."""
+        policy = self.policy
+        parts = [logit_gradient(policy, part) for part in sums.values()]
+        stops, paths = sum(p[0] for p in parts), sum(p[1] for p in parts)
+        coordinates = policy.motion.pull(stops, paths)
+        dz, dy = policy.motion.push(coordinates)
+        change = centred(policy, dy)
+        moved = policy.law * log_likelihood_move(policy, dz)[:, None]
+        weight, length, n = policy.cell_weight, policy.length, policy.max_tokens
+
+        def along(f: FloatArray | float) -> FloatArray:
+            """d E[f | cell] from within and from paths, times the cell's weight."""
+            within: FloatArray = weight * (moved * f).sum(axis=(1, 2))
+            return within + weight * change * (policy.law * f).sum(axis=(1, 2))
+
+        by_cell = (moved.sum(axis=1) * length).sum(axis=1)
+        within = weight * by_cell
+        across = weight * change * policy.mean_length_by_cell
+        by_class = np.bincount(policy.class_of_cell, weights=policy.probability * by_cell
+                               + policy.probability * change * policy.mean_length_by_cell)
+        cut = np.arange(n + 1) == n
+        grade = np.array([1.0, 0.0])[:, None]
+        outcomes = [grade * ~cut, (1.0 - grade) * ~cut, np.broadcast_to(1.0 * cut, (2, n + 1))]
+        by_outcome = []
+        for inside in outcomes:
+            mass = float((weight[:, None, None] * policy.law * inside).sum())
+            tokens = float((weight[:, None, None] * policy.law * inside * length).sum())
+            mean = tokens / mass if mass > 0 else np.nan
+            by_outcome.append(along(inside * (length - mean)).sum() / mass if mass > 0 else np.nan)
+        table = self.sources(sums)
+        return {
+            "length": (within + across).sum(), "within": within.sum(), "composition": across.sum(),
+            "length_by_class": by_class, "length_by_path": by_cell, "length_by_outcome": np.array(by_outcome),
+            "path_probability": policy.probability * change,
+            "accuracy": along(grade).sum(), "reward": along(self.task).sum(),
+            "truncation_rate": along(1.0 * cut).sum(), "sources": table, "hazard_gradient": stops,
+            "path_gradient": paths, "update": coordinates,
+        }
+
+    def ratios(self, values: dict[str, FloatArray]) -> dict[str, FloatArray]:
+        """Numbers that are not linear in the gradient, from the linear ones."""
+        policy = self.policy
+        dz, dy = policy.motion.push(values["update"])
+        fisher = policy.at_risk * policy.hazard * policy.stay
+        nats = 0.5 * float((policy.cell_weight[:, None] * fisher * dz**2).sum()
+                           + (policy.cell_weight * centred(policy, dy) ** 2).sum())
+        mine = values["hazard_gradient"], values["path_gradient"]
+        best = self.reward_gradient
+        best_move = policy.motion.push(policy.motion.pull(*best))
+        squared = float((mine[0] * dz).sum() + (mine[1] * dy).sum())
+        best_squared = float((best[0] * best_move[0]).sum() + (best[1] * best_move[1]).sum())
+        inner = float((best[0] * dz).sum() + (best[1] * dy).sum())
+        moves, improves = squared > 0, best_squared > 0
+        reward = float(values["reward"])
+        return {
+            "length_per_kl": np.float64(values["length"] * np.sqrt(NATS / nats) if nats > 0 else np.nan),
+            "length_per_reward": np.float64(0.01 * values["length"] / reward if reward != 0 else np.nan),
+            "alignment": np.float64(inner / np.sqrt(squared * best_squared) if moves and improves else np.nan),
+        }
+
+    def leak(self, values: dict[str, FloatArray]) -> FloatArray:
+        """How far cross terms of the size seen in one network would move each path's length, tokens [cell]."""
+        policy = self.policy
+        scale = getattr(policy.coordinates, "path_scale", None)
+        if scale is None:
+            return np.zeros(len(policy.paths))
+        size = LEAK * np.sqrt(scale) * np.abs(values["path_gradient"]).sum() / 2.0
+        leak: FloatArray = size * np.abs(policy.mean_length_gradient.sum(axis=1))
+        return leak
+
+
+def effective_reward(policy: Policy, stops: FloatArray) -> FloatArray:
+    """The reward v(t) on which REINFORCE has this gradient: see :attr:`lossim.Drift.effective_reward`.
+
+    With U_t = E[v | T >= t]:  U_t = Σ_{u>=t} g(u)/P(T > u),  v(t) = U_{t+1} + g(t) / (p(t)(1 - h(t))).
+    """
+    weight = policy.cell_weight[:, None]
+    g = np.divide(stops, weight, out=np.zeros_like(stops), where=weight > 0)
+    survives = policy.at_risk * policy.stay
+    slope = np.divide(g, survives, out=np.zeros_like(g), where=survives > 0)
+    beyond = np.cumsum(slope[:, ::-1], axis=1)[:, ::-1] - slope
+    spread = policy.pmf * policy.stay
+    known = (spread > 0) & (weight > 0)
+    value = beyond + np.divide(g, spread, out=np.zeros_like(g), where=known)
+    certain = (policy.pmf > 0) & (policy.stay == 0)  # the last possible length: v = 0 there by convention
+    value = np.where(certain, 0.0, value)
+    mean = (policy.pmf * value).sum(axis=1, keepdims=True)
+    return np.where(known | (certain & (weight > 0)), value - mean, np.nan)
+
+
+def step_std(step: Step, readout: Readout) -> float | None:
+    """Standard deviation of one step's length change per unit step, where responses are not coupled; else None.
+
+    With X the contribution of one response times n, i.i.d. given the class of its group,
+    Var = Var(X)/n + (G - 1)/n · Var_class(E[X | class]).
+    """
+    scheme, policy = step.scheme, step.policy
+    if not _uncoupled(scheme):
+        return None
+    stops, paths = readout.length_direction
+    path = centred(policy, paths)[:, None]
+    size = step.in_loss * scheme.aggregation.prefactor(policy.length, policy.max_tokens)
+    size = size * scheme.aggregation.scale(scheme.group_size, scheme.prompts_per_step)
+    stop_score, go_score = policy.stay * stops, -policy.hazard * stops
+    stop_score[:, :1] += path
+    go_score[:, :1] += path
+    if isinstance(step.advantage, ResponseAdvantage):
+        fixed = step.baseline[policy.class_of_cell][:, None, None]
+        returns = np.broadcast_to(step.returns, policy.law.shape)
+        credit = step.advantage.of_group(returns, np.ones_like(returns), returns, fixed)
+        total = credit * _along(stop_score, go_score)[:, None]
+    else:
+        total = _gae_projection(step, stop_score, go_score)
+    if scheme.kl_in_loss is not None and step.log_ratio is not None:
+        kl, (stop, go) = scheme.kl_in_loss, step.log_ratio
+        total = total - kl.coefficient * _along(stop_score * kl.slope(stop), go_score * kl.slope(go))[:, None]
+    total = total * size
+    mean = (policy.law * total).sum(axis=(1, 2))
+    by_class = np.bincount(policy.class_of_cell, weights=policy.probability * mean)
+    overall = float(policy.class_weight @ by_class)
+    squared = float(policy.cell_weight @ (policy.law * (total - overall) ** 2).sum(axis=(1, 2)))
+    between = float(policy.class_weight @ (by_class - overall) ** 2)
+    n = scheme.responses_per_step
+    return float(np.sqrt(max(squared / n + (scheme.group_size - 1) / n * between, 0.0)))
+
+
+def _uncoupled(scheme: Scheme) -> bool:
+    advantage = scheme.advantage
+    return not (isinstance(advantage, Whitened) or advantage.group_relative or scheme.dynamic_sampling != "none"
+                or scheme.aggregation.size(np.ones(1)) is not None or scheme.entropy is not None
+                or (isinstance(advantage, GAE) and isinstance(advantage.gae_lambda, LengthAdaptive)))
+
+
+def _along(stop: FloatArray, go: FloatArray) -> FloatArray:
+    """Σ over the tokens of a response of a score that depends on the token's role, [cell, end]."""
+    total = before(go)
+    total[:, :-1] += stop
+    return total
+
+
+def _gae_projection(step: Step, stop: FloatArray, go: FloatArray) -> FloatArray:
+    """Σ_t Â_t · score_t by [cell, grade, end], from Â_t = a_t + x^{T-t} (δ_last - a_T)."""
+    gae, errors = step.advantage, step.errors
+    assert isinstance(gae, GAE) and not isinstance(gae.gae_lambda, LengthAdaptive)
+    x = gae.gamma * gae.gae_lambda
+    tail = discounted_sum(errors.going, x)
+    steady = before(tail * go)
+    traces = np.concatenate([np.zeros((len(go), 1)), x * running_sum(go, x)], axis=1)
+    final = np.column_stack([tail, np.zeros(len(tail))])
+    traces[:, -1] = running_sum(go, x)[:, -1]
+    last = errors.last
+    total = steady[:, None] + (last - final[:, None]) * traces[:, None]
+    total[:, :, :-1] += last[:, :, :-1] * stop[:, None]
+    return total

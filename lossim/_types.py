@@ -1,0 +1,43 @@
+"""Array aliases, the codes of an outcome, and the one exception that is part of the interface."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["ArrayLike", "BoolArray", "FloatArray", "IntArray", "NoClosedForm", "Outcome"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.integer[Any]]
+BoolArray = NDArray[np.bool_]
+
+
+class Outcome(IntEnum):
+    """How a response ended: stopped and correct, stopped and incorrect, or cut at ``max_tokens``.
+
+    >>> Outcome.TRUNCATED
+    <Outcome.TRUNCATED: 2>
+    """
+
+    CORRECT = 0
+    INCORRECT = 1
+    TRUNCATED = 2
+
+
+class NoClosedForm(NotImplementedError):
+    """Raised by ``method="exact"`` for a slot whose expectation has no closed form.
+
+    The message names the slot and the Monte Carlo call that works.
+
+    >>> raise NoClosedForm("advantage", "PositiveOnly of GAE", hint="use method='monte_carlo'")
+    Traceback (most recent call last):
+        ...
+    lossim._types.NoClosedForm: no closed form for the slot 'advantage': PositiveOnly of GAE; use method='monte_carlo'
+    """
+
+    def __init__(self, slot: str, reason: str, *, hint: str = "use method='monte_carlo' with an rng") -> None:
+        super().__init__(f"no closed form for the slot '{slot}': {reason}; {hint}")
+        self.slot = slot

@@ -1,0 +1,81 @@
+"""A number that knows how it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lossim._types import FloatArray
+
+__all__ = ["Estimate", "Method"]
+
+Method = Literal["closed form", "sum", "quadrature", "large-batch limit", "monte carlo"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value with its standard error, its numerical error bound and its method.
+
+    ``value``, ``stderr`` and ``error`` are floats, or arrays of one shape where the quantity is an array.
+
+    Attributes:
+        value: the number, in the unit of the quantity it belongs to.
+        stderr: one standard deviation of sampling noise; 0 for every method but ``"monte carlo"``.
+        error: bound on the numerical error of an exact method (rounding of sums, quadrature); 0 if sampled.
+        n: number of independent samples behind ``stderr`` (0 if nothing was sampled).
+        method: ``"closed form"``, ``"sum"`` (over the law, exact to rounding), ``"quadrature"``,
+            ``"large-batch limit"`` or ``"monte carlo"``.
+
+    >>> Estimate(value=12.3456, stderr=0.21, n=64, method="monte carlo")
+    12.35 ± 0.21
+    >>> float(Estimate(value=-0.5, method="sum"))
+    -0.5
+    """
+
+    value: Any
+    stderr: Any = 0.0
+    error: Any = 0.0
+    n: int = 0
+    method: Method = "sum"
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> FloatArray:
+        return np.array(self.value, dtype=dtype)
+
+    def __mul__(self, factor: float) -> Estimate:
+        """The estimate in another unit: value, standard error and error bound times a number."""
+        return Estimate(value=self.value * factor, stderr=self.stderr * abs(factor), error=self.error * abs(factor),
+                        n=self.n, method=self.method)
+
+    __rmul__ = __mul__
+
+    def __getitem__(self, index: Any) -> Estimate:
+        """The estimate of one entry (or a slice) of an array."""
+        def pick(x: Any) -> Any:
+            part = np.broadcast_to(x, np.shape(self.value))[index]
+            return part if np.ndim(part) else float(part)
+
+        return Estimate(value=pick(self.value), stderr=pick(self.stderr), error=pick(self.error), n=self.n,
+                        method=self.method)
+
+    def __repr__(self) -> str:
+        if np.ndim(self.value):
+            return f"Estimate(array of shape {np.shape(self.value)}, method={self.method!r})"
+        return f"{self:.4g}"
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".4g"
+        text = format(float(self.value), spec)
+        return text if self.method != "monte carlo" else f"{text} ± {float(self.stderr):.2g}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values (lists for arrays), ready for JSON."""
+        def plain(x: Any) -> Any:
+            return np.asarray(x).tolist()
+
+        return {"value": plain(self.value), "stderr": plain(self.stderr), "error": plain(self.error), "n": self.n,
+                "method": self.method}

@@ -1,0 +1,405 @@
+"""A policy: prompt classes, the paths a response can take, and when it stops on each.
+
+Arrays run over cells (class, path), flattened in order. An *end* is how a response ended: column t-1 of an array
+[..., N+1] is "stopped at t", the last column "cut at max_tokens". A *grade* is 0 for correct, 1 for incorrect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.special import roots_sh_jacobi
+
+from lossim import _check, lengths
+from lossim._coordinates import Coordinates, Features, Layout, Motion
+from lossim._numerics import log_hazard, log_survival
+from lossim._types import ArrayLike, FloatArray, IntArray
+from lossim.lengths import Length
+from lossim.rewards import Reward
+from lossim.rollouts import Rollouts
+
+__all__ = ["Draws", "Path", "Policy", "PromptClass", "beta_solve_rates", "two_paths", "unsolvable"]
+
+Correctness = float | ArrayLike | Callable[[FloatArray], ArrayLike]
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """One way a response can go: how likely, how long, how often right.
+
+    Attributes:
+        name: e.g. ``"right"``; paths of the same name share coordinates across classes.
+        probability: π, chance of the path given the class.
+        length: length law, see :mod:`lossim.lengths`.
+        p_correct: chance that a response that stopped at t is correct: a number, an array [t], or a function of
+            the array of positions.
+        p_correct_truncated: the same for a response that was cut.
+    """
+
+    name: str
+    probability: float = field(default=1.0, kw_only=True)
+    length: Length = field(kw_only=True)
+    p_correct: Correctness = field(kw_only=True)
+    p_correct_truncated: float = field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check.probability(f"probability of path {self.name!r}", self.probability)
+        _check.probability(f"p_correct_truncated of path {self.name!r}", self.p_correct_truncated)
+        if not isinstance(self.length, Length):
+            _check.fail(f"length of path {self.name!r}", self.length, "must be a length law",
+                        "for example lengths.geometric(mean=300)", TypeError)
+        if isinstance(self.p_correct, (int, float)):
+            _check.probability(f"p_correct of path {self.name!r}", self.p_correct)
+
+    def correctness(self, max_tokens: int) -> FloatArray:
+        """P(correct | stopped at t), [t]."""
+        name = f"p_correct of path {self.name!r}"
+        positions = np.arange(1.0, max_tokens + 1.0)
+        given = self.p_correct(positions) if callable(self.p_correct) else self.p_correct
+        curve = _check.number_array(name, given, low=0.0, high=1.0)
+        if curve.shape not in ((), (max_tokens,)):
+            _check.fail(name, curve.shape, f"must be one number or one per position, shape ({max_tokens},)")
+        return np.broadcast_to(curve, (max_tokens,))
+
+
+@dataclass(frozen=True, eq=False)
+class PromptClass:
+    """Prompts that behave alike: a share of all prompts, and the paths of their responses.
+
+    ``weight`` is ω, the share; the path probabilities must sum to 1.
+    """
+
+    name: str
+    weight: float = field(default=1.0, kw_only=True)
+    paths: Sequence[Path] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check.probability(f"weight of class {self.name!r}", self.weight)
+        object.__setattr__(self, "paths", tuple(self.paths))
+        if not self.paths:
+            _check.fail(f"paths of class {self.name!r}", [], "must hold at least one path")
+        _unique(f"paths of class {self.name!r}", [path.name for path in self.paths])
+        _sums_to_one(f"path probabilities of class {self.name!r}", [path.probability for path in self.paths])
+
+
+def _unique(what: str, names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        _check.fail(what, names, "must have different names")
+
+
+def _sums_to_one(what: str, values: list[float]) -> None:
+    if abs(sum(values) - 1.0) > 1e-9:
+        _check.fail(what, values, f"must sum to 1 (they sum to {sum(values):.10g})", "divide them by their sum")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Draws:
+    """Sampled groups as indices: ``cell``, ``grade`` and ``end``, each [prompt, response]."""
+
+    cell: IntArray
+    grade: IntArray
+    end: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """Prompt classes × paths, cut at ``max_tokens``, in coordinates that say what training moves.
+
+    Attributes:
+        classes: prompt classes whose weights sum to 1.
+        max_tokens: N, the cut; a response that has not stopped at N is truncated, with length N.
+        coordinates: see :func:`lossim.coordinates` and :func:`lossim.kernel`.
+
+    Raises:
+        ValueError: weights that do not sum to 1, two classes of one name, a kernel that does not fit.
+
+    >>> import lossim as ls
+    >>> policy = ls.Policy([ls.PromptClass("easy", paths=[
+    ...     ls.Path("only", length=ls.lengths.geometric(mean=20), p_correct=0.8)])], max_tokens=64)
+    >>> round(policy.mean_length, 3), round(policy.truncation_rate, 4), round(policy.accuracy, 3)
+    (19.249, 0.0375, 0.77)
+    """
+
+    classes: Sequence[PromptClass]
+    max_tokens: int = field(kw_only=True)
+    coordinates: Coordinates = field(default_factory=Features, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check.whole("max_tokens", self.max_tokens)
+        object.__setattr__(self, "classes", tuple(self.classes))
+        if not self.classes:
+            _check.fail("classes", [], "must hold at least one prompt class")
+        _unique("classes", [prompts.name for prompts in self.classes])
+        _sums_to_one("class weights", [prompts.weight for prompts in self.classes])
+        if not hasattr(self.coordinates, "lay_out"):
+            _check.fail("coordinates", self.coordinates, "must come from coordinates(...) or kernel(...)", "",
+                        TypeError)
+        _ = self.motion, self.logits, self.law
+
+    # --- layout -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def paths(self) -> tuple[Path, ...]:
+        """The paths of all classes in order: one per cell."""
+        return tuple(path for prompts in self.classes for path in prompts.paths)
+
+    @cached_property
+    def cell_names(self) -> tuple[tuple[str, str], ...]:
+        """(class, path) per cell."""
+        return tuple((prompts.name, path.name) for prompts in self.classes for path in prompts.paths)
+
+    @cached_property
+    def class_of_cell(self) -> IntArray:
+        """Class index per cell."""
+        return np.repeat(np.arange(len(self.classes)), [len(prompts.paths) for prompts in self.classes])
+
+    @cached_property
+    def motion(self) -> Motion:
+        """The coordinates laid out for these cells."""
+        return self.coordinates.lay_out(Layout(
+            class_of_cell=self.class_of_cell, path_names=tuple(path.name for path in self.paths),
+            max_tokens=self.max_tokens))
+
+    @cached_property
+    def length(self) -> FloatArray:
+        """T for each end: 1, 2, ..., N, N."""
+        n = self.max_tokens
+        return np.append(np.arange(1.0, n + 1.0), float(n))
+
+    # --- law --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def class_weight(self) -> FloatArray:
+        """ω per class."""
+        return np.array([prompts.weight for prompts in self.classes])
+
+    @cached_property
+    def probability(self) -> FloatArray:
+        """π per cell: chance of the path in its class."""
+        return np.array([path.probability for path in self.paths])
+
+    @cached_property
+    def cell_weight(self) -> FloatArray:
+        """ω·π per cell: chance of the cell."""
+        return self.class_weight[self.class_of_cell] * self.probability
+
+    @cached_property
+    def logits(self) -> FloatArray:
+        """Hazard logits z [cell, t]; ±inf where the hazard is exactly 1 or 0."""
+        return np.array([path.length.logits(self.max_tokens) for path in self.paths])
+
+    @cached_property
+    def _log_hazard(self) -> tuple[FloatArray, FloatArray]:
+        return log_hazard(self.logits)
+
+    @property
+    def log_stop(self) -> FloatArray:
+        """log h [cell, t]."""
+        return self._log_hazard[0]
+
+    @property
+    def log_stay(self) -> FloatArray:
+        """log (1 - h) [cell, t]."""
+        return self._log_hazard[1]
+
+    @cached_property
+    def hazard(self) -> FloatArray:
+        """h [cell, t]: P(stop at t given still going at t)."""
+        return np.exp(self.log_stop)
+
+    @cached_property
+    def stay(self) -> FloatArray:
+        """1 - h [cell, t]."""
+        return np.exp(self.log_stay)
+
+    @cached_property
+    def log_at_risk(self) -> FloatArray:
+        """log P(T >= t) [cell, N+1]; the last column is the log of the truncated mass."""
+        return log_survival(self.log_stay)
+
+    @cached_property
+    def at_risk(self) -> FloatArray:
+        """S [cell, t] = P(T >= t)."""
+        return np.exp(self.log_at_risk[:, :-1])
+
+    @cached_property
+    def ends(self) -> FloatArray:
+        """P(end) [cell, end]: stopped at 1..N, truncated."""
+        stopped = np.exp(self.log_at_risk[:, :-1] + self.log_stop)
+        return np.column_stack([stopped, np.exp(self.log_at_risk[:, -1])])
+
+    @property
+    def pmf(self) -> FloatArray:
+        """P(stopped at t) [cell, t]; sums to 1 minus the truncated mass."""
+        return self.ends[:, :-1]
+
+    @cached_property
+    def law(self) -> FloatArray:
+        """P(grade, end) [cell, grade, end]; sums to 1 in each cell."""
+        right = np.array([np.append(path.correctness(self.max_tokens), path.p_correct_truncated)
+                          for path in self.paths])
+        return np.stack([self.ends * right, self.ends * (1.0 - right)], axis=1)
+
+    # --- moments ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def mean_length_by_cell(self) -> FloatArray:
+        """E[T | cell], tokens."""
+        means: FloatArray = self.ends @ self.length
+        return means
+
+    @property
+    def mean_length(self) -> float:
+        """E[T], tokens."""
+        return float(self.cell_weight @ self.mean_length_by_cell)
+
+    @property
+    def length_std(self) -> float:
+        """Standard deviation of T over all responses, tokens."""
+        return float(np.sqrt(self.cell_weight @ (self.ends @ (self.length - self.mean_length) ** 2)))
+
+    @property
+    def truncation_rate(self) -> float:
+        """P(truncated)."""
+        return float(self.cell_weight @ self.ends[:, -1])
+
+    @property
+    def accuracy(self) -> float:
+        """P(correct), truncated responses by their own grade."""
+        return float(self.cell_weight @ self.law[:, 0].sum(axis=-1))
+
+    def pgf(self, u: ArrayLike) -> FloatArray:
+        """E[u^T] per cell for u in [0, 1]: shape [..., cell] for u of shape [...]."""
+        points = _check.number_array("u", u, low=0.0, high=1.0)
+        values: FloatArray = np.power(points[..., None], self.length) @ self.ends.T
+        return values
+
+    @cached_property
+    def mean_length_gradient(self) -> FloatArray:
+        """∂E[T | cell]/∂z(t) = -h(t) Σ_{u>t} P(T >= u), [cell, t], tokens per unit logit."""
+        beyond = np.cumsum(self.at_risk[:, ::-1], axis=1)[:, ::-1] - self.at_risk
+        return -self.hazard * beyond
+
+    # --- samples and moves ------------------------------------------------------------------------------------
+
+    def draw(self, rng: np.random.Generator, *, prompts: int, group_size: int) -> Draws:
+        """Sample ``prompts`` groups of ``group_size`` responses as indices, by inverse cdf of the log survival."""
+        shape = (prompts, group_size)
+        classes = rng.choice(len(self.classes), size=prompts, p=self.class_weight / self.class_weight.sum())
+        edges = np.cumsum(self.probability)
+        before = np.concatenate([[0.0], edges])[np.searchsorted(self.class_of_cell, np.arange(len(self.classes)))]
+        cell = np.searchsorted(edges, before[classes][:, None] + rng.random(shape), side="right")
+        last = np.searchsorted(self.class_of_cell, classes, side="right") - 1
+        cell = np.minimum(cell, last[:, None])
+        waiting, end = rng.standard_exponential(shape), np.empty(shape, dtype=np.int64)
+        for c in range(len(self.paths)):
+            mine = cell == c
+            end[mine] = np.searchsorted(-self.log_at_risk[c, 1:], waiting[mine], side="right")
+        chance = np.divide(self.law[:, 0], self.ends, out=np.zeros_like(self.ends), where=self.ends > 0)
+        grade = (rng.random(shape) >= chance[cell, end]).astype(np.int64)
+        return Draws(cell=cell, grade=grade, end=end)
+
+    def sample(self, rng: np.random.Generator, *, prompts: int, group_size: int = 1, reward: Reward | None = None
+               ) -> Rollouts:
+        """Sample responses as one would log them; ``reward`` pays them (default 1 if correct, else 0)."""
+        _check.whole("prompts", prompts)
+        _check.whole("group_size", group_size)
+        draws = self.draw(rng, prompts=prompts, group_size=group_size)
+        length, correct, cut = self.length[draws.end], draws.grade == 0, draws.end == self.max_tokens
+        rule = reward or Reward()
+        if rule.group_relative:
+            paid = rule.group_values(length, correct, cut, np.ones_like(cut))
+        else:
+            paid = rule.values(length, correct, cut)
+        return Rollouts(length.ravel(), paid.ravel(), np.repeat(np.arange(prompts), group_size), cut.ravel(),
+                        correct.ravel(), self.class_of_cell[draws.cell].ravel())
+
+    def reweighted(self, weights: Mapping[str, float]) -> Policy:
+        """The same policy on other prompts: the named classes get these weights, the others share what is left."""
+        names = [prompts.name for prompts in self.classes]
+        for name, weight in weights.items():
+            _check.choice("class", name, names)
+            _check.probability(f"weight of class {name!r}", weight)
+        left = 1.0 - sum(weights.values())
+        others = sum(prompts.weight for prompts in self.classes if prompts.name not in weights)
+        if left < -1e-9 or (left > 1e-9 and others <= 0):
+            _check.fail("weights", dict(weights), "must leave a share in [0, 1] that the other classes can take")
+        return replace(self, classes=[
+            replace(prompts, weight=weights[prompts.name] if prompts.name in weights
+                    else max(left, 0.0) * prompts.weight / others if others else 0.0) for prompts in self.classes])
+
+    def moved(self, update: ArrayLike) -> Policy:
+        """The policy after its coordinates moved by ``update`` (for example ``0.1 * drift(...).update``)."""
+        move = _check.number_array("update", update, ndim=1)
+        try:
+            stops, paths = self.motion.push(move)
+        except ValueError:
+            _check.fail("update", move.shape, "must have one entry per coordinate of this policy")
+        return self.shifted(stops, paths)
+
+    def shifted(self, stops: FloatArray, paths: FloatArray) -> Policy:
+        """The policy after its logits moved by ``stops`` [cell, t] and ``paths`` [cell]; ±inf logits stay."""
+        logits = self.logits + stops
+        classes, cell = [], 0
+        for prompts in self.classes:
+            mine = slice(cell, cell + len(prompts.paths))
+            odds = self.probability[mine] * np.exp(paths[mine] - paths[mine].max())
+            share = odds / odds.sum()
+            classes.append(replace(prompts, paths=[
+                replace(path, probability=float(p), length=lengths.from_logits(z))
+                for path, p, z in zip(prompts.paths, share, logits[mine], strict=True)]))
+            cell += len(prompts.paths)
+        return replace(self, classes=classes)
+
+    def __repr__(self) -> str:
+        return (f"Policy({len(self.classes)} classes, {len(self.paths)} cells, max_tokens={self.max_tokens}: "
+                f"mean length {self.mean_length:.4g}, accuracy {self.accuracy:.3g}, "
+                f"truncated {self.truncation_rate:.3g})")
+
+
+def two_paths(*, solve_rate: float, right: Length, wrong: Length, max_tokens: int,
+              coordinates: Coordinates | None = None) -> Policy:
+    """One prompt class with a right path (always correct) and a wrong path (never).
+
+    ``solve_rate`` is the chance of the right path; a right response that is cut counts as incorrect.
+
+    >>> import lossim as ls
+    >>> ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=9), wrong=ls.lengths.geometric(mean=15),
+    ...                       max_tokens=256)
+    Policy(1 classes, 2 cells, max_tokens=256: mean length 12.6, accuracy 0.4, truncated 1.28e-08)
+    """
+    _check.probability("solve_rate", solve_rate)
+    return Policy([_sometimes("prompts", 1.0, solve_rate, right, wrong)], max_tokens=max_tokens,
+                  coordinates=coordinates or Features())
+
+
+def _sometimes(name: str, weight: float, solve_rate: float, right: Length, wrong: Length) -> PromptClass:
+    return PromptClass(name, weight=weight, paths=[
+        Path("right", probability=solve_rate, length=right, p_correct=1.0),
+        Path("wrong", probability=1.0 - solve_rate, length=wrong, p_correct=0.0)])
+
+
+def unsolvable(*, length: Length, max_tokens: int, coordinates: Coordinates | None = None) -> Policy:
+    """One prompt class whose responses are never correct."""
+    paths = [Path("wrong", length=length, p_correct=0.0)]
+    return Policy([PromptClass("never", paths=paths)], max_tokens=max_tokens, coordinates=coordinates or Features())
+
+
+def beta_solve_rates(a: float, b: float, *, classes: int = 8, right: Length, wrong: Length, max_tokens: int,
+                     coordinates: Coordinates | None = None) -> Policy:
+    """Prompt classes whose solve rates follow a Beta(a, b) law, each with a right and a wrong path.
+
+    The classes are the Gauss-Jacobi nodes of the law: every expectation that is a polynomial of the solve rate of
+    degree up to 2·classes - 1 (a group of that size, say) is that of the Beta law itself.
+    """
+    _check.positive("a", a)
+    _check.positive("b", b)
+    _check.whole("classes", classes)
+    rates, weights = roots_sh_jacobi(classes, a + b - 1.0, a)
+    shares = weights / weights.sum()
+    return Policy([_sometimes(f"p={rate:.3g}", float(share), float(rate), right, wrong)
+                   for rate, share in zip(rates, shares, strict=True)],
+                  max_tokens=max_tokens, coordinates=coordinates or Features())

@@ -1,0 +1,490 @@
+"""The oracle: the expected update of one step, by going through every batch there is, token by token.
+
+Slow on purpose: scalars, lists and loops, nothing from the package. For max_tokens up to 4, few responses.
+A group is ``(class, responses)``, a batch a sequence of groups. Positions run t = 1..N; cells run over the
+classes and then over their paths.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement, product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefPath:
+    """One path: hazards and p_correct at t = 1..N. Without a reference policy it is its own reference."""
+
+    probability: float
+    hazard: Sequence[float]
+    p_correct: Sequence[float]
+    p_correct_truncated: float = 0.0
+    reference_hazard: Sequence[float] | None = None
+    reference_probability: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefClass:
+    weight: float
+    paths: Sequence[RefPath]
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    classes: Sequence[RefClass]
+    max_tokens: int
+
+    def cell(self, j: int, k: int) -> int:
+        """The row of path k of class j in a hazard gradient."""
+        return sum(len(self.classes[i].paths) for i in range(j)) + k
+
+
+NAMES = {
+    "advantage": ("raw", "group_mean", "leave_one_out", "standardized", "opo", "gae"),
+    "group_of_one": ("zero", "raw", None),
+    "scope": ("group", "batch"),
+    "counting": ("all", "kept"),
+    "truncation": ("keep", "mask", "remove"),
+    "dynamic_sampling": ("none", "drop", "resample"),
+}
+GROUP_RELATIVE = ("group_mean", "leave_one_out", "standardized", "opo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is trained: numbers, names (``NAMES``, and the keys in ``Step.weight``) and a reward function."""
+
+    reward: Callable[[int, bool, bool], float]  # of length, correct, truncated
+    advantage: str = "raw"
+    baseline: float | Sequence[float] = 0.0  # of raw: a number, or one per class
+    group_of_one: str | None = None  # None: "raw" for standardized, "zero" for group_mean
+    ddof: int = 1
+    eps: float = 1e-6
+    scope: str = "group"  # of the standard deviation
+    gamma: float = 1.0
+    gae_lambda: float | tuple[str, float] = 0.95  # or ("adaptive", alpha): 1 - 1/(alpha T), at least 0
+    first_values: Sequence[float] | None = None  # V_1 [class]; None is 0
+    values: Sequence[Sequence[float]] | None = None  # V_t [cell][t-1], used from t = 2 on; None is 0
+    wrappers: Sequence[str] = ()  # in the order applied: positive_only, center, whiten (center and scale)
+    whiten_eps: float = 1e-8
+    aggregation: str = "sequence_mean_token_mean"
+    counting: str = "all"
+    constant: float | None = None  # None: max_tokens
+    alpha: float = 0.75  # of length_power
+    truncation: str = "keep"
+    dynamic_sampling: str = "none"
+    group_size: int = 1
+    prompts_per_step: int = 1
+    kl_reward: tuple[float, float] = (0.0, 0.0)  # coefficient, content per go-on token
+    kl_loss: tuple[float, str] = (0.0, "k1")  # coefficient, k1 | k2 | k3
+    entropy: float = 0.0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name, known in NAMES.items() if getattr(self, name) not in known]
+        if unknown or not set(self.wrappers) <= {"positive_only", "center", "whiten"}:
+            raise ValueError(f"unknown name in {self}")
+        if self.advantage == "leave_one_out" and self.group_size == 1:
+            raise ValueError("leave_one_out needs a group_size of at least 2")
+
+
+class Response(NamedTuple):
+    """A truncated response has length N, and may still be graded correct."""
+
+    path: int
+    length: int
+    truncated: bool
+    correct: bool
+
+    def stops_at(self, t: int) -> bool:
+        """Whether token t is the stop token. A truncated response has none."""
+        return t == self.length and not self.truncated
+
+
+class Update(NamedTuple):
+    hazard_gradient: list[list[float]]  # [cell][t-1]
+    path_gradient: list[list[float]]  # [class][path]
+
+
+Group = tuple[int, Sequence[Response]]
+Batch = Sequence[Group]
+Quantity = Callable[[int, int, int, bool, bool], float]  # of class, path, length, truncated, correct
+Entry = tuple[int, int, int, float]  # table of the Update (0 hazards, 1 paths), row, column, value
+
+# ---- one response ----
+
+
+def atoms(world: World, j: int) -> list[tuple[float, Response]]:
+    """Every response to a prompt of class j that can happen, with its probability."""
+    found = []
+    for k, path in enumerate(world.classes[j].paths):
+        going = path.probability
+        for t in range(1, world.max_tokens + 1):
+            stopped = going * path.hazard[t - 1]
+            found.append((stopped * path.p_correct[t - 1], Response(k, t, False, True)))
+            found.append((stopped * (1.0 - path.p_correct[t - 1]), Response(k, t, False, False)))
+            going = going * (1.0 - path.hazard[t - 1])
+        found.append((going * path.p_correct_truncated, Response(k, world.max_tokens, True, True)))
+        found.append((going * (1.0 - path.p_correct_truncated), Response(k, world.max_tokens, True, False)))
+    return [(probability, response) for probability, response in found if probability > 0.0]
+
+
+def score(world: World, j: int, response: Response, t: int) -> list[Entry]:
+    """d log probability of token t by its stop logit and, at t = 1, by the path logits."""
+    stop = 1.0 if response.stops_at(t) else 0.0
+    hazard = world.classes[j].paths[response.path].hazard[t - 1]
+    entries = [(0, world.cell(j, response.path), t - 1, stop - hazard)]
+    if t == 1:
+        for k, path in enumerate(world.classes[j].paths):
+            entries.append((1, j, k, (1.0 if k == response.path else 0.0) - path.probability))
+    return entries
+
+
+def log_ratio(world: World, j: int, response: Response, t: int) -> float:
+    """Log probability of token t, less that under the reference; token 1 includes the path."""
+    path = world.classes[j].paths[response.path]
+    h = path.hazard[t - 1]
+    h_ref = h if path.reference_hazard is None else path.reference_hazard[t - 1]
+    d = math.log(h / h_ref) if response.stops_at(t) else math.log((1.0 - h) / (1.0 - h_ref))
+    if t == 1 and path.reference_probability is not None:
+        d += math.log(path.probability / path.reference_probability)
+    return d
+
+
+def kl_slope(estimator: str, d: float) -> float:
+    """What multiplies the score when the estimator is differentiated: of d, d^2/2, and exp(-d) - 1 + d."""
+    return {"k1": 1.0, "k2": d, "k3": 1.0 - math.exp(-d)}[estimator]
+
+
+def stop_entropy(h: float) -> tuple[float, float]:
+    """Entropy of one stop decision, and its derivative by the logit: h (1-h) log((1-h)/h)."""
+    if h in (0.0, 1.0):
+        return 0.0, 0.0
+    return -h * math.log(h) - (1.0 - h) * math.log(1.0 - h), h * (1.0 - h) * math.log((1.0 - h) / h)
+
+
+def entropy_gradient(world: World, j: int, response: Response, t: int) -> list[Entry]:
+    """Gradient of the entropy of the decision at token t.
+
+    At t = 1 that is the path together with the stop decision on it: H = sum_k pi_k (H(h_k(1)) - log pi_k).
+    """
+    paths = world.classes[j].paths
+    if t > 1:
+        return [(0, world.cell(j, response.path), t - 1, stop_entropy(paths[response.path].hazard[t - 1])[1])]
+    parts = [stop_entropy(p.hazard[0])[0] - math.log(p.probability or 1.0) for p in paths]
+    joint = sum(path.probability * part for path, part in zip(paths, parts, strict=True))
+    entries: list[Entry] = []
+    for k, path in enumerate(paths):
+        entries.append((0, world.cell(j, k), 0, path.probability * stop_entropy(path.hazard[0])[1]))
+        entries.append((1, j, k, path.probability * (parts[k] - joint)))
+    return entries
+
+
+# ---- one batch ----
+
+
+class Facts(NamedTuple):
+    """What one response brings, whatever its batch. Lists run over its tokens."""
+
+    j: int
+    response: Response
+    reward: float  # of the task, shaping included
+    paid: list[float]  # KL in the reward
+    total: float  # what an advantage sees that is one number per response: reward + sum(paid)
+    log_ratio: list[float]
+    score: list[list[Entry]]
+    entropy: list[list[Entry]]
+
+
+def tokens(responses: Sequence[Facts]) -> int:
+    return sum(f.response.length for f in responses)
+
+
+def mean(numbers: Sequence[float]) -> float:
+    return math.fsum(numbers) / len(numbers)
+
+
+def deviation(numbers: Sequence[float], ddof: int) -> float:
+    center = mean(numbers)
+    return math.sqrt(math.fsum((x - center) ** 2 for x in numbers) / (len(numbers) - ddof))
+
+
+class Step:
+    """One setting in one world. Remembers the facts of each response, nothing else."""
+
+    def __init__(self, world: World, setting: Setting) -> None:
+        self.world, self.setting = world, setting
+        self.known: dict[tuple[int, Response], Facts] = {}
+
+    def facts(self, j: int, response: Response) -> Facts:
+        if (j, response) not in self.known:
+            world, (coefficient, content) = self.world, self.setting.kl_reward
+            positions = range(1, response.length + 1)
+            reward = self.setting.reward(response.length, response.correct, response.truncated)
+            d = [log_ratio(world, j, response, t) for t in positions]
+            paid = [-coefficient * (d[t - 1] + (0.0 if response.stops_at(t) else content)) for t in positions]
+            self.known[j, response] = Facts(
+                j=j,
+                response=response,
+                reward=reward,
+                paid=paid,
+                total=reward + sum(paid),
+                log_ratio=d,
+                score=[score(world, j, response, t) for t in positions],
+                entropy=[entropy_gradient(world, j, response, t) for t in positions],
+            )
+        return self.known[j, response]
+
+    def in_baseline(self, group: Sequence[Facts]) -> list[Facts]:
+        """The responses that enter the group's statistics."""
+        return [f for f in group if not (self.setting.truncation == "remove" and f.response.truncated)]
+
+    def in_loss(self, group: Sequence[Facts]) -> list[Facts]:
+        """The responses whose tokens are trained on."""
+        s = self.setting
+        compared = s.truncation == "remove" and s.advantage in GROUP_RELATIVE and s.group_size >= 2
+        if compared and len(self.in_baseline(group)) < 2:
+            return []
+        return [f for f in group if s.truncation == "keep" or not f.response.truncated]
+
+    def unequal(self, group: Group) -> bool:
+        """Whether two responses in the baseline have different task rewards."""
+        facts = [self.facts(group[0], response) for response in group[1]]
+        return len({f.reward for f in self.in_baseline(facts)}) > 1
+
+    def gae(self, f: Facts) -> list[float]:
+        """A_t = delta_t + gamma lambda A_{t+1}, delta = paid + gamma V_{t+1} - V_t; last: paid + r - V."""
+        s, length = self.setting, f.response.length
+        lam = s.gae_lambda
+        if isinstance(lam, tuple):
+            lam = max(0.0, 1.0 - 1.0 / max(lam[1] * length, 1.0))
+        value = [0.0] * length if s.values is None else list(s.values[self.world.cell(f.j, f.response.path)])
+        value[0] = 0.0 if s.first_values is None else s.first_values[f.j]
+        advantage = [0.0] * length
+        advantage[length - 1] = f.paid[length - 1] + f.reward - value[length - 1]
+        for i in range(length - 2, -1, -1):
+            delta = f.paid[i] + s.gamma * value[i + 1] - value[i]
+            advantage[i] = delta + s.gamma * lam * advantage[i + 1]
+        return advantage
+
+    def response_advantage(self, f: Facts, group: Sequence[Facts], step_totals: Sequence[float]) -> float:
+        """One number, given the baseline responses of the group and the totals of all in the step."""
+        s, own, totals = self.setting, f.total, [g.total for g in group]
+        if s.advantage == "raw":
+            return own - (s.baseline if isinstance(s.baseline, (int, float)) else s.baseline[f.j])
+        if s.advantage == "group_mean":
+            return own if s.group_size == 1 and s.group_of_one == "raw" else own - mean(totals)
+        if s.advantage == "leave_one_out":
+            return own - (sum(totals) - own) / (len(totals) - 1)
+        if s.advantage == "opo":
+            return own - sum(g.response.length * g.total for g in group) / tokens(group)
+        if s.group_size == 1:  # standardized from here on
+            return 0.0 if s.group_of_one == "zero" else own / (1.0 + s.eps)
+        spread = deviation(step_totals if s.scope == "batch" else totals, s.ddof)
+        return (own - mean(totals)) / (spread + s.eps)
+
+    def wrapped(self, advantages: list[list[list[float]]]) -> list[list[list[float]]]:
+        """The wrappers in order, on [group][response in the loss][t-1]; statistics over all these tokens."""
+        for wrapper in self.setting.wrappers:
+            flat = [x for group in advantages for row in group for x in row]
+            shift, scale, floor = -mean(flat), 1.0, -math.inf
+            if wrapper == "positive_only":
+                shift, floor = 0.0, 0.0
+            if wrapper == "whiten":
+                scale = (deviation(flat, 1) ** 2 + self.setting.whiten_eps) ** -0.5
+            advantages = [[[max((x + shift) * scale, floor) for x in row] for row in g] for g in advantages]
+        return advantages
+
+    def weight(self, f: Facts, group: Sequence[Facts], kept: Sequence[Facts]) -> float:
+        """Of each token of a response, given the responses in the loss of its group and of the step."""
+        s, length = self.setting, f.response.length
+        constant = self.world.max_tokens if s.constant is None else s.constant
+        count = s.prompts_per_step * s.group_size if s.counting == "all" else len(kept)
+        powers = math.fsum(g.response.length**-s.alpha for g in kept)
+        weights = {
+            "sequence_mean_token_mean": 1.0 / (count * length),
+            "sequence_mean_token_sum": 1.0 / count,
+            "constant": 1.0 / (count * constant),
+            "token_sum": 1.0,
+            "token_mean_step": 1.0 / tokens(kept),
+            "token_mean_group": 1.0 / (s.prompts_per_step * tokens(group)),
+            "length_power": float(length**-s.alpha) / (constant * powers),
+        }
+        return weights[s.aggregation]
+
+    def add(self, total: Update, probability: float, batch: Batch) -> None:
+        """total += probability * the update of this batch."""
+        s = self.setting
+        groups = [[self.facts(j, response) for response in responses] for j, responses in batch]
+        baseline = [self.in_baseline(group) for group in groups]
+        trained = [self.in_loss(group) for group in groups]
+        kept = [f for group in trained for f in group]
+        if not kept or ("whiten" in s.wrappers and tokens(kept) < 2):
+            return
+
+        step_totals = [f.total for group in baseline for f in group]
+        advantages: list[list[list[float]]] = []
+        for in_baseline, in_loss in zip(baseline, trained, strict=True):
+            if s.advantage == "gae":
+                advantages.append([self.gae(f) for f in in_loss])
+            else:
+                numbers = [self.response_advantage(f, in_baseline, step_totals) for f in in_loss]
+                advantages.append([[a] * f.response.length for a, f in zip(numbers, in_loss, strict=True)])
+        advantages = self.wrapped(advantages)
+
+        kl, estimator = s.kl_loss
+        for group, in_loss, of_group in zip(batch, trained, advantages, strict=True):
+            if s.dynamic_sampling == "drop" and not self.unequal(group):
+                continue
+            for f, advantage in zip(in_loss, of_group, strict=True):
+                weight = self.weight(f, in_loss, kept)
+                for i in range(f.response.length):
+                    slope = advantage[i] - kl * kl_slope(estimator, f.log_ratio[i])
+                    for table, row, column, value in f.score[i]:
+                        total[table][row][column] += probability * weight * slope * value
+                    for table, row, column, value in f.entropy[i]:
+                        total[table][row][column] += probability * weight * s.entropy * value
+
+
+def zero(world: World) -> Update:
+    """An update that moves nothing."""
+    cells = [[0.0] * world.max_tokens for prompts in world.classes for _ in prompts.paths]
+    return Update(cells, [[0.0] * len(prompts.paths) for prompts in world.classes])
+
+
+def batch_update(world: World, setting: Setting, batch: Sequence[tuple[int, Sequence[Any]]]) -> Update:
+    """The update of one batch; a response is given as (path, length, truncated, correct)."""
+    total = zero(world)
+    Step(world, setting).add(total, 1.0, [(j, [Response(*r) for r in responses]) for j, responses in batch])
+    return total
+
+
+# ---- all batches ----
+
+
+def draws(law: Sequence[tuple[float, Any]], size: int, merge: bool) -> Iterator[tuple[float, Any]]:
+    """All outcomes of ``size`` independent draws; ``merge``: all orders as one, probabilities summed."""
+    indices = range(len(law))
+    for drawn in combinations_with_replacement(indices, size) if merge else product(indices, repeat=size):
+        alike = math.prod(math.factorial(n) for n in Counter(drawn).values())
+        orders = math.factorial(size) // alike if merge else 1
+        yield orders * math.prod(law[i][0] for i in drawn), tuple(law[i][1] for i in drawn)
+
+
+def batches(world: World, setting: Setting, merge: bool = True) -> Iterator[tuple[float, Batch]]:
+    """Every batch a step may see, with its probability."""
+    law: list[tuple[float, Group]] = []
+    for j, prompts in enumerate(world.classes):
+        for probability, responses in draws(atoms(world, j), setting.group_size, merge):
+            law.append((prompts.weight * probability, (j, responses)))
+    if setting.dynamic_sampling == "resample":
+        step = Step(world, setting)
+        law = [(probability, group) for probability, group in law if step.unequal(group)]
+        some = math.fsum(probability for probability, _ in law)
+        if some == 0.0:
+            raise ValueError("resample: no group has unequal rewards")
+        law = [(probability / some, group) for probability, group in law]
+    return draws(law, setting.prompts_per_step, merge)
+
+
+def expected_update(world: World, setting: Setting, merge: bool = True) -> Update:
+    """The update averaged over every batch."""
+    return expected_updates(world, [setting], merge)[0]
+
+
+def expected_updates(world: World, settings: Sequence[Setting], merge: bool = True) -> list[Update]:
+    """``expected_update`` of each setting; those with the same law of batches share the list of them."""
+    lists: dict[object, list[tuple[float, Batch]]] = {}
+    updates = []
+    for s in settings:
+        law: tuple[object, ...] = (s.group_size, s.prompts_per_step)
+        if s.dynamic_sampling == "resample":  # the law depends on what counts as unequal
+            law += (s.reward, s.truncation)
+        if law not in lists:
+            lists[law] = list(batches(world, s, merge))
+        step, total = Step(world, s), zero(world)
+        for probability, batch in lists[law]:
+            step.add(total, probability, batch)
+        updates.append(total)
+    return updates
+
+
+# ---- one response on average, and how that moves ----
+
+LENGTH: Quantity = lambda j, k, length, truncated, correct: length  # noqa: E731
+
+
+def expected_value(world: World, f: Quantity) -> float:
+    """E[f(class, path, length, truncated, correct)] of one response."""
+    terms = []
+    for j, prompts in enumerate(world.classes):
+        terms += [prompts.weight * probability * f(j, *response) for probability, response in atoms(world, j)]
+    return math.fsum(terms)
+
+
+def gradient_of_mean(world: World, f: Quantity = LENGTH) -> Update:
+    """d E[f] by every logit: sum over responses of probability * f * score. f itself does not move."""
+    total = zero(world)
+    for j, prompts in enumerate(world.classes):
+        for probability, response in atoms(world, j):
+            for t in range(1, response.length + 1):
+                for table, row, column, value in score(world, j, response, t):
+                    total[table][row][column] += prompts.weight * probability * f(j, *response) * value
+    return total
+
+
+def inner(a: Update, b: Update) -> float:
+    """Sum over all logits of a * b."""
+    pairs = [(row_a, row_b) for i in (0, 1) for row_a, row_b in zip(a[i], b[i], strict=True)]
+    return math.fsum(x * y for row_a, row_b in pairs for x, y in zip(row_a, row_b, strict=True))
+
+
+def numeric_derivative(world: World, update: Update, f: Quantity = LENGTH) -> float:
+    """d E[f] per unit step when every logit moves along ``update``; exact."""
+    return inner(gradient_of_mean(world, f), update)
+
+
+# ---- random worlds ----
+
+
+def random_world(
+    rng: np.random.Generator,
+    classes: int = 2,
+    paths: int | Sequence[int] = 2,  # one number, or one per class
+    max_tokens: int = 3,
+    *,
+    zero_one: float = 0.1,  # chance that a hazard is exactly 0 or 1
+    curves: float = 0.25,  # chance that a p_correct is neither 0 nor 1 (each adds a response to enumerate)
+    graded_truncation: bool = False,  # give truncated responses a p_correct
+    reference: bool = False,  # give the world a reference policy, with the same hazards of 0 and 1
+) -> World:
+    def shares(count: int) -> list[float]:
+        parts = [0.2 + float(rng.random()) for _ in range(count)]
+        return [part / sum(parts) for part in parts]
+
+    def number(zero_or_one: float, low: float, high: float) -> float:
+        return float(rng.integers(2)) if rng.random() < zero_or_one else float(rng.uniform(low, high))
+
+    made = []
+    for j, weight in enumerate(shares(classes)):
+        count = paths if isinstance(paths, int) else paths[j]
+        members = []
+        for probability, other_probability in zip(shares(count), shares(count), strict=True):
+            hazard = [number(zero_one, 0.1, 0.9) for _ in range(max_tokens)]
+            other_hazard = [h if h in (0.0, 1.0) else number(0.0, 0.1, 0.9) for h in hazard]
+            path = RefPath(
+                probability=probability,
+                hazard=hazard,
+                p_correct=[number(1.0 - curves, 0.0, 1.0) for _ in range(max_tokens)],
+                p_correct_truncated=number(1.0 - curves, 0.0, 1.0) if graded_truncation else 0.0,
+                reference_hazard=other_hazard if reference else None,
+                reference_probability=other_probability if reference else None,
+            )
+            members.append(path)
+        made.append(RefClass(weight=weight, paths=members))
+    return World(classes=made, max_tokens=max_tokens)
