@@ -27,9 +27,10 @@ RATIO: float = ZERO["wrong_over_right_length"]
 
 
 def median_for(mean: float, max_tokens: int) -> float:
-    """The median at which a lognormal length, rounded up and cut at ``max_tokens``, has this mean: E[T] = Σ P(T > t)."""
+    """The median of a lognormal length, rounded up and cut at ``max_tokens``, with this mean Σ P(T > t)."""
     before = np.arange(max_tokens)
-    return float(brentq(lambda m: lognorm.sf(before, SIGMA, scale=m).sum() - mean, mean / 4, mean * 20, xtol=1e-10))
+    return float(brentq(lambda median: lognorm.sf(before, SIGMA, scale=median).sum() - mean, mean / 4, mean * 20,
+                        xtol=1e-10))
 
 
 def two_paths(solve_rate: float, right: float, wrong: float, max_tokens: int, **coordinates: Any) -> ls.Policy:

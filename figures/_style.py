@@ -19,9 +19,10 @@ YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#767676"
 RIGHT, WRONG = BLUE, VERMILION
 
+TITLE = 74  # characters in a line of the title
 WIDTH = 6.6  # inches; 150 dots per inch make 990 pixels
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.size": 9.5, "axes.titlesize": 9.5, "axes.labelsize": 9.5, "legend.fontsize": 8.5,
     "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.color": "#DDDDDD", "grid.linewidth": 0.6, "axes.axisbelow": True,
@@ -51,9 +52,14 @@ def new_figure(claim: str, *, height: float = 3.5, rows: int = 1, columns: int =
                ratios: list[float] | None = None) -> tuple[Figure, list[Axes]]:
     """A figure with its claim as the title and ``rows * columns`` axes, row by row."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.suptitle(textwrap.fill(claim, 84), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    figure.suptitle(textwrap.fill(claim, TITLE), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey, width_ratios=ratios)
     return figure, list(axes.flat)
+
+
+def prose(text: str) -> str:
+    """A caption written over several lines as one paragraph."""
+    return " ".join(text.split())
 
 
 def zero_line(axes: Axes, *, vertical: bool = False) -> None:

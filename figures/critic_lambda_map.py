@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from _starts import CONCISE, RATIO, SIGMA, reasoning_start
-from _style import BLACK, GREY, Numbers, new_figure, styled
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 import lossim as ls
+from _starts import CONCISE, RATIO, SIGMA, reasoning_start
+from _style import BLACK, Numbers, new_figure, prose, styled
 from lossim import critics
 
-CLAIM = "Under PPO the error of the critic sets the direction: a critic above the mean reward lengthens, below it shortens"
+CLAIM = "Under PPO the error of a flat critic sets the direction: set too high it lengthens, too low it shortens"
 EXACT = True
 
 BENCHMARK = "AIME24"
+REWARD = ls.Reward(correct=CONCISE["settings"]["reward_correct"], incorrect=CONCISE["settings"]["reward_wrong_boxed"],
+                   truncated=CONCISE["settings"]["reward_no_box"])
 
 
 def scheme(gae_lambda: float, level: float) -> ls.Scheme:
     """Concise Reasoning's PPO with a critic that says ``level`` everywhere."""
-    s = CONCISE["settings"]
-    reward = ls.Reward(correct=s["reward_correct"], incorrect=s["reward_wrong_boxed"], truncated=s["reward_no_box"])
-    return ls.schemes.ppo(gae_lambda=gae_lambda, critic=critics.Constant(value=level), reward=reward)
+    return ls.schemes.ppo(gae_lambda=gae_lambda, critic=critics.Constant(value=level), reward=REWARD)
+
+
+def mean_reward(policy: ls.Policy, weight: Any) -> float:
+    """Mean of the reward, responses weighted by a function of their end."""
+    paid = np.empty((2, policy.max_tokens + 1))
+    paid[0], paid[1], paid[:, -1] = REWARD.correct, REWARD.incorrect, CONCISE["settings"]["reward_no_box"]
+    share = np.einsum("c,cge->ge", policy.cell_weight, policy.law) * weight
+    return float((share * paid).sum() / share.sum())
 
 
 def compute() -> Numbers:
     """The map from three drifts per λ: the update is affine in the level, and nats are quadratic in the update."""
     policy = reasoning_start(BENCHMARK)
-    levels = np.linspace(-1.0, 1.0, 41)
-    horizons = np.geomspace(10, 10_000, 25)
+    levels, horizons = np.linspace(-1.0, 1.0, 41), np.geomspace(10, 10_000, 25)
     rows, zeros = [], []
     for horizon in horizons:
         three = [ls.drift(scheme(1.0 - 1.0 / horizon, level), policy) for level in (-1.0, 0.0, 1.0)]
         length = np.array([float(d.length) for d in three])
         nats = np.array([(float(d.length) / float(d.length_per_kl)) ** 2 for d in three])
-        drift = np.polyval(np.polyfit([-1, 1], length[[0, 2]], 1), levels)
+        drift = length[1] + (length[2] - length[0]) / 2 * levels
         rows.append(drift / np.sqrt(np.polyval(np.polyfit([-1, 0, 1], nats, 2), levels)))
-        zeros.append(-1 - 2 * length[0] / (length[2] - length[0]))
-    paid = scheme(0.95, 0.0).reward
-    direct = float(ls.drift(scheme(1.0 - 1.0 / horizons[4], levels[7]), policy).length_per_kl)
+        zeros.append(2 * length[1] / (length[0] - length[2]))
     return {"lossim_version": ls.__version__,
             "settings": {"benchmark": f"R1-Distill-Qwen-1.5B on {BENCHMARK}", "mean_length": policy.mean_length,
                          "accuracy": policy.accuracy, "truncation_rate": policy.truncation_rate,
@@ -46,8 +53,8 @@ def compute() -> Numbers:
                          "coordinates": repr(policy.coordinates), "scheme": repr(scheme(0.95, 0.0)),
                          "source": f"{CONCISE['source']}, arXiv {CONCISE['arxiv']}"},
             "horizon": horizons, "level": levels, "length_per_kl": rows, "zero_level": zeros,
-            "mean_reward": policy.accuracy * paid.correct + policy.truncation_rate * paid.truncated
-            + (1 - policy.accuracy - policy.truncation_rate) * paid.incorrect, "check": {"horizon_index": 4, "level_index": 7, "length_per_kl": direct}}
+            "mean_reward": mean_reward(policy, 1.0),
+            "mean_reward_by_inverse_length": mean_reward(policy, 1.0 / policy.length)}
 
 
 @styled
@@ -59,13 +66,18 @@ def draw(numbers: Numbers) -> Figure:
     mesh = axes.pcolormesh(numbers["horizon"], numbers["level"], drift, cmap="PuOr", shading="gouraud",
                            norm=TwoSlopeNorm(0.0, -size, size), rasterized=True)
     axes.plot(numbers["horizon"], numbers["zero_level"], color=BLACK, linewidth=2, label="no drift")
-    axes.axhline(numbers["mean_reward"], color=GREY, linestyle="--", linewidth=1.2, label="mean reward")
+    axes.axhline(numbers["mean_reward"], color=BLACK, linestyle=":", linewidth=1.4, label="mean reward")
+    axes.axhline(numbers["mean_reward_by_inverse_length"], color=BLACK, linestyle="--", linewidth=1.2,
+                 label="mean reward, weights 1/T")
+    axes.plot(20, 0, marker="o", color=BLACK, markersize=6, markerfacecolor="white")
+    axes.text(24, 0.0, "λ = 0.95, V = 0", va="center", fontsize=8.5,
+              bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5})
     ticks = [10, 20, 100, 1000, 10_000]
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{1 - 1 / t:g}\n{t:,}" for t in ticks])
     axes.minorticks_off()
     axes.set(ylim=(-1, 1), xlabel="λ, and below it 1/(1 − λ), tokens", ylabel="level of the critic (reward)")
-    axes.legend(loc="upper right", frameon=True)
+    axes.legend(loc="lower right", frameon=True, framealpha=0.9)
     figure.colorbar(mesh, ax=axes, label="change of mean length\n(tokens per step of 0.01 nats)")
     return figure
 
@@ -73,4 +85,14 @@ def draw(numbers: Numbers) -> Figure:
 def caption(numbers: Numbers) -> str:
     """What is shown and assumed."""
     s = numbers["settings"]
-    return ("todo")
+    return prose(f"""
+        PPO as in Concise Reasoning ([arXiv 2504.05185](https://arxiv.org/abs/2504.05185): +1, -0.5, and
+        -1 without an answer; mean over a response's tokens; KL, clip and whitening left out) on
+        {s['benchmark']}: published mean length {s['mean_length']:,.0f} tokens and accuracy
+        {s['accuracy']:.1%}, cap {s['max_tokens']:,}. Assumed: wrong responses {s['wrong_over_right']:g}
+        times as long as right ones, lognormal lengths (σ = {s['sigma']:g}), which cut
+        {s['truncation_rate']:.0%} of the responses, and a critic that says one number everywhere. The
+        level without drift is above the mean reward, because the mean over tokens gives short, mostly
+        right responses more weight and because a cut response, paid least, pushes towards stopping. The
+        circle is their λ with a critic at 0: shorter, as was observed on problems that are sometimes
+        solved. Close to λ = 1 the path token is credited too, and right paths are shorter.""")

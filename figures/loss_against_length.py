@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from _starts import CONCISE
-from _style import GREEN, GREY, ORANGE, PURPLE, SKY, Numbers, new_figure, styled, zero_line
 from matplotlib.figure import Figure
 
 import lossim as ls
+from _starts import CONCISE
+from _style import BLACK, GREEN, GREY, ORANGE, PURPLE, SKY, Numbers, new_figure, prose, styled, zero_line
 
 CLAIM = "With λ < 1 the loss of a wrong response fades with its length: a long one is hardly penalised"
 EXACT = True
@@ -44,24 +44,26 @@ def draw(numbers: Numbers) -> Figure:
                   linestyle="-" if curve["reward"] < 0 else "--",
                   label=f"λ = {curve['gae_lambda']:g}" if curve["reward"] < 0 else None)
     zero_line(axes)
-    axes.text(1.15, 0.90, "reward −1 (solid)", va="top")
-    axes.text(1.15, -0.90, "reward +1 (dashed)", va="bottom")
-    for mark, height in zip(numbers["marks"], (0.36, 0.22), strict=True):
+    for reward, line in (("−1", "-"), ("+1", "--")):
+        axes.plot([], [], color=BLACK, linestyle=line, label=f"reward {reward}")
+    for mark, height in zip(numbers["marks"], (0.87, 0.73), strict=True):
         axes.annotate("", xy=(mark["after"], height), xytext=(mark["before"], height),
                       arrowprops={"arrowstyle": "->", "color": PURPLE, "linewidth": 1.6})
-        axes.text(mark["before"] * 1.05, height, f" {mark['benchmark']}", color=PURPLE, va="center", fontsize=8.5)
-    axes.set(xscale="log", xlim=(1, 40_000), ylim=(-1.08, 1.08), xlabel="response length (tokens, log scale)",
+        axes.text(mark["before"] * 1.05, height, f" {mark['benchmark']}", color="#9C4F7C", va="center", fontsize=8.5)
+    axes.set(xscale="log", xlim=(1, 45_000), ylim=(-1.08, 1.08), xlabel="response length (tokens, log scale)",
              ylabel="loss of the response\n(mean over its tokens)")
-    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.97))
+    axes.legend(loc="center left", bbox_to_anchor=(0.03, 0.5), frameon=True, framealpha=1, edgecolor="white")
     return figure
 
 
 def caption(numbers: Numbers) -> str:
     """What is shown and assumed."""
     mark = numbers["marks"][0]
-    return ("The loss averaged over a response's tokens, -(R/T)(1 - λ^T)/(1 - λ), for a terminal reward R = ±1, γ = 1 and a critic "
-            "at zero (closed form, nothing simulated). At λ = 1 the length does not matter; below, the penalty falls like "
-            f"1/T once T passes 1/(1 - λ). At λ = {numbers['settings']['gae_lambda']:g} a wrong response of {mark['before']:,} "
-            f"tokens costs {mark['loss_before']:.4f} and one of {mark['after']:,} tokens {mark['loss_after']:.4f}. Arrows: mean "
-            "lengths of R1-Distill-Qwen-1.5B before and after the second phase of training, as published "
-            "([arXiv 2504.05185](https://arxiv.org/abs/2504.05185)); their height means nothing.")
+    return prose(f"""
+        The loss averaged over a response's tokens, -(R/T)(1 - λ^T)/(1 - λ), for a terminal reward R =
+        ±1, γ = 1 and a critic at zero (closed form, nothing simulated). At λ = 1 the loss is the same
+        at every length (its gradient is not, see below); for λ < 1 it falls like 1/T once T passes 1/(1
+        - λ). At λ = {numbers['settings']['gae_lambda']:g} a wrong response of {mark['before']:,} tokens
+        costs {mark['loss_before']:.4f} and one of {mark['after']:,} tokens {mark['loss_after']:.4f}.
+        Arrows: mean lengths of R1-Distill-Qwen-1.5B before and after the second phase of training, as
+        published ([arXiv 2504.05185](https://arxiv.org/abs/2504.05185)); their height means nothing.""")

@@ -13,10 +13,13 @@ import importlib
 import json
 import math
 import sys
+import textwrap
 import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from _style import Numbers, style
 
@@ -44,7 +47,7 @@ def tidy(value: Any) -> Any:
     """The value as JSON holds it: plain Python numbers, 11 significant digits."""
     if isinstance(value, dict):
         return {str(key): tidy(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) or hasattr(value, "tolist") and getattr(value, "ndim", 0):
+    if isinstance(value, (list, tuple)) or np.ndim(value) > 0:
         return [tidy(item) for item in value]
     if isinstance(value, (str, bool, int)) or value is None:
         return value
@@ -87,6 +90,11 @@ def write(name: str, numbers: Numbers) -> str:
     return ", ".join(sizes)
 
 
+def wrapped(paragraph: str) -> str:
+    """A paragraph in lines that a reader of the source can follow."""
+    return textwrap.fill(paragraph, 110, break_long_words=False, break_on_hyphens=False)
+
+
 def readme() -> str:
     """figures/README.md, from the claims and the stored numbers."""
     parts = ["# Figures", "",
@@ -95,8 +103,8 @@ def readme() -> str:
              "Numbers are in `output/*.json`, with the settings they were computed from; cited data in `data/`.",
              "This page is written by the same script."]
     for name in NAMES:
-        claim = module(name).CLAIM
-        parts += ["", f"## {claim}", "", f"![{claim}](output/{name}.png)", "", module(name).caption(stored(name)), "",
+        claim, caption = module(name).CLAIM, module(name).caption(stored(name))
+        parts += ["", f"## {claim}", "", f"![{claim}](output/{name}.png)", "", wrapped(caption), "",
                   f"Script: [`{name}.py`]({name}.py); numbers: [`{name}.json`](output/{name}.json); "
                   f"vector version: [`{name}.svg`](output/{name}.svg)."]
     return "\n".join(parts) + "\n"
@@ -126,8 +134,10 @@ def main(arguments: list[str] | None = None) -> int:
         current = (HERE / "README.md").read_text() == readme()
         print("README.md", "is current" if current else "differs from the stored numbers; run figures/regenerate.py")
         return int(bool(wrong) or not current)
-    (HERE / "README.md").write_text(readme())
-    print("wrote", *(f"output/{name}.{{json,png,svg}}" for name in names), "README.md", sep="\n    ")
+    print("wrote", *(f"output/{name}.{{json,png,svg}}" for name in names), sep="\n    ")
+    if all((OUTPUT / f"{name}.json").exists() for name in NAMES):
+        (HERE / "README.md").write_text(readme())
+        print("    README.md")
     return 0
 
 

@@ -61,14 +61,15 @@ class Features:
     def lay_out(self, layout: Layout) -> Motion:
         """Bins as the first position of each, and path names as numbers."""
         n = layout.max_tokens
+        starts: IntArray
         if self.bins == "table":
             starts = np.arange(n)
         elif self.edges is not None:
-            inner = np.ceil(self.edges[1:-1]).astype(np.int64) - 1
+            inner: IntArray = np.ceil(self.edges[1:-1]).astype(np.int64) - 1
             starts = np.concatenate([[0], inner[inner < n]])
         else:
-            inner = np.geomspace(1, n + 1, self.bins + 1)[1:-1]
-            starts = np.unique(np.concatenate([[0], np.ceil(inner).astype(np.int64) - 1]))
+            inner = np.ceil(np.geomspace(1, n + 1, self.bins + 1)[1:-1]).astype(np.int64) - 1
+            starts = np.unique(np.concatenate([[0], inner]))
         names = sorted(set(layout.path_names))
         return _FeatureMotion(
             starts=starts, widths=np.diff(np.append(starts, n)), sharing=self.sharing, path_scale=self.path_scale,
@@ -210,10 +211,8 @@ def kernel(stops: ArrayLike, *, positions: ArrayLike, paths: ArrayLike | None = 
     if block.shape != (cells, len(knots), cells, len(knots)):
         _check.fail("stops", block.shape, f"must have shape [cell, knot, cell, knot] with {len(knots)} knots")
     odds = np.zeros((0, 0)) if paths is None else _check.number_array("paths", paths, ndim=2)
-    if cross is None:
-        between = np.zeros((len(odds), cells, len(knots)))
-    else:
-        between = _check.number_array("cross", cross, ndim=3)
+    nothing = np.zeros((len(odds), cells, len(knots)))
+    between = nothing if cross is None else _check.number_array("cross", cross, ndim=3)
     if odds.shape != (len(between), len(between)) or between.shape[1:] != (cells, len(knots)):
         _check.fail("cross", between.shape, f"must have shape [log-odds, {cells}, {len(knots)}] with as many log-odds "
                     f"as paths, whose shape is {odds.shape}")

@@ -15,12 +15,12 @@ from lossim import _check
 from lossim._exact import expected_measures
 from lossim._gradients import Measures, Step, by_outcome, token_sums
 from lossim._montecarlo import block_measures
-from lossim._readout import LEAK, NATS, ROLES, TERMS, Readout, effective_reward, step_std
-from lossim._types import FloatArray, NoClosedForm
+from lossim._readout import ROLES, TERMS, Readout, effective_reward, step_std
+from lossim._types import FloatArray
 from lossim.advantages import GAE
-from lossim.estimates import Estimate, Method
+from lossim.estimates import Estimate
 from lossim.policies import Policy
-from lossim.schemes import Scheme, short
+from lossim.schemes import Scheme
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +29,7 @@ __all__ = ["Drift", "drift"]
 
 BLOCKS = 64
 """Blocks of batches behind a Monte Carlo standard error."""
+_TOKENS = ("length", "composition", "within", "length_by_class", "length_by_path", "length_by_outcome")
 ROUNDING = 1e-13
 """Rounding error allowed for, relative to the sum of the absolute contributions."""
 
@@ -182,14 +183,15 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
     if method == "exact":
         return _exact(step)
     if not isinstance(rng, np.random.Generator):
-        _check.fail("rng", rng, "must be a numpy Generator for Monte Carlo", "pass rng=np.random.default_rng(0)", TypeError)
+        _check.fail("rng", rng, "must be a numpy Generator for Monte Carlo", "pass rng=np.random.default_rng(0)",
+                    TypeError)
     if batches is None:
         batches = max(BLOCKS, (1 << 18) // scheme.responses_per_step)
     _check.whole("batches", batches, low=16, fix="fewer give no standard error worth the name")
     return _monte_carlo(step, rng, batches, progress)
 
 
-def _read(step: Step, readout: Readout, measures: Measures) -> dict[str, FloatArray]:
+def _read(step: Step, readout: Readout, measures: Measures) -> dict[str, Any]:
     """Every linear number of some measures."""
     policy = step.policy
     values = readout.linear(token_sums(step, measures))
@@ -209,13 +211,13 @@ def _exact(step: Step) -> Drift:
     values = _read(step, readout, expected.measures)
     values |= readout.ratios(values)
     spread = step_std(step, readout)
-    values["step_std"] = np.float64(np.nan if spread is None else spread)
+    values["step_std"] = np.nan if spread is None else spread
     relative = expected.error + ROUNDING
     gross = float(np.abs(values["sources"]).sum())
 
     def error(name: str) -> Any:
-        size = gross if name in ("length", "composition", "within") else np.abs(values[name])
-        return relative * size
+        size = np.abs(values[name])
+        return relative * (np.maximum(size, gross) if name in _TOKENS else size)
 
     def make(name: str) -> Estimate:
         return Estimate(value=values[name], error=error(name), method=expected.method)
@@ -235,7 +237,7 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
     per_block = -(-batches // blocks)
     state = {"bit_generator": rng.bit_generator.state["bit_generator"], "state": str(rng.bit_generator.state["state"])}
     readout = Readout(policy=step.policy, task=step.task)
-    mean: dict[str, FloatArray] = {}
+    mean: dict[str, Any] = {}
     squares: dict[str, FloatArray] = {}
     kept: list[dict[str, FloatArray]] = []
     jackknifed = ("length", "reward", "update", "hazard_gradient", "path_gradient")
@@ -267,19 +269,22 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
 
     notes = []
     if step.scheme.reward.group_relative:
-        notes.append("the reward compares the lengths of a group: reward, length_per_reward and alignment are not defined")
+        notes.append("the reward compares the lengths of a group: reward, length_per_reward and alignment are not "
+                     "defined")
         for name in ("reward", "length_per_reward", "alignment"):
-            mean[name] = np.float64(np.nan)
+            mean[name] = np.nan
     return _finish(step, readout, mean, make, notes, {"method": "monte_carlo", "batches": blocks * per_block,
                                                       "blocks": blocks, "rng": state})
 
 
-def _finish(step: Step, readout: Readout, values: dict[str, FloatArray], make: Callable[[str], Estimate],
+def _finish(step: Step, readout: Readout, values: dict[str, Any], make: Callable[[str], Estimate],
             notes: list[str], provenance: dict[str, Any]) -> Drift:
     scheme, policy = step.scheme, step.policy
     undecided = np.abs(values["length_by_path"]) < readout.leak(values)
     if scheme.group_size == 1 and step.advantage.group_relative:
-        notes.append(f"a group of one: {short(scheme.advantage)} as it says for a single response")
+        rule = getattr(step.advantage, "group_of_one", "zero")
+        notes.append(f"groups of one: group_of_one={rule!r}, so the advantage is "
+                     + ("the return itself" if rule == "raw" else "0"))
     made = {f.name: make(f.name) for f in fields(Drift) if f.name in values and f.name != "path_gradient"}
     flat = make("path_gradient")
     widest = max(len(prompts.paths) for prompts in policy.classes)
@@ -325,7 +330,7 @@ def _table(result: Drift) -> str:
         unit = "sign not predictable without a measured kernel" if unsure else "tokens per unit step"
         lines.append(row(f"    {prompts} / {path}", result.length_by_path[value], unit))
     lines.append("  by source")
-    table, error = result.sources.value, np.broadcast_to(result.sources.stderr, result.sources.value.shape)
+    table = result.sources.value
     for r, role in enumerate(ROLES):
         for t, term in enumerate(TERMS):
             if np.any(table[:, :, r, t] != 0):

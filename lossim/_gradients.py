@@ -67,11 +67,7 @@ class Step:
         mine, other = self.policy, self.reference
         if mine.cell_names != other.cell_names or mine.max_tokens != other.max_tokens:
             _check.fail("reference", other, "must have the classes, paths and max_tokens of the policy")
-        if isinstance(self.advantage, Raw) and isinstance(self.advantage.baseline, tuple):
-            if len(self.advantage.baseline) != len(mine.classes):
-                _check.fail("baseline", self.advantage.baseline,
-                            f"must be one number or one per prompt class ({len(mine.classes)})")
-        _ = self.log_ratio, self.task
+        _ = self.log_ratio, self.task, self.baseline
 
     @property
     def advantage(self) -> GAE | ResponseAdvantage:
@@ -108,7 +104,7 @@ class Step:
             return np.zeros((1, 2, self.policy.max_tokens + 1))
         grade = np.array([True, False])[:, None]
         cut = np.arange(self.policy.max_tokens + 1) == self.policy.max_tokens
-        return self.scheme.reward.values(self.policy.length, grade, cut)[None]
+        return np.asarray(self.scheme.reward.values(self.policy.length, grade, cut))[None]
 
     @cached_property
     def reward_levels(self) -> tuple[FloatArray, IntArray]:
@@ -154,7 +150,8 @@ class Step:
         stop, go = self.paid
         gone = np.concatenate([np.zeros((len(go), 1)), np.cumsum(go, axis=1)], axis=1)
         gone[:, :-1] += stop
-        return self.task + gone[:, None, :]
+        returns: FloatArray = self.task + gone[:, None, :]
+        return returns
 
     @cached_property
     def baseline(self) -> FloatArray:
@@ -163,7 +160,10 @@ class Step:
         while hasattr(inner, "inner"):
             inner = inner.inner
         given = inner.baseline if isinstance(inner, Raw) else 0.0
-        return np.broadcast_to(np.asarray(given, dtype=np.float64), (len(self.policy.classes),))
+        classes = len(self.policy.classes)
+        if isinstance(given, tuple) and len(given) != classes:
+            _check.fail("baseline", given, f"must be one number or one per prompt class ({classes})")
+        return np.broadcast_to(np.asarray(given, dtype=np.float64), (classes,))
 
     @cached_property
     def errors(self) -> Errors:

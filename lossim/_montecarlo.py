@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lossim._gradients import Measures, Step, advantage_sums
-from lossim._types import BoolArray, FloatArray, NoClosedForm
+from lossim._types import BoolArray, FloatArray, IntArray, NoClosedForm
 from lossim.advantages import GAE, GroupStandardized, ResponseAdvantage, Whitened
 from lossim.policies import Draws
 
@@ -68,8 +68,9 @@ def draw_batches(step: Step, rng: np.random.Generator, batches: int) -> Draws:
 
 
 def _reshaped(parts: list[Draws], prompts: int, shape: tuple[int, int, int]) -> Draws:
-    def join(name: str) -> np.ndarray:  # type: ignore[type-arg]
-        return np.concatenate([getattr(part, name) for part in parts])[:prompts].reshape(shape)
+    def join(name: str) -> IntArray:
+        joined: IntArray = np.concatenate([getattr(part, name) for part in parts])[:prompts].reshape(shape)
+        return joined
 
     return Draws(cell=join("cell"), grade=join("grade"), end=join("end"))
 

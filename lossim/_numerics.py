@@ -20,7 +20,7 @@ def log_hazard(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
     >>> log_hazard(np.array([0.0, np.inf]))
     (array([-0.69314718,  0.        ]), array([-0.69314718,        -inf]))
     """
-    return -np.logaddexp(0.0, -logits), -np.logaddexp(0.0, logits)
+    return 0.0 - np.logaddexp(0.0, -logits), 0.0 - np.logaddexp(0.0, logits)
 
 
 def log_survival(log_stay: FloatArray) -> FloatArray:
@@ -97,8 +97,7 @@ def compositions(total: int, parts: int, chunk: int = 1 << 16) -> Iterator[IntAr
     if parts == 1:
         yield np.array([[total]])
         return
-    for first in _first_parts(total, parts, chunk):
-        yield first
+    yield from _first_parts(total, parts, chunk)
 
 
 def _first_parts(total: int, parts: int, chunk: int) -> Iterator[IntArray]:

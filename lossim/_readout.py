@@ -9,8 +9,10 @@ so dE[f] = E[f · Λ] for any f of cell, grade and end.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -82,11 +84,11 @@ class Readout:
             table[:, :, 2, index] = part.first * centred(policy, paths)[:, None]
         return table
 
-    def linear(self, sums: dict[str, TokenSums]) -> dict[str, FloatArray]:
+    def linear(self, sums: dict[str, TokenSums]) -> dict[str, Any]:
         """Every number that is linear in the gradient, by name."""
         policy = self.policy
         parts = [logit_gradient(policy, part) for part in sums.values()]
-        stops, paths = sum(p[0] for p in parts), sum(p[1] for p in parts)
+        stops, paths = (np.sum(kind, axis=0) for kind in zip(*parts, strict=True))
         coordinates = policy.motion.pull(stops, paths)
         dz, dy = policy.motion.push(coordinates)
         change = centred(policy, dy)
@@ -96,7 +98,8 @@ class Readout:
         def along(f: FloatArray | float) -> FloatArray:
             """d E[f | cell] from within and from paths, times the cell's weight."""
             within: FloatArray = weight * (moved * f).sum(axis=(1, 2))
-            return within + weight * change * (policy.law * f).sum(axis=(1, 2))
+            across: FloatArray = weight * change * (policy.law * f).sum(axis=(1, 2))
+            return within + across
 
         by_cell = (moved.sum(axis=1) * length).sum(axis=1)
         within = weight * by_cell
@@ -122,7 +125,7 @@ class Readout:
             "path_gradient": paths, "update": coordinates,
         }
 
-    def ratios(self, values: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    def ratios(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Numbers that are not linear in the gradient, from the linear ones."""
         policy = self.policy
         dz, dy = policy.motion.push(values["update"])
@@ -138,12 +141,12 @@ class Readout:
         moves, improves = squared > 0, best_squared > 0
         reward = float(values["reward"])
         return {
-            "length_per_kl": np.float64(values["length"] * np.sqrt(NATS / nats) if nats > 0 else np.nan),
-            "length_per_reward": np.float64(0.01 * values["length"] / reward if reward != 0 else np.nan),
-            "alignment": np.float64(inner / np.sqrt(squared * best_squared) if moves and improves else np.nan),
+            "length_per_kl": float(values["length"]) * np.sqrt(NATS / nats) if nats > 0 else np.nan,
+            "length_per_reward": 0.01 * float(values["length"]) / reward if reward != 0 else np.nan,
+            "alignment": inner / np.sqrt(squared * best_squared) if moves and improves else np.nan,
         }
 
-    def leak(self, values: dict[str, FloatArray]) -> FloatArray:
+    def leak(self, values: Mapping[str, Any]) -> FloatArray:
         """How far cross terms of the size seen in one network would move each path's length, tokens [cell]."""
         policy = self.policy
         scale = getattr(policy.coordinates, "path_scale", None)
@@ -226,7 +229,8 @@ def _along(stop: FloatArray, go: FloatArray) -> FloatArray:
 def _gae_projection(step: Step, stop: FloatArray, go: FloatArray) -> FloatArray:
     """Σ_t Â_t · score_t by [cell, grade, end], from Â_t = a_t + x^{T-t} (δ_last - a_T)."""
     gae, errors = step.advantage, step.errors
-    assert isinstance(gae, GAE) and not isinstance(gae.gae_lambda, LengthAdaptive)
+    assert isinstance(gae, GAE)
+    assert not isinstance(gae.gae_lambda, LengthAdaptive)
     x = gae.gamma * gae.gae_lambda
     tail = discounted_sum(errors.going, x)
     steady = before(tail * go)
@@ -234,6 +238,6 @@ def _gae_projection(step: Step, stop: FloatArray, go: FloatArray) -> FloatArray:
     final = np.column_stack([tail, np.zeros(len(tail))])
     traces[:, -1] = running_sum(go, x)[:, -1]
     last = errors.last
-    total = steady[:, None] + (last - final[:, None]) * traces[:, None]
+    total: FloatArray = steady[:, None] + (last - final[:, None]) * traces[:, None]
     total[:, :, :-1] += last[:, :, :-1] * stop[:, None]
     return total

@@ -8,12 +8,12 @@ multiplicity). GAE gives one per token, from a critic that is data.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from lossim import _check
-from lossim._types import ArrayLike, FloatArray
+from lossim._types import FloatArray
 from lossim.critics import Critic, Zero
 
 __all__ = ["GAE", "OPO", "Advantage", "GroupMean", "GroupStandardized", "LeaveOneOut", "LengthAdaptive",
@@ -176,7 +176,8 @@ class OPO(ResponseAdvantage):
     def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
                  ) -> FloatArray:
         tokens = np.sum(count * length, axis=-1, keepdims=True)
-        return returns - np.sum(count * length * returns, axis=-1, keepdims=True) / np.maximum(tokens, 1.0)
+        baseline = np.sum(count * length * returns, axis=-1, keepdims=True) / np.maximum(tokens, 1.0)
+        return np.subtract(returns, baseline)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -272,7 +272,7 @@ def table(hazard: ArrayLike) -> Tabulated:
     if h.size == 0:
         fail("hazard", [], "must have at least one position")
     limit = "the number of hazards given (none of them 1)"
-    return Tabulated(values=logit(h), label=f"table({_show_array(h)})", limit=limit)
+    return Tabulated(values=logit(h), label=f"table({_show_array(h + 0.0)})", limit=limit)
 
 
 def from_logits(logits: ArrayLike) -> Tabulated:
@@ -297,7 +297,7 @@ def from_logits(logits: ArrayLike) -> Tabulated:
     if np.isnan(z).any():
         fail("logits", math.nan, "must not be nan", "use -inf for hazard 0 and +inf for hazard 1")
     limit = "the number of logits given (none of them +inf)"
-    return Tabulated(values=z, label=f"from_logits({_show_array(z)})", limit=limit)
+    return Tabulated(values=z, label=f"from_logits({_show_array(z + 0.0)})", limit=limit)
 
 
 def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulated:

@@ -13,11 +13,11 @@ from functools import cached_property
 import numpy as np
 from scipy.special import roots_sh_jacobi
 
-from lossim import _check, lengths
+from lossim import _check
 from lossim._coordinates import Coordinates, Features, Layout, Motion
 from lossim._numerics import log_hazard, log_survival
 from lossim._types import ArrayLike, FloatArray, IntArray
-from lossim.lengths import Length
+from lossim.lengths import Length, from_logits
 from lossim.rewards import Reward
 from lossim.rollouts import Rollouts
 
@@ -349,7 +349,7 @@ class Policy:
             odds = self.probability[mine] * np.exp(paths[mine] - paths[mine].max())
             share = odds / odds.sum()
             classes.append(replace(prompts, paths=[
-                replace(path, probability=float(p), length=lengths.from_logits(z))
+                replace(path, probability=float(p), length=from_logits(z))
                 for path, p, z in zip(prompts.paths, share, logits[mine], strict=True)]))
             cell += len(prompts.paths)
         return replace(self, classes=classes)

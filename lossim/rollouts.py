@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,8 +48,8 @@ class Rollouts:
         if (length != np.floor(length)).any():
             first = int(np.flatnonzero(length != np.floor(length))[0])
             _check.fail(f"lengths[{first}]", float(length[first]), "must be a whole number of tokens")
-        columns = {"lengths": length.astype(np.int64), "rewards": _check.number_array("rewards", rewards, ndim=1),
-                   "prompt_ids": np.asarray(prompt_ids)}
+        columns: dict[str, Any] = {"lengths": length.astype(np.int64), "prompt_ids": np.asarray(prompt_ids),
+                                   "rewards": _check.number_array("rewards", rewards, ndim=1)}
         for name, given, kind in (("truncated", truncated, np.bool_), ("correct", correct, np.bool_),
                                   ("classes", classes, np.int64), ("steps", steps, np.int64)):
             columns[name] = None if given is None else np.asarray(given, dtype=kind)

@@ -1,0 +1,314 @@
+"""One class of prompts: what a response's mates in its group contribute, averaged out.
+
+The own response has G-1 mates, i.i.d. given the class. What is needed of one of them is ψ(a) = E[e^{-node_a · size}],
+split by reward as the advantage asks; k mates in the baseline then give powers of it, and compositions of reward
+levels give products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import gammaln, xlogy
+
+from lossim._denominators import Denominators
+from lossim._gradients import Step
+from lossim._numerics import composition_count, compositions
+from lossim._types import FloatArray, IntArray, NoClosedForm
+from lossim.advantages import OPO, GroupMean, GroupStandardized, LeaveOneOut, PositiveOnly, ResponseAdvantage
+
+__all__ = ["ClassLaw"]
+
+MOST_TERMS = 500_000_000
+"""Largest number of compositions × nodes × levels that is summed over before NoClosedForm is raised."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassLaw:
+    """Law and transforms of one response of a class; rows are grades, or (cell, grade) where returns differ."""
+
+    step: Step
+    denominators: Denominators
+    index: int
+
+    @property
+    def number(self) -> int:
+        """G - 1."""
+        return self.step.scheme.group_size - 1
+
+    @cached_property
+    def law(self) -> FloatArray:
+        """P(row, end) given the class."""
+        policy = self.step.policy
+        mine = policy.class_of_cell == self.index
+        law = policy.law[mine] * policy.probability[mine, None, None]
+        rows: FloatArray = law.sum(axis=0) if len(self.step.returns) == 1 else law.reshape(-1, law.shape[-1])
+        return rows
+
+    @cached_property
+    def returns(self) -> FloatArray:
+        """R, [row, end]."""
+        returns = self.step.returns
+        mine = returns if len(returns) == 1 else returns[self.step.policy.class_of_cell == self.index]
+        return mine.reshape(-1, returns.shape[-1])
+
+    @cached_property
+    def task(self) -> FloatArray:
+        """Task reward, [row, end]."""
+        return np.tile(self.step.task[0], (len(self.returns) // 2, 1))
+
+    @cached_property
+    def counted(self) -> FloatArray:
+        """P(row, end) of responses in the baseline."""
+        return self.law * self.step.in_baseline
+
+    @cached_property
+    def removed(self) -> float:
+        """P(a response is out of the baseline)."""
+        return float((self.law * ~self.step.in_baseline).sum())
+
+    # --- levels of the task reward, for equal groups ------------------------------------------------------------
+
+    @cached_property
+    def _levels(self) -> tuple[FloatArray, IntArray]:
+        values, level = self.step.reward_levels
+        return values, np.tile(level, (len(self.returns) // 2, 1))
+
+    def by_level(self, values: FloatArray) -> FloatArray:
+        """Σ over the ends of a task level of ``values`` · e^{-node·size}, [a, level]."""
+        count = len(self._levels[0])
+        return np.array([np.bincount(self._levels[1].ravel(), weights=(values * decay).ravel(), minlength=count)
+                         for decay in self.denominators.decay])
+
+    def at_level(self, x: FloatArray, level: IntArray) -> FloatArray:
+        """Σ_a e^{-node·own size} x[a, level of the own end], [row, end]."""
+        total = np.zeros(level.shape)
+        for row, decay in zip(x, self.denominators.decay, strict=True):
+            total += row[level] * decay
+        return total
+
+    @cached_property
+    def transform(self) -> FloatArray:
+        """ψ(a) = E[e^{-node·size}; in the baseline]."""
+        psi: FloatArray = self.denominators.decay @ self.counted.sum(axis=0)
+        return psi
+
+    @cached_property
+    def _kept(self) -> FloatArray:
+        """E[e^{-node·sizes of the mates}; enough of them in the baseline], [a]."""
+        alone = self.removed**self.number if self.step.least_kept == 2 else 0.0
+        kept: FloatArray = (self.transform + self.removed) ** self.number - alone
+        return kept
+
+    @cached_property
+    def _equal(self) -> FloatArray:
+        """The same where no mate in the baseline has another task reward, [a, level]."""
+        alone = self.removed**self.number if self.step.least_kept == 2 else 0.0
+        equal: FloatArray = (self.by_level(self.counted) + self.removed) ** self.number - alone
+        return equal
+
+    @cached_property
+    def equal_groups(self) -> float:
+        """P(a group's task rewards are all equal, or fewer than two count)."""
+        size, gone = self.number + 1, self.removed
+        mass = np.bincount(self._levels[1].ravel(), weights=self.counted.ravel())
+        return float(np.sum((mass + gone) ** size - gone**size) + gone**size)
+
+    @cached_property
+    def group_transform(self) -> FloatArray:
+        """E[e^{-node·sizes of a whole group}], [a]; where equal groups are resampled, of the others alone."""
+        size, gone, psi = self.number + 1, self.removed, self.transform
+        whole: FloatArray = (psi + gone) ** size
+        if self.step.scheme.dynamic_sampling == "resample":
+            equal = (self.by_level(self.counted) + gone) ** size - gone**size
+            whole = whole - equal.sum(axis=1) - gone**size
+        elif self.step.least_kept == 2:  # a lone survivor leaves the loss, and its size with it
+            lone = size * gone ** (size - 1)
+            whole = whole - lone * psi + lone * self.counted.sum()
+        return whole
+
+    # --- what is expected of the own response ---------------------------------------------------------------------
+    # ``factor`` [a] is the weight of each node times what the other groups of the step are expected to be.
+
+    def presence(self, factor: FloatArray) -> FloatArray:
+        """E[own group contributes], by row and end: the weight of a token without advantage."""
+        values = np.broadcast_to((factor * self._kept) @ self.denominators.decay, self.returns.shape)
+        if self.step.scheme.dynamic_sampling == "none":
+            return values
+        return values - self.at_level(factor[:, None] * self._equal, self._levels[1])
+
+    def credit(self, factor: FloatArray) -> FloatArray:
+        """E[advantage · own group contributes], by row and end."""
+        if not self.step.advantage.group_relative:
+            return self._fixed() * self.presence(factor)
+        return self._linear_credit(factor) if self._is_linear else self._composition_credit(factor, power=1)
+
+    def squared_credit(self, factor: FloatArray) -> FloatArray:
+        """E[advantage² · own group contributes], by row and end; only without a random denominator."""
+        step = self.step
+        if isinstance(step.advantage, OPO):
+            raise NoClosedForm("advantage", "the variance of OPO's advantages, which whitening needs")
+        if not step.advantage.group_relative:
+            return self._fixed() ** 2 * self.presence(factor)
+        if step.scheme.dynamic_sampling != "none" and step.paid is not None:
+            raise NoClosedForm("dynamic_sampling", "whitened advantages with a KL in the reward and equal groups left "
+                               "out")
+        return factor[0] * self._second_moment() if self._is_linear else self._composition_credit(factor, power=2)
+
+    def _fixed(self) -> FloatArray:
+        """Advantages that depend on the own response alone."""
+        advantage, baseline = self.step.advantage, np.array(self.step.baseline[self.index])
+        assert isinstance(advantage, ResponseAdvantage)
+        return advantage.of_group(self.returns, np.ones_like(self.returns), self.returns, baseline)
+
+    # --- baselines that are linear in the mates' returns --------------------------------------------------------
+
+    @property
+    def _is_linear(self) -> bool:
+        """Whether A is linear in the mates' returns."""
+        given = self.step.advantage
+        return isinstance(given, (GroupMean, LeaveOneOut, OPO)) or (
+            isinstance(given, GroupStandardized) and given.scope == "batch")
+
+    def _kept_counts(self) -> tuple[FloatArray, FloatArray]:
+        """k, the mates in the baseline, and the number of ways times P(the others are removed), each [k]."""
+        k = np.arange(self.number + 1.0)
+        ways = gammaln(self.number + 1.0) - gammaln(k + 1.0) - gammaln(self.number - k + 1.0)
+        weight = np.exp(ways + xlogy(self.number - k, self.removed))
+        keep = (weight > 0) & (k >= self.step.least_kept - 1)
+        return k[keep], weight[keep]
+
+    def _own_and_mate(self, k: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """u, v of A = u·R - v·Σ_mates R with k mates; a group of one as the estimator says."""
+        advantage = self.step.advantage
+        if isinstance(advantage, LeaveOneOut):
+            return np.ones_like(k), 1.0 / np.maximum(k, 1.0)
+        single = isinstance(advantage, GroupMean) and advantage.group_of_one == "raw"
+        return np.where(k > 0, k / (k + 1.0), float(single)), 1.0 / (k + 1.0)
+
+    def _linear_credit(self, factor: FloatArray) -> FloatArray:
+        """Σ_k E[A · e^{-node·sizes}; k mates count], by row and end."""
+        counted, returns, decay = self.counted, self.returns, self.denominators.decay
+        filtered = self.step.scheme.dynamic_sampling != "none" and self.step.paid is not None
+        # Equal task rewards, unequal KL: such groups have advantages, and are left out all the same.
+        if isinstance(self.step.advantage, OPO):
+            credit = self._opo_credit(factor, counted)
+            if filtered:
+                for level in range(len(self._levels[0])):
+                    inside = self._levels[1] == level
+                    credit = credit - inside * self._opo_credit(factor, counted * inside)
+            return credit
+        own, others = self._linear(decay @ counted.sum(axis=0), decay @ (counted * returns).sum(axis=0))
+        credit = returns * ((factor * own) @ decay) - (factor * others) @ decay
+        if filtered:
+            own, others = self._linear(self.by_level(counted), self.by_level(counted * returns))
+            levels, column = self._levels[1], factor[:, None]
+            credit = credit - returns * self.at_level(column * own, levels) + self.at_level(column * others, levels)
+        return credit
+
+    def _linear(self, psi: FloatArray, paid: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Factors of R and of 1 in E[A · ...], from ψ and E[R e^{-node·size}] of one mate (any shape)."""
+        own, others = np.zeros_like(psi), np.zeros_like(psi)
+        k, weight = self._kept_counts()
+        for kept, ways, u, v in zip(k, weight, *self._own_and_mate(k), strict=True):
+            own += ways * u * psi**kept
+            if kept > 0:
+                others += ways * v * kept * psi ** (kept - 1.0) * paid
+        return own, others
+
+    def _opo_credit(self, factor: FloatArray, counted: FloatArray) -> FloatArray:
+        """R·E[...] - T·R·E[.../ΣT] - E[ΣTR .../ΣT] over mates of that law, the last two over nodes (a, b)."""
+        near, far, length = self.denominators.decay, self.denominators.baseline_decay, self.step.policy.length
+        one, paid_one = counted.sum(axis=0), (counted * self.returns).sum(axis=0)
+        alone, psi, paid = near @ one, near @ (one * far).T, near @ (length * paid_one * far).T
+        k, weight = self._kept_counts()
+        own, both, others = np.zeros_like(alone), np.zeros_like(psi), np.zeros_like(psi)
+        for kept, ways in zip(k, weight, strict=True):
+            own += ways * alone**kept
+            both += ways * psi**kept
+            if kept > 0:
+                others += ways * kept * psi ** (kept - 1.0) * paid
+        weights = np.multiply.outer(factor, self.denominators.baseline.weights)
+
+        def combine(x: FloatArray) -> FloatArray:
+            combined: FloatArray = np.sum(near * ((weights * x) @ far), axis=0)
+            return combined
+
+        credit: FloatArray = self.returns * ((factor * own) @ near - length * combine(both)) - combine(others)
+        return credit
+
+    def _second_moment(self) -> FloatArray:
+        """E[A² · enough mates] under a linear baseline, by row and end."""
+        mass, paid, squared = (float((self.counted * self.returns**i).sum()) for i in range(3))
+        k, weight = self._kept_counts()
+        total = np.zeros_like(self.returns)
+        for kept, ways, u, v in zip(k, weight, *self._own_and_mate(k), strict=True):
+            mean, square = (paid / mass, squared / mass) if mass > 0 else (0.0, 0.0)
+            total += ways * mass**kept * ((u * self.returns) ** 2 - 2 * u * v * kept * mean * self.returns
+                                          + v * v * (kept * square + kept * (kept - 1) * mean**2))
+        return total
+
+    # --- any function of the group's reward levels ----------------------------------------------------------------
+
+    @cached_property
+    def _kinds(self) -> tuple[FloatArray, IntArray]:
+        """Different (task reward, return, length if it matters) among those that can occur, and each end's own."""
+        step, shape = self.step, self.returns.shape
+        if step.paid is None and not _reads_length(step):
+            values, own = step.reward_levels
+            table, own = np.stack([values, values, np.zeros_like(values)], axis=1), own.reshape(shape)
+        else:
+            length = np.broadcast_to(step.policy.length if _reads_length(step) else 0.0, shape)
+            rows = np.stack([self.task.ravel(), self.returns.ravel(), length.ravel()], axis=1)
+            table, own = np.unique(rows, axis=0, return_inverse=True)
+            own = own.reshape(shape)
+        occurs = np.bincount(own.ravel(), weights=self.counted.ravel(), minlength=len(table)) > 0
+        number = np.cumsum(occurs) - 1
+        return table[occurs], np.maximum(number, 0)[own] * occurs[own]
+
+    def _composition_credit(self, factor: FloatArray, power: int) -> FloatArray:
+        """Σ over compositions of the mates of P(composition) · A^power, by row and end."""
+        (values, own), removed = self._kinds, self.removed
+        levels, nodes = len(values), len(factor)
+        parts = levels + (removed > 0)
+        if levels == 0:
+            return np.zeros(own.shape)
+        if composition_count(self.number, parts) * nodes * levels > MOST_TERMS:
+            raise NoClosedForm("advantage", f"{type(self.step.advantage).__name__} over {levels} reward levels in "
+                               f"groups of {self.number + 1}: too many compositions to sum")
+        phi = np.array([np.bincount(own.ravel(), weights=(self.counted * decay).ravel(), minlength=levels)
+                        for decay in self.denominators.decay])
+        if removed > 0:
+            phi = np.column_stack([phi, np.full(nodes, removed)])
+        with np.errstate(divide="ignore"):
+            log_phi = np.maximum(np.log(phi), -700.0)
+        expected = np.zeros((nodes, levels))
+        for table in compositions(self.number, parts, chunk=max(1_000_000 // nodes, 1000)):
+            log_ways = gammaln(self.number + 1.0) - gammaln(table + 1.0).sum(axis=1)
+            chance = np.exp(log_ways + log_phi @ table.T)
+            expected += chance @ self._advantages(table[:, :levels].astype(np.float64), values) ** power
+        return self.at_level(factor[:, None] * expected, own)
+
+    def _advantages(self, table: FloatArray, values: FloatArray) -> FloatArray:
+        """A of an own response of each level beside each composition of mates, [composition, level]."""
+        task, returns, length = values.T
+        advantage = self.step.advantage
+        assert isinstance(advantage, ResponseAdvantage)
+        result = np.zeros(table.shape)
+        for level in range(len(values)):
+            group = table.copy()
+            group[:, level] += 1.0
+            mine = advantage.of_group(returns, group, length, np.zeros(1))[:, level]
+            if self.step.least_kept == 2:
+                mine = np.where(group.sum(axis=1) >= 2, mine, 0.0)
+            if self.step.scheme.dynamic_sampling != "none":
+                others = (task != task[level]) & (group > 0)
+                mine = np.where(others.any(axis=1), mine, 0.0)
+            result[:, level] = mine
+        return result
+
+
+def _reads_length(step: Step) -> bool:
+    return isinstance(step.advantage, PositiveOnly) and isinstance(step.advantage.inner, OPO)

@@ -1,0 +1,229 @@
+"""Pictures of results. matplotlib is imported when one is asked for, and pyplot not at all."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossim._readout import ROLES, TERMS
+from lossim._types import FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lossim._drift import Drift
+
+__all__ = ["plot_drift", "verdict"]
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; paths take them in turn.
+_BLUE, _VERMILION, _GREEN, _ORANGE, _PURPLE, _SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
+_PATHS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
+_OUTCOMES = (("correct", _SKY, ""), ("incorrect", _ORANGE, "////"), ("truncated", "#999999", "...."))
+_DASHES = ("-", "--", ":", "-.")
+_STYLE: Any = {
+    "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "legend.fontsize": 8.0, "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "grid.color": "#DDDDDD", "grid.linewidth": 0.6, "legend.frameon": False, "hatch.linewidth": 0.5,
+    "figure.dpi": 150.0, "savefig.dpi": 150.0}
+_TAIL = 0.005
+"""Share of a path's responses on either side whose lengths are not drawn."""
+_BINS = 12
+"""Bins of equal probability into which sampled effective rewards are averaged."""
+_MOST_CELLS = 6
+"""Cells with a name of their own; with more, a path has one name in all classes."""
+_SMALL = 0.005
+"""Bars below this share of the largest are added up in one."""
+
+
+def verdict(result: Drift) -> str:
+    """The drift of mean length in one sentence: which way, and how many tokens in a step of 0.01 nats.
+
+    >>> import lossim as ls
+    >>> never = ls.policies.unsolvable(length=ls.lengths.geometric(mean=50), max_tokens=4096)
+    >>> verdict(ls.drift(ls.schemes.ppo(gae_lambda=0.95), never))
+    'ppo: responses get longer, +7.07 tokens in a step of 0.01 nats'
+    """
+    name, change, step = result.scheme.name, result.length, result.length_per_kl
+    if np.isnan(float(step)):
+        return f"{name}: nothing moves"
+    noise = 2.0 * float(change.stderr) + float(change.error)
+    if abs(float(change)) <= noise or abs(float(step)) < 1e-9:  # the latter is rounding
+        return f"{name}: no drift of mean length" + (" beyond the noise" if change.method == "monte carlo" else "")
+    way = "longer" if float(change) > 0 else "shorter"
+    return f"{name}: responses get {way}, {step:+.3g} tokens in a step of 0.01 nats"
+
+
+def plot_drift(result: Drift) -> Figure:
+    """What the loss pays for, and where the drift comes from, as one figure.
+
+    Left: effective reward against length, one curve per path, over the lengths of its middle 99 % of responses, with a
+    dot at the mean length. Where a curve rises, responses are drawn on. Sampled results are averaged over 12 bins of
+    equal numbers of responses, with bars of about one standard error. Right: the contributions that add up to the
+    drift, by path and token, split by the outcome of the response; sampled ones with bars of one standard error or
+    a little more.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        rows = _rows(result)
+        figure = Figure(figsize=(8.6, max(3.6, 1.9 + 0.29 * len(rows))), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        figure.suptitle(textwrap.fill(verdict(result), 90), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        _draw_reward(left, result)
+        _draw_sources(right, result, rows)
+    return figure
+
+
+def _draw_reward(axes: Axes, result: Drift) -> None:
+    policy = result.policy
+    names = list(dict.fromkeys(path for _, path in result.cells))
+    many, dots = len(result.cells) > _MOST_CELLS, False
+    for cell, (prompts, path) in enumerate(result.cells):
+        first, last = _middle(policy.ends[cell])
+        t, value, bar = _curve(result, cell, first, last)
+        if policy.cell_weight[cell] == 0 or not len(t):
+            continue
+        colour = _PATHS[names.index(path) % len(_PATHS)]
+        dash = "-" if many else _DASHES[int(policy.class_of_cell[cell]) % len(_DASHES)]
+        label = f"{prompts} / {path}" if len(policy.classes) > 1 else path
+        few = bar is not None or len(t) <= _BINS
+        axes.plot(t, value, dash, color=colour, linewidth=1.0 if many else 1.6, marker="o" if few else "",
+                  markersize=3.0, label=None if many else f"{label} ({100 * policy.cell_weight[cell]:.3g} %)")
+        if bar is not None:
+            axes.errorbar(t, value, yerr=bar, fmt="none", ecolor=colour, elinewidth=1.0, capsize=2.0)
+        if not few:
+            dots = True
+            mean = float(policy.mean_length_by_cell[cell])
+            axes.plot(mean, np.interp(mean, t, value), "o", color=colour, markersize=3.0 if many else 5.0)
+    if many:
+        for i, name in enumerate(names):
+            axes.plot([], [], color=_PATHS[i % len(_PATHS)], label=f"{name}: one line per class")
+    low, high = axes.get_xlim()
+    axes.set_xscale("log")
+    if high - low < 2:  # one length alone
+        axes.set_xlim(0.3 * (low + high), 0.8 * (low + high))
+    _whole_ticks(axes)
+    axes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
+    axes.grid(True)
+    axes.set_xlabel("length (tokens; dots: means)" if dots else "length (tokens)")
+    axes.set_ylabel("effective reward (mean 0 on each path)")
+    axes.set_title("Where a curve rises, responses are drawn on\n", loc="left")
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(title="path" if many else "path (share of responses)", title_fontsize=8.0, loc="best")
+
+
+def _curve(result: Drift, cell: int, first: int, last: int) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    """Lengths, effective reward and its standard error, where it is known between two positions."""
+    inside = slice(first - 1, last)
+    t = np.arange(first, last + 1.0)
+    value = np.asarray(result.effective_reward.value)[cell, inside]
+    known = np.isfinite(value)
+    t, value = t[known], value[known]
+    if result.effective_reward.method != "monte carlo" or not len(t):
+        return t, value, None
+    stderr = np.asarray(result.effective_reward.stderr)[cell, inside][known]
+    mass = result.policy.pmf[cell, inside][known]
+    bins = np.minimum((np.cumsum(mass) - mass / 2) / mass.sum() * _BINS, _BINS - 1).astype(np.int64)
+
+    weight = np.bincount(bins, weights=mass, minlength=_BINS)
+    filled = weight > 0
+
+    def averaged(x: FloatArray) -> FloatArray:
+        ratio: FloatArray = np.bincount(bins, weights=mass * x, minlength=_BINS)[filled] / weight[filled]
+        return ratio
+
+    own = np.sqrt(averaged(mass * stderr**2) / weight[filled])  # positions are nearly independent, ...
+    shift = np.sqrt(((mass * stderr) ** 2).sum()) / mass.sum()  # ... but each cell is shifted to mean 0
+    return averaged(t), averaged(value), np.hypot(own, shift)
+
+
+def _middle(ends: FloatArray) -> tuple[int, int]:
+    """First and last position of the middle of a law of ends, truncated ones at the last position."""
+    total = np.cumsum(ends)
+    first, last = np.searchsorted(total, [_TAIL, 1.0 - _TAIL]) + 1
+    return int(first), int(min(last, len(ends) - 1))
+
+
+def _whole_ticks(axes: Axes) -> None:
+    """Whole numbers of tokens on the logarithmic axis, as many as are easily read."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    factors = (1.0,) if high / low > 3000 else (1.0, 3.0) if high / low > 30 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=factors))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else ""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+Row = tuple[str, FloatArray, float]
+"""A bar: its label, the contribution by outcome, and the standard error of their sum."""
+
+
+def _rows(result: Drift) -> list[Row]:
+    """The bars: path × token × term, without those that are exactly 0, the smallest added up."""
+    value = np.asarray(result.sources.value)
+    stderr = np.broadcast_to(result.sources.stderr, value.shape)
+    whole_name = len(result.policy.classes) > 1 and len(result.cells) <= _MOST_CELLS
+    labels = [f"{prompts} / {path}" if whole_name else path for prompts, path in result.cells]
+    rows: list[Row] = []
+    for label in dict.fromkeys(labels):
+        mine = [cell for cell, other in enumerate(labels) if other == label]
+        for r, role in enumerate(ROLES):
+            for t, term in enumerate(TERMS):
+                part = value[mine][:, :, r, t].sum(axis=0)
+                of = "" if term == "policy" else f" ({'KL' if term == 'kl' else term})"
+                rows.append((f"{label}: {role}{of}", part, float(stderr[mine][:, :, r, t].sum())))
+    sizes = np.array([np.abs(parts).sum() for _, parts, _ in rows])
+    small = [row for row, size in zip(rows, sizes, strict=True) if 0 < size < _SMALL * sizes.max()]
+    large = [row for row, size in zip(rows, sizes, strict=True) if size > 0 and size >= _SMALL * sizes.max()]
+    if len(small) < 2:
+        return large + small
+    rest = np.sum([parts for _, parts, _ in small], axis=0)
+    return [*large, (f"{len(small)} smaller ones", rest, sum(stderr for *_, stderr in small))]
+
+
+def _draw_sources(axes: Axes, result: Drift, rows: list[Row]) -> None:
+    from matplotlib.patches import Patch
+
+    axes.set_title("Sources of the drift: token, path and outcome", loc="left", pad=24.0)
+    axes.set_xlabel("contribution to mean length\n(tokens per unit step)")
+    axes.axvline(0.0, color="black", linewidth=0.8)
+    if not rows:
+        axes.set(xlim=(-1.0, 1.0), xticks=[0.0], ylim=(0.0, 1.0), yticks=[])
+        axes.text(0.0, 0.5, "none", ha="center", va="center", backgroundcolor="white")
+        return
+    bars = [*rows, ("sum", np.array([float(result.length)]), float(result.length.stderr))]
+    places = np.arange(len(bars))[::-1]
+    for place, (label, parts, stderr) in zip(places, bars, strict=True):
+        total = label == "sum"
+        looks = [("white", "")] if total else [(colour, hatch) for _, colour, hatch in _OUTCOMES]
+        ends = {1: 0.0, -1: 0.0}  # parts of one sign are stacked
+        for part, (colour, hatch) in zip(parts, looks, strict=True):
+            side = 1 if part > 0 else -1
+            axes.barh(place, part, left=ends[side], height=0.62, color=colour, hatch=hatch, edgecolor="black",
+                      linewidth=1.3 if total else 0.5)
+            ends[side] += part
+        net = float(parts.sum())
+        if result.length.method == "monte carlo":
+            axes.errorbar(net, place, xerr=stderr, fmt="none", ecolor="black", elinewidth=1.2, capsize=3.0)
+        axes.text(1.02, place, f"{net:+.3g}".replace("-", "−"), transform=axes.get_yaxis_transform(), va="center",
+                  ha="left", fontsize=8.0, fontweight="bold" if total else "normal")
+    axes.use_sticky_edges = False
+    axes.margins(x=0.06)
+    axes.set_yticks(places, [label for label, *_ in bars])
+    axes.set_ylim(-0.6, len(bars) - 0.4)
+    axes.axhline(0.5, color="black", linewidth=0.5)
+    axes.grid(True, axis="x")
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
+    axes.locator_params(axis="x", nbins=5)
+    handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=name)
+               for e, (name, colour, hatch) in enumerate(_OUTCOMES) if any(parts[e] != 0 for _, parts, _ in rows)]
+    axes.legend(handles=handles, ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2,
+                borderpad=0.0, columnspacing=1.2)

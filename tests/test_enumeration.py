@@ -1,0 +1,123 @@
+"""Every batch of a tiny world, by plain enumeration, equals ``exact`` on the whole list that must be exact."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import lossim as ls
+import reference as ref
+import translate
+
+LINEAR = ("raw", "leave one out", "group mean", "opo", "gae")
+RULES = tuple(translate.AGGREGATIONS)
+TRUNCATIONS = ("keep", "mask", "remove")
+SAMPLINGS = ("none", "drop", "resample")
+PENALTIES = ("none", "reward", "k1", "k2", "k3", "entropy", "all")
+
+
+def make_world(seed: int, *, max_tokens: int = 3, paths: object = 2, **options: object) -> ref.World:
+    return ref.random_world(np.random.default_rng(seed), classes=2, paths=paths, max_tokens=max_tokens, reference=True,
+                            **options)
+
+
+def check(world: ref.World, cases: list[dict[str, object]], seed: int = 0) -> None:
+    """All cases on one world; the reference enumerates the batches once."""
+    pairs = [translate.both(world, np.random.default_rng(seed + i), **case)  # type: ignore[arg-type]
+             for i, case in enumerate(cases)]
+    policy, reference = translate.policies(world)
+    truth = ref.expected_updates(world, [setting for _, setting in pairs])
+    for case, (scheme, _), update in zip(cases, pairs, truth, strict=True):
+        result = ls.drift(scheme, policy, reference=reference)
+        expected = translate.flat(world, update)
+        np.testing.assert_allclose(translate.engine_flat(result), expected, rtol=1e-10,
+                                   atol=1e-10 * max(1e-2, np.abs(expected).max()), err_msg=str(case))
+        drift = ref.numeric_derivative(world, ref_direction(world, policy, result))
+        assert result.length.value == pytest.approx(drift, rel=1e-9, abs=1e-11), case
+        assert result.sources.value.sum() == pytest.approx(result.length.value, rel=1e-12, abs=1e-14)
+        both = result.composition.value + result.within.value
+        assert both == pytest.approx(result.length.value, rel=1e-12, abs=1e-14)
+
+
+def ref_direction(world: ref.World, policy: ls.Policy, result: ls.Drift) -> ref.Update:
+    """The move of the logits that the update makes, for the reference to differentiate along."""
+    stops, paths = policy.motion.push(result.update.value)
+    split = np.cumsum([len(c.paths) for c in world.classes])[:-1]
+    return ref.Update(hazard_gradient=stops.tolist(), path_gradient=[p.tolist() for p in np.split(paths, split)])
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("kind", [*LINEAR, "standardized"])
+def test_every_combination_of_slots(kind: str, rule: str) -> None:
+    """Advantage × aggregation × truncation × dynamic sampling × penalty, two groups of two."""
+    world = make_world(sum(map(ord, kind + rule)), curves=0.0)
+    cases = [dict(kind=kind, rule=rule, truncation=truncation, sampling=sampling, penalty=penalty, group_size=2,
+                  prompts=2, paid="three levels")
+             for truncation, sampling, penalty in itertools.product(TRUNCATIONS, SAMPLINGS, PENALTIES)]
+    check(world, cases)
+
+
+@pytest.mark.parametrize("kind", [*LINEAR, "standardized", "standardized ddof 0"])
+@pytest.mark.parametrize("group_size", [2, 3])
+def test_one_group_with_four_levels_and_longer_responses(kind: str, group_size: int) -> None:
+    """Four reward levels, max_tokens 4, unequal path numbers, every aggregation and truncation rule."""
+    world = make_world(11 + group_size, max_tokens=4, paths=[1, 2], curves=0.3, graded_truncation=True, zero_one=0.2)
+    check(world, [dict(kind=kind, rule=rule, truncation=truncation, sampling=sampling, penalty=penalty,
+                       group_size=group_size, prompts=1, paid="four levels")
+                  for rule, truncation, (sampling, penalty) in itertools.product(
+                      RULES, TRUNCATIONS, [("none", "none"), ("drop", "k3"), ("resample", "entropy")])])
+
+
+@pytest.mark.parametrize("kind", [*LINEAR, "standardized"])
+def test_two_groups_of_three(kind: str) -> None:
+    world = make_world(5, max_tokens=2, curves=0.0)
+    check(world, [dict(kind=kind, rule=rule, truncation=truncation, group_size=3, prompts=2, paid="three levels",
+                       sampling="drop" if kind == "raw" else "none")
+                  for rule, truncation in itertools.product(("1/T kept", "token mean", "ΔL"), TRUNCATIONS)])
+
+
+@pytest.mark.parametrize("kind", [*LINEAR, "positive raw", "positive group mean", "positive opo"])
+def test_rewards_of_any_shape(kind: str) -> None:
+    """A linear length penalty: as many reward levels as lengths, where no std is involved."""
+    world = make_world(21, max_tokens=3, curves=0.3, graded_truncation=True)
+    check(world, [dict(kind=kind, rule=rule, truncation=truncation, sampling=sampling, group_size=2, prompts=1,
+                       paid="any shape")
+                  for rule, truncation, sampling in itertools.product(("1/T", "token mean", "ΔL"), TRUNCATIONS,
+                                                                      SAMPLINGS)])
+
+
+def test_std_over_six_levels() -> None:
+    """A std with as many levels as the small world has rewards."""
+    world = make_world(8, max_tokens=3, curves=0.0)
+    check(world, [dict(kind="standardized", rule=rule, group_size=3, prompts=1, paid="any shape")
+                  for rule in ("1/T", "token mean group", "constant")])
+
+
+@pytest.mark.parametrize("kind", ["raw", "gae", "gae adaptive"])
+def test_groups_of_one(kind: str) -> None:
+    world = make_world(3, max_tokens=3)
+    check(world, [dict(kind=kind, rule=rule, truncation=truncation, penalty=penalty, group_size=1, prompts=3)
+                  for rule, truncation, penalty in itertools.product(RULES, TRUNCATIONS, ("none", "all"))])
+
+
+def test_single_token_worlds() -> None:
+    """max_tokens = 1: stop at once or be cut."""
+    world = make_world(17, max_tokens=1, zero_one=0.0)
+    check(world, [dict(kind=kind, rule=rule, truncation=truncation, group_size=2, prompts=2, paid="three levels")
+                  for kind, rule, truncation in itertools.product((*LINEAR, "standardized"), RULES, TRUNCATIONS)])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_worlds(seed: int) -> None:
+    """Random hazards, many of them 0 or 1, unequal classes, graded truncation."""
+    rng = np.random.default_rng(100 + seed)
+    world = make_world(100 + seed, max_tokens=3, zero_one=0.4, curves=0.1, graded_truncation=True)
+    options = [(*LINEAR, "standardized", "gae adaptive"), RULES, TRUNCATIONS, ("none", "drop"), PENALTIES]
+    cases = []
+    for _ in range(25):
+        kind, rule, truncation, sampling, penalty = (str(rng.choice(option)) for option in options)
+        cases.append(dict(kind=kind, rule=rule, truncation=truncation, sampling=sampling, penalty=penalty,
+                          group_size=2, prompts=2, paid="three levels"))
+    check(world, cases)

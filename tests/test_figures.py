@@ -1,0 +1,231 @@
+"""The figures: stored numbers are what the scripts compute, and each title is true of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import exact_vs_monte_carlo
+import lossim as ls
+import reality
+import regenerate
+from _starts import CONCISE, reasoning_start, zero_start
+
+EXACT = [name for name in regenerate.NAMES if regenerate.module(name).EXACT]
+
+
+@pytest.fixture(scope="module")
+def stored() -> dict[str, dict]:
+    return {name: regenerate.stored(name) for name in regenerate.NAMES}
+
+
+# --- every figure ---------------------------------------------------------------------------------------------
+
+
+def test_every_script_is_listed():
+    scripts = {path.stem for path in regenerate.HERE.glob("*.py") if not path.stem.startswith("_")}
+    assert scripts - {"regenerate"} == set(regenerate.NAMES)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_stored_numbers_are_what_the_script_computes(name):
+    numbers = regenerate.tidy(regenerate.module(name).compute())
+    assert regenerate.differences(numbers, regenerate.stored(name), regenerate.EXACT_TOLERANCE) == []
+
+
+@pytest.mark.parametrize("i", [3, 101, 202])
+def test_stored_sampled_rows_are_what_the_script_computes(i, stored):
+    row = regenerate.tidy(exact_vs_monte_carlo.row(i))
+    old = stored["exact_vs_monte_carlo"]["rows"][i]
+    assert regenerate.differences(row, old, regenerate.SAMPLED_TOLERANCE) == []
+
+
+@pytest.mark.parametrize("name", regenerate.NAMES)
+def test_picture_draws_and_its_title_fits(name, stored):
+    module = regenerate.module(name)
+    figure = module.draw(stored[name])
+    figure.draw_without_rendering()
+    box = figure.texts[0].get_window_extent()
+    assert figure.get_suptitle().replace("\n", " ") == module.CLAIM
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    for axes in figure.axes:
+        assert axes.get_xlabel() or axes.get_ylabel()
+    for kind in ("png", "svg"):
+        assert 10_000 < (regenerate.OUTPUT / f"{name}.{kind}").stat().st_size < 200_000
+
+
+def test_pictures_carry_no_date(stored, tmp_path, monkeypatch):
+    monkeypatch.setattr(regenerate, "OUTPUT", tmp_path)
+    drawn = []
+    for _ in range(2):
+        regenerate.write("drift_by_path", stored["drift_by_path"])
+        drawn.append([(tmp_path / f"drift_by_path.{kind}").read_bytes() for kind in ("json", "png", "svg")])
+    assert drawn[0] == drawn[1]
+    assert b"<dc:date>" not in drawn[0][2]
+
+
+def test_readme_shows_every_figure_with_its_claim():
+    text = (regenerate.HERE / "README.md").read_text()
+    assert text == regenerate.readme()
+    for name in regenerate.NAMES:
+        assert f"![{regenerate.module(name).CLAIM}](output/{name}.png)" in text
+
+
+# --- the check itself -----------------------------------------------------------------------------------------
+
+
+def test_check_finds_a_changed_number_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    copied = tmp_path / "output"
+    shutil.copytree(regenerate.OUTPUT, copied)
+    monkeypatch.setattr(regenerate, "OUTPUT", copied)
+    assert regenerate.main(["--check", "--only", "loss_against_length"]) == 0
+    path = copied / "loss_against_length.json"
+    numbers = json.loads(path.read_text())
+    numbers["curves"][2]["loss"][40] *= 1 + 1e-7
+    path.write_text(json.dumps(numbers))
+    before = path.read_bytes()
+    assert regenerate.main(["--check", "--only", "loss_against_length"]) == 1
+    assert "curves[2].loss[40]" in capsys.readouterr().out
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("new", "old", "count"), [
+    ({"a": 1.0}, {"a": 1.0 + 1e-12}, 0), ({"a": 1.0}, {"a": 1.0 + 1e-6}, 1), ({"a": 1.0}, {"b": 1.0}, 2),
+    ([1.0, 2.0], [1.0], 1), ([1e6, 1e-9], [1e6, -1e-9], 0), ([1.0, 1e-6], [1.0, -1e-6], 1), ("x", "y", 1),
+    (True, 1.0, 0), (None, 0.0, 1), ({"lossim_version": "1"}, {"lossim_version": "2"}, 0)])
+def test_differences(new, old, count):
+    assert len(regenerate.differences(new, old, 1e-9)) == count
+
+
+# --- the cited data -------------------------------------------------------------------------------------------
+
+
+def test_published_rows_average_to_the_published_averages():
+    for model, before, after in (("R1-Distill-Qwen-1.5B", 6848, 3119), ("R1-Distill-Qwen-7B", 5249, 3149)):
+        rows = [row for row in CONCISE["rows"] if row[0] == model]
+        assert len(rows) == 4
+        assert np.mean([row[2] for row in rows]) == pytest.approx(before, abs=0.6)
+        assert np.mean([row[3] for row in rows]) == pytest.approx(after, abs=0.6)
+
+
+def test_network_data_is_whole():
+    network = reality.NETWORK
+    assert len(network["cases"]) == 13
+    slopes = [slope for case in network["cases"] for slope in case["slopes"].values()]
+    assert len(slopes) == 40
+    assert all(np.isfinite(value) and error > 0 for value, error in slopes)
+    positions = np.arange(1, network["max_tokens"] + 1)
+    laws = [network["classes"]["sometimes"][p] for p in ("right", "wrong")] + [network["classes"]["never"]["wrong"]]
+    for law in laws:
+        pmf = np.array(law["pmf"])
+        assert pmf.shape == positions.shape
+        assert pmf[0] == 0
+        assert (pmf[1:] > 0).all()
+        assert pmf.sum() + law["truncated"] == pytest.approx(1, abs=1e-7)
+        assert pmf @ positions + 64 * law["truncated"] == pytest.approx(law["mean_length"], rel=1e-5)
+
+
+def test_network_kernel_is_symmetric_and_positive():
+    k = reality.NETWORK["kernel_sometimes"]
+    whole = np.block([
+        [np.array(k["right_right"]), np.array(k["right_wrong"]), np.array(k["right_first"])[:, None]],
+        [np.array(k["right_wrong"]).T, np.array(k["wrong_wrong"]), np.array(k["wrong_first"])[:, None]],
+        [np.array(k["right_first"]), np.array(k["wrong_first"]), k["first_first"]]])
+    assert whole.shape == (23, 23)
+    np.testing.assert_array_equal(whole, whole.T)
+    eigenvalues = np.linalg.eigvalsh(whole)
+    assert eigenvalues[0] > -1e-5 * eigenvalues[-1]
+
+
+@pytest.mark.parametrize("problems", ["MATH500", "AIME24"])
+def test_starts_have_the_published_length_and_accuracy(problems):
+    row = next(r for r in CONCISE["rows"] if r[:2] == ["R1-Distill-Qwen-1.5B", problems])
+    policy = reasoning_start(problems)
+    assert policy.mean_length == pytest.approx(row[2], rel=1e-9)
+    assert policy.accuracy == pytest.approx(row[4] / 100, rel=1e-9)
+    right, wrong = policy.mean_length_by_cell
+    assert wrong / right == pytest.approx(1.65, rel=1e-9)
+    assert zero_start().mean_length == pytest.approx(520, rel=1e-9)
+
+
+# --- each title, as an inequality -----------------------------------------------------------------------------
+
+
+def test_reality(stored):
+    """At least 37 of 40 slopes within 3 standard errors and all within 4, or 12 %; the baselines do much worse."""
+    numbers = stored["reality"]
+    rows, chi = numbers["rows"], numbers["chi_squared"]
+    assert len(rows) == 40
+    measured, stderr, predicted = (np.array([row[key] for row in rows]) for key in ("measured", "stderr",
+                                                                                    "measured kernel"))
+    off = np.abs(predicted - measured)
+    assert (off <= 3 * stderr).sum() >= 37
+    assert ((off <= 4 * stderr) | (off <= 0.12 * np.abs(measured))).all()
+    assert f"{numbers['within_3']} of 40" in reality.CLAIM
+    assert chi["measured kernel"] == pytest.approx(((off / stderr) ** 2).sum(), rel=1e-6)
+    assert 2 * chi["measured kernel"] < min(chi[name] for name in reality.MODELS if name != "measured kernel")
+    assert numbers["right_sign"]["measured kernel"] == numbers["length_slopes_beyond_3"]
+
+
+def test_loss_fades_with_length(stored):
+    for curve in stored["loss_against_length"]["curves"]:
+        size = -np.sign(curve["reward"]) * np.array(curve["loss"])
+        if curve["gae_lambda"] == 1:
+            np.testing.assert_allclose(size, 1, rtol=1e-12)
+        else:
+            assert (np.diff(size) < 0).all()
+            assert size[-1] == pytest.approx(1 / (1 - curve["gae_lambda"]) / 20_000, rel=1e-6)
+
+
+def test_effective_reward_falls_on_the_right_path_and_rises_on_the_wrong_one(stored):
+    curves = stored["effective_reward"]["curves"]
+    for name, curve in curves.items():
+        right, wrong = np.array(curve["right"]), np.array(curve["wrong"])
+        if "1/T" in name or "ΔL" in name:
+            assert (np.diff(right) < 0).all()
+            assert (np.diff(wrong) > 0).all()
+        else:
+            assert max(np.ptp(right), np.ptp(wrong)) < 0.02 * np.ptp(curves["GRPO: 1/T"]["right"])
+
+
+def test_drift_against_solve_rate(stored):
+    numbers = stored["drift_against_solve_rate"]
+    rate, curves = np.array(numbers["solve_rate"]), {k: np.array(v) for k, v in numbers["curves"].items()}
+    for name in ("GRPO", "Dr. GRPO", "DAPO", "RLOO"):
+        assert (curves[name] < 0).all()
+    signed = curves["PPO, ±1, λ = 0.95, V = 0"]
+    assert (signed[rate < 0.4] > 0).all()
+    assert (signed[rate > 0.5] < 0).all()
+
+
+def test_critic_lambda_map(stored):
+    numbers = stored["critic_lambda_map"]
+    level, zero, drift = (np.array(numbers[key]) for key in ("level", "zero_level", "length_per_kl"))
+    np.testing.assert_array_equal(np.sign(drift), np.sign(level[None, :] - zero[:, None]))
+    module, policy = regenerate.module("critic_lambda_map"), reasoning_start("AIME24")
+    direct = ls.drift(module.scheme(1 - 1 / numbers["horizon"][4], level[7]), policy)
+    assert drift[4, 7] == pytest.approx(float(direct.length_per_kl), rel=1e-7)
+
+
+def test_drift_by_path(stored):
+    apart, shared = stored["drift_by_path"]["panels"]
+    assert (apart["sharing"], shared["sharing"]) == (0.0, 0.7)
+    right, wrong = (np.array(apart["length_per_kl_by_path"][path]) for path in ("right", "wrong"))
+    assert (right[:3] < -1).all()
+    assert (wrong[:3] > 1).all()
+    assert max(abs(right[3:]).max(), abs(wrong[3:]).max()) < 0.1
+    assert all(apart["undecided"][path][i] for path in ("right", "wrong") for i in (3, 4))
+
+
+def test_sampled_drifts_agree_with_exact_ones(stored):
+    numbers = stored["exact_vs_monte_carlo"]
+    known = [row for row in numbers["rows"] if "no_closed_form" not in row]
+    z = np.array([[row["z_length"], row["z_accuracy"]] for row in known])
+    assert numbers["schemes"] == len(known) >= 0.95 * len(numbers["rows"])
+    assert abs(z.mean()) < 4 / np.sqrt(z.size)
+    assert 0.9 < z.std() < 1.1
+    assert abs(z).max() < 4.5
+    assert numbers["ks_p_value"] > 0.01

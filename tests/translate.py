@@ -1,0 +1,153 @@
+"""Say the same world and setting to the library and to the plain reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import lossim as ls
+import reference as ref
+from lossim import advantages, aggregation, critics, penalties
+
+
+def policies(world: ref.World) -> tuple[ls.Policy, ls.Policy]:
+    """The world's policy and its reference policy."""
+
+    def build(hazard: str, probability: str) -> ls.Policy:
+        def pick(path: ref.RefPath, name: str, fallback: str) -> Any:
+            value = getattr(path, name)
+            return getattr(path, fallback) if value is None else value
+
+        return ls.Policy([
+            ls.PromptClass(f"class {j}", weight=c.weight, paths=[
+                ls.Path(f"path {k}", probability=pick(p, probability, "probability"), p_correct=list(p.p_correct),
+                        length=ls.lengths.table(pick(p, hazard, "hazard")),
+                        p_correct_truncated=p.p_correct_truncated)
+                for k, p in enumerate(c.paths)])
+            for j, c in enumerate(world.classes)], max_tokens=world.max_tokens,
+            coordinates=ls.coordinates(bins="table", sharing=0.3))
+
+    return build("hazard", "probability"), build("reference_hazard", "reference_probability")
+
+
+AGGREGATIONS: dict[str, tuple[aggregation.Aggregation, dict[str, Any]]] = {
+    "1/T": (aggregation.SequenceMeanTokenMean(), {"aggregation": "sequence_mean_token_mean"}),
+    "1/T kept": (aggregation.SequenceMeanTokenMean(counting="kept"),
+                 {"aggregation": "sequence_mean_token_mean", "counting": "kept"}),
+    "sum": (aggregation.SequenceMeanTokenSum(), {"aggregation": "sequence_mean_token_sum"}),
+    "sum kept": (aggregation.SequenceMeanTokenSum(counting="kept"),
+                 {"aggregation": "sequence_mean_token_sum", "counting": "kept"}),
+    "constant": (aggregation.ConstantNormalizer(constant=7.0), {"aggregation": "constant", "constant": 7.0}),
+    "token sum": (aggregation.TokenSum(), {"aggregation": "token_sum"}),
+    "token mean": (aggregation.TokenMean(), {"aggregation": "token_mean_step"}),
+    "token mean group": (aggregation.TokenMean(scope="group"), {"aggregation": "token_mean_group"}),
+    "ΔL": (aggregation.LengthPower(alpha=0.75, constant=5.0),
+           {"aggregation": "length_power", "alpha": 0.75, "constant": 5.0}),
+}
+
+
+def reward(kind: str) -> tuple[ls.Reward, Any]:
+    """A reward rule as the library's value and as a plain function."""
+    if kind == "binary":
+        return ls.Reward(correct=1.0, incorrect=-1.0), lambda t, correct, cut: 1.0 if correct else -1.0
+    if kind == "three levels":  # a truncated response is paid unlike an incorrect one
+        return ls.Reward(correct=1.0, incorrect=-0.5, truncated=-2.0), (
+            lambda t, correct, cut: -2.0 if cut else 1.0 if correct else -0.5)
+    if kind == "four levels":
+        def late(paid: Any, length: Any, outcome: Any) -> Any:
+            return np.where((length >= 2) & (outcome == ls.Outcome.CORRECT), 0.25, paid)
+
+        return ls.Reward(correct=1.0, incorrect=0.0, truncated=-1.0, shaping=late), (
+            lambda t, correct, cut: -1.0 if cut else (0.25 if t >= 2 else 1.0) if correct else 0.0)
+    assert kind == "any shape"
+    return ls.Reward(correct=1.0, incorrect=-0.3, truncated=-0.7, shaping=ls.rewards.LinearPenalty(slope=0.37)), (
+        lambda t, correct, cut: (-0.7 if cut else 1.0 if correct else -0.3) - 0.37 * t)
+
+
+def kl_and_entropy(kind: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Penalties as the library's values and as fields of the reference's setting."""
+    if kind == "none":
+        return (), {}
+    if kind == "entropy":
+        return (penalties.Entropy(coefficient=0.3),), {"entropy": 0.3}
+    if kind == "reward":
+        return ((penalties.KL(coefficient=0.4, place="reward", content_per_token=0.05),), {"kl_reward": (0.4, 0.05)})
+    if kind == "all":
+        return ((penalties.KL(coefficient=0.2, estimator="k2"), penalties.Entropy(coefficient=-0.1),
+                 penalties.KL(coefficient=0.4, place="reward")),
+                {"kl_loss": (0.2, "k2"), "entropy": -0.1, "kl_reward": (0.4, 0.0)})
+    return (penalties.KL(coefficient=0.2, estimator=kind),), {"kl_loss": (0.2, kind)}  # type: ignore[arg-type]
+
+
+def table_critic(world: ref.World, rng: np.random.Generator) -> tuple[critics.Critic, dict[str, Any]]:
+    """A random critic per cell, its first value per class."""
+    values = rng.normal(size=(sum(len(c.paths) for c in world.classes), world.max_tokens))
+    weight = np.concatenate([[p.probability for p in c.paths] for c in world.classes])
+    index = np.repeat(np.arange(len(world.classes)), [len(c.paths) for c in world.classes])
+    first = np.bincount(index, weights=weight * values[:, 0])
+    return critics.Table(table=values), {"first_values": first.tolist(), "values": values.tolist()}
+
+
+def advantage(kind: str, world: ref.World, rng: np.random.Generator) -> tuple[advantages.Advantage, dict[str, Any]]:
+    """An estimator as the library's value and as fields of the reference's setting."""
+    if kind.startswith("positive "):
+        inner, fields = advantage(kind.removeprefix("positive "), world, rng)
+        return advantages.PositiveOnly(inner=inner), fields | {"wrappers": ["positive_only"]}  # type: ignore[arg-type]
+    if kind.startswith("whitened "):
+        inner, fields = advantage(kind.removeprefix("whitened "), world, rng)
+        return advantages.Whitened(inner=inner), fields | {"wrappers": ["whiten"]}
+    if kind.startswith("centred "):
+        inner, fields = advantage(kind.removeprefix("centred "), world, rng)
+        return advantages.Whitened(inner=inner, scale=False), fields | {"wrappers": ["center"]}
+    if kind == "raw":
+        fixed = tuple(rng.normal(size=len(world.classes)).tolist())
+        return advantages.Raw(baseline=fixed), {"advantage": "raw", "baseline": list(fixed)}
+    if kind == "group mean":
+        return advantages.GroupMean(), {"advantage": "group_mean"}
+    if kind == "leave one out":
+        return advantages.LeaveOneOut(), {"advantage": "leave_one_out"}
+    if kind == "standardized":
+        return advantages.GroupStandardized(eps=1e-3), {"advantage": "standardized", "ddof": 1, "eps": 1e-3}
+    if kind == "standardized ddof 0":
+        return advantages.GroupStandardized(ddof=0, eps=1e-2), {"advantage": "standardized", "ddof": 0, "eps": 1e-2}
+    if kind == "batch standardized":
+        return advantages.GroupStandardized(eps=1e-3, scope="batch"), {
+            "advantage": "standardized", "ddof": 1, "eps": 1e-3, "scope": "batch"}
+    if kind == "opo":
+        return advantages.OPO(), {"advantage": "opo"}
+    critic, fields = table_critic(world, rng)
+    if kind == "gae adaptive":
+        given = advantages.GAE(gamma=0.95, gae_lambda=advantages.LengthAdaptive(alpha=0.8), critic=critic)
+        return given, fields | {"advantage": "gae", "gamma": 0.95, "gae_lambda": ("adaptive", 0.8)}
+    assert kind == "gae"
+    return advantages.GAE(gamma=0.9, gae_lambda=0.8, critic=critic), fields | {
+        "advantage": "gae", "gamma": 0.9, "gae_lambda": 0.8}
+
+
+def both(world: ref.World, rng: np.random.Generator, *, kind: str, rule: str, paid: str = "binary",
+         truncation: str = "keep", sampling: str = "none", penalty: str = "none", group_size: int = 2,
+         prompts: int = 1) -> tuple[ls.Scheme, ref.Setting]:
+    """One scheme, said twice."""
+    estimator, fields = advantage(kind, world, rng)
+    rule_value, rule_fields = AGGREGATIONS[rule]
+    terms, term_fields = kl_and_entropy(penalty)
+    task, function = REWARDS[paid]
+    common: dict[str, Any] = {"truncation": truncation, "dynamic_sampling": sampling, "group_size": group_size,
+                              "prompts_per_step": prompts}
+    return (ls.Scheme(reward=task, advantage=estimator, aggregation=rule_value, penalties=terms, **common),
+            ref.Setting(reward=function, **fields, **rule_fields, **term_fields, **common))
+
+
+REWARDS = {kind: reward(kind) for kind in ("binary", "three levels", "four levels", "any shape")}
+
+
+def flat(world: ref.World, update: ref.Update) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """All logits of an update in one vector: hazards by cell, then paths by class."""
+    return np.concatenate([np.ravel(update.hazard_gradient), *(np.asarray(p) for p in update.path_gradient)])
+
+
+def engine_flat(result: ls.Drift) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The same of a drift."""
+    paths = result.path_gradient.value.ravel()
+    return np.concatenate([result.hazard_gradient.value.ravel(), paths[~np.isnan(paths)]])
