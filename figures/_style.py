@@ -1,4 +1,4 @@
-"""The look every figure shares: sizes, fonts, colours that colour-blind readers can tell apart, small helpers."""
+"""The look every figure shares: sizes, fonts, colours that colour-blind readers can tell apart."""
 
 from __future__ import annotations
 

@@ -94,7 +94,8 @@ def compute() -> Numbers:
             "settings": {"seed": SEED, "batches": BATCHES, "group_size": 3, "prompts_per_step": 4, "max_tokens": 24,
                          "slots": slots},
             "rows": rows, "schemes": len(known), "refused": len(rows) - len(known), "mean": float(z.mean()),
-            "std": float(z.std()), "largest": float(abs(z).max()), "chance_of_largest": float(1 - (1 - 2 * student.sf(abs(z).max(), 63)) ** len(z)),
+            "std": float(z.std()), "largest": float(abs(z).max()),
+            "chance_of_largest": float(1 - (1 - 2 * student.sf(abs(z).max(), 63)) ** len(z)),
             "beyond_2": int((abs(z) > 2).sum()),
             "ks_p_value": float(kstest(z, "norm").pvalue)}
 
@@ -134,7 +135,7 @@ def caption(numbers: Numbers) -> str:
         responses, equal groups, KL and entropy; {s['batches']:,} batches of {s['prompts_per_step']} ×
         {s['group_size']} responses each, cap {s['max_tokens']}, two prompt classes with three paths in all. One z for
         the drift of mean length and one for accuracy: mean {numbers['mean']:.2f}, standard deviation
-        {numbers['std']:.2f}, {numbers['beyond_2']} of {pairs} beyond 2 (a normal law: {0.0455 * pairs:.0f}), largest
-        {numbers['largest']:.1f} (chance of one as large, given 64 blocks behind each standard error:
-        {numbers['chance_of_largest']:.2f}), Kolmogorov–Smirnov p = {numbers['ks_p_value']:.2f}. Fixed seed; nothing is left
-        out{but}.""")
+        {numbers['std']:.2f}, {numbers['beyond_2']} of {pairs} beyond 2 (a normal law: {0.0455 * pairs:.0f}),
+        largest {numbers['largest']:.1f} (chance of one as large, given 64 blocks behind each standard error:
+        {numbers['chance_of_largest']:.2f}), Kolmogorov–Smirnov p = {numbers['ks_p_value']:.2f}. Fixed seed; nothing is
+        left out{but}.""")

@@ -12,7 +12,10 @@ import numpy as np
 
 from lossim._types import ArrayLike, FloatArray
 
-__all__ = ["at_least", "choice", "fail", "finite", "in_interval", "number_array", "positive", "probability", "whole"]
+__all__ = ["at_least", "choice", "fail", "finite", "flag", "in_interval", "members", "number_array", "positive",
+           "probability", "text", "whole"]
+
+LARGEST_WHOLE = 2**53  # up to here whole numbers are exact as floats
 
 
 def fail(name: str, value: object, rule: str, fix: str = "", error: type[Exception] = ValueError) -> NoReturn:
@@ -30,9 +33,13 @@ def finite(name: str, value: Any, fix: str = "") -> float:
     """A finite real number, returned as a float (bool and str are refused)."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         fail(name, value, "must be a number", fix, TypeError)
-    if not math.isfinite(float(value)):
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        number = math.inf
+    if not math.isfinite(number):
         fail(name, value, "must be finite", fix)
-    return float(value)
+    return number
 
 
 def in_interval(name: str, value: Any, low: float, high: float, fix: str = "") -> float:
@@ -70,7 +77,34 @@ def whole(name: str, value: Any, low: int = 1, fix: str = "") -> int:
         fail(name, value, "must be a whole number", fix, TypeError)
     if int(value) < low:
         fail(name, value, f"must be at least {low}", fix)
+    if int(value) > LARGEST_WHOLE:
+        fail(name, value, f"must be at most {LARGEST_WHOLE}", fix)
     return int(value)
+
+
+def flag(name: str, value: Any, fix: str = "") -> bool:
+    """True or False (no other value that merely counts as one)."""
+    if not isinstance(value, (bool, np.bool_)):
+        fail(name, value, "must be True or False", fix, TypeError)
+    return bool(value)
+
+
+def text(name: str, value: Any) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        fail(name, value, "must be a string", "", TypeError)
+    return value
+
+
+def members(name: str, values: Any, kind: type | tuple[type, ...], what: str, fix: str = "") -> tuple[Any, ...]:
+    """A sequence, as a tuple, all of whose entries are of a kind; ``what`` names it."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        fail(name, values, f"must be a sequence of {what}", fix, TypeError)
+    entries = tuple(values)
+    for i, entry in enumerate(entries):
+        if not isinstance(entry, kind):
+            fail(f"{name}[{i}]", entry, f"must be one of {what}", fix, TypeError)
+    return entries
 
 
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
@@ -82,7 +116,7 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     ValueError: truncation must be one of 'keep', 'mask', 'remove', got 'masked'; did you mean 'mask'?
     """
     words = list(allowed)
-    if value not in words:
+    if not isinstance(value, str) or value not in words:
         near = difflib.get_close_matches(str(value), words, n=1)
         fail(name, value, "must be one of " + ", ".join(map(repr, words)), f"did you mean {near[0]!r}?" if near else "")
     return str(value)
@@ -92,8 +126,14 @@ def number_array(name: str, value: ArrayLike, *, ndim: int | None = None, low: f
                  high: float = math.inf, fix: str = "") -> FloatArray:
     """A finite float array of ``ndim`` axes with entries in [low, high]; the message names the first bad entry."""
     try:
-        array = np.array(value, dtype=np.float64)
+        given = np.asarray(value)
+        convertible = given.dtype.kind in "biufO"  # numpy would turn text, dates and complex numbers into floats too
+        array = np.array(given if convertible else None, dtype=np.float64)
+    except OverflowError:
+        fail(name, value, "must be finite", fix)
     except (TypeError, ValueError):
+        convertible = False
+    if not convertible:
         fail(name, value, "must be an array of numbers", fix, TypeError)
     if ndim is not None and array.ndim != ndim:
         fail(name, array.shape, f"must have {ndim} axes (its shape is shown)", fix)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import scipy
 
 from lossim import _check
 from lossim._exact import expected_measures
 from lossim._gradients import Measures, Step, by_outcome, token_sums
 from lossim._montecarlo import block_measures
+from lossim._provenance import describe_policy, describe_rng, describe_scheme, versions
 from lossim._readout import ROLES, TERMS, Readout, effective_reward, step_std
 from lossim._types import FloatArray
 from lossim.advantages import GAE
@@ -235,7 +234,7 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
     cells, positions = step.policy.logits.shape
     blocks = int(min(batches, BLOCKS, max(16, 40_000_000 // (cells * positions))))
     per_block = -(-batches // blocks)
-    state = {"bit_generator": rng.bit_generator.state["bit_generator"], "state": str(rng.bit_generator.state["state"])}
+    seed = describe_rng(rng)
     readout = Readout(policy=step.policy, task=step.task)
     mean: dict[str, Any] = {}
     squares: dict[str, FloatArray] = {}
@@ -274,7 +273,7 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
         for name in ("reward", "length_per_reward", "alignment"):
             mean[name] = np.nan
     return _finish(step, readout, mean, make, notes, {"method": "monte_carlo", "batches": blocks * per_block,
-                                                      "blocks": blocks, "rng": state})
+                                                      "blocks": blocks, "rng": seed})
 
 
 def _finish(step: Step, readout: Readout, values: dict[str, Any], make: Callable[[str], Estimate],
@@ -299,10 +298,9 @@ def _finish(step: Step, readout: Readout, values: dict[str, Any], make: Callable
                                      n=flat.n, method=flat.method)
     made.setdefault("response_weight", None)  # type: ignore[arg-type]
     return Drift(**made, undecided=undecided, notes=tuple(notes), scheme=scheme, policy=policy,
-                 provenance=provenance | {
-                     "scheme": repr(scheme), "policy": repr(policy), "coordinates": repr(policy.coordinates),
-                     "reference": "the policy itself" if step.reference is policy else repr(step.reference),
-                     "numpy": np.__version__, "scipy": scipy.__version__, "python": platform.python_version()})
+                 provenance=provenance | versions() | {
+                     "scheme": describe_scheme(scheme), "policy": describe_policy(policy),
+                     "reference": None if step.reference is policy else describe_policy(step.reference)})
 
 
 def _table(result: Drift) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy.linalg.lapack import dtbtrs
-from scipy.signal import lfilter
 
 from lossim._types import FloatArray, IntArray
 
-__all__ = ["after", "backward_recurrence", "before", "compositions", "discounted_sum", "log_hazard", "log_survival"]
+__all__ = ["after", "backward_recurrence", "before", "composition_count", "compositions", "discounted_sum",
+           "log_hazard", "log_survival", "running_sum"]
 
 
 def log_hazard(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -52,32 +52,43 @@ def before(x: FloatArray) -> FloatArray:
 
 
 def discounted_sum(x: FloatArray, discount: float) -> FloatArray:
-    """y_t = x_t + discount · y_{t+1} along the last axis, y_{N+1} = 0."""
-    y: FloatArray = lfilter([1.0], [1.0, -discount], x[..., ::-1], axis=-1)[..., ::-1]
-    return y
+    """y_t = x_t + discount · y_{t+1} along the last axis, y_{N+1} = 0.
+
+    >>> discounted_sum(np.array([1.0, 1.0, 4.0]), 0.5)
+    array([2.5, 3. , 4. ])
+    """
+    return _substitute(np.full(x.shape[-1], discount), x, "U")
 
 
 def running_sum(x: FloatArray, discount: float) -> FloatArray:
-    """y_t = x_t + discount · y_{t-1} along the last axis, y_0 = 0."""
-    y: FloatArray = lfilter([1.0], [1.0, -discount], x, axis=-1)
-    return y
+    """y_t = x_t + discount · y_{t-1} along the last axis, y_0 = 0.
 
-
-def backward_recurrence(factor: FloatArray, x: FloatArray, last: float | FloatArray = 0.0) -> FloatArray:
-    """y_t = x_t + factor_t · y_{t+1} with y_{N+1} = ``last``, for 1-d arrays; O(N), by back substitution.
-
-    >>> backward_recurrence(np.array([0.5, 0.5]), np.array([1.0, 1.0]), last=4.0)
-    array([2.5, 3. ])
+    >>> running_sum(np.array([4.0, 1.0, 1.0]), 0.5)
+    array([4. , 3. , 2.5])
     """
-    right = np.array(x, dtype=np.float64)
-    right[-1] += factor[-1] * last
-    band = np.zeros((2, len(right)), order="F")
-    band[0, 1:] = -factor[:-1]
-    band[1] = 1.0
-    solution, info = dtbtrs(band, right[:, None], uplo="U", diag="U")
-    if info != 0:  # pragma: no cover - a unit triangle is never singular
+    return _substitute(np.full(x.shape[-1], discount), x, "L")
+
+
+def backward_recurrence(factor: FloatArray, x: FloatArray) -> FloatArray:
+    """y_t = x_t + factor_t · y_{t+1} with y_{N+1} = 0, for ``x`` [..., t] and ``factor`` [t].
+
+    >>> backward_recurrence(np.array([0.5, 0.25, 9.0]), np.array([1.0, 1.0, 4.0]))
+    array([2., 2., 4.])
+    """
+    return _substitute(np.roll(factor, 1), x, "U")
+
+
+def _substitute(factor: FloatArray, x: FloatArray, triangle: str) -> FloatArray:
+    """Solve y - factor·(y one position on) = x by LAPACK's banded substitution: O(N), no loop over positions.
+
+    ``factor`` as the off-diagonal of LAPACK's band storage: entry t holds the factor of y_t in the row beside it.
+    """
+    band = np.ones((2, len(factor)), order="F")
+    band[0 if triangle == "U" else 1] = -factor
+    solution, info = dtbtrs(band, x.reshape(-1, x.shape[-1]).T, uplo=triangle, diag="U")
+    if info != 0:  # pragma: no cover - a triangle with a unit diagonal is never singular
         raise ArithmeticError(f"LAPACK dtbtrs failed with info={info}")
-    y: FloatArray = solution[:, 0]
+    y: FloatArray = solution.T.reshape(x.shape)
     return y
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,10 @@ _PATHS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
 _OUTCOMES = (("correct", _SKY, ""), ("incorrect", _ORANGE, "////"), ("truncated", "#999999", "...."))
 _DASHES = ("-", "--", ":", "-.")
 _STYLE: Any = {
-    "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "legend.fontsize": 8.0, "xtick.labelsize": 8.0,
-    "ytick.labelsize": 8.0, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "grid.color": "#DDDDDD", "grid.linewidth": 0.6, "legend.frameon": False, "hatch.linewidth": 0.5,
-    "figure.dpi": 150.0, "savefig.dpi": 150.0}
+    "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "legend.fontsize": 8.0, "legend.title_fontsize": 8.0,
+    "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.axisbelow": True, "grid.color": "#DDDDDD", "grid.linewidth": 0.6, "legend.frameon": False,
+    "hatch.linewidth": 0.5, "figure.dpi": 150.0, "savefig.dpi": 150.0}
 _TAIL = 0.005
 """Share of a path's responses on either side whose lengths are not drawn."""
 _BINS = 12
@@ -67,6 +68,7 @@ def plot_drift(result: Drift) -> Figure:
     """
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -74,10 +76,20 @@ def plot_drift(result: Drift) -> Figure:
         rows = _rows(result)
         figure = Figure(figsize=(8.6, max(3.6, 1.9 + 0.29 * len(rows))), layout="constrained")
         left, right = figure.subplots(1, 2)
-        figure.suptitle(textwrap.fill(verdict(result), 90), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        figure.suptitle(textwrap.fill(_signs(verdict(result)), 90), x=0.01, ha="left", fontsize=10.5,
+                        fontweight="bold")
         _draw_reward(left, result)
         _draw_sources(right, result, rows)
+        handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=name)
+                   for e, (name, colour, hatch) in enumerate(_OUTCOMES) if any(parts[e] != 0 for _, parts, _ in rows)]
+        if handles:
+            figure.legend(handles=handles, title="outcome", ncols=3, loc="outside lower right", columnspacing=1.2)
     return figure
+
+
+def _signs(text: str) -> str:
+    """The text with minus signs in front of its numbers, as in the labels of axes."""
+    return re.sub(r"(?<![^\s(e])-(?=[\d.])", "−", text)
 
 
 def _draw_reward(axes: Axes, result: Drift) -> None:
@@ -110,13 +122,16 @@ def _draw_reward(axes: Axes, result: Drift) -> None:
         axes.set_xlim(0.3 * (low + high), 0.8 * (low + high))
     _whole_ticks(axes)
     axes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
+    axes.yaxis.set_major_formatter(lambda y, _: _signs(f"{y:g}"))
     axes.grid(True)
     axes.set_xlabel("length (tokens; dots: means)" if dots else "length (tokens)")
     axes.set_ylabel("effective reward (mean 0 on each path)")
-    axes.set_title("Where a curve rises, responses are drawn on\n", loc="left")
+    axes.set_title("Where a curve rises, responses are drawn on", loc="left")
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(title="path" if many else "path (share of responses)", title_fontsize=8.0, loc="best")
+        axes.legend(title="path" if many else "path (share of responses)", loc="best")
+    else:
+        axes.set(xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "every stop is certain or impossible", transform=axes.transAxes, ha="center")
 
 
 def _curve(result: Drift, cell: int, first: int, last: int) -> tuple[FloatArray, FloatArray, FloatArray | None]:
@@ -153,12 +168,12 @@ def _middle(ends: FloatArray) -> tuple[int, int]:
 
 def _whole_ticks(axes: Axes) -> None:
     """Whole numbers of tokens on the logarithmic axis, as many as are easily read."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = axes.get_xlim()
     factors = (1.0,) if high / low > 3000 else (1.0, 3.0) if high / low > 30 else (1.0, 2.0, 5.0)
     axes.xaxis.set_major_locator(LogLocator(subs=factors))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else ""))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x >= 1 else "")
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -181,8 +196,9 @@ def _rows(result: Drift) -> list[Row]:
                 of = "" if term == "policy" else f" ({'KL' if term == 'kl' else term})"
                 rows.append((f"{label}: {role}{of}", part, float(stderr[mine][:, :, r, t].sum())))
     sizes = np.array([np.abs(parts).sum() for _, parts, _ in rows])
-    small = [row for row, size in zip(rows, sizes, strict=True) if 0 < size < _SMALL * sizes.max()]
-    large = [row for row, size in zip(rows, sizes, strict=True) if size > 0 and size >= _SMALL * sizes.max()]
+    share = sizes / (sizes.max() or 1.0)
+    small = [row for row, part in zip(rows, share, strict=True) if 1e-9 < part < _SMALL]  # below 1e-9 is rounding
+    large = [row for row, part in zip(rows, share, strict=True) if part >= _SMALL]
     if len(small) < 2:
         return large + small
     rest = np.sum([parts for _, parts, _ in small], axis=0)
@@ -190,10 +206,8 @@ def _rows(result: Drift) -> list[Row]:
 
 
 def _draw_sources(axes: Axes, result: Drift, rows: list[Row]) -> None:
-    from matplotlib.patches import Patch
-
-    axes.set_title("Sources of the drift: token, path and outcome", loc="left", pad=24.0)
-    axes.set_xlabel("contribution to mean length\n(tokens per unit step)")
+    axes.set_title("Sources of the drift: path, token and outcome", loc="left")
+    axes.set_xlabel("contribution to mean length (tokens per unit step)")
     axes.axvline(0.0, color="black", linewidth=0.8)
     if not rows:
         axes.set(xlim=(-1.0, 1.0), xticks=[0.0], ylim=(0.0, 1.0), yticks=[])
@@ -213,7 +227,7 @@ def _draw_sources(axes: Axes, result: Drift, rows: list[Row]) -> None:
         net = float(parts.sum())
         if result.length.method == "monte carlo":
             axes.errorbar(net, place, xerr=stderr, fmt="none", ecolor="black", elinewidth=1.2, capsize=3.0)
-        axes.text(1.02, place, f"{net:+.3g}".replace("-", "−"), transform=axes.get_yaxis_transform(), va="center",
+        axes.text(1.01, place, _signs(f"{net:+.3g}"), transform=axes.get_yaxis_transform(), va="center",
                   ha="left", fontsize=8.0, fontweight="bold" if total else "normal")
     axes.use_sticky_edges = False
     axes.margins(x=0.06)
@@ -221,9 +235,5 @@ def _draw_sources(axes: Axes, result: Drift, rows: list[Row]) -> None:
     axes.set_ylim(-0.6, len(bars) - 0.4)
     axes.axhline(0.5, color="black", linewidth=0.5)
     axes.grid(True, axis="x")
-    axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
+    axes.xaxis.set_major_formatter(lambda x, _: _signs(f"{x:g}"))
     axes.locator_params(axis="x", nbins=5)
-    handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=name)
-               for e, (name, colour, hatch) in enumerate(_OUTCOMES) if any(parts[e] != 0 for _, parts, _ in rows)]
-    axes.legend(handles=handles, ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2,
-                borderpad=0.0, columnspacing=1.2)

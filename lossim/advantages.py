@@ -7,6 +7,7 @@ multiplicity). GAE gives one per token, from a critic that is data.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -38,9 +39,10 @@ class Advantage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResponseAdvantage(Advantage):
+class ResponseAdvantage(Advantage, ABC):
     """Base of the estimators with one advantage per response."""
 
+    @abstractmethod
     def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
                  ) -> FloatArray:
         """Advantages [..., member] of group members.
@@ -51,7 +53,6 @@ class ResponseAdvantage(Advantage):
             length: T of each member; read by OPO alone.
             baseline: fixed baseline of the group's class, [..., 1]; read by Raw alone.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,8 @@ class Raw(ResponseAdvantage):
     def __post_init__(self) -> None:
         if isinstance(self.baseline, (list, tuple, np.ndarray)):
             values = _check.number_array("baseline", self.baseline, ndim=1)
+            if not len(values):
+                _check.fail("baseline", self.baseline, "must be a number or hold one per prompt class")
             object.__setattr__(self, "baseline", tuple(float(b) for b in values))
         else:
             _check.finite("baseline", self.baseline)
@@ -250,6 +253,7 @@ class GAE(Advantage):
         if not isinstance(self.critic, Critic):
             _check.fail("critic", self.critic, "must be a critic", "for a number use critics.Constant(value=...)",
                         TypeError)
+        _check.flag("bootstrap_truncated", self.bootstrap_truncated)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +275,7 @@ class Whitened(Advantage):
                         TypeError)
         if isinstance(self.inner, GroupStandardized) and self.inner.scope == "batch":
             _check.fail("inner", self.inner, "must not have batch scope", "whitening divides by a std of its own")
+        _check.flag("scale", self.scale)
         _check.at_least("eps", self.eps, 0.0)
 
     @property

@@ -7,6 +7,7 @@ of responses in a step.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -22,19 +23,19 @@ Counting = Literal["all", "kept"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Aggregation:
+class Aggregation(ABC):
     """Base of the rules: n · weight of a token = prefactor(T) · scale / Σ size."""
 
     verl: ClassVar[str] = "—"
     trl: ClassVar[str] = "—"
 
+    @abstractmethod
     def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
         """The factor that depends on the response's own length."""
-        raise NotImplementedError
 
+    @abstractmethod
     def size(self, length: FloatArray) -> FloatArray | None:
         """What each response in the loss adds to the denominator; None if there is no random denominator."""
-        raise NotImplementedError
 
     @property
     def within_group(self) -> bool:

@@ -6,6 +6,7 @@ that cannot tell paths apart.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,12 +47,12 @@ class CriticView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Critic:
+class Critic(ABC):
     """Base of all critics."""
 
+    @abstractmethod
     def values(self, view: CriticView) -> FloatArray:
         """V_1 .. V_{N+1} as [cell, N+1]; the last column is the value after a response was cut."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

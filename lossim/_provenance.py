@@ -1,0 +1,47 @@
+"""What it takes to run a result again, as plain values."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import scipy
+
+from lossim.policies import Path, Policy
+from lossim.schemes import Scheme
+
+__all__ = ["describe_policy", "describe_rng", "describe_scheme", "versions"]
+
+
+def describe_scheme(scheme: Scheme) -> dict[str, str]:
+    """Every slot of a scheme, by name."""
+    return {slot.name: repr(getattr(scheme, slot.name)) for slot in fields(Scheme)}
+
+
+def describe_policy(policy: Policy) -> dict[str, Any]:
+    """Classes, paths, laws and coordinates of a policy."""
+    def path(given: Path) -> dict[str, Any]:
+        correct = given.p_correct
+        return {"name": given.name, "probability": given.probability, "length": repr(given.length),
+                "p_correct": repr(correct) if callable(correct) else np.asarray(correct).tolist(),
+                "p_correct_truncated": given.p_correct_truncated}
+
+    return {"max_tokens": policy.max_tokens, "coordinates": repr(policy.coordinates),
+            "classes": [{"name": prompts.name, "weight": prompts.weight, "paths": [path(p) for p in prompts.paths]}
+                        for prompts in policy.classes]}
+
+
+def describe_rng(rng: np.random.Generator) -> dict[str, Any]:
+    """The seed sequence of a generator, from which the streams of the blocks are spawned."""
+    seed: Any = rng.bit_generator.seed_seq
+    entropy = seed.entropy if isinstance(seed.entropy, int) or seed.entropy is None else [int(e) for e in seed.entropy]
+    return {"bit_generator": type(rng.bit_generator).__name__, "entropy": entropy,
+            "spawn_key": list(seed.spawn_key), "children_spawned": seed.n_children_spawned}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the numbers."""
+    return {"numpy": np.__version__, "scipy": scipy.__version__, "python": platform.python_version()}
+
