@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -98,7 +98,7 @@ def text(name: str, value: Any) -> str:
 
 def members(name: str, values: Any, kind: type | tuple[type, ...], what: str, fix: str = "") -> tuple[Any, ...]:
     """A sequence, as a tuple, all of whose entries are of a kind; ``what`` names it."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         fail(name, values, f"must be a sequence of {what}", fix, TypeError)
     entries = tuple(values)
     for i, entry in enumerate(entries):

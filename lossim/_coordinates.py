@@ -41,6 +41,10 @@ class Motion(Protocol):
     def push(self, move: FloatArray) -> tuple[FloatArray, FloatArray]:
         """A move of the coordinates as the move of the logits, [cell, t] and [cell]."""
 
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+
 
 class Coordinates(Protocol):
     """What ``Policy(coordinates=...)`` takes."""
@@ -58,6 +62,21 @@ class Features:
     sharing: float = 0.7
     path_scale: float = 3.0
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.bins, str) and self.bins == "table"):
+            _check.whole("bins", self.bins, fix="for one coordinate per position use bins='table'")
+        _check.probability("sharing", self.sharing)
+        _check.at_least("path_scale", self.path_scale, 0.0)
+        if self.edges is None:
+            return
+        array = _check.number_array("edges", self.edges, ndim=1, low=1.0)
+        if len(array) < 2 or array[0] != 1 or (np.diff(array) <= 0).any():
+            _check.fail("edges", array.tolist(), "must increase from 1 and have at least two entries")
+        if self.bins not in (1, len(array) - 1):
+            _check.fail("bins", self.bins, "cannot be given together with edges", "leave one of them out")
+        object.__setattr__(self, "bins", len(array) - 1)
+        object.__setattr__(self, "edges", tuple(float(edge) for edge in array))
+
     def lay_out(self, layout: Layout) -> Motion:
         """Bins as the first position of each, and path names as numbers."""
         n = layout.max_tokens
@@ -66,7 +85,7 @@ class Features:
             starts = np.arange(n)
         elif self.edges is not None:
             inner: IntArray = np.ceil(self.edges[1:-1]).astype(np.int64) - 1
-            starts = np.concatenate([[0], inner[inner < n]])
+            starts = np.unique(np.concatenate([[0], inner[inner < n]]))
         else:
             inner = np.ceil(np.geomspace(1, n + 1, self.bins + 1)[1:-1]).astype(np.int64) - 1
             starts = np.unique(np.concatenate([[0], inner]))
@@ -102,6 +121,10 @@ class _FeatureMotion:
         binned = shared * common + own * single.reshape(cells, bins)
         return np.repeat(binned, self.widths, axis=1), scale * (shared * by_name[self.names] + own * by_cell)
 
+    @property
+    def size(self) -> int:
+        return len(self.starts) * (1 + self.cells) + int(self.names.max()) + 1 + self.cells
+
 
 def coordinates(bins: int | Literal["table"] = 1, *, edges: ArrayLike | None = None, sharing: float = 0.7,
                 path_scale: float = 3.0) -> Features:
@@ -125,19 +148,7 @@ def coordinates(bins: int | Literal["table"] = 1, *, edges: ArrayLike | None = N
     >>> coordinates(bins=8, sharing=0.0)
     Features(bins=8, edges=None, sharing=0.0, path_scale=3.0)
     """
-    if bins != "table":
-        _check.whole("bins", bins, fix="for one coordinate per position use bins='table'")
-    _check.probability("sharing", sharing)
-    _check.at_least("path_scale", path_scale, 0.0)
-    if edges is None:
-        return Features(bins=bins, sharing=sharing, path_scale=path_scale)
-    array = _check.number_array("edges", edges, ndim=1, low=1.0)
-    if len(array) < 2 or array[0] != 1 or (np.diff(array) <= 0).any():
-        _check.fail("edges", array.tolist(), "must increase from 1 and have at least two entries")
-    if bins != 1:
-        _check.fail("bins", bins, "cannot be given together with edges", "leave one of them out")
-    return Features(bins=len(array) - 1, edges=tuple(float(e) for e in array), sharing=sharing,
-                    path_scale=path_scale)
+    return Features(bins=bins, edges=edges, sharing=sharing, path_scale=path_scale)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -148,7 +159,39 @@ class Kernel:
     positions: FloatArray
     paths: FloatArray
     cross: FloatArray
-    matrix: FloatArray = field(repr=False)
+    matrix: FloatArray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        block = _check.number_array("stops", self.stops, ndim=4)
+        knots = _check.number_array("positions", self.positions, ndim=1, low=1.0)
+        if not len(knots) or (np.diff(knots) <= 0).any():
+            _check.fail("positions", knots.tolist(), "must hold at least one knot and increase")
+        cells = block.shape[0]
+        if block.shape != (cells, len(knots), cells, len(knots)):
+            _check.fail("stops", block.shape, f"must have shape [cell, knot, cell, knot] with {len(knots)} knots")
+        odds = np.zeros((0, 0)) if self.paths is None else _check.number_array("paths", self.paths, ndim=2)
+        nothing = np.zeros((len(odds), cells, len(knots)))
+        between = nothing if self.cross is None else _check.number_array("cross", self.cross, ndim=3)
+        if odds.shape != (len(between), len(between)) or between.shape[1:] != (cells, len(knots)):
+            _check.fail("cross", between.shape, f"must have shape [log-odds, {cells}, {len(knots)}] with as many "
+                        f"log-odds as paths, whose shape is {odds.shape}")
+        size = cells * len(knots)
+        flat = between.reshape(len(odds), size)
+        matrix = np.block([[block.reshape(size, size), flat.T], [flat, odds]])
+        scale = float(np.abs(matrix).max(initial=0.0))
+        worst = float(np.abs(matrix - matrix.T).max(initial=0.0))
+        if worst > 1e-5 * scale:
+            _check.fail("kernel", worst, f"must be symmetric to within {1e-5 * scale:.3g} (the largest difference of "
+                        "mirrored entries is shown)", "average it with its transpose")
+        matrix = (matrix + matrix.T) / 2.0
+        lowest, highest = np.linalg.eigvalsh(matrix)[[0, -1]] if len(matrix) else (0.0, 0.0)
+        if lowest < -1e-5 * max(highest, 0.0) or highest < 0:
+            _check.fail("kernel", float(lowest), "must be positive semi-definite: its smallest eigenvalue is shown and "
+                        f"its largest is {highest:.4g}", "check signs, and that cross is not larger than both allow")
+        made = {"stops": block, "positions": knots, "paths": odds, "cross": between, "matrix": matrix}
+        for name, value in made.items():
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
 
     def lay_out(self, layout: Layout) -> Motion:
         """Match the numbers to the policy's cells and log-odds."""
@@ -183,6 +226,10 @@ class _KernelMotion:
         paths[self.log_odds] = move[knots:]
         return move[:knots].reshape(self.cells, -1) @ self.hats, paths
 
+    @property
+    def size(self) -> int:
+        return len(self.matrix)
+
 
 def kernel(stops: ArrayLike, *, positions: ArrayLike, paths: ArrayLike | None = None, cross: ArrayLike | None = None
            ) -> Kernel:
@@ -203,30 +250,4 @@ def kernel(stops: ArrayLike, *, positions: ArrayLike, paths: ArrayLike | None = 
     >>> k.matrix.shape
     (1, 1)
     """
-    block = _check.number_array("stops", stops, ndim=4)
-    knots = _check.number_array("positions", positions, ndim=1, low=1.0)
-    if (np.diff(knots) <= 0).any():
-        _check.fail("positions", knots.tolist(), "must increase")
-    cells = block.shape[0]
-    if block.shape != (cells, len(knots), cells, len(knots)):
-        _check.fail("stops", block.shape, f"must have shape [cell, knot, cell, knot] with {len(knots)} knots")
-    odds = np.zeros((0, 0)) if paths is None else _check.number_array("paths", paths, ndim=2)
-    nothing = np.zeros((len(odds), cells, len(knots)))
-    between = nothing if cross is None else _check.number_array("cross", cross, ndim=3)
-    if odds.shape != (len(between), len(between)) or between.shape[1:] != (cells, len(knots)):
-        _check.fail("cross", between.shape, f"must have shape [log-odds, {cells}, {len(knots)}] with as many log-odds "
-                    f"as paths, whose shape is {odds.shape}")
-    size = cells * len(knots)
-    flat = between.reshape(len(odds), size)
-    matrix = np.block([[block.reshape(size, size), flat.T], [flat, odds]])
-    scale = float(np.abs(matrix).max(initial=0.0))
-    worst = float(np.abs(matrix - matrix.T).max(initial=0.0))
-    if worst > 1e-5 * scale:
-        _check.fail("kernel", worst, f"must be symmetric to within {1e-5 * scale:.3g} (the largest difference of "
-                    "mirrored entries is shown)", "average it with its transpose")
-    matrix = (matrix + matrix.T) / 2.0
-    lowest, highest = np.linalg.eigvalsh(matrix)[[0, -1]] if len(matrix) else (0.0, 0.0)
-    if lowest < -1e-5 * max(highest, 0.0) or highest < 0:
-        _check.fail("kernel", float(lowest), "must be positive semi-definite: its smallest eigenvalue is shown and its "
-                    f"largest is {highest:.4g}", "check signs, and that cross is not larger than both blocks allow")
-    return Kernel(stops=block, positions=knots, paths=odds, cross=between, matrix=matrix)
+    return Kernel(stops=stops, positions=positions, paths=paths, cross=cross)  # type: ignore[arg-type]

@@ -23,6 +23,8 @@ __all__ = ["ClassLaw"]
 
 MOST_TERMS = 500_000_000
 """Largest number of compositions × nodes × levels that is summed over before NoClosedForm is raised."""
+FEW_LEVELS = 16
+"""Up to so many reward levels a matrix product for each is faster than a scatter for each node."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,15 +80,24 @@ class ClassLaw:
 
     def by_level(self, values: FloatArray) -> FloatArray:
         """Σ over the ends of a task level of ``values`` · e^{-node·size}, [a, level]."""
-        count = len(self._levels[0])
-        return np.array([np.bincount(self._levels[1].ravel(), weights=(values * decay).ravel(), minlength=count)
-                         for decay in self.denominators.decay])
+        return self._sums(values, self._levels[1], len(self._levels[0]))
+
+    def _sums(self, values: FloatArray, level: IntArray, count: int) -> FloatArray:
+        """Σ over the ends of a level of ``values`` · e^{-node·size}, [a, level]."""
+        decay = self.denominators.decay
+        if count <= FEW_LEVELS:
+            return np.stack([decay @ np.where(level == i, values, 0.0).sum(axis=0) for i in range(count)], axis=1)
+        return np.array([np.bincount(level.ravel(), weights=(values * row).ravel(), minlength=count) for row in decay])
 
     def at_level(self, x: FloatArray, level: IntArray) -> FloatArray:
         """Σ_a e^{-node·own size} x[a, level of the own end], [row, end]."""
-        total = np.zeros(level.shape)
-        for row, decay in zip(x, self.denominators.decay, strict=True):
-            total += row[level] * decay
+        total, decay = np.zeros(level.shape), self.denominators.decay
+        if x.shape[1] <= FEW_LEVELS:
+            for i, column in enumerate(x.T):
+                total += np.where(level == i, column @ decay, 0.0)
+        else:
+            for row, own in zip(x, decay, strict=True):
+                total += row[level] * own
         return total
 
     @cached_property
@@ -278,8 +289,7 @@ class ClassLaw:
         if composition_count(self.number, parts) * nodes * levels > MOST_TERMS:
             raise NoClosedForm("advantage", f"{type(self.step.advantage).__name__} over {levels} reward levels in "
                                f"groups of {self.number + 1}: too many compositions to sum")
-        phi = np.array([np.bincount(own.ravel(), weights=(self.counted * decay).ravel(), minlength=levels)
-                        for decay in self.denominators.decay])
+        phi = self._sums(self.counted, own, levels)
         if removed > 0:
             phi = np.column_stack([phi, np.full(nodes, removed)])
         with np.errstate(divide="ignore"):

@@ -45,7 +45,7 @@ def verdict(result: Drift) -> str:
     >>> import lossim as ls
     >>> never = ls.policies.unsolvable(length=ls.lengths.geometric(mean=50), max_tokens=4096)
     >>> verdict(ls.drift(ls.schemes.ppo(gae_lambda=0.95), never))
-    'ppo: responses get longer, +7.07 tokens in a step of 0.01 nats'
+    'ppo: responses get longer, +7 tokens in a step of 0.01 nats'
     """
     name, change, step = result.scheme.name, result.length, result.length_per_kl
     if np.isnan(float(step)):

@@ -84,44 +84,46 @@ class Readout:
             table[:, :, 2, index] = part.first * centred(policy, paths)[:, None]
         return table
 
+    @cached_property
+    def functions(self) -> FloatArray:
+        """What is reported the expectation of, [function, grade · end].
+
+        Length, correct, task reward, truncated; then of each outcome its indicator, and length times it.
+        """
+        length, ends = self.policy.length, self.policy.max_tokens + 1
+        cut, right = np.arange(ends) == ends - 1, np.array([True, False])[:, None]
+        inside = [right & ~cut, ~right & ~cut, np.broadcast_to(cut, (2, ends))]
+        rows = [length, right, self.task[0], cut, *inside, *(length * part for part in inside)]
+        return np.array([np.broadcast_to(row, (2, ends)).ravel() for row in rows], dtype=np.float64)
+
+    @cached_property
+    def expectations(self) -> FloatArray:
+        """E[function | cell], [cell, function]."""
+        means: FloatArray = self.policy.law.reshape(len(self.policy.paths), -1) @ self.functions.T
+        return means
+
     def linear(self, sums: dict[str, TokenSums]) -> dict[str, Any]:
         """Every number that is linear in the gradient, by name."""
-        policy = self.policy
+        policy, weight = self.policy, self.policy.cell_weight
         parts = [logit_gradient(policy, part) for part in sums.values()]
         stops, paths = (np.sum(kind, axis=0) for kind in zip(*parts, strict=True))
         coordinates = policy.motion.pull(stops, paths)
         dz, dy = policy.motion.push(coordinates)
         change = centred(policy, dy)
         moved = policy.law * log_likelihood_move(policy, dz)[:, None]
-        weight, length, n = policy.cell_weight, policy.length, policy.max_tokens
-
-        def along(f: FloatArray | float) -> FloatArray:
-            """d E[f | cell] from within and from paths, times the cell's weight."""
-            within: FloatArray = weight * (moved * f).sum(axis=(1, 2))
-            across: FloatArray = weight * change * (policy.law * f).sum(axis=(1, 2))
-            return within + across
-
-        by_cell = (moved.sum(axis=1) * length).sum(axis=1)
-        within = weight * by_cell
-        across = weight * change * policy.mean_length_by_cell
-        by_class = np.bincount(policy.class_of_cell, weights=policy.probability * by_cell
-                               + policy.probability * change * policy.mean_length_by_cell)
-        cut = np.arange(n + 1) == n
-        grade = np.array([1.0, 0.0])[:, None]
-        outcomes = [grade * ~cut, (1.0 - grade) * ~cut, np.broadcast_to(1.0 * cut, (2, n + 1))]
-        by_outcome = []
-        for inside in outcomes:
-            mass = float((weight[:, None, None] * policy.law * inside).sum())
-            tokens = float((weight[:, None, None] * policy.law * inside * length).sum())
-            mean = tokens / mass if mass > 0 else np.nan
-            by_outcome.append(along(inside * (length - mean)).sum() / mass if mass > 0 else np.nan)
-        table = self.sources(sums)
+        within = moved.reshape(len(weight), -1) @ self.functions.T
+        across = change[:, None] * self.expectations
+        total = weight @ (within + across)
+        mass, tokens = weight @ self.expectations[:, 4:7], weight @ self.expectations[:, 7:10]
+        occurs = mass > 0
+        mean = np.divide(tokens, mass, out=np.full(3, np.nan), where=occurs)
+        by_class = np.bincount(policy.class_of_cell, weights=policy.probability * (within + across)[:, 0])
         return {
-            "length": (within + across).sum(), "within": within.sum(), "composition": across.sum(),
-            "length_by_class": by_class, "length_by_path": by_cell, "length_by_outcome": np.array(by_outcome),
-            "path_probability": policy.probability * change,
-            "accuracy": along(grade).sum(), "reward": along(self.task).sum(),
-            "truncation_rate": along(1.0 * cut).sum(), "sources": table, "hazard_gradient": stops,
+            "length": total[0], "within": weight @ within[:, 0], "composition": weight @ across[:, 0],
+            "length_by_class": by_class, "length_by_path": within[:, 0],
+            "length_by_outcome": (total[7:10] - mean * total[4:7]) / np.where(occurs, mass, 1.0),
+            "path_probability": policy.probability * change, "accuracy": total[1], "reward": total[2],
+            "truncation_rate": total[3], "sources": self.sources(sums), "hazard_gradient": stops,
             "path_gradient": paths, "update": coordinates,
         }
 

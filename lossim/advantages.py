@@ -270,7 +270,7 @@ class Whitened(Advantage):
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        if isinstance(self.inner, Whitened) or not isinstance(self.inner, Advantage):
+        if not isinstance(self.inner, (ResponseAdvantage, GAE)):
             _check.fail("inner", self.inner, "must be an advantage estimator that is not itself whitened", "",
                         TypeError)
         if isinstance(self.inner, GroupStandardized) and self.inner.scope == "batch":

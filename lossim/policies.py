@@ -7,11 +7,11 @@ Arrays run over cells (class, path), flattened in order. An *end* is how a respo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.special import roots_sh_jacobi
+from scipy.linalg import eigh_tridiagonal
 
 from lossim import _check
 from lossim._coordinates import Coordinates, Features, Layout, Motion
@@ -46,6 +46,7 @@ class Path:
     p_correct_truncated: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
+        _check.text("name of path", self.name)
         _check.probability(f"probability of path {self.name!r}", self.probability)
         _check.probability(f"p_correct_truncated of path {self.name!r}", self.p_correct_truncated)
         if not isinstance(self.length, Length):
@@ -53,6 +54,13 @@ class Path:
                         "for example lengths.geometric(mean=300)", TypeError)
         if isinstance(self.p_correct, (int, float)):
             _check.probability(f"p_correct of path {self.name!r}", self.p_correct)
+        elif not callable(self.p_correct):
+            curve = _check.number_array(f"p_correct of path {self.name!r}", self.p_correct, low=0.0, high=1.0,
+                                        fix="or give a number, or a function of the array of positions")
+            if curve.ndim > 1 or not curve.size:
+                _check.fail(f"p_correct of path {self.name!r}", curve.shape, "must be one number or one per position "
+                            "(its shape is shown)")
+            object.__setattr__(self, "p_correct", curve)
 
     def correctness(self, max_tokens: int) -> FloatArray:
         """P(correct | stopped at t), [t]."""
@@ -77,8 +85,10 @@ class PromptClass:
     paths: Sequence[Path] = field(kw_only=True)
 
     def __post_init__(self) -> None:
+        _check.text("name of class", self.name)
         _check.probability(f"weight of class {self.name!r}", self.weight)
-        object.__setattr__(self, "paths", tuple(self.paths))
+        paths = _check.members(f"paths of class {self.name!r}", self.paths, Path, "Path")
+        object.__setattr__(self, "paths", paths)
         if not self.paths:
             _check.fail(f"paths of class {self.name!r}", [], "must hold at least one path")
         _unique(f"paths of class {self.name!r}", [path.name for path in self.paths])
@@ -120,7 +130,7 @@ class Policy:
     >>> policy = ls.Policy([ls.PromptClass("easy", paths=[
     ...     ls.Path("only", length=ls.lengths.geometric(mean=20), p_correct=0.8)])], max_tokens=64)
     >>> round(policy.mean_length, 3), round(policy.truncation_rate, 4), round(policy.accuracy, 3)
-    (19.249, 0.0375, 0.77)
+    (19.25, 0.0375, 0.77)
     """
 
     classes: Sequence[PromptClass]
@@ -129,12 +139,12 @@ class Policy:
 
     def __post_init__(self) -> None:
         _check.whole("max_tokens", self.max_tokens)
-        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "classes", _check.members("classes", self.classes, PromptClass, "PromptClass"))
         if not self.classes:
             _check.fail("classes", [], "must hold at least one prompt class")
         _unique("classes", [prompts.name for prompts in self.classes])
         _sums_to_one("class weights", [prompts.weight for prompts in self.classes])
-        if not hasattr(self.coordinates, "lay_out"):
+        if isinstance(self.coordinates, type) or not hasattr(self.coordinates, "lay_out"):
             _check.fail("coordinates", self.coordinates, "must come from coordinates(...) or kernel(...)", "",
                         TypeError)
         _ = self.motion, self.logits, self.law
@@ -305,11 +315,15 @@ class Policy:
     def sample(self, rng: np.random.Generator, *, prompts: int, group_size: int = 1, reward: Reward | None = None
                ) -> Rollouts:
         """Sample responses as one would log them; ``reward`` pays them (default 1 if correct, else 0)."""
+        if not isinstance(rng, np.random.Generator):
+            _check.fail("rng", rng, "must be a numpy Generator", "pass np.random.default_rng(0)", TypeError)
         _check.whole("prompts", prompts)
         _check.whole("group_size", group_size)
+        rule = Reward() if reward is None else reward
+        if not isinstance(rule, Reward):
+            _check.fail("reward", reward, "must be a Reward", "for example Reward(correct=1.0)", TypeError)
         draws = self.draw(rng, prompts=prompts, group_size=group_size)
         length, correct, cut = self.length[draws.end], draws.grade == 0, draws.end == self.max_tokens
-        rule = reward or Reward()
         if rule.group_relative:
             paid = rule.group_values(length, correct, cut, np.ones_like(cut))
         else:
@@ -319,6 +333,8 @@ class Policy:
 
     def reweighted(self, weights: Mapping[str, float]) -> Policy:
         """The same policy on other prompts: the named classes get these weights, the others share what is left."""
+        if not isinstance(weights, Mapping):
+            _check.fail("weights", weights, "must map class names to weights", "for example {'never': 0.5}", TypeError)
         names = [prompts.name for prompts in self.classes]
         for name, weight in weights.items():
             _check.choice("class", name, names)
@@ -334,11 +350,10 @@ class Policy:
     def moved(self, update: ArrayLike) -> Policy:
         """The policy after its coordinates moved by ``update`` (for example ``0.1 * drift(...).update``)."""
         move = _check.number_array("update", update, ndim=1)
-        try:
-            stops, paths = self.motion.push(move)
-        except ValueError:
-            _check.fail("update", move.shape, "must have one entry per coordinate of this policy")
-        return self.shifted(stops, paths)
+        if len(move) != self.motion.size:
+            _check.fail("update", move.shape, f"must have one entry per coordinate of this policy, {self.motion.size} "
+                        "(its shape is shown)")
+        return self.shifted(*self.motion.push(move))
 
     def shifted(self, stops: FloatArray, paths: FloatArray) -> Policy:
         """The policy after its logits moved by ``stops`` [cell, t] and ``paths`` [cell]; ±inf logits stay."""
@@ -353,6 +368,10 @@ class Policy:
                 for path, p, z in zip(prompts.paths, share, logits[mine], strict=True)]))
             cell += len(prompts.paths)
         return replace(self, classes=classes)
+
+    def __getstate__(self) -> dict[str, object]:
+        """The fields alone: what is computed from them is large, and is computed again where it is needed."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def __repr__(self) -> str:
         return (f"Policy({len(self.classes)} classes, {len(self.paths)} cells, max_tokens={self.max_tokens}: "
@@ -373,7 +392,7 @@ def two_paths(*, solve_rate: float, right: Length, wrong: Length, max_tokens: in
     """
     _check.probability("solve_rate", solve_rate)
     return Policy([_sometimes("prompts", 1.0, solve_rate, right, wrong)], max_tokens=max_tokens,
-                  coordinates=coordinates or Features())
+                  coordinates=Features() if coordinates is None else coordinates)
 
 
 def _sometimes(name: str, weight: float, solve_rate: float, right: Length, wrong: Length) -> PromptClass:
@@ -385,7 +404,8 @@ def _sometimes(name: str, weight: float, solve_rate: float, right: Length, wrong
 def unsolvable(*, length: Length, max_tokens: int, coordinates: Coordinates | None = None) -> Policy:
     """One prompt class whose responses are never correct."""
     paths = [Path("wrong", length=length, p_correct=0.0)]
-    return Policy([PromptClass("never", paths=paths)], max_tokens=max_tokens, coordinates=coordinates or Features())
+    return Policy([PromptClass("never", paths=paths)], max_tokens=max_tokens,
+                  coordinates=Features() if coordinates is None else coordinates)
 
 
 def beta_solve_rates(a: float, b: float, *, classes: int = 8, right: Length, wrong: Length, max_tokens: int,
@@ -398,8 +418,20 @@ def beta_solve_rates(a: float, b: float, *, classes: int = 8, right: Length, wro
     _check.positive("a", a)
     _check.positive("b", b)
     _check.whole("classes", classes)
-    rates, weights = roots_sh_jacobi(classes, a + b - 1.0, a)
-    shares = weights / weights.sum()
-    return Policy([_sometimes(f"p={rate:.3g}", float(share), float(rate), right, wrong)
-                   for rate, share in zip(rates, shares, strict=True)],
-                  max_tokens=max_tokens, coordinates=coordinates or Features())
+    rates, shares = _beta_nodes(a, b, classes)
+    names = [f"p={rate:.3g}" for rate in rates]
+    if len(set(names)) < classes:
+        names = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
+    return Policy([_sometimes(name, float(share), float(rate), right, wrong)
+                   for name, rate, share in zip(names, rates, shares, strict=True)],
+                  max_tokens=max_tokens, coordinates=Features() if coordinates is None else coordinates)
+
+
+def _beta_nodes(a: float, b: float, count: int) -> tuple[FloatArray, FloatArray]:
+    """Gauss nodes and weights (they sum to 1) of the Beta(a, b) law, from the eigenvectors of its Jacobi matrix."""
+    n, s = np.arange(1.0, count), a + b
+    middle = np.append((a - b) / s, (a - b) * (s - 2.0) / ((2.0 * n + s - 2.0) * (2.0 * n + s)))
+    aside = 4.0 * n * (n + a - 1.0) * (n + b - 1.0) / ((2.0 * n + s - 2.0) ** 2 * (2.0 * n + s - 1.0))
+    aside[1:] *= (n[1:] + s - 2.0) / (2.0 * n[1:] + s - 3.0)  # 1 at n = 1, where a + b = 1 makes it 0/0
+    nodes, vectors = eigh_tridiagonal((1.0 + middle) / 2.0, np.sqrt(aside) / 2.0)
+    return np.clip(nodes, 0.0, 1.0), vectors[0] ** 2

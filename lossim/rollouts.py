@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lossim import _check
 from lossim._types import ArrayLike, BoolArray, FloatArray, IntArray
@@ -48,11 +49,11 @@ class Rollouts:
         if (length != np.floor(length)).any():
             first = int(np.flatnonzero(length != np.floor(length))[0])
             _check.fail(f"lengths[{first}]", float(length[first]), "must be a whole number of tokens")
-        columns: dict[str, Any] = {"lengths": length.astype(np.int64), "prompt_ids": np.asarray(prompt_ids),
-                                   "rewards": _check.number_array("rewards", rewards, ndim=1)}
-        for name, given, kind in (("truncated", truncated, np.bool_), ("correct", correct, np.bool_),
-                                  ("classes", classes, np.int64), ("steps", steps, np.int64)):
-            columns[name] = None if given is None else np.asarray(given, dtype=kind)
+        columns: dict[str, Any] = {
+            "lengths": length.astype(np.int64), "rewards": _check.number_array("rewards", rewards, ndim=1),
+            "prompt_ids": _ids(prompt_ids), "truncated": _booleans("truncated", truncated),
+            "correct": _booleans("correct", correct), "classes": _wholes("classes", classes),
+            "steps": _wholes("steps", steps)}
         for name, column in columns.items():
             if column is not None and column.shape != length.shape:
                 _check.fail(name, column.shape, f"must have one entry per response, {length.shape}")
@@ -64,3 +65,32 @@ class Rollouts:
     def __repr__(self) -> str:
         mean = f", mean length {self.lengths.mean():.4g}" if len(self) else ""
         return f"Rollouts({len(self):,} responses to {len(np.unique(self.prompt_ids)):,} prompts{mean})"
+
+
+def _ids(given: ArrayLike) -> NDArray[Any]:
+    """Ids of any kind that can be told apart."""
+    try:
+        ids = np.asarray(given)
+    except ValueError:
+        _check.fail("prompt_ids", given, "must hold one id per response")
+    if ids.dtype.kind not in "biufUS" or (ids.dtype.kind == "f" and np.isnan(ids).any()):
+        _check.fail("prompt_ids", given, "must be numbers or strings, none of them nan")
+    return ids
+
+
+def _wholes(name: str, given: ArrayLike | None) -> IntArray | None:
+    if given is None:
+        return None
+    numbers = _check.number_array(name, given)
+    if (numbers % 1).any():
+        _check.fail(name, float(numbers[numbers % 1 > 0][0]), "must be whole numbers")
+    return numbers.astype(np.int64)
+
+
+def _booleans(name: str, given: ArrayLike | None) -> BoolArray | None:
+    if given is None:
+        return None
+    numbers = _check.number_array(name, given, fix="leave it out where it is not known")
+    if not np.isin(numbers, (0.0, 1.0)).all():
+        _check.fail(name, float(numbers[~np.isin(numbers, (0.0, 1.0))][0]), "must be True or False (or 1 and 0)")
+    return numbers.astype(np.bool_)

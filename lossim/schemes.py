@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, TypeVar
 
 from lossim import _check
 from lossim.advantages import (
@@ -15,6 +15,7 @@ from lossim.advantages import (
     LeaveOneOut,
     LengthAdaptive,
     Raw,
+    ResponseAdvantage,
     Whitened,
 )
 from lossim.aggregation import (
@@ -58,7 +59,8 @@ class Scheme:
         ValueError: slots that do not go together; the message says which and what to use.
 
     >>> Scheme(advantage=GroupMean(), aggregation=TokenMean(), group_size=8)
-    Scheme 'custom': GroupMean · TokenMean(scope='step') [verl token-mean, TRL dapo] · 64 prompts × 8
+    Scheme 'custom': GroupMean(group_of_one='zero') · TokenMean(scope='step') [verl token-mean, TRL dapo]
+    · 64 prompts × 8
     """
 
     reward: Reward = field(default_factory=Reward)
@@ -72,21 +74,21 @@ class Scheme:
     name: str = "custom"
 
     def __post_init__(self) -> None:
-        for slot, kind in (("reward", Reward), ("advantage", Advantage), ("aggregation", Aggregation)):
+        for slot, kind in (("reward", Reward), ("advantage", (ResponseAdvantage, GAE, Whitened)),
+                           ("aggregation", Aggregation)):
             if not isinstance(getattr(self, slot), kind):
-                _check.fail(slot, getattr(self, slot), f"must be a {kind.__name__}",
+                _check.fail(slot, getattr(self, slot), f"must be an instance of {slot.capitalize()}",
                             f"see the module lossim.{slot if slot == 'aggregation' else slot + 's'}", TypeError)
-        object.__setattr__(self, "penalties", tuple(self.penalties))
-        places = []
-        for penalty in self.penalties:
-            if not isinstance(penalty, (KL, Entropy)):
-                _check.fail("penalties", penalty, "must hold penalties.KL and penalties.Entropy", "", TypeError)
-            places.append(penalty.place if isinstance(penalty, KL) else "entropy")
+        penalties = _check.members("penalties", self.penalties, (KL, Entropy), "penalties.KL and penalties.Entropy",
+                                   "write one as (KL(...),)")
+        object.__setattr__(self, "penalties", penalties)
+        places = [penalty.place if isinstance(penalty, KL) else "entropy" for penalty in penalties]
         if len(set(places)) < len(places):
             _check.fail("penalties", self.penalties, "must hold at most one KL per place and one entropy",
                         "add up their coefficients")
         _check.choice("truncation", self.truncation, ("keep", "mask", "remove"))
         _check.choice("dynamic_sampling", self.dynamic_sampling, ("none", "drop", "resample"))
+        _check.text("name", self.name)
         _check.whole("group_size", self.group_size)
         _check.whole("prompts_per_step", self.prompts_per_step)
         least = self.advantage.least_group_size
@@ -141,8 +143,24 @@ def compare(one: Scheme, other: Scheme) -> dict[str, tuple[object, object]]:
     >>> sorted(compare(grpo(), dr_grpo()))
     ['advantage', 'aggregation']
     """
+    for name, scheme in (("one", one), ("other", other)):
+        if not isinstance(scheme, Scheme):
+            _check.fail(name, scheme, "must be a Scheme", "for example schemes.grpo()", TypeError)
     return {slot.name: (getattr(one, slot.name), getattr(other, slot.name)) for slot in fields(Scheme)
             if slot.name != "name" and getattr(one, slot.name) != getattr(other, slot.name)}
+
+
+T = TypeVar("T")
+
+
+def _given(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _kl(coefficient: float, *, estimator: Literal["k1", "k2", "k3"] = "k1", place: Literal["loss", "reward"] = "loss"
+        ) -> tuple[KL, ...]:
+    penalty = KL(coefficient=coefficient, estimator=estimator, place=place)
+    return (penalty,) if coefficient else ()
 
 
 def ppo(*, gae_lambda: float = 0.95, gamma: float = 1.0, critic: Critic | None = None, whiten: bool = False,
@@ -157,10 +175,10 @@ def ppo(*, gae_lambda: float = 0.95, gamma: float = 1.0, critic: Critic | None =
     >>> ppo(gae_lambda=1.0).advantage
     GAE(gamma=1.0, gae_lambda=1.0, critic=Zero(), bootstrap_truncated=False)
     """
-    advantage: Advantage = GAE(gamma=gamma, gae_lambda=gae_lambda, critic=critic or Zero())
-    return Scheme(name="ppo", reward=reward or Reward(correct=1.0, incorrect=-1.0),
-                  advantage=Whitened(inner=advantage) if whiten else advantage,
-                  aggregation=aggregation or SequenceMeanTokenMean(), penalties=penalties, group_size=group_size,
+    advantage: Advantage = GAE(gamma=gamma, gae_lambda=gae_lambda, critic=_given(critic, Zero()))
+    return Scheme(name="ppo", reward=_given(reward, Reward(correct=1.0, incorrect=-1.0)),
+                  advantage=Whitened(inner=advantage) if _check.flag("whiten", whiten) else advantage,
+                  aggregation=_given(aggregation, SequenceMeanTokenMean()), penalties=penalties, group_size=group_size,
                   prompts_per_step=prompts_per_step)
 
 
@@ -170,8 +188,8 @@ def vapo(*, alpha: float = 0.05, critic: Critic | None = None, reward: Reward | 
 
     Its clip-higher does not act on-policy, and its language-model loss on positives is not modelled.
     """
-    return Scheme(name="vapo", reward=reward or Reward(correct=1.0, incorrect=-1.0), aggregation=TokenMean(),
-                  advantage=GAE(gae_lambda=LengthAdaptive(alpha=alpha), critic=critic or Zero()),
+    return Scheme(name="vapo", reward=_given(reward, Reward(correct=1.0, incorrect=-1.0)), aggregation=TokenMean(),
+                  advantage=GAE(gae_lambda=LengthAdaptive(alpha=alpha), critic=_given(critic, Zero())),
                   group_size=group_size, prompts_per_step=prompts_per_step)
 
 
@@ -181,9 +199,8 @@ def grpo(*, reward: Reward | None = None, eps: float = 1e-6, kl: float = 0.0, gr
 
     The paper's KL coefficient is 0.04; here it is 0 unless given, as trainers now have it. Source: arXiv 2402.03300.
     """
-    return Scheme(name="grpo", reward=reward or Reward(), advantage=GroupStandardized(eps=eps),
-                  aggregation=SequenceMeanTokenMean(),
-                  penalties=(KL(coefficient=kl, estimator="k3"),) if kl else (), group_size=group_size,
+    return Scheme(name="grpo", reward=_given(reward, Reward()), advantage=GroupStandardized(eps=eps),
+                  aggregation=SequenceMeanTokenMean(), penalties=_kl(kl, estimator="k3"), group_size=group_size,
                   prompts_per_step=prompts_per_step)
 
 
@@ -194,7 +211,7 @@ def dr_grpo(*, reward: Reward | None = None, constant: float | None = None, grou
     OpenRLHF's ``dr_grpo`` drops the std alone and keeps the token mean; verl's divides by a width that need not be
     constant.
     """
-    return Scheme(name="dr_grpo", reward=reward or Reward(), advantage=GroupMean(),
+    return Scheme(name="dr_grpo", reward=_given(reward, Reward()), advantage=GroupMean(),
                   aggregation=ConstantNormalizer(constant=constant), group_size=group_size,
                   prompts_per_step=prompts_per_step)
 
@@ -209,8 +226,11 @@ def dapo(*, reward: Reward | None = None, max_tokens: int | None = None, buffer:
     """
     if (max_tokens is None) != (buffer is None):
         _check.fail("buffer", buffer, f"must be given together with max_tokens ({max_tokens!r})")
+    if reward is not None and buffer is not None:
+        _check.fail("reward", reward, "cannot be given together with max_tokens and buffer",
+                    "put rewards.SoftOverlong into its shaping")
     shaping = None if max_tokens is None or buffer is None else SoftOverlong(max_tokens=max_tokens, buffer=buffer)
-    return Scheme(name="dapo", reward=reward or Reward(correct=1.0, incorrect=-1.0, shaping=shaping),
+    return Scheme(name="dapo", reward=_given(reward, Reward(correct=1.0, incorrect=-1.0, shaping=shaping)),
                   advantage=GroupStandardized(eps=eps), aggregation=TokenMean(), dynamic_sampling="resample",
                   group_size=group_size, prompts_per_step=prompts_per_step)
 
@@ -218,8 +238,8 @@ def dapo(*, reward: Reward | None = None, max_tokens: int | None = None, buffer:
 def rloo(*, reward: Reward | None = None, kl: float = 0.0, group_size: int = 4, prompts_per_step: int = 128
          ) -> Scheme:
     """RLOO: leave-one-out baseline, token sum, k1 in the reward. Source: arXiv 2402.14740."""
-    return Scheme(name="rloo", reward=reward or Reward(), advantage=LeaveOneOut(), aggregation=SequenceMeanTokenSum(),
-                  penalties=(KL(coefficient=kl, place="reward"),) if kl else (), group_size=group_size,
+    return Scheme(name="rloo", reward=_given(reward, Reward()), advantage=LeaveOneOut(),
+                  aggregation=SequenceMeanTokenSum(), penalties=_kl(kl, place="reward"), group_size=group_size,
                   prompts_per_step=prompts_per_step)
 
 
@@ -228,9 +248,9 @@ def reinforce_plus_plus(*, reward: Reward | None = None, kl: float = 0.0, prompt
 
     Source: arXiv 2501.03262.
     """
-    return Scheme(name="reinforce_plus_plus", reward=reward or Reward(), advantage=Whitened(inner=Raw()),
-                  aggregation=TokenMean(), penalties=(KL(coefficient=kl, place="reward"),) if kl else (),
-                  group_size=1, prompts_per_step=prompts_per_step)
+    return Scheme(name="reinforce_plus_plus", reward=_given(reward, Reward()), advantage=Whitened(inner=Raw()),
+                  aggregation=TokenMean(), penalties=_kl(kl, place="reward"), group_size=1,
+                  prompts_per_step=prompts_per_step)
 
 
 def reinforce_plus_plus_baseline(*, reward: Reward | None = None, group_size: int = 8, prompts_per_step: int = 64
@@ -239,7 +259,7 @@ def reinforce_plus_plus_baseline(*, reward: Reward | None = None, group_size: in
 
     Source: arXiv 2501.03262.
     """
-    return Scheme(name="reinforce_plus_plus_baseline", reward=reward or Reward(),
+    return Scheme(name="reinforce_plus_plus_baseline", reward=_given(reward, Reward()),
                   advantage=Whitened(inner=GroupMean()), aggregation=TokenMean(), group_size=group_size,
                   prompts_per_step=prompts_per_step)
 
@@ -250,25 +270,25 @@ def remax(*, greedy_reward: float | tuple[float, ...], reward: Reward | None = N
 
     A greedy response is not drawn from the policy, so its reward is an input.
     """
-    return Scheme(name="remax", reward=reward or Reward(), advantage=Raw(baseline=greedy_reward),
+    return Scheme(name="remax", reward=_given(reward, Reward()), advantage=Raw(baseline=greedy_reward),
                   aggregation=SequenceMeanTokenSum(), group_size=1, prompts_per_step=prompts_per_step)
 
 
 def opo(*, reward: Reward | None = None, group_size: int = 8, prompts_per_step: int = 64) -> Scheme:
     """OPO: length-weighted baseline of the group, token-mean over the step. Source: arXiv 2505.23585."""
-    return Scheme(name="opo", reward=reward or Reward(), advantage=OPO(), aggregation=TokenMean(),
+    return Scheme(name="opo", reward=_given(reward, Reward()), advantage=OPO(), aggregation=TokenMean(),
                   group_size=group_size, prompts_per_step=prompts_per_step)
 
 
 def luspo(*, reward: Reward | None = None, eps: float = 1e-4, group_size: int = 8, prompts_per_step: int = 64
           ) -> Scheme:
     """LUSPO: group std, mean over responses of the token sum: the length bias of 1/T undone. Source: TRL's luspo."""
-    return Scheme(name="luspo", reward=reward or Reward(), advantage=GroupStandardized(eps=eps),
+    return Scheme(name="luspo", reward=_given(reward, Reward()), advantage=GroupStandardized(eps=eps),
                   aggregation=SequenceMeanTokenSum(), group_size=group_size, prompts_per_step=prompts_per_step)
 
 
 def delta_l(*, alpha: float = 0.75, reward: Reward | None = None, group_size: int = 8, prompts_per_step: int = 64
             ) -> Scheme:
     """ΔL normalisation: group std, weights T^-α over their mean in the step. Source: arXiv 2509.07558."""
-    return Scheme(name="delta_l", reward=reward or Reward(), advantage=GroupStandardized(),
+    return Scheme(name="delta_l", reward=_given(reward, Reward()), advantage=GroupStandardized(),
                   aggregation=LengthPower(alpha=alpha), group_size=group_size, prompts_per_step=prompts_per_step)
