@@ -87,8 +87,8 @@ class Features:
             inner: IntArray = np.ceil(self.edges[1:-1]).astype(np.int64) - 1
             starts = np.unique(np.concatenate([[0], inner[inner < n]]))
         else:
-            inner = np.ceil(np.geomspace(1, n + 1, self.bins + 1)[1:-1]).astype(np.int64) - 1
-            starts = np.unique(np.concatenate([[0], inner]))
+            inner = np.ceil(np.geomspace(1, n + 1, self.bins + 1)[1:-1] - 1e-9).astype(np.int64) - 1
+            starts = np.unique(np.concatenate([[0], inner[inner < n]]))
         names = sorted(set(layout.path_names))
         return _FeatureMotion(
             starts=starts, widths=np.diff(np.append(starts, n)), sharing=self.sharing, path_scale=self.path_scale,

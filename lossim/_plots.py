@@ -25,10 +25,10 @@ _PATHS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
 _OUTCOMES = (("correct", _SKY, ""), ("incorrect", _ORANGE, "////"), ("truncated", "#999999", "...."))
 _DASHES = ("-", "--", ":", "-.")
 _STYLE: Any = {
-    "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "legend.fontsize": 8.0, "legend.title_fontsize": 8.0,
-    "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.axisbelow": True, "grid.color": "#DDDDDD", "grid.linewidth": 0.6, "legend.frameon": False,
-    "hatch.linewidth": 0.5, "figure.dpi": 150.0, "savefig.dpi": 150.0}
+    "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "legend.fontsize": 8.0,
+    "legend.title_fontsize": 8.0, "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "#DDDDDD", "grid.linewidth": 0.6,
+    "legend.frameon": False, "hatch.linewidth": 0.5, "figure.dpi": 150.0, "savefig.dpi": 150.0}
 _TAIL = 0.005
 """Share of a path's responses on either side whose lengths are not drawn."""
 _BINS = 12

@@ -1,0 +1,430 @@
+"""The law of a policy, its samples and its moves; and what the drift must not depend on."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import lossim as ls
+import reference as ref
+import translate
+from lossim import advantages, aggregation, critics
+
+SEEDS = st.integers(0, 2**32 - 1)
+GEOMETRIC = ls.lengths.geometric(mean=4)
+
+
+def random_world(seed: int, **options: Any) -> ref.World:
+    options = {"paths": (2, 3), "max_tokens": 4, "graded_truncation": True} | options
+    return ref.random_world(np.random.default_rng(seed), **options)
+
+
+def table_policy(hazards: list[list[float]], probabilities: list[float] | None = None, p_correct: Any = 0.5,
+                 **options: Any) -> ls.Policy:
+    shares = probabilities or [1.0 / len(hazards)] * len(hazards)
+    paths = [ls.Path(f"path {k}", probability=share, length=ls.lengths.table(hazard), p_correct=p_correct)
+             for k, (hazard, share) in enumerate(zip(hazards, shares, strict=True))]
+    return ls.Policy([ls.PromptClass("only", paths=paths)], max_tokens=len(hazards[0]), **options)
+
+
+# ---- the law ----
+
+
+@settings(max_examples=60)
+@given(seed=SEEDS)
+def test_law_is_that_of_stopping_token_by_token(seed: int) -> None:
+    world = random_world(seed)
+    policy, _ = translate.policies(world)
+    law = np.zeros((5, 2, 5))
+    for j, prompts in enumerate(world.classes):
+        for probability, response in ref.atoms(world, j):
+            cell = world.cell(j, response.path)
+            end = world.max_tokens if response.truncated else response.length - 1
+            law[cell, int(not response.correct), end] += probability / prompts.paths[response.path].probability
+    np.testing.assert_allclose(policy.law, law, atol=1e-15)
+    np.testing.assert_allclose(policy.ends, law.sum(axis=1), atol=1e-15)
+    np.testing.assert_allclose(policy.pmf, law.sum(axis=1)[:, :-1], atol=1e-15)
+    at_risk = law.sum(axis=1)[:, ::-1].cumsum(axis=1)[:, ::-1][:, :-1]
+    np.testing.assert_allclose(policy.at_risk, at_risk, atol=1e-15)
+    np.testing.assert_allclose(np.exp(policy.log_at_risk[:, :-1]), at_risk, atol=1e-15)
+    np.testing.assert_allclose(policy.hazard + policy.stay, 1.0, rtol=1e-15)
+
+
+@settings(max_examples=40)
+@given(seed=SEEDS)
+def test_moments_are_averages_over_responses(seed: int) -> None:
+    world = random_world(seed)
+    policy, _ = translate.policies(world)
+
+    def average(f: ref.Quantity) -> Any:
+        return pytest.approx(ref.expected_value(world, f), abs=1e-14)
+
+    assert policy.mean_length == average(ref.LENGTH)
+    assert policy.accuracy == average(lambda j, k, length, cut, ok: float(ok))
+    assert policy.truncation_rate == average(lambda j, k, length, cut, ok: float(cut))
+    variance = ref.expected_value(world, lambda j, k, length, cut, ok: (length - policy.mean_length) ** 2)
+    assert policy.length_std == pytest.approx(np.sqrt(variance), abs=1e-12)
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, u=st.floats(0, 1))
+def test_pgf_is_the_sum_over_lengths(seed: int, u: float) -> None:
+    policy, _ = translate.policies(random_world(seed))
+    by_hand = [sum(p * u**t for p, t in zip(row, [1, 2, 3, 4, 4], strict=True)) for row in policy.ends]
+    np.testing.assert_allclose(policy.pgf(u), by_hand, atol=1e-15)
+    assert policy.pgf([[0.0, u], [1.0, u]]).shape == (2, 2, 5)
+    np.testing.assert_allclose(policy.pgf(1.0), 1.0, rtol=1e-14)
+    assert (policy.pgf(0.0) == 0).all()
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS)
+def test_mean_length_gradient_is_the_score_function_gradient(seed: int) -> None:
+    world = random_world(seed)
+    policy, _ = translate.policies(world)
+    expected = np.array(ref.gradient_of_mean(world).hazard_gradient)
+    np.testing.assert_allclose(policy.cell_weight[:, None] * policy.mean_length_gradient, expected, atol=1e-14)
+
+
+def test_geometric_by_hand() -> None:
+    """Hazard 1/4, cut after two: lengths 1, 2 and 2 cut with 1/4, 3/16 and 9/16."""
+    policy = ls.policies.unsolvable(length=GEOMETRIC, max_tokens=2)
+    np.testing.assert_allclose(policy.ends, [[1 / 4, 3 / 16, 9 / 16]])
+    assert policy.mean_length == pytest.approx(7 / 4)
+    assert policy.accuracy == 0
+    assert policy.cell_names == (("never", "wrong"),)
+    np.testing.assert_allclose(policy.length, [1, 2, 2])
+    np.testing.assert_allclose(policy.mean_length_gradient, [[-1 / 4 * 3 / 4, 0.0]])  # only going on at 1 adds a token
+
+
+def test_survival_far_below_the_smallest_float_keeps_its_hazards() -> None:
+    policy = ls.policies.unsolvable(length=ls.lengths.geometric(mean=2), max_tokens=4096)
+    assert policy.log_at_risk[0, -1] == pytest.approx(-4096 * np.log(2.0), rel=1e-12)
+    assert policy.truncation_rate == 0.0
+    assert policy.mean_length == pytest.approx(2.0, rel=1e-14)
+
+
+@pytest.mark.parametrize("given_as", [0.3, [0.3, 0.3, 0.3], np.full(3, 0.3), lambda t: 0.3 + 0.0 * t, lambda t: 0.3])
+def test_p_correct_as_a_number_an_array_or_a_function(given_as: Any) -> None:
+    policy = table_policy([[0.2, 0.5, 0.9]], p_correct=given_as)
+    np.testing.assert_allclose(policy.law[0, 0, :-1], 0.3 * policy.pmf[0])
+    assert policy.law[0, 0, -1] == 0.0
+
+
+def test_p_correct_array_is_a_copy() -> None:
+    curve = np.array([0.1, 0.2, 0.3])
+    path = ls.Path("a", length=GEOMETRIC, p_correct=curve)
+    curve[:] = 9.0
+    np.testing.assert_array_equal(path.correctness(3), [0.1, 0.2, 0.3])
+
+
+def test_p_correct_as_a_function_sees_positions_from_one() -> None:
+    path = ls.Path("a", length=GEOMETRIC, p_correct=lambda t: t / 10.0)
+    np.testing.assert_allclose(path.correctness(4), [0.1, 0.2, 0.3, 0.4])
+
+
+# ---- samples ----
+
+
+def frequencies(policy: ls.Policy, seed: int, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    draws = policy.draw(np.random.default_rng(seed), prompts=number // 2, group_size=2)
+    counts = np.zeros(policy.law.shape)
+    np.add.at(counts, (draws.cell, draws.grade, draws.end), 1)
+    return counts
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_frequencies_of_draws_agree_with_the_law(seed: int) -> None:
+    """Chi-square at fixed seeds; one in a thousand would fall below 1e-3, and these eight do not."""
+    policy, _ = translate.policies(random_world(seed, zero_one=0.3))
+    number = 40_000
+    counts = frequencies(policy, seed, number)
+    expected = number * policy.cell_weight[:, None, None] * policy.law
+    assert (counts[expected == 0] == 0).all()
+    likely = expected > 0
+    assert stats.chisquare(counts[likely], expected[likely] * number / expected[likely].sum()).pvalue > 1e-3
+
+
+def test_draws_keep_to_hazards_of_zero_and_one() -> None:
+    policy = table_policy([[0.0, 0.0, 1.0, 0.5], [1.0, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 0.0]])
+    draws = policy.draw(np.random.default_rng(0), prompts=50, group_size=20)
+    for cell, end in enumerate((2, 0, 4)):
+        assert Counter(draws.end[draws.cell == cell].tolist()).keys() == {end}
+
+
+def test_draws_of_certain_grades() -> None:
+    for p_correct, grade in ((1.0, 0), (0.0, 1)):
+        policy = table_policy([[0.5, 0.5]], p_correct=p_correct)
+        draws = policy.draw(np.random.default_rng(0), prompts=100, group_size=1)
+        assert (draws.grade[draws.end < 2] == grade).all()
+        assert (draws.grade[draws.end == 2] == 1).all()  # cut ones are wrong unless said otherwise
+
+
+def test_draws_never_take_an_impossible_path_or_class() -> None:
+    some = table_policy([[0.5, 0.5]] * 3, [0.0, 1.0, 0.0]).classes[0]
+    classes = [replace(some, name=name, weight=w) for name, w in (("a", 0.0), ("b", 1.0), ("c", 0.0))]
+    draws = ls.Policy(classes, max_tokens=2).draw(np.random.default_rng(0), prompts=500, group_size=3)
+    assert (draws.cell == 4).all()
+
+
+def test_a_group_is_of_one_class() -> None:
+    classes = [ls.PromptClass(n, weight=0.5, paths=[ls.Path("p", length=GEOMETRIC, p_correct=0.5)]) for n in "ab"]
+    draws = ls.Policy(classes, max_tokens=4).draw(np.random.default_rng(0), prompts=200, group_size=5)
+    assert (draws.cell == draws.cell[:, :1]).all()
+    assert set(draws.cell[:, 0]) == {0, 1}
+
+
+def test_samples_as_they_would_be_logged() -> None:
+    policy, _ = translate.policies(random_world(4))
+    reward = ls.Reward(correct=2.0, incorrect=-1.0, truncated=-3.0)
+    rows, again = (policy.sample(np.random.default_rng(7), prompts=300, group_size=4, reward=reward) for _ in range(2))
+    assert len(rows) == 1200
+    np.testing.assert_array_equal(rows.prompt_ids, np.repeat(np.arange(300), 4))
+    np.testing.assert_array_equal(rows.lengths, again.lengths)
+    assert rows.truncated.any()
+    assert (rows.lengths[rows.truncated] == policy.max_tokens).all()
+    np.testing.assert_array_equal(rows.rewards, np.where(rows.truncated, -3.0, np.where(rows.correct, 2.0, -1.0)))
+    for ids in rows.classes.reshape(300, 4):
+        assert len(set(ids)) == 1
+    assert policy.sample(np.random.default_rng(7), prompts=2).rewards.tolist() in ([0, 0], [0, 1], [1, 0], [1, 1])
+    error = np.abs(rows.lengths.mean() - policy.mean_length) / (policy.length_std / np.sqrt(300))
+    assert error < 4  # sigmas, if the groups were all that counts
+
+
+def test_samples_with_a_reward_that_compares_the_group() -> None:
+    policy = ls.policies.two_paths(solve_rate=0.5, right=GEOMETRIC, wrong=GEOMETRIC, max_tokens=16)
+    reward = ls.Reward(shaping=ls.rewards.KimiLength())
+    rows = policy.sample(np.random.default_rng(1), prompts=6, group_size=5, reward=reward)
+    for group in range(6):
+        mine = rows.prompt_ids == group
+        lengths, right = rows.lengths[mine], rows.correct[mine]
+        lead = 0.5 - (lengths - lengths.min()) / max(lengths.max() - lengths.min(), 1)
+        expected = right + np.where(right, lead, np.minimum(lead, 0.0)) * (np.ptp(lengths) > 0)
+        np.testing.assert_allclose(rows.rewards[mine], expected)
+
+
+# ---- other prompts ----
+
+
+def three_classes() -> ls.Policy:
+    return ls.Policy([ls.PromptClass(name, weight=w, paths=[ls.Path("p", length=GEOMETRIC, p_correct=rate)])
+                      for name, w, rate in (("a", 0.2, 0.9), ("b", 0.3, 0.5), ("c", 0.5, 0.0))], max_tokens=64)
+
+
+@pytest.mark.parametrize(("given_weights", "expected"), [
+    ({}, [0.2, 0.3, 0.5]), ({"a": 0.6}, [0.6, 0.15, 0.25]), ({"a": 1.0}, [1.0, 0.0, 0.0]),
+    ({"a": 0.0}, [0.0, 0.375, 0.625]), ({"a": 0.1, "b": 0.2, "c": 0.7}, [0.1, 0.2, 0.7])])
+def test_reweighted(given_weights: dict[str, float], expected: list[float]) -> None:
+    policy = three_classes()
+    other = policy.reweighted(given_weights)
+    np.testing.assert_allclose(other.class_weight, expected, rtol=1e-15)
+    assert other.accuracy == pytest.approx(np.dot(expected, policy.law[:, 0].sum(axis=1)))
+    np.testing.assert_allclose(policy.class_weight, [0.2, 0.3, 0.5])
+
+
+# ---- moves ----
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, sharing=st.floats(0, 1))
+def test_moving_adds_to_the_logits_and_leaves_certain_ones(seed: int, sharing: float) -> None:
+    policy, _ = translate.policies(random_world(seed, zero_one=0.4))
+    policy = replace(policy, coordinates=ls.coordinates(bins=2, sharing=sharing))
+    rng = np.random.default_rng(seed)
+    update = rng.normal(size=policy.motion.size)
+    stops, paths = policy.motion.push(update)
+    after = policy.moved(update)
+    free = np.isfinite(policy.logits)
+    np.testing.assert_allclose((after.logits - np.where(free, policy.logits, 0.0))[free], stops[free], atol=1e-12)
+    np.testing.assert_array_equal(after.logits[~free], policy.logits[~free])
+    for j in range(2):
+        mine = policy.class_of_cell == j
+        odds = policy.probability[mine] * np.exp(paths[mine])
+        np.testing.assert_allclose(after.probability[mine], odds / odds.sum(), rtol=1e-13)
+    np.testing.assert_array_equal(policy.moved(0.0 * update).logits, policy.logits)
+    back = after.moved(-update)
+    np.testing.assert_allclose(back.logits[free], policy.logits[free], atol=1e-12)
+    np.testing.assert_allclose(back.probability, policy.probability, rtol=1e-12)
+
+
+def test_a_path_of_probability_zero_stays_at_zero() -> None:
+    policy = table_policy([[0.5, 0.5]] * 2, [0.0, 1.0], coordinates=ls.coordinates(sharing=0.0))
+    after = policy.shifted(np.zeros((2, 2)), np.array([5.0, -5.0]))
+    np.testing.assert_array_equal(after.probability, [0.0, 1.0])
+
+
+def test_huge_moves_of_path_logits_do_not_overflow() -> None:
+    policy = table_policy([[0.5, 0.5]] * 2)
+    np.testing.assert_array_equal(policy.shifted(np.zeros((2, 2)), np.array([0.0, 4000.0])).probability, [0.0, 1.0])
+
+
+# ---- the common starts ----
+
+
+def test_two_paths_and_unsolvable() -> None:
+    policy = ls.policies.two_paths(solve_rate=0.25, right=GEOMETRIC, wrong=ls.lengths.geometric(mean=9), max_tokens=500)
+    assert policy.cell_names == (("prompts", "right"), ("prompts", "wrong"))
+    assert policy.accuracy == pytest.approx(0.25)
+    assert policy.mean_length == pytest.approx(0.25 * 4 + 0.75 * 9)
+    assert ls.policies.unsolvable(length=GEOMETRIC, max_tokens=500).accuracy == 0.0
+
+
+@pytest.mark.parametrize(("a", "b", "classes"), [
+    (0.5, 0.5, 8), (1.0, 1.0, 3), (0.3, 2.5, 8), (6.0, 1.0, 5), (1.0, 1.0, 1), (1e-3, 1e-3, 4), (1e4, 3e4, 8),
+    (0.4, 0.6, 200)])
+def test_beta_solve_rates_has_the_moments_of_the_beta_law(a: float, b: float, classes: int) -> None:
+    policy = ls.policies.beta_solve_rates(a, b, classes=classes, right=GEOMETRIC, wrong=GEOMETRIC, max_tokens=8)
+    rates, shares = policy.probability[::2], policy.class_weight
+    assert len(rates) == classes
+    assert shares.sum() == pytest.approx(1.0, abs=1e-13)
+    for power in range(2 * classes if classes < 10 else 20):
+        moment = np.prod((a + np.arange(power)) / (a + b + np.arange(power)))
+        assert shares @ rates**power == pytest.approx(moment, rel=1e-12)
+
+
+def test_beta_classes_make_the_expectation_of_a_group_exact() -> None:
+    """The chance that four responses agree is a polynomial of degree four: three classes are as good as thirty."""
+    def agree(classes: int) -> float:
+        policy = ls.policies.beta_solve_rates(0.4, 0.7, classes=classes, right=GEOMETRIC, wrong=GEOMETRIC,
+                                              max_tokens=2000)
+        rate = policy.probability[::2]
+        return float(policy.class_weight @ (rate**4 + (1 - rate) ** 4))
+
+    assert agree(3) == pytest.approx(agree(30), rel=1e-12)
+
+
+# ---- values ----
+
+
+def test_policies_pickle_small_and_come_back_the_same() -> None:
+    policy = ls.policies.two_paths(solve_rate=0.4, right=GEOMETRIC, wrong=GEOMETRIC, max_tokens=30_000)
+    before = ls.drift(ls.schemes.grpo(), policy)
+    packed = pickle.dumps(policy)
+    assert len(packed) < 2000  # not the arrays of 30,000 positions that the drift has made it compute
+    again = pickle.loads(packed)
+    assert repr(again) == repr(policy)
+    assert ls.drift(ls.schemes.grpo(), again).length.value == before.length.value
+
+
+def test_policies_print_what_they_are() -> None:
+    policy = ls.policies.unsolvable(length=GEOMETRIC, max_tokens=2)
+    assert repr(policy) == "Policy(1 classes, 1 cells, max_tokens=2: mean length 1.75, accuracy 0, truncated 0.562)"
+
+
+# ---- what the drift must not depend on ----
+
+SCHEMES = {
+    "ppo": ls.Scheme(advantage=advantages.GAE(gae_lambda=0.8, critic=critics.Exact(per="class")),
+                     aggregation=aggregation.TokenMean(), group_size=2, prompts_per_step=3),
+    "grpo": ls.Scheme(advantage=advantages.GroupStandardized(), aggregation=aggregation.SequenceMeanTokenMean(),
+                      group_size=3, prompts_per_step=2, truncation="remove"),
+    "dapo": ls.Scheme(advantage=advantages.GroupStandardized(), aggregation=aggregation.TokenMean(), group_size=3,
+                      prompts_per_step=2, dynamic_sampling="resample"),
+    "opo": ls.Scheme(advantage=advantages.OPO(), aggregation=aggregation.LengthPower(), group_size=3,
+                     prompts_per_step=2, penalties=(ls.penalties.Entropy(coefficient=0.3),)),
+    "whitened": ls.Scheme(advantage=advantages.Whitened(inner=advantages.Raw()),
+                          aggregation=aggregation.SequenceMeanTokenSum(counting="kept"), truncation="mask"),
+}
+NUMBERS = ("length", "composition", "within", "accuracy", "reward", "truncation_rate", "length_per_kl",
+           "length_per_reward", "alignment", "step_std")
+
+
+def assert_same_numbers(one: ls.Drift, other: ls.Drift, atol: float = 1e-11) -> None:
+    for name in NUMBERS:
+        np.testing.assert_allclose(getattr(one, name).value, getattr(other, name).value, rtol=1e-9, atol=atol,
+                                   err_msg=name)
+
+
+@settings(max_examples=10)
+@pytest.mark.parametrize("name", SCHEMES)
+@given(seed=SEEDS)
+def test_the_order_of_classes_and_paths_does_not_matter(name: str, seed: int) -> None:
+    policy = replace(translate.policies(random_world(seed))[0], coordinates=ls.coordinates(bins=2))
+    rng = np.random.default_rng(seed)
+    classes = [replace(policy.classes[j], paths=[policy.classes[j].paths[k] for k in
+                                                 rng.permutation(len(policy.classes[j].paths))]) for j in (1, 0)]
+    other = replace(policy, classes=classes)
+    place = [policy.cell_names.index(cell) for cell in other.cell_names]
+    one, two = (ls.drift(SCHEMES[name], p) for p in (policy, other))
+    assert_same_numbers(one, two)
+    for rows in ("hazard_gradient", "effective_reward", "sources", "length_by_path", "path_probability"):
+        np.testing.assert_allclose(getattr(two, rows).value, getattr(one, rows).value[place], rtol=1e-8, atol=1e-10,
+                                   err_msg=rows)
+
+
+@settings(max_examples=10)
+@pytest.mark.parametrize("name", SCHEMES)
+@given(seed=SEEDS, share=st.floats(0.01, 0.99))
+def test_splitting_a_class_into_two_alike_changes_nothing(name: str, seed: int, share: float) -> None:
+    """With everything shared. Where cells have coordinates of their own, each new cell is a new one; gradients add."""
+    policy = replace(translate.policies(random_world(seed))[0], coordinates=ls.coordinates(bins=2, sharing=1.0))
+    first, second = policy.classes
+    halves = [replace(second, name=n, weight=second.weight * w) for n, w in (("x", share), ("y", 1.0 - share))]
+    one, two = ls.drift(SCHEMES[name], policy), ls.drift(SCHEMES[name], replace(policy, classes=[first, *halves]))
+    assert_same_numbers(one, two)
+    joined = np.concatenate([two.hazard_gradient.value[:2], two.hazard_gradient.value[2:5]
+                             + two.hazard_gradient.value[5:]])
+    np.testing.assert_allclose(joined, one.hazard_gradient.value, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(two.effective_reward.value[2:5], one.effective_reward.value[2:], rtol=1e-7, atol=1e-9)
+
+
+@settings(max_examples=10)
+@pytest.mark.parametrize("name", SCHEMES)
+@given(seed=SEEDS)
+def test_splitting_a_path_into_two_alike_changes_no_stop_gradient(name: str, seed: int) -> None:
+    """But for the entropy bonus, which sees a choice more."""
+    policy, _ = translate.policies(random_world(seed))
+    scheme = replace(SCHEMES[name], penalties=())
+    first, second = policy.classes
+    last = second.paths[-1]
+    halves = [replace(last, name=n, probability=last.probability * w) for n, w in (("x", 0.3), ("y", 0.7))]
+    two = ls.drift(scheme, replace(policy, classes=[first, replace(second, paths=[*second.paths[:-1], *halves])]))
+    one = ls.drift(scheme, policy)
+    gradient = two.hazard_gradient.value
+    np.testing.assert_allclose(np.vstack([gradient[:4], gradient[4:].sum(axis=0)]), one.hazard_gradient.value,
+                               rtol=1e-9, atol=1e-12)
+    paths = two.path_gradient.value[1]
+    np.testing.assert_allclose([*paths[:2], paths[2:].sum()], one.path_gradient.value[1], rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=10)
+@pytest.mark.parametrize("name", SCHEMES)
+@given(seed=SEEDS)
+def test_classes_of_weight_zero_and_paths_of_probability_zero_do_not_matter(name: str, seed: int) -> None:
+    policy = replace(translate.policies(random_world(seed))[0], coordinates=ls.coordinates(bins=2))
+    ghost = ls.Path("ghost", probability=0.0, length=GEOMETRIC, p_correct=1.0)
+    never = ls.PromptClass("ghosts", weight=0.0, paths=[replace(ghost, probability=1.0)])
+    first, second = policy.classes
+    haunted = replace(policy, classes=[first, never, replace(second, paths=[*second.paths, ghost])])
+    one, two = (ls.drift(SCHEMES[name], p) for p in (policy, haunted))
+    assert_same_numbers(one, two)
+    living = [policy.cell_names.index(c) if c in policy.cell_names else -1 for c in haunted.cell_names]
+    kept = np.array(living) >= 0
+    np.testing.assert_allclose(two.hazard_gradient.value[kept], one.hazard_gradient.value, rtol=1e-9, atol=1e-12)
+    assert (two.hazard_gradient.value[~kept] == 0).all()
+    assert np.isnan(two.effective_reward.value[~kept]).all()
+    assert (two.path_probability.value[~kept] == 0).all()
+
+
+@settings(max_examples=20)
+@pytest.mark.parametrize("name", ["ppo", "grpo", "opo"])
+@given(seed=SEEDS, extra=st.integers(1, 3))
+def test_positions_that_nobody_reaches_do_not_matter(name: str, seed: int, extra: int) -> None:
+    """Everyone stops at 4 at the latest, so a higher cap changes nothing."""
+    rng = np.random.default_rng(seed)
+    scheme = replace(SCHEMES[name], aggregation=aggregation.TokenMean())
+    paths = [ls.Path(f"{k}", probability=0.5, p_correct=float(k), length=ls.lengths.table(
+        [*rng.uniform(0, 1, size=3), 1.0])) for k in range(2)]
+    one, two = (ls.drift(scheme, ls.Policy([ls.PromptClass("all", paths=paths)], max_tokens=n))
+                for n in (4, 4 + extra))
+    assert_same_numbers(one, two)
+    np.testing.assert_allclose(two.hazard_gradient.value[:, :4], one.hazard_gradient.value, atol=1e-13)
+    assert (two.hazard_gradient.value[:, 3:] == 0).all()
