@@ -14,36 +14,30 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 from typing import Any, NamedTuple
 
-import numpy as np
+from worlds import LENGTH as LENGTH
+from worlds import (
+    Entry,
+    Response,
+    Update,
+    World,
+    atoms,
+    entropy_gradient,
+    log_ratio,
+    score,
+    zero,
+)
+from worlds import Quantity as Quantity
+from worlds import RefClass as RefClass
+from worlds import RefPath as RefPath
+from worlds import expected_value as expected_value
+from worlds import gradient_of_mean as gradient_of_mean
+from worlds import inner as inner
+from worlds import numeric_derivative as numeric_derivative
+from worlds import random_world as random_world
+from worlds import stop_entropy as stop_entropy
 
-
-@dataclass(frozen=True, kw_only=True)
-class RefPath:
-    """One path: hazards and p_correct at t = 1..N. Without a reference policy it is its own reference."""
-
-    probability: float
-    hazard: Sequence[float]
-    p_correct: Sequence[float]
-    p_correct_truncated: float = 0.0
-    reference_hazard: Sequence[float] | None = None
-    reference_probability: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefClass:
-    weight: float
-    paths: Sequence[RefPath]
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    classes: Sequence[RefClass]
-    max_tokens: int
-
-    def cell(self, j: int, k: int) -> int:
-        """The row of path k of class j in a hazard gradient."""
-        return sum(len(self.classes[i].paths) for i in range(j)) + k
-
+Group = tuple[int, Sequence[Response]]
+Batch = Sequence[Group]
 
 NAMES = {
     "advantage": ("raw", "group_mean", "leave_one_out", "standardized", "opo", "gae"),
@@ -93,96 +87,9 @@ class Setting:
             raise ValueError("leave_one_out needs a group_size of at least 2")
 
 
-class Response(NamedTuple):
-    """A truncated response has length N, and may still be graded correct."""
-
-    path: int
-    length: int
-    truncated: bool
-    correct: bool
-
-    def stops_at(self, t: int) -> bool:
-        """Whether token t is the stop token. A truncated response has none."""
-        return t == self.length and not self.truncated
-
-
-class Update(NamedTuple):
-    hazard_gradient: list[list[float]]  # [cell][t-1]
-    path_gradient: list[list[float]]  # [class][path]
-
-
-Group = tuple[int, Sequence[Response]]
-Batch = Sequence[Group]
-Quantity = Callable[[int, int, int, bool, bool], float]  # of class, path, length, truncated, correct
-Entry = tuple[int, int, int, float]  # table of the Update (0 hazards, 1 paths), row, column, value
-
-# ---- one response ----
-
-
-def atoms(world: World, j: int) -> list[tuple[float, Response]]:
-    """Every response to a prompt of class j that can happen, with its probability."""
-    found = []
-    for k, path in enumerate(world.classes[j].paths):
-        going = path.probability
-        for t in range(1, world.max_tokens + 1):
-            stopped = going * path.hazard[t - 1]
-            found.append((stopped * path.p_correct[t - 1], Response(k, t, False, True)))
-            found.append((stopped * (1.0 - path.p_correct[t - 1]), Response(k, t, False, False)))
-            going = going * (1.0 - path.hazard[t - 1])
-        found.append((going * path.p_correct_truncated, Response(k, world.max_tokens, True, True)))
-        found.append((going * (1.0 - path.p_correct_truncated), Response(k, world.max_tokens, True, False)))
-    return [(probability, response) for probability, response in found if probability > 0.0]
-
-
-def score(world: World, j: int, response: Response, t: int) -> list[Entry]:
-    """d log probability of token t by its stop logit and, at t = 1, by the path logits."""
-    stop = 1.0 if response.stops_at(t) else 0.0
-    hazard = world.classes[j].paths[response.path].hazard[t - 1]
-    entries = [(0, world.cell(j, response.path), t - 1, stop - hazard)]
-    if t == 1:
-        for k, path in enumerate(world.classes[j].paths):
-            entries.append((1, j, k, (1.0 if k == response.path else 0.0) - path.probability))
-    return entries
-
-
-def log_ratio(world: World, j: int, response: Response, t: int) -> float:
-    """Log probability of token t, less that under the reference; token 1 includes the path."""
-    path = world.classes[j].paths[response.path]
-    h = path.hazard[t - 1]
-    h_ref = h if path.reference_hazard is None else path.reference_hazard[t - 1]
-    d = math.log(h / h_ref) if response.stops_at(t) else math.log((1.0 - h) / (1.0 - h_ref))
-    if t == 1 and path.reference_probability is not None:
-        d += math.log(path.probability / path.reference_probability)
-    return d
-
-
 def kl_slope(estimator: str, d: float) -> float:
     """What multiplies the score when the estimator is differentiated: of d, d^2/2, and exp(-d) - 1 + d."""
     return {"k1": 1.0, "k2": d, "k3": 1.0 - math.exp(-d)}[estimator]
-
-
-def stop_entropy(h: float) -> tuple[float, float]:
-    """Entropy of one stop decision, and its derivative by the logit: h (1-h) log((1-h)/h)."""
-    if h in (0.0, 1.0):
-        return 0.0, 0.0
-    return -h * math.log(h) - (1.0 - h) * math.log(1.0 - h), h * (1.0 - h) * math.log((1.0 - h) / h)
-
-
-def entropy_gradient(world: World, j: int, response: Response, t: int) -> list[Entry]:
-    """Gradient of the entropy of the decision at token t.
-
-    At t = 1 that is the path together with the stop decision on it: H = sum_k pi_k (H(h_k(1)) - log pi_k).
-    """
-    paths = world.classes[j].paths
-    if t > 1:
-        return [(0, world.cell(j, response.path), t - 1, stop_entropy(paths[response.path].hazard[t - 1])[1])]
-    parts = [stop_entropy(p.hazard[0])[0] - math.log(p.probability or 1.0) for p in paths]
-    joint = sum(path.probability * part for path, part in zip(paths, parts, strict=True))
-    entries: list[Entry] = []
-    for k, path in enumerate(paths):
-        entries.append((0, world.cell(j, k), 0, path.probability * stop_entropy(path.hazard[0])[1]))
-        entries.append((1, j, k, path.probability * (parts[k] - joint)))
-    return entries
 
 
 # ---- one batch ----
@@ -351,12 +258,6 @@ class Step:
                         total[table][row][column] += probability * weight * s.entropy * value
 
 
-def zero(world: World) -> Update:
-    """An update that moves nothing."""
-    cells = [[0.0] * world.max_tokens for prompts in world.classes for _ in prompts.paths]
-    return Update(cells, [[0.0] * len(prompts.paths) for prompts in world.classes])
-
-
 def batch_update(world: World, setting: Setting, batch: Sequence[tuple[int, Sequence[Any]]]) -> Update:
     """The update of one batch; a response is given as (path, length, truncated, correct)."""
     total = zero(world)
@@ -414,77 +315,3 @@ def expected_updates(world: World, settings: Sequence[Setting], merge: bool = Tr
     return updates
 
 
-# ---- one response on average, and how that moves ----
-
-LENGTH: Quantity = lambda j, k, length, truncated, correct: length  # noqa: E731
-
-
-def expected_value(world: World, f: Quantity) -> float:
-    """E[f(class, path, length, truncated, correct)] of one response."""
-    terms = []
-    for j, prompts in enumerate(world.classes):
-        terms += [prompts.weight * probability * f(j, *response) for probability, response in atoms(world, j)]
-    return math.fsum(terms)
-
-
-def gradient_of_mean(world: World, f: Quantity = LENGTH) -> Update:
-    """d E[f] by every logit: sum over responses of probability * f * score. f itself does not move."""
-    total = zero(world)
-    for j, prompts in enumerate(world.classes):
-        for probability, response in atoms(world, j):
-            for t in range(1, response.length + 1):
-                for table, row, column, value in score(world, j, response, t):
-                    total[table][row][column] += prompts.weight * probability * f(j, *response) * value
-    return total
-
-
-def inner(a: Update, b: Update) -> float:
-    """Sum over all logits of a * b."""
-    pairs = [(row_a, row_b) for i in (0, 1) for row_a, row_b in zip(a[i], b[i], strict=True)]
-    return math.fsum(x * y for row_a, row_b in pairs for x, y in zip(row_a, row_b, strict=True))
-
-
-def numeric_derivative(world: World, update: Update, f: Quantity = LENGTH) -> float:
-    """d E[f] per unit step when every logit moves along ``update``; exact."""
-    return inner(gradient_of_mean(world, f), update)
-
-
-# ---- random worlds ----
-
-
-def random_world(
-    rng: np.random.Generator,
-    classes: int = 2,
-    paths: int | Sequence[int] = 2,  # one number, or one per class
-    max_tokens: int = 3,
-    *,
-    zero_one: float = 0.1,  # chance that a hazard is exactly 0 or 1
-    curves: float = 0.25,  # chance that a p_correct is neither 0 nor 1 (each adds a response to enumerate)
-    graded_truncation: bool = False,  # give truncated responses a p_correct
-    reference: bool = False,  # give the world a reference policy, with the same hazards of 0 and 1
-) -> World:
-    def shares(count: int) -> list[float]:
-        parts = [0.2 + float(rng.random()) for _ in range(count)]
-        return [part / sum(parts) for part in parts]
-
-    def number(zero_or_one: float, low: float, high: float) -> float:
-        return float(rng.integers(2)) if rng.random() < zero_or_one else float(rng.uniform(low, high))
-
-    made = []
-    for j, weight in enumerate(shares(classes)):
-        count = paths if isinstance(paths, int) else paths[j]
-        members = []
-        for probability, other_probability in zip(shares(count), shares(count), strict=True):
-            hazard = [number(zero_one, 0.1, 0.9) for _ in range(max_tokens)]
-            other_hazard = [h if h in (0.0, 1.0) else number(0.0, 0.1, 0.9) for h in hazard]
-            path = RefPath(
-                probability=probability,
-                hazard=hazard,
-                p_correct=[number(1.0 - curves, 0.0, 1.0) for _ in range(max_tokens)],
-                p_correct_truncated=number(1.0 - curves, 0.0, 1.0) if graded_truncation else 0.0,
-                reference_hazard=other_hazard if reference else None,
-                reference_probability=other_probability if reference else None,
-            )
-            members.append(path)
-        made.append(RefClass(weight=weight, paths=members))
-    return World(classes=made, max_tokens=max_tokens)
