@@ -1,6 +1,7 @@
 """The oracle: the expected update of one step, by going through every batch there is, token by token.
 
 Slow on purpose: scalars, lists and loops, nothing from the package. For max_tokens up to 4, few responses.
+Batches come from the old policy, what they move is the new one; ``worlds`` says what both are.
 A group is ``(class, responses)``, a batch a sequence of groups. Positions run t = 1..N; cells run over the
 classes and then over their paths.
 """
@@ -14,27 +15,27 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 from typing import Any, NamedTuple
 
-from worlds import LENGTH as LENGTH
-from worlds import (
+from worlds import (  # noqa: F401 (the worlds go by these names here as well)
+    LENGTH,
     Entry,
+    Quantity,
+    RefClass,
+    RefPath,
     Response,
     Update,
     World,
     atoms,
     entropy_gradient,
+    expected_value,
+    gradient_of_mean,
+    inner,
     log_ratio,
+    numeric_derivative,
+    random_world,
     score,
+    stop_entropy,
     zero,
 )
-from worlds import Quantity as Quantity
-from worlds import RefClass as RefClass
-from worlds import RefPath as RefPath
-from worlds import expected_value as expected_value
-from worlds import gradient_of_mean as gradient_of_mean
-from worlds import inner as inner
-from worlds import numeric_derivative as numeric_derivative
-from worlds import random_world as random_world
-from worlds import stop_entropy as stop_entropy
 
 Group = tuple[int, Sequence[Response]]
 Batch = Sequence[Group]
@@ -46,6 +47,7 @@ NAMES = {
     "counting": ("all", "kept"),
     "truncation": ("keep", "mask", "remove"),
     "dynamic_sampling": ("none", "drop", "resample"),
+    "surrogate": ("policy_gradient", "importance_weighted", "ppo_clip", "cispo", "sapo", "gspo", "gmpo"),
 }
 GROUP_RELATIVE = ("group_mean", "leave_one_out", "standardized", "opo")
 
@@ -78,6 +80,13 @@ class Setting:
     kl_reward: tuple[float, float] = (0.0, 0.0)  # coefficient, content per go-on token
     kl_loss: tuple[float, str] = (0.0, "k1")  # coefficient, k1 | k2 | k3
     entropy: float = 0.0
+    surrogate: str = "policy_gradient"
+    clip_low: float = 0.2  # of ppo_clip, cispo and gspo: ratios in [1 - low, 1 + high]; of gmpo: in logs
+    clip_high: float = 0.2
+    dual: float | None = None  # of ppo_clip: the largest ratio at a negative advantage, above 1
+    delta: float | None = None  # of ppo_clip: the largest ratio at either sign
+    tau_positive: float = 1.0  # of sapo, by the sign of the advantage
+    tau_negative: float = 1.05
 
     def __post_init__(self) -> None:
         unknown = [name for name, known in NAMES.items() if getattr(self, name) not in known]
@@ -85,11 +94,58 @@ class Setting:
             raise ValueError(f"unknown name in {self}")
         if self.advantage == "leave_one_out" and self.group_size == 1:
             raise ValueError("leave_one_out needs a group_size of at least 2")
+        if self.surrogate == "gmpo" and self.advantage == "gae":
+            raise ValueError("gmpo needs one advantage per response, gae has one per token")
+        if self.surrogate != "ppo_clip" and not (self.dual is None and self.delta is None):
+            raise ValueError("dual and delta belong to ppo_clip")
 
 
 def kl_slope(estimator: str, d: float) -> float:
     """What multiplies the score when the estimator is differentiated: of d, d^2/2, and exp(-d) - 1 + d."""
     return {"k1": 1.0, "k2": d, "k3": 1.0 - math.exp(-d)}[estimator]
+
+
+# ---- the gain of a token: what multiplies advantage * score ----
+
+
+def active(s: Setting, advantage: float, ratio: float) -> bool:
+    """Whether the clipped objective still has a slope: the pessimistic bound is the unclipped one."""
+    if s.delta is not None and ratio > s.delta:
+        return False
+    if advantage > 0.0:
+        return ratio <= 1.0 + s.clip_high
+    return ratio >= 1.0 - s.clip_low and (s.dual is None or ratio <= s.dual)
+
+
+def sapo_gain(s: Setting, advantage: float, ratio: float) -> float:
+    tau = s.tau_positive if advantage > 0.0 else s.tau_negative
+    gate = 1.0 / (1.0 + math.exp(-tau * (ratio - 1.0)))
+    return 4.0 * gate * (1.0 - gate) * ratio
+
+
+def gmpo_gains(s: Setting, advantage: float, log_ratios: Sequence[float]) -> list[float]:
+    """The geometric mean of the ratios, each clipped on one side; nothing for those that were clipped."""
+    clipped = [min(lr, s.clip_high) if advantage > 0.0 else max(lr, -s.clip_low) for lr in log_ratios]
+    geometric_mean = math.exp(mean(clipped))
+    return [geometric_mean if lc == lr else 0.0 for lc, lr in zip(clipped, log_ratios, strict=True)]
+
+
+def gains(s: Setting, advantages: Sequence[float], log_ratios: Sequence[float]) -> list[float]:
+    """Of each token of one response, given its advantages and log(new/old), both [t-1]."""
+    ratios = [math.exp(lr) for lr in log_ratios]
+    if s.surrogate == "policy_gradient":
+        return [1.0 for _ in ratios]
+    if s.surrogate == "importance_weighted":
+        return ratios
+    if s.surrogate == "cispo":
+        return [min(max(r, 1.0 - s.clip_low), 1.0 + s.clip_high) for r in ratios]
+    if s.surrogate == "sapo":
+        return [sapo_gain(s, a, r) for a, r in zip(advantages, ratios, strict=True)]
+    if s.surrogate == "gmpo":
+        return gmpo_gains(s, advantages[0], log_ratios)
+    if s.surrogate == "gspo":
+        ratios = [math.exp(mean(log_ratios))] * len(ratios)
+    return [r if active(s, a, r) else 0.0 for a, r in zip(advantages, ratios, strict=True)]
 
 
 # ---- one batch ----
@@ -101,9 +157,10 @@ class Facts(NamedTuple):
     j: int
     response: Response
     reward: float  # of the task, shaping included
-    paid: list[float]  # KL in the reward
+    paid: list[float]  # KL in the reward, of the old policy
     total: float  # what an advantage sees that is one number per response: reward + sum(paid)
-    log_ratio: list[float]
+    log_ratio: list[float]  # new to reference: KL in the loss
+    log_moved: list[float]  # new to old
     score: list[list[Entry]]
     entropy: list[list[Entry]]
 
@@ -125,7 +182,7 @@ class Step:
     """One setting in one world. Remembers the facts of each response, nothing else."""
 
     def __init__(self, world: World, setting: Setting) -> None:
-        self.world, self.setting = world, setting
+        self.world, self.old, self.setting = world, world.old(), setting
         self.known: dict[tuple[int, Response], Facts] = {}
 
     def facts(self, j: int, response: Response) -> Facts:
@@ -133,7 +190,7 @@ class Step:
             world, (coefficient, content) = self.world, self.setting.kl_reward
             positions = range(1, response.length + 1)
             reward = self.setting.reward(response.length, response.correct, response.truncated)
-            d = [log_ratio(world, j, response, t) for t in positions]
+            d = [log_ratio(self.old, j, response, t) for t in positions]
             paid = [-coefficient * (d[t - 1] + (0.0 if response.stops_at(t) else content)) for t in positions]
             self.known[j, response] = Facts(
                 j=j,
@@ -141,7 +198,8 @@ class Step:
                 reward=reward,
                 paid=paid,
                 total=reward + sum(paid),
-                log_ratio=d,
+                log_ratio=[log_ratio(world, j, response, t) for t in positions],
+                log_moved=[log_ratio(world, j, response, t, "old") for t in positions],
                 score=[score(world, j, response, t) for t in positions],
                 entropy=[entropy_gradient(world, j, response, t) for t in positions],
             )
@@ -249,9 +307,9 @@ class Step:
             if s.dynamic_sampling == "drop" and not self.unequal(group):
                 continue
             for f, advantage in zip(in_loss, of_group, strict=True):
-                weight = self.weight(f, in_loss, kept)
+                weight, gain = self.weight(f, in_loss, kept), gains(s, advantage, f.log_moved)
                 for i in range(f.response.length):
-                    slope = advantage[i] - kl * kl_slope(estimator, f.log_ratio[i])
+                    slope = advantage[i] * gain[i] - kl * kl_slope(estimator, f.log_ratio[i])
                     for table, row, column, value in f.score[i]:
                         total[table][row][column] += probability * weight * slope * value
                     for table, row, column, value in f.entropy[i]:
@@ -280,8 +338,9 @@ def draws(law: Sequence[tuple[float, Any]], size: int, merge: bool) -> Iterator[
 def batches(world: World, setting: Setting, merge: bool = True) -> Iterator[tuple[float, Batch]]:
     """Every batch a step may see, with its probability."""
     law: list[tuple[float, Group]] = []
+    old = world.old()
     for j, prompts in enumerate(world.classes):
-        for probability, responses in draws(atoms(world, j), setting.group_size, merge):
+        for probability, responses in draws(atoms(old, j), setting.group_size, merge):
             law.append((prompts.weight * probability, (j, responses)))
     if setting.dynamic_sampling == "resample":
         step = Step(world, setting)
@@ -313,5 +372,3 @@ def expected_updates(world: World, settings: Sequence[Setting], merge: bool = Tr
             step.add(total, probability, batch)
         updates.append(total)
     return updates
-
-

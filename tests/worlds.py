@@ -1,7 +1,8 @@
 """The worlds of the oracle: token by token, what can happen in them, and how their logits move.
 
 Slow on purpose: scalars, lists and loops, nothing from the package. Positions run t = 1..N; cells run over the
-classes and then over their paths.
+classes and then over their paths. "The policy" is the new one, which is moved; ``World.old`` has the one that
+responses are drawn from, and both reach the same responses.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class RefPath:
-    """One path: hazards and p_correct at t = 1..N. Without a reference policy it is its own reference."""
+    """One path: hazards and p_correct at t = 1..N. Without a reference or an old policy it is its own."""
 
     probability: float
     hazard: Sequence[float]
@@ -24,6 +25,25 @@ class RefPath:
     p_correct_truncated: float = 0.0
     reference_hazard: Sequence[float] | None = None
     reference_probability: float | None = None
+    old_hazard: Sequence[float] | None = None
+    old_probability: float | None = None
+
+    def other(self, policy: str) -> tuple[Sequence[float], float]:
+        """Hazards and path probability under the "reference" or the "old" policy."""
+        hazard, probability = getattr(self, f"{policy}_hazard"), getattr(self, f"{policy}_probability")
+        return self.hazard if hazard is None else hazard, self.probability if probability is None else probability
+
+    def old(self) -> RefPath:
+        """The path under the old policy, with the reference it has under the new one."""
+        (hazard, probability), (reference_hazard, reference_probability) = self.other("old"), self.other("reference")
+        return RefPath(
+            probability=probability,
+            hazard=hazard,
+            p_correct=self.p_correct,
+            p_correct_truncated=self.p_correct_truncated,
+            reference_hazard=reference_hazard,
+            reference_probability=reference_probability,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +60,11 @@ class World:
     def cell(self, j: int, k: int) -> int:
         """The row of path k of class j in a hazard gradient."""
         return sum(len(self.classes[i].paths) for i in range(j)) + k
+
+    def old(self) -> World:
+        """The same prompts, answered by the old policy."""
+        classes = [RefClass(weight=c.weight, paths=[p.old() for p in c.paths]) for c in self.classes]
+        return World(classes=classes, max_tokens=self.max_tokens)
 
 
 class Response(NamedTuple):
@@ -62,6 +87,7 @@ class Update(NamedTuple):
 
 Quantity = Callable[[int, int, int, bool, bool], float]  # of class, path, length, truncated, correct
 Entry = tuple[int, int, int, float]  # table of the Update (0 hazards, 1 paths), row, column, value
+
 
 def zero(world: World) -> Update:
     """An update that moves nothing."""
@@ -98,15 +124,13 @@ def score(world: World, j: int, response: Response, t: int) -> list[Entry]:
     return entries
 
 
-def log_ratio(world: World, j: int, response: Response, t: int) -> float:
-    """Log probability of token t, less that under the reference; token 1 includes the path."""
+def log_ratio(world: World, j: int, response: Response, t: int, other: str = "reference") -> float:
+    """Log probability of token t, less that under the other policy; token 1 includes the path."""
     path = world.classes[j].paths[response.path]
-    h = path.hazard[t - 1]
-    h_ref = h if path.reference_hazard is None else path.reference_hazard[t - 1]
-    d = math.log(h / h_ref) if response.stops_at(t) else math.log((1.0 - h) / (1.0 - h_ref))
-    if t == 1 and path.reference_probability is not None:
-        d += math.log(path.probability / path.reference_probability)
-    return d
+    other_hazard, other_probability = path.other(other)
+    h, h_other = path.hazard[t - 1], other_hazard[t - 1]
+    d = math.log(h / h_other) if response.stops_at(t) else math.log((1.0 - h) / (1.0 - h_other))
+    return d + math.log(path.probability / other_probability) if t == 1 else d
 
 
 def stop_entropy(h: float) -> tuple[float, float]:
@@ -181,6 +205,7 @@ def random_world(
     curves: float = 0.25,  # chance that a p_correct is neither 0 nor 1 (each adds a response to enumerate)
     graded_truncation: bool = False,  # give truncated responses a p_correct
     reference: bool = False,  # give the world a reference policy, with the same hazards of 0 and 1
+    old: bool = False,  # give the world an old policy, with the same hazards of 0 and 1; the rest stays as drawn
 ) -> World:
     def shares(count: int) -> list[float]:
         parts = [0.2 + float(rng.random()) for _ in range(count)]
@@ -206,4 +231,18 @@ def random_world(
             )
             members.append(path)
         made.append(RefClass(weight=weight, paths=members))
+    if old:
+        made = [replace(c, paths=with_old(c.paths, shares(len(c.paths)), rng)) for c in made]
     return World(classes=made, max_tokens=max_tokens)
+
+
+def with_old(paths: Sequence[RefPath], probabilities: Sequence[float], rng: np.random.Generator) -> list[RefPath]:
+    """Old policies up to 2.5 in log odds from the new: ratios within clips of 0.2, outside, and above 3."""
+
+    def shifted(h: float) -> float:
+        return h / (h + (1.0 - h) * math.exp(float(rng.uniform(-2.5, 2.5))))
+
+    return [
+        replace(path, old_hazard=[shifted(h) for h in path.hazard], old_probability=probability)
+        for path, probability in zip(paths, probabilities, strict=True)
+    ]
