@@ -20,6 +20,7 @@ from lossim import (
     rewards,
     rollouts,
     schemes,
+    surrogates,
 )
 from lossim._coordinates import coordinates, kernel
 from lossim._drift import Drift, drift
@@ -59,4 +60,5 @@ __all__ = [
     "rewards",
     "rollouts",
     "schemes",
+    "surrogates",
 ]

@@ -11,8 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from lossim._gradients import Step
 from lossim._ratios import ONE, Reciprocal, reciprocal
+from lossim._step import Step
 from lossim._types import BoolArray, FloatArray
 from lossim.advantages import OPO
 from lossim.aggregation import Aggregation
@@ -30,13 +30,13 @@ class Denominators:
     @cached_property
     def size(self) -> FloatArray:
         """What each end adds to the aggregation's denominator, [end]; 0 out of the loss, and 0 if there is none."""
-        size = self.rule.size(self.step.policy.length)
+        size = self.rule.size(self.step.old.length)
         return np.where(self.step.in_loss, 0.0 if size is None else size, 0.0)
 
     @cached_property
     def aggregation(self) -> Reciprocal:
         """1/D of the aggregation."""
-        if self.rule.size(self.step.policy.length) is None:
+        if self.rule.size(self.step.old.length) is None:
             return ONE
         scheme = self.step.scheme
         members = scheme.group_size if self.rule.within_group else scheme.responses_per_step
@@ -47,10 +47,10 @@ class Denominators:
         """1/ΣT of OPO's baseline."""
         if not isinstance(self.step.advantage, OPO):
             return ONE
-        return self._reciprocal(self.step.policy.length, self.step.scheme.group_size, self.step.in_baseline)
+        return self._reciprocal(self.step.old.length, self.step.scheme.group_size, self.step.in_baseline)
 
     def _reciprocal(self, size: FloatArray, members: int, inside: BoolArray) -> Reciprocal:
-        policy = self.step.policy
+        policy = self.step.old
         counted = size[(policy.cell_weight @ policy.ends > 0) & inside]
         if not len(counted):
             return ONE
@@ -65,4 +65,4 @@ class Denominators:
     @cached_property
     def baseline_decay(self) -> FloatArray:
         """e^{-node · T} of those in the baseline, [b, end]."""
-        return np.exp(-np.multiply.outer(self.baseline.nodes, self.step.policy.length * self.step.in_baseline))
+        return np.exp(-np.multiply.outer(self.baseline.nodes, self.step.old.length * self.step.in_baseline))

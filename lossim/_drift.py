@@ -11,10 +11,11 @@ import numpy as np
 
 from lossim import _check
 from lossim._exact import expected_measures
-from lossim._gradients import Measures, Step, by_outcome, token_sums
+from lossim._gradients import Measures, by_outcome, token_sums
 from lossim._montecarlo import block_measures
 from lossim._provenance import describe_policy, describe_rng, describe_scheme, versions
 from lossim._readout import ROLES, TERMS, Readout, effective_reward, step_std
+from lossim._step import Step
 from lossim._types import FloatArray
 from lossim.advantages import GAE
 from lossim.estimates import Estimate
@@ -146,9 +147,9 @@ class Drift:
 
 
 def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"] = "exact", *,
-          rng: np.random.Generator | None = None, batches: int | None = None, reference: Policy | None = None,
-          progress: bool = False) -> Drift:
-    """The expected effect of one on-policy step of ``scheme`` on ``policy``, tokens per unit step.
+          rng: np.random.Generator | None = None, batches: int | None = None, old_policy: Policy | None = None,
+          reference: Policy | None = None, progress: bool = False) -> Drift:
+    """The expected effect of one step of ``scheme`` on ``policy``, tokens per unit step.
 
     Args:
         scheme: what the trainer does with a batch.
@@ -157,6 +158,8 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
             sampled steps and gives standard errors.
         rng: source of randomness for Monte Carlo; the same state gives the same numbers.
         batches: sampled steps (default: 64 or as many as make 262,144 responses; at least 16).
+        old_policy: policy that drew the batch, for later epochs and mini-batches; by default the policy itself
+            (on-policy). The scheme's surrogate then clips by the ratio of both.
         reference: policy that KL penalties refer to; by default the policy itself.
         progress: report sampled blocks on stderr.
 
@@ -178,7 +181,10 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
     if not isinstance(policy, Policy):
         _check.fail("policy", policy, "must be a Policy", "for example policies.two_paths(...)", TypeError)
     _check.choice("method", method, ("exact", "monte_carlo"))
-    step = Step(scheme=scheme, policy=policy, reference=reference or policy)
+    for name, other in (("old_policy", old_policy), ("reference", reference)):
+        if other is not None and not isinstance(other, Policy):
+            _check.fail(name, other, "must be a Policy", "leave it out for the policy itself", TypeError)
+    step = Step(scheme=scheme, policy=policy, reference=reference or policy, old=old_policy or policy)
     if method == "exact":
         return _exact(step)
     if not isinstance(rng, np.random.Generator):
@@ -196,7 +202,7 @@ def _read(step: Step, readout: Readout, measures: Measures) -> dict[str, Any]:
     values = readout.linear(token_sums(step, measures))
     values["effective_reward"] = effective_reward(policy, values["hazard_gradient"])
     if not isinstance(step.advantage, GAE) and measures.response is not None:
-        mass = by_outcome(policy.law * policy.cell_weight[:, None, None])
+        mass = by_outcome(step.old.law * step.old.cell_weight[:, None, None])
         weight = by_outcome(measures.response)
         ratio = np.divide(weight, mass, out=np.full_like(mass, np.nan), where=mass > 0)
         ratio[:, 2, -2] = ratio[:, 2, -1]
@@ -300,7 +306,8 @@ def _finish(step: Step, readout: Readout, values: dict[str, Any], make: Callable
     return Drift(**made, undecided=undecided, notes=tuple(notes), scheme=scheme, policy=policy,
                  provenance=provenance | versions() | {
                      "scheme": describe_scheme(scheme), "policy": describe_policy(policy),
-                     "reference": None if step.reference is policy else describe_policy(step.reference)})
+                     "reference": None if step.reference is policy else describe_policy(step.reference),
+                     "old_policy": None if step.old is policy else describe_policy(step.old)})
 
 
 def _table(result: Drift) -> str:

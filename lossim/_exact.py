@@ -13,9 +13,10 @@ from functools import cached_property
 import numpy as np
 
 from lossim._denominators import Denominators
-from lossim._gradients import Measures, Step, advantage_sums
+from lossim._gradients import Measures, advantage_sums
 from lossim._groups import ClassLaw
 from lossim._ratios import ONE
+from lossim._step import Step
 from lossim._types import FloatArray, NoClosedForm
 from lossim.advantages import GAE, GroupStandardized, Whitened
 from lossim.aggregation import Aggregation, TokenSum
@@ -46,20 +47,25 @@ def expected_measures(step: Step) -> Expected:
     average = _Average(step=step, rule=scheme.aggregation)
     method: Method = "sum" if average.denominators.aggregation is ONE else "quadrature"
     penalised = scheme.kl_in_loss is not None or scheme.entropy is not None
-    response = gae = plain = None
+    response = negative = gae = plain = None
     if penalised or isinstance(step.advantage, GAE) or isinstance(advantage, Whitened):
         plain = average.weighted(ClassLaw.presence)
     if isinstance(step.advantage, GAE):
         gae = plain
     else:
         response = average.weighted(ClassLaw.credit)
+        negative = average.weighted(ClassLaw.negative_credit) if step.signed else None
+    if isinstance(advantage, Whitened) and step.signed:
+        raise NoClosedForm("surrogate", "a clip by the sign of whitened advantages")
     if isinstance(advantage, Whitened) and plain is not None:
         mean, scale = _whitening(step, advantage)
         response = scale * ((0.0 if response is None else response) - mean * plain)
         gae, method = None if gae is None else scale * gae, "large-batch limit"
     elif isinstance(step.advantage, GroupStandardized) and step.advantage.scope == "batch" and response is not None:
-        response, method = response / (_batch_std(step) + step.advantage.eps), "large-batch limit"
-    return Expected(measures=Measures(response=response, gae=gae, plain=plain if penalised else None), method=method,
+        scale, method = 1.0 / (_batch_std(step) + step.advantage.eps), "large-batch limit"
+        response, negative = response * scale, None if negative is None else negative * scale
+    measures = Measures(response=response, negative=negative, gae=gae, plain=plain if penalised else None)
+    return Expected(measures=measures, method=method,
                     error=average.denominators.aggregation.error + average.denominators.baseline.error)
 
 
@@ -78,14 +84,14 @@ class _Average:
     def classes(self) -> list[ClassLaw]:
         """The law of a response by class."""
         return [ClassLaw(step=self.step, denominators=self.denominators, index=j)
-                for j in range(len(self.step.policy.classes))]
+                for j in range(len(self.step.old.classes))]
 
     @cached_property
     def kept_share(self) -> float:
         """P(a group has unequal rewards) where equal ones are resampled, else 1."""
         if self.step.scheme.dynamic_sampling != "resample":
             return 1.0
-        weights = self.step.policy.class_weight
+        weights = self.step.old.class_weight
         share = float(sum(w * (1.0 - law.equal_groups) for w, law in zip(weights, self.classes, strict=True)))
         if share <= 1e-12:
             raise ValueError("dynamic_sampling='resample' never fills a batch: the chance that a group has unequal "
@@ -95,7 +101,7 @@ class _Average:
     @cached_property
     def factor(self) -> FloatArray:
         """Weight of each node times E[e^{-node · sizes}] of the other groups of the step, [a]."""
-        scheme, weights, one_over = self.step.scheme, self.step.policy.class_weight, self.denominators.aggregation
+        scheme, weights, one_over = self.step.scheme, self.step.old.class_weight, self.denominators.aggregation
         if self.rule.within_group or one_over is ONE or scheme.prompts_per_step == 1:
             return one_over.weights
         transforms = np.array([law.group_transform for law in self.classes])
@@ -104,7 +110,7 @@ class _Average:
 
     def weighted(self, expectation: Callable[[ClassLaw, FloatArray], FloatArray]) -> FloatArray:
         """P(end) × n·weight × what is expected given the own end, [cell, grade, end]."""
-        policy, scheme = self.step.policy, self.step.scheme
+        policy, scheme = self.step.old, self.step.scheme
         own = (self.step.in_loss * self.rule.prefactor(policy.length, policy.max_tokens)
                * self.rule.scale(scheme.group_size, scheme.prompts_per_step) / self.kept_share)
         measure = policy.law * policy.cell_weight[:, None, None] * own
@@ -119,7 +125,7 @@ def _whitening(step: Step, whitened: Whitened) -> tuple[float, float]:
     """μ and (σ² + eps)^-½ over the tokens in the loss, in the limit of a large batch; dropped groups still count."""
     if step.scheme.dynamic_sampling == "drop":
         step = replace(step, scheme=replace(step.scheme, dynamic_sampling="none"))
-    average, length = _Average(step=step, rule=TokenSum()), step.policy.length
+    average, length = _Average(step=step, rule=TokenSum()), step.old.length
     tokens = average.weighted(ClassLaw.presence)
     count = float((tokens * length).sum())
     if count == 0:
@@ -139,7 +145,7 @@ def _whitening(step: Step, whitened: Whitened) -> tuple[float, float]:
 
 def _batch_std(step: Step) -> float:
     """Standard deviation of the returns in the baseline over all classes, in the limit of a large batch."""
-    policy = step.policy
+    policy = step.old
     mass = policy.law * policy.cell_weight[:, None, None] * step.in_baseline
     if step.scheme.dynamic_sampling == "resample":
         average = _Average(step=step, rule=TokenSum())

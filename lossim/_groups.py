@@ -7,6 +7,7 @@ levels give products.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,8 +15,8 @@ import numpy as np
 from scipy.special import gammaln, xlogy
 
 from lossim._denominators import Denominators
-from lossim._gradients import Step
 from lossim._numerics import composition_count, compositions
+from lossim._step import Step
 from lossim._types import FloatArray, IntArray, NoClosedForm
 from lossim.advantages import OPO, GroupMean, GroupStandardized, LeaveOneOut, PositiveOnly, ResponseAdvantage
 
@@ -43,7 +44,7 @@ class ClassLaw:
     @cached_property
     def law(self) -> FloatArray:
         """P(row, end) given the class."""
-        policy = self.step.policy
+        policy = self.step.old
         mine = policy.class_of_cell == self.index
         law = policy.law[mine] * policy.probability[mine, None, None]
         rows: FloatArray = law.sum(axis=0) if len(self.step.returns) == 1 else law.reshape(-1, law.shape[-1])
@@ -53,7 +54,7 @@ class ClassLaw:
     def returns(self) -> FloatArray:
         """R, [row, end]."""
         returns = self.step.returns
-        mine = returns if len(returns) == 1 else returns[self.step.policy.class_of_cell == self.index]
+        mine = returns if len(returns) == 1 else returns[self.step.old.class_of_cell == self.index]
         return mine.reshape(-1, returns.shape[-1])
 
     @cached_property
@@ -154,7 +155,13 @@ class ClassLaw:
         """E[advantage · own group contributes], by row and end."""
         if not self.step.advantage.group_relative:
             return self._fixed() * self.presence(factor)
-        return self._linear_credit(factor) if self._is_linear else self._composition_credit(factor, power=1)
+        return self._linear_credit(factor) if self._is_linear else self._composition_credit(factor, np.positive)
+
+    def negative_credit(self, factor: FloatArray) -> FloatArray:
+        """E[min(advantage, 0) · own group contributes], by row and end."""
+        if not self.step.advantage.group_relative:
+            return np.minimum(self._fixed(), 0.0) * self.presence(factor)
+        return self._composition_credit(factor, lambda advantage: np.minimum(advantage, 0.0))
 
     def squared_credit(self, factor: FloatArray) -> FloatArray:
         """E[advantage² · own group contributes], by row and end; only without a random denominator."""
@@ -166,7 +173,7 @@ class ClassLaw:
         if step.scheme.dynamic_sampling != "none" and step.paid is not None:
             raise NoClosedForm("dynamic_sampling", "whitened advantages with a KL in the reward and equal groups left "
                                "out")
-        return factor[0] * self._second_moment() if self._is_linear else self._composition_credit(factor, power=2)
+        return factor[0] * self._second_moment() if self._is_linear else self._composition_credit(factor, np.square)
 
     def _fixed(self) -> FloatArray:
         """Advantages that depend on the own response alone."""
@@ -231,7 +238,7 @@ class ClassLaw:
 
     def _opo_credit(self, factor: FloatArray, counted: FloatArray) -> FloatArray:
         """R·E[...] - T·R·E[.../ΣT] - E[ΣTR .../ΣT] over mates of that law, the last two over nodes (a, b)."""
-        near, far, length = self.denominators.decay, self.denominators.baseline_decay, self.step.policy.length
+        near, far, length = self.denominators.decay, self.denominators.baseline_decay, self.step.old.length
         one, paid_one = counted.sum(axis=0), (counted * self.returns).sum(axis=0)
         alone, psi, paid = near @ one, near @ (one * far).T, near @ (length * paid_one * far).T
         k, weight = self._kept_counts()
@@ -271,7 +278,7 @@ class ClassLaw:
             values, own = step.reward_levels
             table, own = np.stack([values, values, np.zeros_like(values)], axis=1), own.reshape(shape)
         else:
-            length = np.broadcast_to(step.policy.length if _reads_length(step) else 0.0, shape)
+            length = np.broadcast_to(step.old.length if _reads_length(step) else 0.0, shape)
             rows = np.stack([self.task.ravel(), self.returns.ravel(), length.ravel()], axis=1)
             table, own = np.unique(rows, axis=0, return_inverse=True)
             own = own.reshape(shape)
@@ -279,8 +286,8 @@ class ClassLaw:
         number = np.cumsum(occurs) - 1
         return table[occurs], np.maximum(number, 0)[own] * occurs[own]
 
-    def _composition_credit(self, factor: FloatArray, power: int) -> FloatArray:
-        """Σ over compositions of the mates of P(composition) · A^power, by row and end."""
+    def _composition_credit(self, factor: FloatArray, function: Callable[[FloatArray], FloatArray]) -> FloatArray:
+        """Σ over compositions of the mates of P(composition) · function(A), by row and end."""
         (values, own), removed = self._kinds, self.removed
         levels, nodes = len(values), len(factor)
         parts = levels + (removed > 0)
@@ -298,7 +305,7 @@ class ClassLaw:
         for table in compositions(self.number, parts, chunk=max(1_000_000 // nodes, 1000)):
             log_ways = gammaln(self.number + 1.0) - gammaln(table + 1.0).sum(axis=1)
             chance = np.exp(log_ways + log_phi @ table.T)
-            expected += chance @ self._advantages(table[:, :levels].astype(np.float64), values) ** power
+            expected += chance @ function(self._advantages(table[:, :levels].astype(np.float64), values))
         return self.at_level(factor[:, None] * expected, own)
 
     def _advantages(self, table: FloatArray, values: FloatArray) -> FloatArray:
@@ -321,4 +328,6 @@ class ClassLaw:
 
 
 def _reads_length(step: Step) -> bool:
-    return isinstance(step.advantage, PositiveOnly) and isinstance(step.advantage.inner, OPO)
+    """Whether an advantage as a function of the group's levels reads their lengths."""
+    given = step.advantage
+    return isinstance(given.inner if isinstance(given, PositiveOnly) else given, OPO)

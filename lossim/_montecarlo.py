@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 import numpy as np
 
-from lossim._gradients import Measures, Step, advantage_sums
+from lossim._gradients import Measures, advantage_sums
+from lossim._step import Step
 from lossim._types import BoolArray, FloatArray, IntArray, NoClosedForm
 from lossim.advantages import GAE, GroupStandardized, ResponseAdvantage, Whitened
 from lossim.policies import Draws
@@ -35,8 +37,7 @@ def _add(total: Measures, part: Measures, share: float) -> Measures:
     def plus(x: FloatArray | None, y: FloatArray | None) -> FloatArray | None:
         return x if y is None else share * y if x is None else x + share * y
 
-    return Measures(response=plus(total.response, part.response), gae=plus(total.gae, part.gae),
-                    extra=plus(total.extra, part.extra), plain=plus(total.plain, part.plain))
+    return Measures(**{f.name: plus(getattr(total, f.name), getattr(part, f.name)) for f in fields(Measures)})
 
 
 def draw_batches(step: Step, rng: np.random.Generator, batches: int) -> Draws:
@@ -48,13 +49,13 @@ def draw_batches(step: Step, rng: np.random.Generator, batches: int) -> Draws:
     scheme = step.scheme
     prompts, group = batches * scheme.prompts_per_step, scheme.group_size
     if scheme.dynamic_sampling != "resample":
-        drawn = step.policy.draw(rng, prompts=prompts, group_size=group)
+        drawn = step.old.draw(rng, prompts=prompts, group_size=group)
         return _reshaped([drawn], prompts, (batches, scheme.prompts_per_step, group))
     kept: list[Draws] = []
     have, accepted = 0, 1.0
     for _ in range(MOST_DRAWS):
         ask = int(min(1.1 * (prompts - have) / accepted + 16, MOST_RESPONSES // group + 1))
-        drawn = step.policy.draw(rng, prompts=ask, group_size=group)
+        drawn = step.old.draw(rng, prompts=ask, group_size=group)
         keep = _unequal(step, drawn)
         kept.append(Draws(cell=drawn.cell[keep], grade=drawn.grade[keep], end=drawn.end[keep]))
         have += int(keep.sum())
@@ -80,8 +81,8 @@ def _task(step: Step, draws: Draws, counted: BoolArray) -> FloatArray:
     if not step.scheme.reward.group_relative:
         task: FloatArray = step.task[0][draws.grade, draws.end]
         return task
-    cut = draws.end == step.policy.max_tokens
-    return step.scheme.reward.group_values(step.policy.length[draws.end], draws.grade == 0, cut, counted)
+    cut = draws.end == step.old.max_tokens
+    return step.scheme.reward.group_values(step.old.length[draws.end], draws.grade == 0, cut, counted)
 
 
 def _unequal(step: Step, draws: Draws) -> BoolArray:
@@ -101,7 +102,7 @@ def batch_measures(step: Step, draws: Draws) -> Measures:
 
     O(responses + cells · N) in time and memory, however long the responses are.
     """
-    scheme, policy = step.scheme, step.policy
+    scheme, policy = step.scheme, step.old
     length, counted = policy.length[draws.end], step.in_baseline[draws.end]
     task = _task(step, draws, counted)
     enough = counted.sum(axis=-1, keepdims=True) >= step.least_kept
@@ -128,7 +129,8 @@ def batch_measures(step: Step, draws: Draws) -> Measures:
     if whitened is not None:
         mean, scale = _whitening(whitened, credit * length, credit**2 * length, length, in_loss)
         credit = (credit - mean) * scale
-    return Measures(response=tally(weight * credit), plain=plain)
+    negative = tally(weight * np.minimum(credit, 0.0)) if step.signed else None
+    return Measures(response=tally(weight * credit), negative=negative, plain=plain)
 
 
 def _credit(step: Step, draws: Draws, task: FloatArray, counted: BoolArray) -> FloatArray:
@@ -136,10 +138,10 @@ def _credit(step: Step, draws: Draws, task: FloatArray, counted: BoolArray) -> F
     advantage = step.advantage
     assert isinstance(advantage, ResponseAdvantage)
     table = step.returns - step.task  # what KL in the reward pays
-    returns = task + np.broadcast_to(table, (len(step.policy.paths), *table.shape[1:]))[
+    returns = task + np.broadcast_to(table, (len(step.old.paths), *table.shape[1:]))[
         draws.cell, draws.grade, draws.end]
-    fixed = step.baseline[step.policy.class_of_cell[draws.cell[..., :1]]]
-    credit = advantage.of_group(returns, counted.astype(np.float64), step.policy.length[draws.end], fixed)
+    fixed = step.baseline[step.old.class_of_cell[draws.cell[..., :1]]]
+    credit = advantage.of_group(returns, counted.astype(np.float64), step.old.length[draws.end], fixed)
     if isinstance(advantage, GroupStandardized) and advantage.scope == "batch":
         credit = credit / (_batch_std(returns, counted, advantage.ddof) + advantage.eps)
     return np.where(counted, credit, 0.0)
@@ -170,7 +172,7 @@ class _Tally:
     """Sums per-response numbers over (cell, grade, end), as a mean over batches of n times a batch's own."""
 
     def __init__(self, step: Step, draws: Draws) -> None:
-        self.shape = (len(step.policy.paths), 2, step.policy.max_tokens + 1)
+        self.shape = (len(step.old.paths), 2, step.old.max_tokens + 1)
         self.index = ((draws.cell * 2 + draws.grade) * self.shape[2] + draws.end).ravel()
 
     def __call__(self, x: FloatArray) -> FloatArray:

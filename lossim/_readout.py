@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from lossim._gradients import Step, TokenSums, logit_gradient
+from lossim._gradients import TokenSums, logit_gradient
 from lossim._numerics import after, before, discounted_sum, running_sum
+from lossim._step import Step
 from lossim._types import FloatArray
 from lossim.advantages import GAE, LengthAdaptive, ResponseAdvantage, Whitened
 from lossim.policies import Policy
@@ -185,7 +186,7 @@ def step_std(step: Step, readout: Readout) -> float | None:
     Var = Var(X)/n + (G - 1)/n · Var_class(E[X | class]).
     """
     scheme, policy = step.scheme, step.policy
-    if not _uncoupled(scheme):
+    if not _uncoupled(scheme) or step.drawn_ratio is not None:
         return None
     stops, paths = readout.length_direction
     path = centred(policy, paths)[:, None]
@@ -201,8 +202,8 @@ def step_std(step: Step, readout: Readout) -> float | None:
         total = credit * _along(stop_score, go_score)[:, None]
     else:
         total = _gae_projection(step, stop_score, go_score)
-    if scheme.kl_in_loss is not None and step.log_ratio is not None:
-        kl, (stop, go) = scheme.kl_in_loss, step.log_ratio
+    if scheme.kl_in_loss is not None and step.kl_ratio is not None:
+        kl, (stop, go) = scheme.kl_in_loss, step.kl_ratio
         total = total - kl.coefficient * _along(stop_score * kl.slope(stop), go_score * kl.slope(go))[:, None]
     total = total * size
     mean = (policy.law * total).sum(axis=(1, 2))

@@ -29,6 +29,7 @@ from lossim.aggregation import (
 from lossim.critics import Critic, Zero
 from lossim.penalties import KL, Entropy
 from lossim.rewards import Reward, SoftOverlong
+from lossim.surrogates import GMPO, PolicyGradient, Surrogate
 
 __all__ = ["Scheme", "compare", "dapo", "delta_l", "dr_grpo", "grpo", "luspo", "opo", "ppo",
            "reinforce_plus_plus", "reinforce_plus_plus_baseline", "remax", "rloo", "vapo"]
@@ -44,6 +45,7 @@ class Scheme:
     Attributes:
         reward: task reward of a response, with its length shaping.
         advantage: what tokens are credited with, see :mod:`lossim.advantages`.
+        surrogate: what ratios to the policy that drew the batch do, see :mod:`lossim.surrogates`; nothing on-policy.
         aggregation: how token losses become one number, see :mod:`lossim.aggregation`.
         penalties: KL and entropy terms, see :mod:`lossim.penalties`; at most one KL per place and one entropy.
         truncation: what becomes of responses cut at max_tokens: ``"keep"``; ``"mask"`` (they stay in baseline and
@@ -65,6 +67,7 @@ class Scheme:
 
     reward: Reward = field(default_factory=Reward)
     advantage: Advantage
+    surrogate: Surrogate = field(default_factory=PolicyGradient)
     aggregation: Aggregation
     penalties: tuple[KL | Entropy, ...] = ()
     truncation: Truncation = "keep"
@@ -75,7 +78,7 @@ class Scheme:
 
     def __post_init__(self) -> None:
         for slot, kind in (("reward", Reward), ("advantage", (ResponseAdvantage, GAE, Whitened)),
-                           ("aggregation", Aggregation)):
+                           ("aggregation", Aggregation), ("surrogate", Surrogate)):
             if not isinstance(getattr(self, slot), kind):
                 _check.fail(slot, getattr(self, slot), f"must be an instance of {slot.capitalize()}",
                             f"see the module lossim.{slot if slot == 'aggregation' else slot + 's'}", TypeError)
@@ -86,6 +89,10 @@ class Scheme:
         if len(set(places)) < len(places):
             _check.fail("penalties", self.penalties, "must hold at most one KL per place and one entropy",
                         "add up their coefficients")
+        inner = self.advantage.inner if isinstance(self.advantage, Whitened) else self.advantage
+        if isinstance(self.surrogate, GMPO) and isinstance(inner, GAE):
+            _check.fail("surrogate", self.surrogate, "needs one advantage per response, which GAE has not",
+                        "use surrogates.PPOClip() with GAE")
         _check.choice("truncation", self.truncation, ("keep", "mask", "remove"))
         _check.choice("dynamic_sampling", self.dynamic_sampling, ("none", "drop", "resample"))
         _check.text("name", self.name)
@@ -122,6 +129,7 @@ class Scheme:
     def __str__(self) -> str:
         rule = self.aggregation
         parts = [short(self.advantage), f"{short(rule)} [verl {rule.verl}, TRL {rule.trl}]"]
+        parts += [] if self.surrogate == PolicyGradient() else [short(self.surrogate)]
         parts += [] if self.reward == Reward() else [repr(self.reward)]
         parts += [repr(penalty) for penalty in self.penalties]
         parts += [] if self.truncation == "keep" else [f"truncated: {self.truncation}"]

@@ -1,6 +1,7 @@
 """The oracle: the expected update of one step, by going through every batch there is, token by token.
 
 Slow on purpose: scalars, lists and loops, nothing from the package. For max_tokens up to 4, few responses.
+Batches come from the old policy, what they move is the new one; ``worlds`` says what both are.
 A group is ``(class, responses)``, a batch a sequence of groups. Positions run t = 1..N; cells run over the
 classes and then over their paths.
 """
@@ -14,36 +15,30 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 from typing import Any, NamedTuple
 
-import numpy as np
+from worlds import (  # noqa: F401 (the worlds go by these names here as well)
+    LENGTH,
+    Entry,
+    Quantity,
+    RefClass,
+    RefPath,
+    Response,
+    Update,
+    World,
+    atoms,
+    entropy_gradient,
+    expected_value,
+    gradient_of_mean,
+    inner,
+    log_ratio,
+    numeric_derivative,
+    random_world,
+    score,
+    stop_entropy,
+    zero,
+)
 
-
-@dataclass(frozen=True, kw_only=True)
-class RefPath:
-    """One path: hazards and p_correct at t = 1..N. Without a reference policy it is its own reference."""
-
-    probability: float
-    hazard: Sequence[float]
-    p_correct: Sequence[float]
-    p_correct_truncated: float = 0.0
-    reference_hazard: Sequence[float] | None = None
-    reference_probability: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefClass:
-    weight: float
-    paths: Sequence[RefPath]
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    classes: Sequence[RefClass]
-    max_tokens: int
-
-    def cell(self, j: int, k: int) -> int:
-        """The row of path k of class j in a hazard gradient."""
-        return sum(len(self.classes[i].paths) for i in range(j)) + k
-
+Group = tuple[int, Sequence[Response]]
+Batch = Sequence[Group]
 
 NAMES = {
     "advantage": ("raw", "group_mean", "leave_one_out", "standardized", "opo", "gae"),
@@ -52,6 +47,7 @@ NAMES = {
     "counting": ("all", "kept"),
     "truncation": ("keep", "mask", "remove"),
     "dynamic_sampling": ("none", "drop", "resample"),
+    "surrogate": ("policy_gradient", "importance_weighted", "ppo_clip", "cispo", "sapo", "gspo", "gmpo"),
 }
 GROUP_RELATIVE = ("group_mean", "leave_one_out", "standardized", "opo")
 
@@ -84,6 +80,13 @@ class Setting:
     kl_reward: tuple[float, float] = (0.0, 0.0)  # coefficient, content per go-on token
     kl_loss: tuple[float, str] = (0.0, "k1")  # coefficient, k1 | k2 | k3
     entropy: float = 0.0
+    surrogate: str = "policy_gradient"
+    clip_low: float = 0.2  # of ppo_clip, cispo and gspo: ratios in [1 - low, 1 + high]; of gmpo: in logs
+    clip_high: float = 0.2
+    dual: float | None = None  # of ppo_clip: the largest ratio at a negative advantage, above 1
+    delta: float | None = None  # of ppo_clip: the largest ratio at either sign
+    tau_positive: float = 1.0  # of sapo, by the sign of the advantage
+    tau_negative: float = 1.05
 
     def __post_init__(self) -> None:
         unknown = [name for name, known in NAMES.items() if getattr(self, name) not in known]
@@ -91,69 +94,10 @@ class Setting:
             raise ValueError(f"unknown name in {self}")
         if self.advantage == "leave_one_out" and self.group_size == 1:
             raise ValueError("leave_one_out needs a group_size of at least 2")
-
-
-class Response(NamedTuple):
-    """A truncated response has length N, and may still be graded correct."""
-
-    path: int
-    length: int
-    truncated: bool
-    correct: bool
-
-    def stops_at(self, t: int) -> bool:
-        """Whether token t is the stop token. A truncated response has none."""
-        return t == self.length and not self.truncated
-
-
-class Update(NamedTuple):
-    hazard_gradient: list[list[float]]  # [cell][t-1]
-    path_gradient: list[list[float]]  # [class][path]
-
-
-Group = tuple[int, Sequence[Response]]
-Batch = Sequence[Group]
-Quantity = Callable[[int, int, int, bool, bool], float]  # of class, path, length, truncated, correct
-Entry = tuple[int, int, int, float]  # table of the Update (0 hazards, 1 paths), row, column, value
-
-# ---- one response ----
-
-
-def atoms(world: World, j: int) -> list[tuple[float, Response]]:
-    """Every response to a prompt of class j that can happen, with its probability."""
-    found = []
-    for k, path in enumerate(world.classes[j].paths):
-        going = path.probability
-        for t in range(1, world.max_tokens + 1):
-            stopped = going * path.hazard[t - 1]
-            found.append((stopped * path.p_correct[t - 1], Response(k, t, False, True)))
-            found.append((stopped * (1.0 - path.p_correct[t - 1]), Response(k, t, False, False)))
-            going = going * (1.0 - path.hazard[t - 1])
-        found.append((going * path.p_correct_truncated, Response(k, world.max_tokens, True, True)))
-        found.append((going * (1.0 - path.p_correct_truncated), Response(k, world.max_tokens, True, False)))
-    return [(probability, response) for probability, response in found if probability > 0.0]
-
-
-def score(world: World, j: int, response: Response, t: int) -> list[Entry]:
-    """d log probability of token t by its stop logit and, at t = 1, by the path logits."""
-    stop = 1.0 if response.stops_at(t) else 0.0
-    hazard = world.classes[j].paths[response.path].hazard[t - 1]
-    entries = [(0, world.cell(j, response.path), t - 1, stop - hazard)]
-    if t == 1:
-        for k, path in enumerate(world.classes[j].paths):
-            entries.append((1, j, k, (1.0 if k == response.path else 0.0) - path.probability))
-    return entries
-
-
-def log_ratio(world: World, j: int, response: Response, t: int) -> float:
-    """Log probability of token t, less that under the reference; token 1 includes the path."""
-    path = world.classes[j].paths[response.path]
-    h = path.hazard[t - 1]
-    h_ref = h if path.reference_hazard is None else path.reference_hazard[t - 1]
-    d = math.log(h / h_ref) if response.stops_at(t) else math.log((1.0 - h) / (1.0 - h_ref))
-    if t == 1 and path.reference_probability is not None:
-        d += math.log(path.probability / path.reference_probability)
-    return d
+        if self.surrogate == "gmpo" and self.advantage == "gae":
+            raise ValueError("gmpo needs one advantage per response, gae has one per token")
+        if self.surrogate != "ppo_clip" and not (self.dual is None and self.delta is None):
+            raise ValueError("dual and delta belong to ppo_clip")
 
 
 def kl_slope(estimator: str, d: float) -> float:
@@ -161,28 +105,47 @@ def kl_slope(estimator: str, d: float) -> float:
     return {"k1": 1.0, "k2": d, "k3": 1.0 - math.exp(-d)}[estimator]
 
 
-def stop_entropy(h: float) -> tuple[float, float]:
-    """Entropy of one stop decision, and its derivative by the logit: h (1-h) log((1-h)/h)."""
-    if h in (0.0, 1.0):
-        return 0.0, 0.0
-    return -h * math.log(h) - (1.0 - h) * math.log(1.0 - h), h * (1.0 - h) * math.log((1.0 - h) / h)
+# ---- the gain of a token: what multiplies advantage * score ----
 
 
-def entropy_gradient(world: World, j: int, response: Response, t: int) -> list[Entry]:
-    """Gradient of the entropy of the decision at token t.
+def active(s: Setting, advantage: float, ratio: float) -> bool:
+    """Whether the clipped objective still has a slope: the pessimistic bound is the unclipped one."""
+    if s.delta is not None and ratio > s.delta:
+        return False
+    if advantage > 0.0:
+        return ratio <= 1.0 + s.clip_high
+    return ratio >= 1.0 - s.clip_low and (s.dual is None or ratio <= s.dual)
 
-    At t = 1 that is the path together with the stop decision on it: H = sum_k pi_k (H(h_k(1)) - log pi_k).
-    """
-    paths = world.classes[j].paths
-    if t > 1:
-        return [(0, world.cell(j, response.path), t - 1, stop_entropy(paths[response.path].hazard[t - 1])[1])]
-    parts = [stop_entropy(p.hazard[0])[0] - math.log(p.probability or 1.0) for p in paths]
-    joint = sum(path.probability * part for path, part in zip(paths, parts, strict=True))
-    entries: list[Entry] = []
-    for k, path in enumerate(paths):
-        entries.append((0, world.cell(j, k), 0, path.probability * stop_entropy(path.hazard[0])[1]))
-        entries.append((1, j, k, path.probability * (parts[k] - joint)))
-    return entries
+
+def sapo_gain(s: Setting, advantage: float, ratio: float) -> float:
+    tau = s.tau_positive if advantage > 0.0 else s.tau_negative
+    gate = 1.0 / (1.0 + math.exp(-tau * (ratio - 1.0)))
+    return 4.0 * gate * (1.0 - gate) * ratio
+
+
+def gmpo_gains(s: Setting, advantage: float, log_ratios: Sequence[float]) -> list[float]:
+    """The geometric mean of the ratios, each clipped on one side; nothing for those that were clipped."""
+    clipped = [min(lr, s.clip_high) if advantage > 0.0 else max(lr, -s.clip_low) for lr in log_ratios]
+    geometric_mean = math.exp(mean(clipped))
+    return [geometric_mean if lc == lr else 0.0 for lc, lr in zip(clipped, log_ratios, strict=True)]
+
+
+def gains(s: Setting, advantages: Sequence[float], log_ratios: Sequence[float]) -> list[float]:
+    """Of each token of one response, given its advantages and log(new/old), both [t-1]."""
+    ratios = [math.exp(lr) for lr in log_ratios]
+    if s.surrogate == "policy_gradient":
+        return [1.0 for _ in ratios]
+    if s.surrogate == "importance_weighted":
+        return ratios
+    if s.surrogate == "cispo":
+        return [min(max(r, 1.0 - s.clip_low), 1.0 + s.clip_high) for r in ratios]
+    if s.surrogate == "sapo":
+        return [sapo_gain(s, a, r) for a, r in zip(advantages, ratios, strict=True)]
+    if s.surrogate == "gmpo":
+        return gmpo_gains(s, advantages[0], log_ratios)
+    if s.surrogate == "gspo":
+        ratios = [math.exp(mean(log_ratios))] * len(ratios)
+    return [r if active(s, a, r) else 0.0 for a, r in zip(advantages, ratios, strict=True)]
 
 
 # ---- one batch ----
@@ -194,9 +157,10 @@ class Facts(NamedTuple):
     j: int
     response: Response
     reward: float  # of the task, shaping included
-    paid: list[float]  # KL in the reward
+    paid: list[float]  # KL in the reward, of the old policy
     total: float  # what an advantage sees that is one number per response: reward + sum(paid)
-    log_ratio: list[float]
+    log_ratio: list[float]  # new to reference: KL in the loss
+    log_moved: list[float]  # new to old
     score: list[list[Entry]]
     entropy: list[list[Entry]]
 
@@ -218,7 +182,7 @@ class Step:
     """One setting in one world. Remembers the facts of each response, nothing else."""
 
     def __init__(self, world: World, setting: Setting) -> None:
-        self.world, self.setting = world, setting
+        self.world, self.old, self.setting = world, world.old(), setting
         self.known: dict[tuple[int, Response], Facts] = {}
 
     def facts(self, j: int, response: Response) -> Facts:
@@ -226,7 +190,7 @@ class Step:
             world, (coefficient, content) = self.world, self.setting.kl_reward
             positions = range(1, response.length + 1)
             reward = self.setting.reward(response.length, response.correct, response.truncated)
-            d = [log_ratio(world, j, response, t) for t in positions]
+            d = [log_ratio(self.old, j, response, t) for t in positions]
             paid = [-coefficient * (d[t - 1] + (0.0 if response.stops_at(t) else content)) for t in positions]
             self.known[j, response] = Facts(
                 j=j,
@@ -234,7 +198,8 @@ class Step:
                 reward=reward,
                 paid=paid,
                 total=reward + sum(paid),
-                log_ratio=d,
+                log_ratio=[log_ratio(world, j, response, t) for t in positions],
+                log_moved=[log_ratio(world, j, response, t, "old") for t in positions],
                 score=[score(world, j, response, t) for t in positions],
                 entropy=[entropy_gradient(world, j, response, t) for t in positions],
             )
@@ -342,19 +307,13 @@ class Step:
             if s.dynamic_sampling == "drop" and not self.unequal(group):
                 continue
             for f, advantage in zip(in_loss, of_group, strict=True):
-                weight = self.weight(f, in_loss, kept)
+                weight, gain = self.weight(f, in_loss, kept), gains(s, advantage, f.log_moved)
                 for i in range(f.response.length):
-                    slope = advantage[i] - kl * kl_slope(estimator, f.log_ratio[i])
+                    slope = advantage[i] * gain[i] - kl * kl_slope(estimator, f.log_ratio[i])
                     for table, row, column, value in f.score[i]:
                         total[table][row][column] += probability * weight * slope * value
                     for table, row, column, value in f.entropy[i]:
                         total[table][row][column] += probability * weight * s.entropy * value
-
-
-def zero(world: World) -> Update:
-    """An update that moves nothing."""
-    cells = [[0.0] * world.max_tokens for prompts in world.classes for _ in prompts.paths]
-    return Update(cells, [[0.0] * len(prompts.paths) for prompts in world.classes])
 
 
 def batch_update(world: World, setting: Setting, batch: Sequence[tuple[int, Sequence[Any]]]) -> Update:
@@ -379,8 +338,9 @@ def draws(law: Sequence[tuple[float, Any]], size: int, merge: bool) -> Iterator[
 def batches(world: World, setting: Setting, merge: bool = True) -> Iterator[tuple[float, Batch]]:
     """Every batch a step may see, with its probability."""
     law: list[tuple[float, Group]] = []
+    old = world.old()
     for j, prompts in enumerate(world.classes):
-        for probability, responses in draws(atoms(world, j), setting.group_size, merge):
+        for probability, responses in draws(atoms(old, j), setting.group_size, merge):
             law.append((prompts.weight * probability, (j, responses)))
     if setting.dynamic_sampling == "resample":
         step = Step(world, setting)
@@ -412,79 +372,3 @@ def expected_updates(world: World, settings: Sequence[Setting], merge: bool = Tr
             step.add(total, probability, batch)
         updates.append(total)
     return updates
-
-
-# ---- one response on average, and how that moves ----
-
-LENGTH: Quantity = lambda j, k, length, truncated, correct: length  # noqa: E731
-
-
-def expected_value(world: World, f: Quantity) -> float:
-    """E[f(class, path, length, truncated, correct)] of one response."""
-    terms = []
-    for j, prompts in enumerate(world.classes):
-        terms += [prompts.weight * probability * f(j, *response) for probability, response in atoms(world, j)]
-    return math.fsum(terms)
-
-
-def gradient_of_mean(world: World, f: Quantity = LENGTH) -> Update:
-    """d E[f] by every logit: sum over responses of probability * f * score. f itself does not move."""
-    total = zero(world)
-    for j, prompts in enumerate(world.classes):
-        for probability, response in atoms(world, j):
-            for t in range(1, response.length + 1):
-                for table, row, column, value in score(world, j, response, t):
-                    total[table][row][column] += prompts.weight * probability * f(j, *response) * value
-    return total
-
-
-def inner(a: Update, b: Update) -> float:
-    """Sum over all logits of a * b."""
-    pairs = [(row_a, row_b) for i in (0, 1) for row_a, row_b in zip(a[i], b[i], strict=True)]
-    return math.fsum(x * y for row_a, row_b in pairs for x, y in zip(row_a, row_b, strict=True))
-
-
-def numeric_derivative(world: World, update: Update, f: Quantity = LENGTH) -> float:
-    """d E[f] per unit step when every logit moves along ``update``; exact."""
-    return inner(gradient_of_mean(world, f), update)
-
-
-# ---- random worlds ----
-
-
-def random_world(
-    rng: np.random.Generator,
-    classes: int = 2,
-    paths: int | Sequence[int] = 2,  # one number, or one per class
-    max_tokens: int = 3,
-    *,
-    zero_one: float = 0.1,  # chance that a hazard is exactly 0 or 1
-    curves: float = 0.25,  # chance that a p_correct is neither 0 nor 1 (each adds a response to enumerate)
-    graded_truncation: bool = False,  # give truncated responses a p_correct
-    reference: bool = False,  # give the world a reference policy, with the same hazards of 0 and 1
-) -> World:
-    def shares(count: int) -> list[float]:
-        parts = [0.2 + float(rng.random()) for _ in range(count)]
-        return [part / sum(parts) for part in parts]
-
-    def number(zero_or_one: float, low: float, high: float) -> float:
-        return float(rng.integers(2)) if rng.random() < zero_or_one else float(rng.uniform(low, high))
-
-    made = []
-    for j, weight in enumerate(shares(classes)):
-        count = paths if isinstance(paths, int) else paths[j]
-        members = []
-        for probability, other_probability in zip(shares(count), shares(count), strict=True):
-            hazard = [number(zero_one, 0.1, 0.9) for _ in range(max_tokens)]
-            other_hazard = [h if h in (0.0, 1.0) else number(0.0, 0.1, 0.9) for h in hazard]
-            path = RefPath(
-                probability=probability,
-                hazard=hazard,
-                p_correct=[number(1.0 - curves, 0.0, 1.0) for _ in range(max_tokens)],
-                p_correct_truncated=number(1.0 - curves, 0.0, 1.0) if graded_truncation else 0.0,
-                reference_hazard=other_hazard if reference else None,
-                reference_probability=other_probability if reference else None,
-            )
-            members.append(path)
-        made.append(RefClass(weight=weight, paths=members))
-    return World(classes=made, max_tokens=max_tokens)

@@ -11,8 +11,9 @@ import lossim as ls
 import reference as ref
 import translate
 from lossim import advantages
-from lossim._gradients import Step, logit_gradient, token_sums
+from lossim._gradients import logit_gradient, token_sums
 from lossim._montecarlo import batch_measures, draw_batches
+from lossim._step import Step
 from lossim.policies import Draws
 from test_enumeration import PENALTIES, RULES, SAMPLINGS, TRUNCATIONS, make_world
 
@@ -50,7 +51,7 @@ def test_gradient_of_a_batch(kind: str) -> None:
         scheme, setting = translate.both(world, rng, kind=kind, rule=rule, truncation=truncation, sampling=sampling,
                                          penalty=penalty, paid=paid, group_size=int(rng.integers(2, 5)), prompts=3)
         policy, reference = translate.policies(world)
-        step = Step(scheme=scheme, policy=policy, reference=reference)
+        step = Step(scheme=scheme, policy=policy, reference=reference, old=policy)
         draws = draw_batches(step, rng, 1)
         truth = translate.flat(world, ref.batch_update(world, setting, as_batch(policy, draws)))
         np.testing.assert_allclose(engine_gradient(step, draws), truth, rtol=1e-9,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -523,3 +524,345 @@ def test_frozen_hazards_do_not_move():
                 for h, move in zip(path.hazard, update.hazard_gradient[made.cell(j, k)], strict=True):
                     assert 0.0 < h < 1.0 or move == 0.0
         assert sum(p for j in range(2) for p, _ in ref.atoms(made, j)) == pytest.approx(2.0)
+
+
+# ---- batches of an old policy ----
+
+
+@pytest.fixture(scope="module")
+def stale():
+    """Two classes, three cells, N = 2, a reference and an old policy; no frozen hazards."""
+    rng = np.random.default_rng(4)
+    return ref.random_world(rng, paths=(2, 1), max_tokens=2, zero_one=0.0, reference=True, old=True)
+
+
+# name: setting, and the objective of one response. It is given the logs of the ratios, their values at the point of
+# differentiation (what a stop-gradient sees), and the advantages; each token's term is to be averaged.
+def clip(x, low, high):
+    return min(max(x, low), high)
+
+
+def ppo(r, a):
+    return min(r * a, clip(r, 0.7, 1.4) * a)
+
+
+def tokenwise(objective):
+    return lambda logs, _, advantages: [objective(math.exp(x), a) for x, a in zip(logs, advantages, strict=True)]
+
+
+def cispo_objective(logs, at, advantages):
+    return [clip(math.exp(y), 0.7, 1.4) * a * x for x, y, a in zip(logs, at, advantages, strict=True)]
+
+
+def sapo_objective(r, a):
+    tau = 2.0 if a > 0 else 3.0
+    return 4 / tau / (1 + math.exp(-tau * (r - 1))) * a
+
+
+def gspo_objective(logs, at, advantages):
+    """The token form: s_t = sg(s) * probability / sg(probability)."""
+    s = math.prod(math.exp(y) for y in at) ** (1 / len(at))
+    tokens = [s * math.exp(x - y) for x, y in zip(logs, at, strict=True)]
+    return [ppo(s_t, a) for s_t, a in zip(tokens, advantages, strict=True)]
+
+
+def gmpo_objective(logs, _, advantages):
+    """Bounds exp(0.4) and exp(-0.3); one advantage for all tokens, so each has the same share of the objective."""
+    a = advantages[0]
+    bounded = [min(math.exp(x), math.exp(0.4)) if a > 0 else max(math.exp(x), math.exp(-0.3)) for x in logs]
+    return [math.prod(bounded) ** (1 / len(bounded)) * a] * len(logs)
+
+
+BOUNDS = dict(clip_low=0.3, clip_high=0.4)
+OBJECTIVES = {
+    "policy_gradient": (dict(), lambda logs, _, advantages: [x * a for x, a in zip(logs, advantages, strict=True)]),
+    "importance_weighted": (dict(), tokenwise(lambda r, a: r * a)),
+    "ppo_clip": (BOUNDS, tokenwise(ppo)),
+    "ppo_clip dual": (BOUNDS | dict(dual=3.0), tokenwise(lambda r, a: max(ppo(r, a), 3.0 * a) if a < 0 else ppo(r, a))),
+    "ppo_clip delta": (
+        BOUNDS | dict(delta=2.0),
+        tokenwise(lambda r, a: min(min(r, 2.0) * a, clip(r, 0.7, 1.4) * a)),
+    ),
+    # an upper bound below 1 + high acts at positive advantages as well
+    "ppo_clip low delta": (
+        BOUNDS | dict(delta=1.2),
+        tokenwise(lambda r, a: min(min(r, 1.2) * a, clip(r, 0.7, 1.2) * a)),
+    ),
+    "cispo": (BOUNDS, cispo_objective),
+    "sapo": (dict(tau_positive=2.0, tau_negative=3.0), tokenwise(sapo_objective)),
+    "gspo": (BOUNDS, gspo_objective),
+    "gmpo": (BOUNDS, gmpo_objective),
+}
+RATIOS = (0.3, 0.69, 0.71, 0.8, 1.0, 1.19, 1.21, 1.3, 1.39, 1.41, 1.49, 1.5, 1.99, 2.01, 2.99, 3.01, 5.0)
+
+
+def surrogate(name, **setting):
+    return Setting(reward=of_everything, surrogate=name.split()[0], **OBJECTIVES[name][0], **setting)
+
+
+def slope(function, step=1e-6):
+    return (function(step) - function(-step)) / (2 * step)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_gain_of_a_single_token_is_the_slope_of_its_objective(name):
+    setting, objective = surrogate(name), OBJECTIVES[name][1]
+    for ratio, a in product(RATIOS, (0.7, -0.7)):
+        at = [math.log(ratio)]
+        expected = slope(lambda step, at=at, a=a: objective([at[0] + step], at, [a])[0])
+        (gain,) = ref.gains(setting, [a], at)
+        assert a * gain == pytest.approx(expected, abs=1e-8), (ratio, a)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_gains_of_a_response_are_the_slopes_of_its_objective(name):
+    """Three tokens; the mean of their terms, differentiated by one log probability at a time."""
+    setting, objective = surrogate(name), OBJECTIVES[name][1]
+    rng = np.random.default_rng(1)
+    clipped = 0
+    for _ in range(50):
+        at = list(rng.normal(scale=0.6, size=3))
+        advantages = [float(rng.normal())] * 3 if name == "gmpo" else list(rng.normal(size=3))
+        gains = ref.gains(setting, advantages, at)
+        clipped += gains.count(0.0)
+        for t in range(3):
+
+            def mean_term(step, t=t, at=at, advantages=advantages):
+                logs = [x + (step if i == t else 0.0) for i, x in enumerate(at)]
+                return math.fsum(objective(logs, at, advantages)) / 3
+
+            assert advantages[t] * gains[t] / 3 == pytest.approx(slope(mean_term), abs=1e-8)
+    assert (10 < clipped < 140) == (setting.surrogate in ("ppo_clip", "gspo", "gmpo"))
+
+
+GAINS_BY_HAND = {
+    # ratios 2 and 1/2 but for the last; low 0.2, high 0.3
+    "policy_gradient": (dict(), [1, 1], [1, 1]),
+    "importance_weighted": (dict(), [2, 1 / 2], [2, 1 / 2]),
+    "ppo_clip": (dict(), [0, 1 / 2], [2, 0]),
+    "ppo_clip dual": (dict(dual=1.9), [0, 1 / 2], [0, 0]),
+    "ppo_clip dual above": (dict(dual=2.1), [0, 1 / 2], [2, 0]),
+    "ppo_clip delta": (dict(delta=1.9), [0, 1 / 2], [0, 0]),
+    "ppo_clip delta alone": (dict(clip_high=9.0, delta=1.9), [0, 1 / 2], [0, 0]),
+    "ppo_clip dual alone": (dict(clip_high=9.0, dual=1.9), [2, 1 / 2], [0, 0]),
+    "cispo": (dict(), [1.3, 0.8], [1.3, 0.8]),
+    # s = 3/4 at tau = ln 3 and ratio 2, and at tau = -2 ln 3 and ratio 1/2
+    "sapo": (dict(tau_positive=math.log(3), tau_negative=2 * math.log(3)), [3 / 2, None], [None, 3 / 8]),
+    "gspo": (dict(), [1, 1], [1, 1]),
+    # exp of the mean of 0.3 and -ln 2, of ln 2 and -0.2
+    "gmpo": (dict(), [0, math.sqrt(math.exp(0.3) / 2)], [math.sqrt(2 * math.exp(-0.2)), 0]),
+}
+
+
+@pytest.mark.parametrize("name", GAINS_BY_HAND)
+def test_gains_by_hand(name):
+    slots, *expected = GAINS_BY_HAND[name]
+    setting = Setting(reward=one, surrogate=name.split()[0], **dict(clip_low=0.2, clip_high=0.3) | slots)
+    for a, gains in zip((1.0, -1.0), expected, strict=True):
+        found = ref.gains(setting, [a, a], [math.log(2), -math.log(2)])
+        known = [(x, y) for x, y in zip(found, gains, strict=True) if y is not None]
+        assert known
+        for x, y in known:
+            assert x == pytest.approx(y, rel=1e-14)
+
+
+def test_gspo_clips_the_response_and_each_advantage_decides_for_itself():
+    gspo = Setting(reward=one, surrogate="gspo", advantage="gae")
+    assert ref.gains(gspo, [1.0, -1.0], [math.log(9), -math.log(4)]) == pytest.approx([0.0, 1.5])
+    assert ref.gains(gspo, [1.0, -1.0], [-math.log(9), math.log(4)]) == pytest.approx([2 / 3, 0.0])
+
+
+def test_surrogates_that_are_not_defined():
+    with pytest.raises(ValueError, match="one advantage per response"):
+        Setting(reward=one, surrogate="gmpo", advantage="gae")
+    with pytest.raises(ValueError, match="belong to ppo_clip"):
+        Setting(reward=one, surrogate="gspo", dual=3.0)
+    with pytest.raises(ValueError, match="unknown name"):
+        Setting(reward=one, surrogate="reinforce")
+
+
+def token_logs(world, j, response):
+    """Log probabilities of the tokens, said once more: (path and first decision), then decision by decision."""
+    k, length, truncated, _ = response
+    path = world.classes[j].paths[k]
+    logs = [math.log(1 - h) for h in path.hazard[:length]]
+    if not truncated:
+        logs[-1] = math.log(path.hazard[length - 1])
+    logs[0] += math.log(path.probability)
+    return logs
+
+
+def old_policy(world):
+    """The world with its old policy as the policy, put together here by hand."""
+    classes = [
+        replace(c, paths=[replace(p, hazard=p.old_hazard, probability=p.old_probability) for p in c.paths])
+        for c in world.classes
+    ]
+    return replace(world, classes=classes)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_update_of_a_batch_is_the_gradient_of_the_surrogate_loss(stale, name):
+    """The mean over responses of the mean over tokens, differentiated by every logit; all the batches of two."""
+    setting, objective = surrogate(name, baseline=0.2, group_size=2), OBJECTIVES[name][1]
+    old, gained = old_policy(stale), []
+    for _, batch in ref.batches(stale, setting):
+        ((j, responses),) = batch
+        before = [token_logs(old, j, r) for r in responses]
+        now = [np.subtract(token_logs(stale, j, r), b) for r, b in zip(responses, before, strict=True)]
+
+        def loss(world, j=j, responses=responses, before=before, now=now):
+            terms = []
+            for r, b, at in zip(responses, before, now, strict=True):
+                a = of_everything(r.length, r.correct, r.truncated) - 0.2
+                logs = np.subtract(token_logs(world, j, r), b)
+                terms.append(math.fsum(objective(logs, at, [a] * r.length)) / r.length)
+            return math.fsum(terms) / 2
+
+        update = ref.batch_update(stale, setting, batch)
+        assert_close(update, differentiated(stale, loss, step=1e-5), atol=1e-8)
+        gained.append(ref.inner(update, update))
+    assert max(gained) > 1e-4
+
+
+def test_one_token_of_an_old_policy_by_hand():
+    """h = 1/4, drawn with 1/2; stopping pays 1: 1/2 * 3/4, and with the ratio 1/2 the gradient 1/4 * 3/4."""
+    world = one_path([0.25], old_hazard=[0.5])
+    setting = Setting(reward=by_grade)
+
+    def moves_by(**slots):
+        return ref.expected_update(world, replace(setting, **slots)).hazard_gradient[0][0]
+
+    assert moves_by() == pytest.approx(3 / 8)
+    assert moves_by(surrogate="importance_weighted") == pytest.approx(3 / 16)
+    assert moves_by(surrogate="cispo") == pytest.approx(0.8 * 3 / 8)
+    assert moves_by(surrogate="ppo_clip") == pytest.approx(3 / 16)  # far below 1, but it pays to go back
+    assert moves_by(surrogate="ppo_clip", reward=lambda *_: -1.0) == pytest.approx(-1 / 2 * 3 / 2 * -1 / 4)
+    # penalties have no ratio; the reference is 1/2 and so is the old policy: no KL is paid in the reward
+    world = one_path([0.25], old_hazard=[0.5], reference_hazard=[0.5])
+    nothing = dict(reward=lambda *_: 0.0, surrogate="importance_weighted")
+    assert moves_by(**nothing, kl_reward=(1.0, 0.0)) == 0.0
+    assert moves_by(**nothing, kl_loss=(1.0, "k1")) == pytest.approx(-(1 / 2 * 3 / 4 - 1 / 2 * 1 / 4))
+    assert moves_by(**nothing, kl_loss=(1.0, "k2")) == pytest.approx(3 / 8 * math.log(2) + 1 / 8 * math.log(3 / 2))
+    assert moves_by(**nothing, entropy=1.0) == pytest.approx(3 / 16 * math.log(3))
+    # the reference is the new policy: what is paid is log(old/new), log 2 for stopping and log(2/3) for going on
+    world = one_path([0.25], old_hazard=[0.5], reference_hazard=[0.25])
+    paid = -math.log(2) * 1 / 2 * 1 / 2 * 3 / 4 + math.log(2 / 3) * 1 / 2 * 3 / 2 * 1 / 4
+    assert moves_by(**nothing, kl_reward=(1.0, 0.0)) == pytest.approx(paid)
+    assert moves_by(**nothing, kl_loss=(1.0, "k2")) == 0.0
+
+
+def test_the_path_is_part_of_the_first_token():
+    """Paths 1/4 and 3/4, drawn evenly; the first pays 1: 1/2 * 1/2 * (3/4, -3/4)."""
+    right = RefPath(probability=0.25, hazard=[1.0], p_correct=[1.0], old_probability=0.5)
+    wrong = RefPath(probability=0.75, hazard=[1.0], p_correct=[0.0], old_probability=0.5)
+    world = World(classes=[RefClass(weight=1.0, paths=[right, wrong])], max_tokens=1)
+    setting = Setting(reward=by_grade, surrogate="importance_weighted")
+    np.testing.assert_allclose(ref.expected_update(world, setting).path_gradient, [[3 / 16, -3 / 16]], rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_at_the_old_policy_every_surrogate_is_the_policy_gradient(world, name):
+    same = replace(
+        world,
+        classes=[
+            replace(c, paths=[replace(p, old_hazard=p.hazard, old_probability=p.probability) for p in c.paths])
+            for c in world.classes
+        ],
+    )
+    chosen = {"surrogate": name.split()[0], **OBJECTIVES[name][0]}
+    zoo = [s for s in ZOO if s.advantage != "gae" or name != "gmpo"]
+    plain = ref.expected_updates(world, zoo)
+    for at in (world, same):
+        for a, b in zip(ref.expected_updates(at, [replace(s, **chosen) for s in zoo]), plain, strict=True):
+            assert_close(a, b)
+
+
+@pytest.mark.parametrize("setting", UNBIASED, ids=lambda s: s["advantage"])
+def test_with_one_token_importance_weights_give_the_gradient_at_the_new_policy(setting):
+    """One token is a whole response, so its ratio makes up for the batch; a baseline may not see the response."""
+    world = ref.random_world(np.random.default_rng(8), paths=(3, 2), max_tokens=1, zero_one=0.0, old=True)
+    setting = {key: value for key, value in setting.items() if key != "values"}
+    setting = Setting(
+        reward=of_everything,
+        aggregation="token_sum",
+        surrogate="importance_weighted",
+        group_size=2,
+        prompts_per_step=2,
+        **setting,
+    )
+    expected = ref.gradient_of_mean(world, quantity(of_everything))
+    assert_close(ref.expected_update(world, setting), expected, scale=4)
+    assert_close(expected, differentiated(world, lambda w: ref.expected_value(w, quantity(of_everything))), atol=1e-7)
+    unweighted = ref.expected_update(world, replace(setting, surrogate="policy_gradient"))
+    assert max(abs(x / 4 - y) for x, y in zip(unweighted[0][0], expected[0][0], strict=True)) > 1e-3
+
+
+def test_gae_one_with_products_of_ratios_would_be_unbiased_but_ratios_of_tokens_are_not(stale):
+    """Two tokens: the ratio of the last token leaves out where the response came from."""
+    setting = Setting(reward=of_everything, aggregation="token_sum", surrogate="importance_weighted")
+    found, exact = ref.expected_update(stale, setting), ref.gradient_of_mean(stale, quantity(of_everything))
+    for c in range(3):
+        # z_2 is biased by how much oftener the old policy comes to position 2 on this path
+        j, k = ((0, 0), (0, 1), (1, 0))[c]
+        path = stale.classes[j].paths[k]
+        now, before = path.probability * (1 - path.hazard[0]), path.old_probability * (1 - path.old_hazard[0])
+        assert found[0][c][1] == pytest.approx(exact[0][c][1] * before / now, rel=1e-11)
+
+
+def test_bounds_that_do_not_bind_leave_the_importance_weights(stale):
+    wide = dict(clip_low=1.0, clip_high=1e9)
+    for setting in ZOO:
+        plain = ref.expected_update(stale, replace(setting, surrogate="importance_weighted"))
+        for name, slots in (("ppo_clip", {}), ("ppo_clip", dict(dual=1e9, delta=1e9)), ("cispo", {})):
+            assert_close(ref.expected_update(stale, replace(setting, surrogate=name, **wide, **slots)), plain)
+        if setting.advantage != "gae":
+            wide_logs = dict(clip_low=1e9, clip_high=1e9)
+            assert_close(
+                ref.expected_update(stale, replace(setting, surrogate="gmpo", **wide_logs)),
+                ref.expected_update(stale, replace(setting, surrogate="gspo", **wide_logs)),
+            )
+
+
+def test_old_batches_merged_and_ordered_agree(stale):
+    chosen = [{"surrogate": name.split()[0], **OBJECTIVES[name][0]} for name in OBJECTIVES if name != "gmpo"]
+    zoo = [replace(s, **chosen[i % len(chosen)]) for i, s in enumerate(ZOO)]
+    zoo.append(replace(ZOO[3], surrogate="gmpo"))
+    merged, ordered = (ref.expected_updates(stale, zoo, merge=merge) for merge in (True, False))
+    for a, b in zip(merged, ordered, strict=True):
+        assert_close(a, b)
+        assert ref.inner(a, a) > 1e-8
+
+
+@pytest.mark.parametrize("dynamic_sampling", ["none", "drop", "resample"])
+def test_batches_are_those_of_the_old_policy(stale, dynamic_sampling):
+    setting = replace(ZOO[0], dynamic_sampling=dynamic_sampling)
+    assert list(ref.batches(stale, setting)) == list(ref.batches(old_policy(stale), setting))
+    assert list(ref.batches(stale, setting)) != list(ref.batches(replace_old(stale), setting))
+
+
+def replace_old(world):
+    """The world without its old policy."""
+    classes = [
+        replace(c, paths=[replace(p, old_hazard=None, old_probability=None) for p in c.paths]) for c in world.classes
+    ]
+    return replace(world, classes=classes)
+
+
+def test_random_old_policies_reach_the_clips():
+    """The same world but for the old policy, frozen hazards shared; ratios on all sides of 0.8, 1.2 and 3."""
+    reached = []
+    for seed in range(20):
+        made, plain = (ref.random_world(np.random.default_rng(seed), zero_one=0.3, old=old) for old in (True, False))
+        assert replace_old(made) == plain
+        ratios = []
+        for j, prompts in enumerate(made.classes):
+            assert sum(p.old_probability for p in prompts.paths) == pytest.approx(1.0)
+            for path in prompts.paths:
+                for h, before in zip(path.hazard, path.old_hazard, strict=True):
+                    assert (h in (0.0, 1.0)) == (h == before)
+            for _, response in ref.atoms(made.old(), j):
+                assert response in [r for _, r in ref.atoms(made, j)]
+                ratios += [math.exp(ref.log_ratio(made, j, response, t, "old")) for t in range(1, response.length + 1)]
+        reached.append([min(ratios) < 0.8, any(0.8 < r < 1.2 and r != 1.0 for r in ratios), max(ratios) > 3.0])
+    assert np.all(np.mean(reached, axis=0) > 0.7)

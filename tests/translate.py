@@ -8,11 +8,17 @@ import numpy as np
 
 import lossim as ls
 import reference as ref
-from lossim import advantages, aggregation, critics, penalties
+from lossim import advantages, aggregation, critics, penalties, surrogates
 
 
 def policies(world: ref.World) -> tuple[ls.Policy, ls.Policy]:
     """The world's policy and its reference policy."""
+    made = all_policies(world)
+    return made["policy"], made["reference"]
+
+
+def all_policies(world: ref.World) -> dict[str, ls.Policy]:
+    """The world's policy, its reference policy and the old policy that draws."""
 
     def build(hazard: str, probability: str) -> ls.Policy:
         def pick(path: ref.RefPath, name: str, fallback: str) -> Any:
@@ -28,7 +34,8 @@ def policies(world: ref.World) -> tuple[ls.Policy, ls.Policy]:
             for j, c in enumerate(world.classes)], max_tokens=world.max_tokens,
             coordinates=ls.coordinates(bins="table", sharing=0.3))
 
-    return build("hazard", "probability"), build("reference_hazard", "reference_probability")
+    return {"policy": build("hazard", "probability"), "old": build("old_hazard", "old_probability"),
+            "reference": build("reference_hazard", "reference_probability")}
 
 
 AGGREGATIONS: dict[str, tuple[aggregation.Aggregation, dict[str, Any]]] = {
@@ -83,7 +90,8 @@ def kl_and_entropy(kind: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def table_critic(world: ref.World, rng: np.random.Generator) -> tuple[critics.Critic, dict[str, Any]]:
     """A random critic per cell, its first value per class."""
     values = rng.normal(size=(sum(len(c.paths) for c in world.classes), world.max_tokens))
-    weight = np.concatenate([[p.probability for p in c.paths] for c in world.classes])
+    weight = np.concatenate([[p.probability if p.old_probability is None else p.old_probability for p in c.paths]
+                             for c in world.classes])  # of the policy that draws
     index = np.repeat(np.arange(len(world.classes)), [len(c.paths) for c in world.classes])
     first = np.bincount(index, weights=weight * values[:, 0])
     return critics.Table(table=values), {"first_values": first.tolist(), "values": values.tolist()}
@@ -127,16 +135,18 @@ def advantage(kind: str, world: ref.World, rng: np.random.Generator) -> tuple[ad
 
 def both(world: ref.World, rng: np.random.Generator, *, kind: str, rule: str, paid: str = "binary",
          truncation: str = "keep", sampling: str = "none", penalty: str = "none", group_size: int = 2,
-         prompts: int = 1) -> tuple[ls.Scheme, ref.Setting]:
+         prompts: int = 1, surrogate: tuple[Any, dict[str, Any]] | None = None) -> tuple[ls.Scheme, ref.Setting]:
     """One scheme, said twice."""
     estimator, fields = advantage(kind, world, rng)
     rule_value, rule_fields = AGGREGATIONS[rule]
     terms, term_fields = kl_and_entropy(penalty)
     task, function = REWARDS[paid]
+    gain, gain_fields = surrogate or (surrogates.PolicyGradient(), {})
     common: dict[str, Any] = {"truncation": truncation, "dynamic_sampling": sampling, "group_size": group_size,
                               "prompts_per_step": prompts}
-    return (ls.Scheme(reward=task, advantage=estimator, aggregation=rule_value, penalties=terms, **common),
-            ref.Setting(reward=function, **fields, **rule_fields, **term_fields, **common))
+    return (ls.Scheme(reward=task, advantage=estimator, aggregation=rule_value, penalties=terms, surrogate=gain,
+                      **common),
+            ref.Setting(reward=function, **fields, **rule_fields, **term_fields, **gain_fields, **common))
 
 
 REWARDS = {kind: reward(kind) for kind in ("binary", "three levels", "four levels", "any shape")}

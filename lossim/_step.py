@@ -1,0 +1,207 @@
+"""What one step of a scheme sees: who draws, what responses are paid, who counts, how old and new policy differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lossim import _check
+from lossim._numerics import before
+from lossim._types import BoolArray, FloatArray, IntArray
+from lossim.advantages import GAE, Raw, ResponseAdvantage, Whitened
+from lossim.critics import CriticView, Exact
+from lossim.policies import Policy
+from lossim.schemes import Scheme
+
+__all__ = ["Errors", "Gains", "Step"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gains:
+    """Gain of a surrogate for one sign of the advantage: of the response [cell, end] times of the token [cell, t]."""
+
+    response: FloatArray
+    stop: FloatArray
+    go: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """What one step of a scheme on a policy sees: rewards, log ratios, who counts. All [cell, grade, end] or less."""
+
+    scheme: Scheme
+    policy: Policy
+    reference: Policy
+    old: Policy
+
+    def __post_init__(self) -> None:
+        mine = self.policy
+        for name, other in (("reference", self.reference), ("old_policy", self.old)):
+            if mine.cell_names != other.cell_names or mine.max_tokens != other.max_tokens:
+                _check.fail(name, other, "must have the classes, paths and max_tokens of the policy")
+        if not np.array_equal(mine.class_weight, self.old.class_weight):
+            _check.fail("old_policy", self.old, "must have the class weights of the policy", "use reweighted(...)")
+        _ = self.kl_ratio, self.paid, self.drawn_ratio, self.task, self.baseline
+
+    @property
+    def advantage(self) -> GAE | ResponseAdvantage:
+        """The estimator, without whitening."""
+        given = self.scheme.advantage
+        inner = given.inner if isinstance(given, Whitened) else given
+        assert isinstance(inner, (GAE, ResponseAdvantage))
+        return inner
+
+    @cached_property
+    def in_loss(self) -> BoolArray:
+        """Which ends are in the loss, [end]."""
+        inside = np.ones(self.policy.max_tokens + 1, dtype=bool)
+        inside[-1] = self.scheme.truncation == "keep"
+        return inside
+
+    @cached_property
+    def in_baseline(self) -> BoolArray:
+        """Which ends are in baseline and std, [end]."""
+        inside = np.ones(self.policy.max_tokens + 1, dtype=bool)
+        inside[-1] = self.scheme.truncation != "remove"
+        return inside
+
+    @property
+    def least_kept(self) -> int:
+        """How many responses a group needs in the baseline to contribute."""
+        compares = self.advantage.group_relative and self.scheme.group_size > 1
+        return 2 if compares and self.scheme.truncation == "remove" else 1
+
+    @cached_property
+    def task(self) -> FloatArray:
+        """Task reward with shaping, [1, grade, end]; 0 where the shaping compares a group, which only samples have."""
+        if self.scheme.reward.group_relative:
+            return np.zeros((1, 2, self.policy.max_tokens + 1))
+        grade = np.array([True, False])[:, None]
+        cut = np.arange(self.policy.max_tokens + 1) == self.policy.max_tokens
+        return np.asarray(self.scheme.reward.values(self.policy.length, grade, cut))[None]
+
+    @cached_property
+    def reward_levels(self) -> tuple[FloatArray, IntArray]:
+        """The different task rewards, increasing, and which of them each [grade, end] gets."""
+        values, level = np.unique(self.task[0], return_inverse=True)
+        return values, level.reshape(self.task[0].shape)
+
+    @cached_property
+    def kl_ratio(self) -> tuple[FloatArray, FloatArray] | None:
+        """log π/π_ref of the token that stops and of the one that goes on, [cell, t]; None without a KL in the loss."""
+        return None if self.scheme.kl_in_loss is None else _log_ratio(self.policy, self.reference, "the reference")
+
+    @cached_property
+    def paid(self) -> tuple[FloatArray, FloatArray] | None:
+        """KL in the reward, per token that stops and that goes on, [cell, t]; None if there is none to pay."""
+        kl = self.scheme.kl_in_reward
+        if kl is None or kl.coefficient == 0:
+            return None
+        stop, go = _log_ratio(self.old, self.reference, "the reference")
+        if not (stop.any() or go.any() or kl.content_per_token):
+            return None
+        return -kl.coefficient * stop, -kl.coefficient * (go + kl.content_per_token)
+
+    @cached_property
+    def drawn_ratio(self) -> tuple[FloatArray, FloatArray] | None:
+        """log π/π_old of the token that stops and of the one that goes on, [cell, t]; None on-policy."""
+        if self.old is self.policy:
+            return None
+        mine, other = self.policy, self.old
+        if not (np.array_equal(mine.logits == np.inf, other.logits == np.inf)
+                and np.array_equal(mine.logits == -np.inf, other.logits == -np.inf)
+                and np.array_equal(mine.probability > 0, other.probability > 0)):
+            raise ValueError("the old policy must have hazards of 0 and 1 and paths of probability 0 exactly where the "
+                             "policy has them, or ratios are 0 or infinite; move one policy to get the other")
+        return _log_ratio(mine, other, "the old policy")
+
+    @property
+    def signed(self) -> bool:
+        """Whether the update has to tell positive from negative advantages."""
+        return self.drawn_ratio is not None and self.scheme.surrogate.signed
+
+    def gains(self, sign: int) -> Gains | None:
+        """The surrogate's gains for advantages of that sign; None on-policy, where they are 1."""
+        if self.drawn_ratio is None:
+            return None
+        surrogate, (stop, go) = self.scheme.surrogate, self.drawn_ratio
+        total = before(surrogate.response_part(go, sign))
+        total[:, :-1] += surrogate.response_part(stop, sign)
+        return Gains(response=surrogate.response_gain(total / self.policy.length, sign),
+                     stop=surrogate.token_gain(stop, sign), go=surrogate.token_gain(go, sign))
+
+    @cached_property
+    def returns(self) -> FloatArray:
+        """Task reward plus all KL paid on the way, [cell or 1, grade, end]."""
+        if self.paid is None:
+            return self.task
+        stop, go = self.paid
+        gone = np.concatenate([np.zeros((len(go), 1)), np.cumsum(go, axis=1)], axis=1)
+        gone[:, :-1] += stop
+        returns: FloatArray = self.task + gone[:, None, :]
+        return returns
+
+    @cached_property
+    def baseline(self) -> FloatArray:
+        """The fixed baseline of Raw per class (0 for others)."""
+        inner = self.advantage
+        while hasattr(inner, "inner"):
+            inner = inner.inner
+        given = inner.baseline if isinstance(inner, Raw) else 0.0
+        classes = len(self.policy.classes)
+        if isinstance(given, tuple) and len(given) != classes:
+            _check.fail("baseline", given, f"must be one number or one per prompt class ({classes})")
+        return np.broadcast_to(np.asarray(given, dtype=np.float64), (classes,))
+
+    @cached_property
+    def errors(self) -> Errors:
+        """TD errors of the critic; only for GAE."""
+        assert isinstance(self.advantage, GAE)
+        gae, policy = self.advantage, self.old
+        if self.scheme.reward.group_relative and isinstance(gae.critic, Exact):
+            _check.fail("critic", gae.critic, "is not defined for a reward that compares the lengths of a group",
+                        "give its values as critics.Table")
+        zero = np.zeros_like(policy.logits)
+        stop, go = self.paid if self.paid is not None else (zero, zero)
+        share = np.divide(policy.law, policy.ends[:, None], out=np.zeros_like(policy.law),
+                          where=policy.ends[:, None] > 0)
+        expected = (share * self.task).sum(axis=1)
+        values = gae.critic.values(CriticView(
+            class_of_cell=policy.class_of_cell, probability=policy.probability, hazard=policy.hazard,
+            stay=policy.stay, log_at_risk=policy.log_at_risk[:, :-1], paid_stop=expected[:, :-1] + stop, paid_go=go,
+            paid_truncated=expected[:, -1], gamma=gae.gamma))
+        beyond = values[:, -1] if gae.bootstrap_truncated else np.zeros(len(values))
+        if not np.isfinite(beyond).all():
+            _check.fail("bootstrap_truncated", True, "needs a critic with a value beyond max_tokens",
+                        "use critics.Constant, critics.Linear, or a critics.Table with max_tokens + 1 columns")
+        values = values[:, :-1]
+        going = go[:, :-1] + gae.gamma * values[:, 1:] - values[:, :-1]
+        last = self.task + np.concatenate([stop - values, (go - values)[:, -1:]], axis=1)[:, None, :]
+        last[:, :, -1] += gae.gamma * beyond[:, None]
+        return Errors(going=np.column_stack([going, np.zeros(len(going))]), last=last)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Errors:
+    """TD errors δ: ``going`` [cell, t] at tokens that are not the last (0 at N), ``last`` [cell, grade, end]."""
+
+    going: FloatArray
+    last: FloatArray
+
+
+def _log_ratio(mine: Policy, other: Policy, name: str) -> tuple[FloatArray, FloatArray]:
+    """log of mine over other's probability of stopping and of going on, with the path's at the first token."""
+    if mine is other:
+        return np.zeros_like(mine.logits), np.zeros_like(mine.logits)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stop = np.where(mine.hazard > 0, mine.log_stop - other.log_stop, 0.0)
+        go = np.where(mine.stay > 0, mine.log_stay - other.log_stay, 0.0)
+        path = np.where(mine.probability > 0, np.log(mine.probability) - np.log(other.probability), 0.0)
+    stop[:, 0] += path
+    go[:, 0] += path
+    if not (np.isfinite(stop).all() and np.isfinite(go).all()):
+        raise ValueError(f"the ratio to {name} is infinite: the policy does what {name} never does (a hazard of 0 or "
+                         "1, or a path of probability 0); use one with the same support")
+    return stop, go
