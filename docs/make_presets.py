@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 import lossim as ls
 from lossim import references, schemes
+from lossim._scheme import short
 
 TARGET = Path(__file__).with_name("presets.md")
 
@@ -69,10 +70,27 @@ ENTRIES = {
         sources=(references.OPO,),
         elsewhere="In verl a group of one has the baseline 0, so the raw reward; here its advantage is 0, as the "
                   "formula says."),
+    "gspo": Entry(
+        sources=(references.GSPO,),
+        elsewhere="One ratio per response, exp of the mean log ratio. verl's later heads hard-code the mean over each "
+                  "response's tokens, 0.9.1 honours the configured aggregation, token-mean by default. TRL has it as "
+                  "`importance_sampling_level=\"sequence\"` beside any loss type."),
+    "gmpo": Entry(
+        sources=(references.GMPO,),
+        elsewhere="verl's `geo_mean` takes the mean over the rows of a micro-batch whatever the aggregation says. The "
+                  "clip range is in log space, 0.4 in TRL's experimental trainer."),
+    "cispo": Entry(
+        sources=(references.CISPO,),
+        elsewhere="The bounds differ most here: [1 - low, 1 + high] in verl with its PPO defaults; in TRL the upper "
+                  "bound is `epsilon_high` itself, which left unset is 0.2; SkyRL's are those of this preset, [0, 5]. "
+                  "torchrl lets the gradient through the ratio."),
+    "sapo": Entry(
+        sources=(references.SAPO,),
+        elsewhere="verl hard-codes the mean over each response's tokens for it."),
     "luspo": Entry(
         sources=(references.LUSPO,),
         elsewhere="TRL up to 1.9 multiplies the loss by the length and takes a mean, which is the same only where a "
-                  "response has one loss value for all its tokens."),
+                  "response has one loss value for all its tokens; its ratio is per token unless the level is set."),
     "vapo": Entry(
         sources=(references.VAPO,),
         elsewhere="NeMo RL has its parts as options (`length_adaptive_alpha`, a λ of its own for the critic); none of "
@@ -99,8 +117,8 @@ mid-2026.
 - **reward**: of a correct and of an incorrect response; a truncated one is paid by its grade.
 - **equal groups**: what becomes of groups whose rewards are all equal. **truncated**: what becomes of cut responses.
 - **step**: prompts × responses per prompt.
-- **computed**: what `ls.drift(scheme, policy)` does, found by trying it. A sum and a quadrature are both exact, the
-  latter to the error it reports. "For a large batch" is a limit; `method="monte_carlo"` is not. `dapo` with its
+- **on-policy**: what `ls.drift(scheme, policy)` does, found by trying it; **off-policy**: the same with `old_policy=`.
+  A sum and a quadrature are both exact, the latter to the error it reports. "For a large batch" is a limit; `method="monte_carlo"` is not. `dapo` with its
   overlong penalty: SOFT.
 - KL is 0 unless given; `grpo` puts it in the loss (k3), `rloo` and `reinforce_plus_plus` in the reward (k1).
 """
@@ -112,24 +130,17 @@ def start() -> ls.Policy:
                                  wrong=ls.lengths.geometric(mean=35), max_tokens=64)
 
 
-def words(value: Any) -> str:
-    """A slot's value: its name, and the fields that differ from their defaults."""
-    parts = []
-    for slot in fields(value):
-        given = getattr(value, slot.name)
-        default = slot.default if slot.default_factory is MISSING else slot.default_factory()
-        if given != default or slot.name in ("gae_lambda", "critic", "alpha"):
-            inner = words(given) if hasattr(given, "__dataclass_fields__") else repr(given)
-            parts.append(f"{slot.name}={inner}")
-    return type(value).__name__ + (f"({', '.join(parts)})" if parts else "")
-
-
-def how(scheme: ls.Scheme) -> str:
-    """How ``drift`` computes the scheme: tried, not looked up."""
+def how(scheme: ls.Scheme, old: bool = False) -> str:
+    """How ``drift`` computes the scheme, on batches of its own or of an old policy: tried, not looked up."""
+    policy = start()
+    drawing = policy.moved(np.full(policy.motion.size, 0.1)) if old else None
     try:
-        method = ls.drift(scheme, start()).length.method
+        method = ls.drift(scheme, policy, old_policy=drawing).length.method
     except ls.NoClosedForm:
-        ls.drift(scheme, start(), "monte_carlo", rng=np.random.default_rng(0), batches=16)
+        try:
+            ls.drift(scheme, policy, "monte_carlo", rng=np.random.default_rng(0), batches=16, old_policy=drawing)
+        except ls.NoClosedForm:
+            return "no"
         return "Monte Carlo"
     return "exact for a large batch" if method == "large-batch limit" else f"exact ({method})"
 
@@ -139,16 +150,16 @@ def row(name: str, entry: Entry) -> str:
     scheme: ls.Scheme = getattr(schemes, name)(**dict(entry.arguments))
     rule, reward = scheme.aggregation, scheme.reward
     sources = ", ".join(f"[{source.key}]({source.url})" for source in entry.sources)
-    columns = (f"`{name}`", words(scheme.advantage), words(rule), rule.verl, rule.trl,
+    columns = (f"`{name}`", short(scheme.advantage), short(scheme.surrogate), short(rule), rule.verl, rule.trl,
                f"{reward.correct:g} / {reward.incorrect:g}", scheme.dynamic_sampling, scheme.truncation,
-               f"{scheme.prompts_per_step} × {scheme.group_size}", how(scheme), sources)
+               f"{scheme.prompts_per_step} × {scheme.group_size}", how(scheme), how(scheme, old=True), sources)
     return "| " + " | ".join(columns) + " |"
 
 
 def page() -> str:
     """The whole of docs/presets.md."""
-    names = ("preset", "advantage", "aggregation", "verl", "TRL", "reward", "equal groups", "truncated", "step",
-             "computed", "source")
+    names = ("preset", "advantage", "surrogate", "aggregation", "verl", "TRL", "reward", "equal groups", "truncated",
+             "step", "on-policy", "off-policy", "source")
     soft = how(schemes.dapo(max_tokens=64, buffer=32))
     lines = [
         INTRODUCTION.replace("SOFT", soft),

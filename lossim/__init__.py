@@ -3,8 +3,8 @@
 >>> import lossim as ls
 >>> policy = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=300),
 ...                                wrong=ls.lengths.geometric(mean=500), max_tokens=4096)
->>> ls.drift(ls.schemes.grpo(), policy).length.value < 0
-True
+>>> ls.drift(ls.schemes.grpo(), policy).verdict
+'responses get shorter, -20.3 tokens in a step of 0.01 nats'
 """
 
 from lossim import (
@@ -23,13 +23,14 @@ from lossim import (
     surrogates,
 )
 from lossim._coordinates import coordinates, kernel
-from lossim._drift import Drift, drift
+from lossim._drift import drift
+from lossim._result import Drift
+from lossim._scheme import Scheme, compare
 from lossim._types import NoClosedForm, Outcome
 from lossim.estimates import Estimate
 from lossim.policies import Path, Policy, PromptClass
 from lossim.rewards import Reward
 from lossim.rollouts import Rollouts
-from lossim.schemes import Scheme, compare
 
 __version__ = "0.1.0"
 

@@ -44,7 +44,7 @@ def finite(name: str, value: Any, fix: str = "") -> float:
 
 def in_interval(name: str, value: Any, low: float, high: float, fix: str = "") -> float:
     """A number in the closed interval [low, high]."""
-    number = finite(name, value, fix)
+    number = finite(name, value)
     if not low <= number <= high:
         fail(name, value, f"must lie in [{low:g}, {high:g}]", fix)
     return number
@@ -57,7 +57,7 @@ def probability(name: str, value: Any, fix: str = "") -> float:
 
 def positive(name: str, value: Any, fix: str = "") -> float:
     """A number above 0."""
-    number = finite(name, value, fix)
+    number = finite(name, value)
     if number <= 0:
         fail(name, value, "must be positive", fix)
     return number
@@ -65,7 +65,7 @@ def positive(name: str, value: Any, fix: str = "") -> float:
 
 def at_least(name: str, value: Any, low: float, fix: str = "") -> float:
     """A number that is ``low`` or more."""
-    number = finite(name, value, fix)
+    number = finite(name, value)
     if number < low:
         fail(name, value, f"must be at least {low:g}", fix)
     return number
@@ -74,7 +74,7 @@ def at_least(name: str, value: Any, low: float, fix: str = "") -> float:
 def whole(name: str, value: Any, low: int = 1, fix: str = "") -> int:
     """A whole number that is ``low`` or more (floats, even 3.0, and bools are refused)."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        fail(name, value, "must be a whole number", fix, TypeError)
+        fail(name, value, "must be a whole number", "write it without a decimal point", TypeError)
     if int(value) < low:
         fail(name, value, f"must be at least {low}", fix)
     if int(value) > LARGEST_WHOLE:
@@ -140,7 +140,13 @@ def number_array(name: str, value: ArrayLike, *, ndim: int | None = None, low: f
     bad = ~(np.isfinite(array) & (array >= low) & (array <= high))
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
-        bounds = "must be finite" if math.isinf(low) and math.isinf(high) else f"must lie in [{low:g}, {high:g}]"
-        fail(f"{name}[{', '.join(map(str, first))}]", float(array[first]), bounds, fix)
+        value_there = float(array[first])
+        if not math.isfinite(value_there):
+            bounds, fix = "must be finite", ""
+        elif math.isinf(high):
+            bounds = f"must be at least {low:g}"
+        else:
+            bounds = f"must lie in [{low:g}, {high:g}]"
+        fail(f"{name}[{', '.join(map(str, first))}]" if first else name, value_there, bounds, fix)
     array.setflags(write=False)
     return array

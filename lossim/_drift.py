@@ -1,149 +1,35 @@
-"""The front door: what a scheme does to response length, as one result type for both methods."""
+"""The front door: what a scheme does to response length, by either method, as one result type."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import fields
+from typing import Any, Literal
 
 import numpy as np
 
 from lossim import _check
-from lossim._exact import expected_measures
+from lossim._exact import expected_measures, update_scale
 from lossim._gradients import Measures, by_outcome, token_sums
 from lossim._montecarlo import block_measures
 from lossim._provenance import describe_policy, describe_rng, describe_scheme, versions
-from lossim._readout import ROLES, TERMS, Readout, effective_reward, step_std
+from lossim._readout import Readout, effective_reward, step_std
+from lossim._result import Drift
+from lossim._scheme import Scheme
 from lossim._step import Step
 from lossim._types import FloatArray
 from lossim.advantages import GAE
 from lossim.estimates import Estimate
 from lossim.policies import Policy
-from lossim.schemes import Scheme
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["Drift", "drift"]
+__all__ = ["drift"]
 
 BLOCKS = 64
 """Blocks of batches behind a Monte Carlo standard error."""
 _TOKENS = ("length", "composition", "within", "length_by_class", "length_by_path", "length_by_outcome")
 ROUNDING = 1e-13
 """Rounding error allowed for, relative to the sum of the absolute contributions."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Drift:
-    """What one expected step of a scheme does, per unit step along the update.
-
-    Every number is an :class:`~lossim.Estimate`. Derivatives are with respect to the step size η of plain gradient
-    ascent on minus the trainer's loss: lengths in tokens per unit step, probabilities per unit step.
-
-    Attributes:
-        length: dE[T]/dη, tokens per unit step; ``composition`` + ``within`` exactly.
-        composition: the part from paths changing frequency, the mix of prompts fixed.
-        within: the part from lengths changing on each path.
-        length_by_class: [class], tokens per unit step.
-        length_by_path: [cell], the same of E[T | cell]; ``cells`` names them.
-        length_by_outcome: [3], of E[T | correct], E[T | incorrect], E[T | truncated] (0; NaN if there are none).
-        path_probability: [cell], change of each path's probability in its class, per unit step.
-        accuracy, reward, truncation_rate: of P(correct), E[task reward], P(truncated). ``reward`` leaves KL out.
-        length_per_kl: change of mean length, in tokens, for a step that moves the policy by 0.01 nats of KL per
-            response. Comparable across schemes, which raw drift is not. NaN if nothing moves.
-        length_per_reward: tokens per +0.01 expected reward. NaN if the reward does not change.
-        alignment: cosine between the update and the gradient of E[task reward], inner products by the kernel.
-        step_std: standard deviation of one step's length change over batches, per unit step. NaN from ``exact``
-            where responses are coupled; Monte Carlo gives it always.
-        hazard_gradient: [cell, t], expected update of the hazard logits before coordinates, each cell weighted by how
-            often it occurs (ascent direction).
-        path_gradient: [class, path], the same for the path logits (NaN where a class has fewer paths).
-        update: the update in coordinates; ``policy.moved(eta * drift.update)`` takes the step.
-        effective_reward: [cell, t], the reward of the length on which plain REINFORCE has the same expected update,
-            mean 0 in each cell, NaN where no response can stop or none goes on. Where it rises with t, responses are
-            drawn on.
-        response_weight: [cell, outcome, t], n·weight·E[advantage] of a response that ended at t; None under GAE.
-        sources: [cell, outcome, role, term] with roles stop, go on, path and terms policy, kl, entropy: contributions
-            that add up to ``length``.
-        undecided: [cell], True where ``length_by_path`` is smaller than cross terms between paths and stopping, of the
-            size seen in a real network, would make it: its sign is then not predictable without a measured kernel.
-        notes: what was assumed or approximated.
-        provenance: what it takes to run it again.
-    """
-
-    length: Estimate
-    composition: Estimate
-    within: Estimate
-    length_by_class: Estimate
-    length_by_path: Estimate
-    length_by_outcome: Estimate
-    path_probability: Estimate
-    accuracy: Estimate
-    reward: Estimate
-    truncation_rate: Estimate
-    length_per_kl: Estimate
-    length_per_reward: Estimate
-    alignment: Estimate
-    step_std: Estimate
-    hazard_gradient: Estimate
-    path_gradient: Estimate
-    update: Estimate
-    effective_reward: Estimate
-    response_weight: Estimate | None
-    sources: Estimate
-    undecided: np.ndarray[Any, np.dtype[np.bool_]]
-    notes: tuple[str, ...]
-    scheme: Scheme = field(repr=False)
-    policy: Policy = field(repr=False)
-    provenance: dict[str, Any]
-
-    @property
-    def cells(self) -> tuple[tuple[str, str], ...]:
-        """(class, path) per cell."""
-        return self.policy.cell_names
-
-    def source(self, *, path: str | None = None, outcome: int | None = None, role: str | None = None,
-               term: str | None = None) -> Estimate:
-        """The contribution to ``length`` of everything that matches, tokens per unit step.
-
-        ``role`` is "stop", "go on" or "path", ``term`` "policy", "kl" or "entropy", ``outcome`` an
-        :class:`~lossim.Outcome`. The standard error of a sum over several entries is an upper bound.
-        """
-        pick = np.ones(self.sources.value.shape, dtype=bool)
-        if path is not None:
-            _check.choice("path", path, {name for _, name in self.cells})
-            pick &= np.array([name == path for _, name in self.cells])[:, None, None, None]
-        if outcome is not None:
-            pick &= (np.arange(3) == outcome)[:, None, None]
-        if role is not None:
-            pick &= np.array([name == _check.choice("role", role, ROLES) for name in ROLES])[:, None]
-        if term is not None:
-            pick &= np.array([name == _check.choice("term", term, TERMS) for name in TERMS])
-        stderr = np.broadcast_to(self.sources.stderr, pick.shape)[pick].sum()
-        return Estimate(value=float(self.sources.value[pick].sum()), stderr=float(stderr),
-                        error=self.length.error, n=self.sources.n, method=self.sources.method)
-
-    def __str__(self) -> str:
-        return _table(self)
-
-    __repr__ = __str__
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(str(self))
-
-    def plot(self) -> Figure:
-        """Effective reward against length and the sources of the drift, as a matplotlib figure."""
-        from lossim._plots import plot_drift
-
-        return plot_drift(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain Python values, ready for JSON, with provenance."""
-        numbers = {f.name: getattr(self, f.name) for f in fields(self)}
-        plain = {name: value.to_dict() for name, value in numbers.items() if isinstance(value, Estimate)}
-        return {**plain, "cells": [list(cell) for cell in self.cells], "undecided": self.undecided.tolist(),
-                "notes": list(self.notes), "provenance": self.provenance}
 
 
 def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"] = "exact", *,
@@ -174,7 +60,7 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
     >>> never = ls.policies.unsolvable(length=ls.lengths.geometric(mean=50), max_tokens=4096)
     >>> pushed = ls.drift(ls.schemes.ppo(gae_lambda=0.95), never)
     >>> print(f"{pushed.length:.3f}, {pushed.length_per_kl:.2f} tokens per 0.01 nats")
-    22.526, 7.07 tokens per 0.01 nats
+    3.417, 7.00 tokens per 0.01 nats
     """
     if not isinstance(scheme, Scheme):
         _check.fail("scheme", scheme, "must be a Scheme", "for example schemes.grpo()", TypeError)
@@ -186,6 +72,9 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
             _check.fail(name, other, "must be a Policy", "leave it out for the policy itself", TypeError)
     step = Step(scheme=scheme, policy=policy, reference=reference or policy, old=old_policy or policy)
     if method == "exact":
+        for name, given in (("rng", rng), ("batches", batches)):
+            if given is not None:
+                _check.fail(name, given, "is only for sampling", "leave it out, or pass method='monte_carlo'")
         return _exact(step)
     if not isinstance(rng, np.random.Generator):
         _check.fail("rng", rng, "must be a numpy Generator for Monte Carlo", "pass rng=np.random.default_rng(0)",
@@ -212,13 +101,15 @@ def _read(step: Step, readout: Readout, measures: Measures) -> dict[str, Any]:
 
 def _exact(step: Step) -> Drift:
     expected = expected_measures(step)
-    readout = Readout(policy=step.policy, task=step.task)
+    readout = Readout(policy=step.policy, task=step.task, scale=update_scale(step))
     values = _read(step, readout, expected.measures)
     values |= readout.ratios(values)
     spread = step_std(step, readout)
     values["step_std"] = np.nan if spread is None else spread
     relative = expected.error + ROUNDING
-    gross = float(np.abs(values["sources"]).sum())
+    mixing = step.policy.class_weight[step.policy.class_of_cell] * values["path_probability"]
+    gross = max(float(np.abs(values["sources"]).sum() + np.abs(mixing * step.policy.mean_length_by_cell).sum()),
+                readout.length_scale)
 
     def error(name: str) -> Any:
         size = np.abs(values[name])
@@ -241,7 +132,7 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
     blocks = int(min(batches, BLOCKS, max(16, 40_000_000 // (cells * positions))))
     per_block = -(-batches // blocks)
     seed = describe_rng(rng)
-    readout = Readout(policy=step.policy, task=step.task)
+    readout = Readout(policy=step.policy, task=step.task, scale=update_scale(step))
     mean: dict[str, Any] = {}
     squares: dict[str, FloatArray] = {}
     kept: list[dict[str, FloatArray]] = []
@@ -308,38 +199,3 @@ def _finish(step: Step, readout: Readout, values: dict[str, Any], make: Callable
                      "scheme": describe_scheme(scheme), "policy": describe_policy(policy),
                      "reference": None if step.reference is policy else describe_policy(step.reference),
                      "old_policy": None if step.old is policy else describe_policy(step.old)})
-
-
-def _table(result: Drift) -> str:
-    """The drift as a short text table."""
-    policy = result.policy
-
-    def row(label: str, estimate: Estimate, unit: str, spec: str = "+.4g") -> str:
-        value = "nothing moves" if np.isnan(float(estimate.value)) else format(estimate, spec)
-        return f"  {label:<26}{value:>16}  {unit}".rstrip()
-
-    up = float(result.length.value)
-    noise = float(result.length.stderr) * 2.0 + float(result.length.error)
-    verdict = "longer" if up > noise else "shorter" if up < -noise else "no drift of mean length"
-    lines = [str(result.scheme), repr(policy),
-             f"{verdict} ({result.length.method}" + (f", {result.length.n:,} batches)" if result.length.n else ")"),
-             row("length", result.length, "tokens per unit step"),
-             row("  paths change frequency", result.composition, ""),
-             row("  lengths on paths change", result.within, ""),
-             row("length per 0.01 nats", result.length_per_kl, "tokens"),
-             row("accuracy", result.accuracy, "per unit step"),
-             row("reward", result.reward, "per unit step"),
-             row("truncated", result.truncation_rate, "per unit step")]
-    lines.append("  by path")
-    for (prompts, path), value, unsure in zip(result.cells, range(len(result.cells)), result.undecided, strict=True):
-        unit = "sign not predictable without a measured kernel" if unsure else "tokens per unit step"
-        lines.append(row(f"    {prompts} / {path}", result.length_by_path[value], unit))
-    lines.append("  by source")
-    table = result.sources.value
-    for r, role in enumerate(ROLES):
-        for t, term in enumerate(TERMS):
-            if np.any(table[:, :, r, t] != 0):
-                part = Estimate(value=table[:, :, r, t].sum(), method="sum")
-                lines.append(row(f"    {role} ({term})", part, ""))
-    lines += [f"  note: {note}" for note in result.notes]
-    return "\n".join(lines)

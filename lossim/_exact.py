@@ -22,7 +22,7 @@ from lossim.advantages import GAE, GroupStandardized, Whitened
 from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
 
-__all__ = ["Expected", "expected_measures"]
+__all__ = ["Expected", "expected_measures", "update_scale"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +119,22 @@ class _Average:
                 expected = expectation(law, self.factor)
                 measure[policy.class_of_cell == j] *= expected.reshape(-1, 2, expected.shape[-1])
         return measure
+
+
+def update_scale(step: Step) -> float:
+    """About how large an update's coefficients are before anything cancels: largest |R| (and |V|) × mean n·weight.
+
+    A gradient that is a rounding error of this size moves nothing.
+    """
+    policy, denominators = step.old, Denominators(step=step, rule=step.scheme.aggregation)
+    mass = policy.law * policy.cell_weight[:, None, None]
+    factor = (step.in_loss * step.scheme.aggregation.prefactor(policy.length, policy.max_tokens)
+              * step.scheme.aggregation.scale(step.scheme.group_size, step.scheme.prompts_per_step))
+    if denominators.aggregation is not ONE:
+        members = step.scheme.group_size * (1 if step.scheme.aggregation.within_group else step.scheme.prompts_per_step)
+        factor = factor / max(members * float((mass * denominators.size).sum()), float(denominators.size.max()))
+    credit = np.abs(step.errors.last if isinstance(step.advantage, GAE) else step.returns)
+    return float((mass * factor).sum()) * float(np.max(np.where(mass > 0, credit, 0.0)))
 
 
 def _whitening(step: Step, whitened: Whitened) -> tuple[float, float]:

@@ -126,7 +126,7 @@ class ClassLaw:
         """P(a group's task rewards are all equal, or fewer than two count)."""
         size, gone = self.number + 1, self.removed
         mass = np.bincount(self._levels[1].ravel(), weights=self.counted.ravel())
-        return float(np.sum((mass + gone) ** size - gone**size) + gone**size)
+        return min(float(np.sum((mass + gone) ** size - gone**size) + gone**size), 1.0)
 
     @cached_property
     def group_transform(self) -> FloatArray:

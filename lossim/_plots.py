@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lossim._drift import Drift
+    from lossim._result import Drift
 
-__all__ = ["plot_drift", "verdict"]
+__all__ = ["plot_drift"]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; paths take them in turn.
 _BLUE, _VERMILION, _GREEN, _ORANGE, _PURPLE, _SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
@@ -39,24 +39,6 @@ _SMALL = 0.005
 """Bars below this share of the largest are added up in one."""
 
 
-def verdict(result: Drift) -> str:
-    """The drift of mean length in one sentence: which way, and how many tokens in a step of 0.01 nats.
-
-    >>> import lossim as ls
-    >>> never = ls.policies.unsolvable(length=ls.lengths.geometric(mean=50), max_tokens=4096)
-    >>> verdict(ls.drift(ls.schemes.ppo(gae_lambda=0.95), never))
-    'ppo: responses get longer, +7 tokens in a step of 0.01 nats'
-    """
-    name, change, step = result.scheme.name, result.length, result.length_per_kl
-    if np.isnan(float(step)):
-        return f"{name}: nothing moves"
-    noise = 2.0 * float(change.stderr) + float(change.error)
-    if abs(float(change)) <= noise or abs(float(step)) < 1e-9:  # the latter is rounding
-        return f"{name}: no drift of mean length" + (" beyond the noise" if change.method == "monte carlo" else "")
-    way = "longer" if float(change) > 0 else "shorter"
-    return f"{name}: responses get {way}, {step:+.3g} tokens in a step of 0.01 nats"
-
-
 def plot_drift(result: Drift) -> Figure:
     """What the loss pays for, and where the drift comes from, as one figure.
 
@@ -76,8 +58,8 @@ def plot_drift(result: Drift) -> Figure:
         rows = _rows(result)
         figure = Figure(figsize=(8.6, max(3.6, 1.9 + 0.29 * len(rows))), layout="constrained")
         left, right = figure.subplots(1, 2)
-        figure.suptitle(textwrap.fill(_signs(verdict(result)), 90), x=0.01, ha="left", fontsize=10.5,
-                        fontweight="bold")
+        title = f"{result.scheme.name}: {result.verdict}"
+        figure.suptitle(textwrap.fill(_signs(title), 90), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         _draw_reward(left, result)
         _draw_sources(right, result, rows)
         handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=name)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 from dataclasses import fields
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import scipy
 
+from lossim._coordinates import Kernel
+from lossim._scheme import Scheme
 from lossim.policies import Path, Policy
-from lossim.schemes import Scheme
 
 __all__ = ["describe_policy", "describe_rng", "describe_scheme", "versions"]
 
@@ -28,9 +30,17 @@ def describe_policy(policy: Policy) -> dict[str, Any]:
                 "p_correct": repr(correct) if callable(correct) else np.asarray(correct).tolist(),
                 "p_correct_truncated": given.p_correct_truncated}
 
-    return {"max_tokens": policy.max_tokens, "coordinates": repr(policy.coordinates),
+    return {"max_tokens": policy.max_tokens, "coordinates": _coordinates(policy),
             "classes": [{"name": prompts.name, "weight": prompts.weight, "paths": [path(p) for p in prompts.paths]}
                         for prompts in policy.classes]}
+
+
+def _coordinates(policy: Policy) -> Any:
+    """The constructor call of features, or a kernel's numbers."""
+    given = policy.coordinates
+    if not isinstance(given, Kernel):
+        return repr(given)
+    return {name: getattr(given, name).tolist() for name in ("stops", "positions", "paths", "cross")}
 
 
 def describe_rng(rng: np.random.Generator) -> dict[str, Any]:
@@ -43,5 +53,6 @@ def describe_rng(rng: np.random.Generator) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of what computed the numbers."""
-    return {"numpy": np.__version__, "scipy": scipy.__version__, "python": platform.python_version()}
+    return {"lossim": version("lossim"), "numpy": np.__version__, "scipy": scipy.__version__,
+            "python": platform.python_version()}
 

@@ -18,11 +18,11 @@ import numpy as np
 
 from lossim._gradients import TokenSums, logit_gradient
 from lossim._numerics import after, before, discounted_sum, running_sum
+from lossim._scheme import Scheme
 from lossim._step import Step
 from lossim._types import FloatArray
 from lossim.advantages import GAE, LengthAdaptive, ResponseAdvantage, Whitened
 from lossim.policies import Policy
-from lossim.schemes import Scheme
 
 __all__ = ["ROLES", "TERMS", "Readout", "effective_reward", "step_std"]
 
@@ -55,6 +55,18 @@ class Readout:
 
     policy: Policy
     task: FloatArray
+    scale: float
+
+    @cached_property
+    def floor(self) -> float:
+        """Squared size of an update, by the kernel, below which it is rounding."""
+        largest = float(np.abs(getattr(self.policy.coordinates, "matrix", np.ones(1))).max(initial=0.0))
+        return (1e-12 * self.scale) ** 2 * largest
+
+    @cached_property
+    def length_scale(self) -> float:
+        """What coefficients of the update's scale would do to mean length if nothing cancelled, tokens."""
+        return self.scale * max(float(np.abs(direction).max()) for direction in self.length_direction)
 
     @cached_property
     def length_direction(self) -> tuple[FloatArray, FloatArray]:
@@ -141,11 +153,11 @@ class Readout:
         squared = float((mine[0] * dz).sum() + (mine[1] * dy).sum())
         best_squared = float((best[0] * best_move[0]).sum() + (best[1] * best_move[1]).sum())
         inner = float((best[0] * dz).sum() + (best[1] * dy).sum())
-        moves, improves = squared > 0, best_squared > 0
+        moves, improves = squared > self.floor, best_squared > 0
         reward = float(values["reward"])
         return {
-            "length_per_kl": float(values["length"]) * np.sqrt(NATS / nats) if nats > 0 else np.nan,
-            "length_per_reward": 0.01 * float(values["length"]) / reward if reward != 0 else np.nan,
+            "length_per_kl": float(values["length"]) * np.sqrt(NATS / nats) if moves and nats > 0 else np.nan,
+            "length_per_reward": 0.01 * float(values["length"]) / reward if moves and reward != 0 else np.nan,
             "alignment": inner / np.sqrt(squared * best_squared) if moves and improves else np.nan,
         }
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from lossim import _check
 from lossim._numerics import before
+from lossim._scheme import Scheme
 from lossim._types import BoolArray, FloatArray, IntArray
 from lossim.advantages import GAE, Raw, ResponseAdvantage, Whitened
 from lossim.critics import CriticView, Exact
 from lossim.policies import Policy
-from lossim.schemes import Scheme
 
 __all__ = ["Errors", "Gains", "Step"]
 

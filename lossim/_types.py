@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,17 @@ class NoClosedForm(NotImplementedError):
     >>> raise NoClosedForm("advantage", "PositiveOnly of GAE", hint="use method='monte_carlo'")
     Traceback (most recent call last):
         ...
-    lossim._types.NoClosedForm: no closed form for the slot 'advantage': PositiveOnly of GAE; use method='monte_carlo'
+    lossim.NoClosedForm: no closed form for the slot 'advantage': PositiveOnly of GAE; use method='monte_carlo'
     """
 
     def __init__(self, slot: str, reason: str, *, hint: str = "use method='monte_carlo' with an rng") -> None:
         super().__init__(f"no closed form for the slot '{slot}': {reason}; {hint}")
         self.slot = slot
+        self._said = slot, reason, hint
+
+    def __reduce__(self) -> tuple[Any, ...]:  # to survive the way back from a worker process
+        slot, reason, hint = self._said
+        return partial(NoClosedForm, hint=hint), (slot, reason)
+
+
+NoClosedForm.__module__ = "lossim"  # where it is imported from

@@ -162,9 +162,10 @@ class GroupStandardized(ResponseAdvantage):
         alone = 0.0 if self.group_of_one == "zero" else returns / (1.0 + self.eps)
         std = np.sqrt(variance) + self.eps
         centred = returns - mean
-        # All returns equal and eps = 0 is 0/0: no signal, so no advantage.
+        # All returns equal and eps = 0 is 0/0, or the ratio of two roundings: no signal, so no advantage.
+        rounding = 1e-13 * np.max(np.where(count > 0, np.abs(returns), 0.0), axis=-1, keepdims=True)
         scaled = np.divide(centred, std, out=np.zeros(np.broadcast_shapes(centred.shape, std.shape)),
-                           where=np.broadcast_to(std > 0, np.broadcast_shapes(centred.shape, std.shape)))
+                           where=np.broadcast_to(std > rounding, np.broadcast_shapes(centred.shape, std.shape)))
         return np.where(members > 1, scaled, alone)
 
 

@@ -66,6 +66,19 @@ class Estimate:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, divisor: float) -> Estimate:
+        return self * (1.0 / divisor)
+
+    def __neg__(self) -> Estimate:
+        return self * -1.0
+
+    def __lt__(self, other: Any) -> Any:
+        """Compare values; whether the difference is beyond the noise is for ``stderr`` to say."""
+        return np.less(self.value, np.asarray(other))
+
+    def __gt__(self, other: Any) -> Any:
+        return np.greater(self.value, np.asarray(other))
+
     def __getitem__(self, index: Any) -> Estimate:
         """The estimate of one entry (or a slice) of an array."""
         def pick(x: Any) -> Any:
@@ -81,14 +94,18 @@ class Estimate:
         return f"{self:.4g}"
 
     def __format__(self, spec: str) -> str:
+        if np.ndim(self.value):
+            return repr(self)
         spec = spec or ".4g"
         text = format(float(self.value), spec)
         return text if self.method != "monte carlo" else f"{text} ± {float(self.stderr):.2g}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python values (lists for arrays), ready for JSON."""
+        """Plain Python values (lists for arrays, None for NaN), ready for strict JSON."""
         def plain(x: Any) -> Any:
-            return np.asarray(x).tolist()
+            array = np.asarray(x).astype(object)
+            array[~np.isfinite(np.asarray(x, dtype=np.float64))] = None
+            return array.tolist()
 
         return {"value": plain(self.value), "stderr": plain(self.stderr), "error": plain(self.error), "n": self.n,
                 "method": self.method}

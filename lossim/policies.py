@@ -6,7 +6,7 @@ Arrays run over cells (class, path), flattened in order. An *end* is how a respo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
@@ -16,94 +16,13 @@ from scipy.linalg import eigh_tridiagonal
 from lossim import _check
 from lossim._coordinates import Coordinates, Features, Layout, Motion
 from lossim._numerics import log_hazard, log_survival
+from lossim._prompts import Path, PromptClass, sums_to_one, unique
 from lossim._types import ArrayLike, FloatArray, IntArray
 from lossim.lengths import Length, from_logits
 from lossim.rewards import Reward
 from lossim.rollouts import Rollouts
 
 __all__ = ["Draws", "Path", "Policy", "PromptClass", "beta_solve_rates", "two_paths", "unsolvable"]
-
-Correctness = float | ArrayLike | Callable[[FloatArray], ArrayLike]
-
-
-@dataclass(frozen=True, eq=False)
-class Path:
-    """One way a response can go: how likely, how long, how often right.
-
-    Attributes:
-        name: e.g. ``"right"``; paths of the same name share coordinates across classes.
-        probability: π, chance of the path given the class.
-        length: length law, see :mod:`lossim.lengths`.
-        p_correct: chance that a response that stopped at t is correct: a number, an array [t], or a function of
-            the array of positions.
-        p_correct_truncated: the same for a response that was cut.
-    """
-
-    name: str
-    probability: float = field(default=1.0, kw_only=True)
-    length: Length = field(kw_only=True)
-    p_correct: Correctness = field(kw_only=True)
-    p_correct_truncated: float = field(default=0.0, kw_only=True)
-
-    def __post_init__(self) -> None:
-        _check.text("name of path", self.name)
-        _check.probability(f"probability of path {self.name!r}", self.probability)
-        _check.probability(f"p_correct_truncated of path {self.name!r}", self.p_correct_truncated)
-        if not isinstance(self.length, Length):
-            _check.fail(f"length of path {self.name!r}", self.length, "must be a length law",
-                        "for example lengths.geometric(mean=300)", TypeError)
-        if isinstance(self.p_correct, (int, float)):
-            _check.probability(f"p_correct of path {self.name!r}", self.p_correct)
-        elif not callable(self.p_correct):
-            curve = _check.number_array(f"p_correct of path {self.name!r}", self.p_correct, low=0.0, high=1.0,
-                                        fix="or give a number, or a function of the array of positions")
-            if curve.ndim > 1 or not curve.size:
-                _check.fail(f"p_correct of path {self.name!r}", curve.shape, "must be one number or one per position "
-                            "(its shape is shown)")
-            object.__setattr__(self, "p_correct", curve)
-
-    def correctness(self, max_tokens: int) -> FloatArray:
-        """P(correct | stopped at t), [t]."""
-        name = f"p_correct of path {self.name!r}"
-        positions = np.arange(1.0, max_tokens + 1.0)
-        given = self.p_correct(positions) if callable(self.p_correct) else self.p_correct
-        curve = _check.number_array(name, given, low=0.0, high=1.0)
-        if curve.shape not in ((), (max_tokens,)):
-            _check.fail(name, curve.shape, f"must be one number or one per position, shape ({max_tokens},)")
-        return np.broadcast_to(curve, (max_tokens,))
-
-
-@dataclass(frozen=True, eq=False)
-class PromptClass:
-    """Prompts that behave alike: a share of all prompts, and the paths of their responses.
-
-    ``weight`` is ω, the share; the path probabilities must sum to 1.
-    """
-
-    name: str
-    weight: float = field(default=1.0, kw_only=True)
-    paths: Sequence[Path] = field(kw_only=True)
-
-    def __post_init__(self) -> None:
-        _check.text("name of class", self.name)
-        _check.probability(f"weight of class {self.name!r}", self.weight)
-        paths = _check.members(f"paths of class {self.name!r}", self.paths, Path, "Path")
-        object.__setattr__(self, "paths", paths)
-        if not self.paths:
-            _check.fail(f"paths of class {self.name!r}", [], "must hold at least one path")
-        _unique(f"paths of class {self.name!r}", [path.name for path in self.paths])
-        _sums_to_one(f"path probabilities of class {self.name!r}", [path.probability for path in self.paths])
-
-
-def _unique(what: str, names: list[str]) -> None:
-    if len(set(names)) < len(names):
-        _check.fail(what, names, "must have different names")
-
-
-def _sums_to_one(what: str, values: list[float]) -> None:
-    if abs(sum(values) - 1.0) > 1e-9:
-        _check.fail(what, values, f"must sum to 1 (they sum to {sum(values):.10g})", "divide them by their sum")
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
@@ -142,8 +61,8 @@ class Policy:
         object.__setattr__(self, "classes", _check.members("classes", self.classes, PromptClass, "PromptClass"))
         if not self.classes:
             _check.fail("classes", [], "must hold at least one prompt class")
-        _unique("classes", [prompts.name for prompts in self.classes])
-        _sums_to_one("class weights", [prompts.weight for prompts in self.classes])
+        unique("classes", [prompts.name for prompts in self.classes])
+        sums_to_one("class weights", [prompts.weight for prompts in self.classes])
         if isinstance(self.coordinates, type) or not hasattr(self.coordinates, "lay_out"):
             _check.fail("coordinates", self.coordinates, "must come from coordinates(...) or kernel(...)", "",
                         TypeError)
@@ -374,7 +293,9 @@ class Policy:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def __repr__(self) -> str:
-        return (f"Policy({len(self.classes)} classes, {len(self.paths)} cells, max_tokens={self.max_tokens}: "
+        classes, cells = len(self.classes), len(self.paths)
+        return (f"Policy({classes} class{'es' * (classes > 1)}, {cells} cell{'s' * (cells > 1)}, "
+                f"max_tokens={self.max_tokens}: "
                 f"mean length {self.mean_length:.4g}, accuracy {self.accuracy:.3g}, "
                 f"truncated {self.truncation_rate:.3g})")
 
@@ -388,7 +309,7 @@ def two_paths(*, solve_rate: float, right: Length, wrong: Length, max_tokens: in
     >>> import lossim as ls
     >>> ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=9), wrong=ls.lengths.geometric(mean=15),
     ...                       max_tokens=256)
-    Policy(1 classes, 2 cells, max_tokens=256: mean length 12.6, accuracy 0.4, truncated 1.28e-08)
+    Policy(1 class, 2 cells, max_tokens=256: mean length 12.6, accuracy 0.4, truncated 1.28e-08)
     """
     _check.probability("solve_rate", solve_rate)
     return Policy([_sometimes("prompts", 1.0, solve_rate, right, wrong)], max_tokens=max_tokens,

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from lossim import _check
 
 __all__ = [
-    "CONCISE_REASONING", "DAPO", "DEEPSEEKMATH", "DELTA_L", "DEMYSTIFYING_LONG_COT", "DR_GRPO", "GAE",
+    "CISPO", "CONCISE_REASONING", "DAPO", "DEEPSEEKMATH", "DELTA_L", "DEMYSTIFYING_LONG_COT", "DR_GRPO", "DUAL_CLIP",
+    "GAE", "GMPO", "GSPO",
     "KIMI_K15", "KL_ESTIMATORS", "LUSPO", "OPEN_REASONER_ZERO", "OPO", "PPO", "PRORL", "REASON_EFFICIENTLY",
-    "REFERENCES", "REINFORCE_PLUS_PLUS", "REMAX", "RLOO", "SKYWORK_OR1", "VAPO", "VC_PPO", "Reference"]
+    "REFERENCES", "REINFORCE_PLUS_PLUS", "REMAX", "RLOO", "SAPO",
+    "SKYWORK_OR1", "VAPO", "VC_PPO", "Reference"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +105,25 @@ DEMYSTIFYING_LONG_COT = Reference(
 PRORL = Reference(
     key="ProRL", authors="Liu et al.", year=2025, arxiv="2505.24864",
     title="ProRL: Prolonged Reinforcement Learning Expands Reasoning Boundaries in Large Language Models")
+GSPO = Reference(key="GSPO", authors="Zheng et al.", year=2025, arxiv="2507.18071",
+                 title="Group Sequence Policy Optimization")
+GMPO = Reference(key="GMPO", authors="Zhao et al.", year=2025, arxiv="2507.20673",
+                 title="Geometric-Mean Policy Optimization")
+CISPO = Reference(key="MiniMax-M1 (CISPO)", authors="MiniMax", year=2025, arxiv="2506.13585",
+                  title="MiniMax-M1: Scaling Test-Time Compute Efficiently with Lightning Attention")
+SAPO = Reference(key="SAPO", authors="Gao et al.", year=2025, arxiv="2511.20347",
+                 title="Soft Adaptive Policy Optimization")
+DUAL_CLIP = Reference(key="dual clip", authors="Ye et al.", year=2019, arxiv="1912.09729",
+                      title="Mastering Complex Control in MOBA Games with Deep Reinforcement Learning")
 KL_ESTIMATORS = Reference(key="k1, k2, k3", authors="Schulman", year=2020,
                           title="Approximating KL Divergence", url="http://joschu.net/blog/kl-approx.html")
 
 REFERENCES = (
     PPO, GAE, DEEPSEEKMATH, DR_GRPO, DAPO, RLOO, REINFORCE_PLUS_PLUS, REMAX, OPO, VC_PPO, VAPO, DELTA_L,
     LUSPO, CONCISE_REASONING, KIMI_K15, REASON_EFFICIENTLY, OPEN_REASONER_ZERO, SKYWORK_OR1,
-    DEMYSTIFYING_LONG_COT, PRORL, KL_ESTIMATORS)
+    DEMYSTIFYING_LONG_COT, PRORL, GSPO, GMPO, CISPO, SAPO, DUAL_CLIP, KL_ESTIMATORS)
 """All of them.
 
->>> len({r.key for r in REFERENCES}) == len({r.url for r in REFERENCES}) == len(REFERENCES) == 21
+>>> len({r.key for r in REFERENCES}) == len({r.url for r in REFERENCES}) == len(REFERENCES) == 26
 True
 """

@@ -14,9 +14,13 @@ from matplotlib.figure import Figure
 
 import lossim as ls
 from lossim import lengths, schemes
-from lossim._plots import plot_drift, verdict
+from lossim._plots import plot_drift
 
 MONTE_CARLO = "monte_carlo"
+
+
+def verdict(result: ls.Drift) -> str:
+    return f"{result.scheme.name}: {result.verdict}"
 
 
 def start(solve_rate: float = 0.4, right=None, wrong=None, max_tokens: int = 256) -> ls.Policy:
@@ -218,7 +222,7 @@ def test_many_cells_share_names_and_colours() -> None:
     ("GRPO, mixture", "grpo: responses get shorter, -"),
     ("equal rewards", "grpo: nothing moves"),
     ("one token", "ppo: no drift of mean length"),
-    ("no stop", "ppo: no drift of mean length"),
+    ("no stop", "ppo: nothing moves"),
     ("one token, sampled", "ppo: no drift of mean length beyond the noise"),
 ])
 def test_verdict(name: str, words: str, drawn: dict[str, tuple[ls.Drift, Figure]]) -> None:

@@ -316,7 +316,7 @@ def test_policies_pickle_small_and_come_back_the_same() -> None:
 
 def test_policies_print_what_they_are() -> None:
     policy = ls.policies.unsolvable(length=GEOMETRIC, max_tokens=2)
-    assert repr(policy) == "Policy(1 classes, 1 cells, max_tokens=2: mean length 1.75, accuracy 0, truncated 0.562)"
+    assert repr(policy) == "Policy(1 class, 1 cell, max_tokens=2: mean length 1.75, accuracy 0, truncated 0.562)"
 
 
 # ---- what the drift must not depend on ----

@@ -636,7 +636,7 @@ def test_gains_of_a_response_are_the_slopes_of_its_objective(name):
 
 
 GAINS_BY_HAND = {
-    # ratios 2 and 1/2 but for the last; low 0.2, high 0.3
+    # ratios 2 and 1/2, at advantages 1 and then -1; low 0.2, high 0.3
     "policy_gradient": (dict(), [1, 1], [1, 1]),
     "importance_weighted": (dict(), [2, 1 / 2], [2, 1 / 2]),
     "ppo_clip": (dict(), [0, 1 / 2], [2, 0]),
@@ -646,7 +646,7 @@ GAINS_BY_HAND = {
     "ppo_clip delta alone": (dict(clip_high=9.0, delta=1.9), [0, 1 / 2], [0, 0]),
     "ppo_clip dual alone": (dict(clip_high=9.0, dual=1.9), [2, 1 / 2], [0, 0]),
     "cispo": (dict(), [1.3, 0.8], [1.3, 0.8]),
-    # s = 3/4 at tau = ln 3 and ratio 2, and at tau = -2 ln 3 and ratio 1/2
+    # gates 3/4 at ratio 2 and tau = ln 3, 1/4 at ratio 1/2 and tau = 2 ln 3
     "sapo": (dict(tau_positive=math.log(3), tau_negative=2 * math.log(3)), [3 / 2, None], [None, 3 / 8]),
     "gspo": (dict(), [1, 1], [1, 1]),
     # exp of the mean of 0.3 and -ln 2, of ln 2 and -0.2
@@ -798,12 +798,11 @@ def test_with_one_token_importance_weights_give_the_gradient_at_the_new_policy(s
     assert max(abs(x / 4 - y) for x, y in zip(unweighted[0][0], expected[0][0], strict=True)) > 1e-3
 
 
-def test_gae_one_with_products_of_ratios_would_be_unbiased_but_ratios_of_tokens_are_not(stale):
-    """Two tokens: the ratio of the last token leaves out where the response came from."""
+def test_ratios_of_tokens_leave_out_how_often_a_position_is_reached(stale):
+    """Two tokens: z_2 moves as under the new policy, times how much oftener the old one comes to position 2."""
     setting = Setting(reward=of_everything, aggregation="token_sum", surrogate="importance_weighted")
     found, exact = ref.expected_update(stale, setting), ref.gradient_of_mean(stale, quantity(of_everything))
     for c in range(3):
-        # z_2 is biased by how much oftener the old policy comes to position 2 on this path
         j, k = ((0, 0), (0, 1), (1, 0))[c]
         path = stale.classes[j].paths[k]
         now, before = path.probability * (1 - path.hazard[0]), path.old_probability * (1 - path.old_hazard[0])

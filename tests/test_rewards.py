@@ -358,7 +358,7 @@ def no_array(reward: FloatArray, length: FloatArray, outcome: IntArray) -> str:
     (lambda: Cosine(max_tokens=9, incorrect=(1, math.nan)), r"incorrect\[1\] must be finite, got nan"),
     (lambda: Discount(gamma=1.1), r"gamma must lie in \[0, 1\], got 1.1"),
     (lambda: LengthZScore(alpha=-0.1), r"alpha must lie in \[0, 1\], got -0.1"),
-    (lambda: Reward().values([1, 0], True, False), r"length\[1\] must lie in \[1, inf\], got 0.0; the stop token"),
+    (lambda: Reward().values([1, 0], True, False), r"length\[1\] must be at least 1, got 0.0; the stop token"),
     (lambda: Reward().values(["a"], True, False), r"length must be an array of numbers"),
     (lambda: Reward().values([1], [1], False), r"correct must be booleans .*, got 'int64'; compare, as in grade == 0"),
     (lambda: Reward().values([1], True, [0.0]), r"truncated must be booleans .*, got 'float64'"),

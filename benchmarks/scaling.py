@@ -1,0 +1,97 @@
+"""How ``drift()`` grows from N = 4,096 to 32,768, how much memory it takes, and how long the import lasts.
+
+    python -m benchmarks.scaling           a table
+    python -m benchmarks.scaling --json    the same as JSON, for publish.py
+
+The two ends of a ratio take turns, round by round, and the best time of each counts: on a machine that others use too,
+two measurements minutes apart would compare two loads.
+"""
+
+from __future__ import annotations
+
+import benchmarks.conftest  # noqa: F401, I001 - one thread, before numpy is imported
+
+import json
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lossim as ls
+from benchmarks.worlds import many_cells
+from lossim._ratios import reciprocal
+
+SIZES = (4096, 8192, 16_384, 32_768)
+SCHEMES: dict[str, tuple[Callable[[], ls.Scheme], int]] = {
+    "GRPO": (ls.schemes.grpo, 7),
+    "PPO": (ls.schemes.ppo, 5),
+    "DAPO": (ls.schemes.dapo, 3),
+}
+IMPORT = "import time, numpy, scipy.linalg, scipy.special; start = time.perf_counter(); import lossim; " \
+         "print(time.perf_counter() - start)"
+
+
+def growth(scheme: ls.Scheme, rounds: int, sizes: Sequence[int] = SIZES) -> dict[int, float]:
+    """Best time of ``drift`` at each size, seconds."""
+    policies = {size: many_cells(size) for size in sizes}
+    best = dict.fromkeys(sizes, float("inf"))
+    for attempt in range(rounds + 1):
+        for size, policy in policies.items():
+            start = time.perf_counter()
+            ls.drift(scheme, policy)
+            if attempt > 0:  # the first fills the policy's caches
+                best[size] = min(best[size], time.perf_counter() - start)
+    return best
+
+
+def memory(max_tokens: int = 32_768) -> dict[str, float]:
+    """Mebibytes held by the policy, held by the result, and at the peak of the call beyond the policy: GRPO."""
+    tracemalloc.start()
+    policy = many_cells(max_tokens)
+    warm = ls.drift(ls.schemes.grpo(), policy)
+    del warm
+    base = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    result = ls.drift(ls.schemes.grpo(), policy)
+    now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result.length.value != 0.0
+    return {"policy": base / 2**20, "result": (now - base) / 2**20, "peak": (peak - base) / 2**20}
+
+
+def import_time(runs: int = 15) -> float:
+    """Seconds for ``import lossim`` once numpy, scipy.linalg and scipy.special are there; best of fresh processes."""
+    times = [float(subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True).stdout)
+             for _ in range(runs)]
+    return min(times)
+
+
+def measure() -> dict[str, Any]:
+    """Everything, as plain values."""
+    seconds = {name: growth(make(), rounds) for name, (make, rounds) in SCHEMES.items()}
+    n = ls.schemes.dapo().responses_per_step
+    return {
+        "seconds": {name: {str(size): t for size, t in times.items()} for name, times in seconds.items()},
+        "ratio": {name: times[SIZES[-1]] / times[SIZES[0]] for name, times in seconds.items()},
+        "nodes": {str(size): len(reciprocal(float(n), float(n * size)).nodes) for size in SIZES},
+        "memory": memory(), "import": import_time(),
+    }
+
+
+def main() -> None:
+    found = measure()
+    if "--json" in sys.argv[1:]:
+        print(json.dumps(found))
+        return
+    for name, times in found["seconds"].items():
+        row = "  ".join(f"{int(size):>6,}: {1e3 * t:8.1f} ms" for size, t in times.items())
+        print(f"{name:<6}{row}  ratio {found['ratio'][name]:.1f}")
+    print("nodes of token-mean:", found["nodes"])
+    print("memory at 64 cells x 32,768, MiB:", {k: round(v) for k, v in found["memory"].items()})
+    print(f"import beyond numpy and scipy: {1e3 * found['import']:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
