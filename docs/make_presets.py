@@ -118,8 +118,8 @@ mid-2026.
 - **equal groups**: what becomes of groups whose rewards are all equal. **truncated**: what becomes of cut responses.
 - **step**: prompts × responses per prompt.
 - **on-policy**: what `ls.drift(scheme, policy)` does, found by trying it; **off-policy**: the same with `old_policy=`.
-  A sum and a quadrature are both exact, the latter to the error it reports. "For a large batch" is a limit; `method="monte_carlo"` is not. `dapo` with its
-  overlong penalty: SOFT.
+  A sum and a quadrature are both exact, the latter to the error it reports. "For a large batch" is a limit;
+  `method="monte_carlo"` is not. `dapo` with its overlong penalty: SOFT.
 - KL is 0 unless given; `grpo` puts it in the loss (k3), `rloo` and `reinforce_plus_plus` in the reward (k1).
 """
 

@@ -59,13 +59,12 @@ def test_every_surrogate_is_exact(kind: str, name: str) -> None:
                                    atol=1e-10 * max(1e-2, np.abs(truth).max()), err_msg=str(cases[index]))
 
 
-@pytest.mark.parametrize("name", SURROGATES)
-@pytest.mark.parametrize("kind", ["raw", "standardized", "opo", "gae", "whitened group mean", "batch standardized",
-                                  "positive group mean"])
+@pytest.mark.parametrize(("kind", "name"), [
+    pair for pair in itertools.product(["raw", "standardized", "opo", "gae", "whitened group mean",
+                                        "batch standardized", "positive group mean"], SURROGATES)
+    if pair != ("gae", "gmpo")])
 def test_gradient_of_an_old_batch(kind: str, name: str) -> None:
     """A sampled batch of the old policy, token by token."""
-    if kind == "gae" and name == "gmpo":
-        pytest.skip("GMPO needs one advantage per response; the scheme refuses, which is tested above")
     for seed in range(8):
         world, scheme, setting, policies = setup(seed, name, kind=kind, rule=RULES[seed % len(RULES)], group_size=3,
                                                  prompts=3, paid="any shape", penalty="k2", max_tokens=4)
