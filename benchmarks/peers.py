@@ -13,6 +13,7 @@ What does not depend on the batch (hazards, values) is given as tables in both, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from scipy.linalg.lapack import dtbtrs
 __all__ = ["Batch", "Tables", "padded_gae", "padded_grpo", "ragged_gae", "ragged_grpo"]
 
 Floats = NDArray[np.float64]
+Whole = NDArray[np.integer[Any]]
 Gradient = tuple[Floats, Floats]
 
 
@@ -28,8 +30,8 @@ Gradient = tuple[Floats, Floats]
 class Batch:
     """Responses [i] in groups of ``group_size``, in order: cell, tokens, whether cut at max_tokens, reward."""
 
-    cell: NDArray[np.int64]
-    length: NDArray[np.int64]
+    cell: Whole
+    length: Whole
     cut: NDArray[np.bool_]
     reward: Floats
     group_size: int
@@ -42,7 +44,7 @@ class Tables:
     hazard: Floats
     values: Floats
     probability: Floats
-    class_of_cell: NDArray[np.int64]
+    class_of_cell: Whole
     gae_lambda: float = 0.95
 
 
@@ -55,7 +57,7 @@ def group_advantages(batch: Batch) -> Floats:
     return weighted
 
 
-def path_part(tables: Tables, cell: NDArray[np.int64], first: Floats) -> Floats:
+def path_part(tables: Tables, cell: Whole, first: Floats) -> Floats:
     """Σ first-token coefficient × (1[own path] - π), [cell]."""
     cells = len(tables.probability)
     own = np.bincount(cell, weights=first, minlength=cells)
@@ -75,7 +77,7 @@ def ragged_grpo(tables: Tables, batch: Batch) -> Gradient:
     values = -each * tables.hazard.ravel()[place]
     stopped = last[~batch.cut]
     values[stopped] += each[stopped]
-    stops = np.bincount(place, weights=values, minlength=tables.hazard.size)
+    stops: Any = np.bincount(place, weights=values, minlength=tables.hazard.size)
     return stops.reshape(tables.hazard.shape), path_part(tables, batch.cell, coefficient)
 
 
@@ -94,12 +96,12 @@ def ragged_gae(tables: Tables, batch: Batch) -> Gradient:
     values = -advantage * tables.hazard.ravel()[place]
     stopped = last[~batch.cut]
     values[stopped] += advantage[stopped]
-    stops = np.bincount(place, weights=values, minlength=tables.hazard.size)
+    stops: Any = np.bincount(place, weights=values, minlength=tables.hazard.size)
     first = advantage[np.append(0, last[:-1] + 1)]
     return stops.reshape(tables.hazard.shape), path_part(tables, batch.cell, first)
 
 
-def flat_places(tables: Tables, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def flat_places(tables: Tables, batch: Batch) -> tuple[Whole, Whole]:
     """Of every token its index into a raveled [cell, t]; and where in the flat array each response ends."""
     ends = np.cumsum(batch.length)
     start = batch.cell * tables.hazard.shape[1] - (ends - batch.length)

@@ -9,8 +9,6 @@ two measurements minutes apart would compare two loads.
 
 from __future__ import annotations
 
-import benchmarks.conftest  # noqa: F401, I001 - one thread, before numpy is imported
-
 import json
 import subprocess
 import sys
@@ -19,6 +17,7 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import benchmarks.conftest  # noqa: F401 - one thread, before numpy is imported
 import lossim as ls
 from benchmarks.worlds import many_cells
 from lossim._ratios import reciprocal

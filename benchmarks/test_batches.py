@@ -11,8 +11,9 @@ import pytest
 import lossim as ls
 from benchmarks import peers
 from benchmarks.worlds import batch_policy
-from lossim._gradients import Step, logit_gradient, token_sums
+from lossim._gradients import logit_gradient, token_sums
 from lossim._montecarlo import batch_measures, draw_batches
+from lossim._step import Step
 from lossim.aggregation import TokenMean
 from lossim.critics import Exact
 from lossim.policies import Draws
@@ -45,7 +46,7 @@ def one_batch(kind: str, responses: int, max_tokens: int) -> tuple[Step, Draws, 
 
 
 def critic_values(policy: ls.Policy) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """V_t = P(correct | still going at t) per cell, by class at t = 1: the exact critic at γ = 1 with rewards 0 and 1."""
+    """V_t = P(correct | still going at t) per cell, by class at t = 1: the exact critic for rewards 0 and 1."""
     right = np.cumsum(policy.law[:, 0, ::-1], axis=1)[:, ::-1]
     values = np.divide(right[:, :-1], policy.at_risk)
     share = np.bincount(policy.class_of_cell, weights=policy.probability * values[:, 0])

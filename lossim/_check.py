@@ -30,8 +30,8 @@ def fail(name: str, value: object, rule: str, fix: str = "", error: type[Excepti
 
 
 def finite(name: str, value: Any, fix: str = "") -> float:
-    """A finite real number, returned as a float (bool and str are refused)."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    """A finite real number, returned as a float (bool, str, and fractions, which arrays do not mix with, are not)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         fail(name, value, "must be a number", fix, TypeError)
     try:
         number = float(value)
@@ -46,7 +46,7 @@ def in_interval(name: str, value: Any, low: float, high: float, fix: str = "") -
     """A number in the closed interval [low, high]."""
     number = finite(name, value)
     if not low <= number <= high:
-        fail(name, value, f"must lie in [{low:g}, {high:g}]", fix)
+        fail(name, value, f"must lie in [{float(low):g}, {float(high):g}]", fix)
     return number
 
 
@@ -127,7 +127,9 @@ def number_array(name: str, value: ArrayLike, *, ndim: int | None = None, low: f
     """A finite float array of ``ndim`` axes with entries in [low, high]; the message names the first bad entry."""
     try:
         given = np.asarray(value)
-        convertible = given.dtype.kind in "biufO"  # numpy would turn text, dates and complex numbers into floats too
+        convertible = given.dtype.kind in "biuf"  # numpy would turn text, dates and complex numbers into floats too
+        if given.dtype.kind == "O":
+            convertible = all(isinstance(entry, numbers.Real) for entry in given.ravel())
         array = np.array(given if convertible else None, dtype=np.float64)
     except OverflowError:
         fail(name, value, "must be finite", fix)

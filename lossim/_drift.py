@@ -19,7 +19,7 @@ from lossim._result import Drift
 from lossim._scheme import Scheme
 from lossim._step import Step
 from lossim._types import FloatArray
-from lossim.advantages import GAE
+from lossim.advantages import GAE, Advantage, GroupMean, GroupStandardized, PositiveOnly
 from lossim.estimates import Estimate
 from lossim.policies import Policy
 
@@ -27,7 +27,9 @@ __all__ = ["drift"]
 
 BLOCKS = 64
 """Blocks of batches behind a Monte Carlo standard error."""
-_TOKENS = ("length", "composition", "within", "length_by_class", "length_by_path", "length_by_outcome")
+_GRADIENTS = ("hazard_gradient", "path_gradient", "update")
+_TOKENS = ("length", "composition", "within", "length_by_class", "length_by_path", "length_by_outcome",
+           "sources")
 ROUNDING = 1e-13
 """Rounding error allowed for, relative to the sum of the absolute contributions."""
 
@@ -43,7 +45,8 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
         method: ``"exact"`` sums over the law of a step (needs no rng, samples nothing); ``"monte_carlo"`` averages
             sampled steps and gives standard errors.
         rng: source of randomness for Monte Carlo; the same state gives the same numbers.
-        batches: sampled steps (default: 64 or as many as make 262,144 responses; at least 16).
+        batches: sampled steps, at least 16, rounded up to whole blocks of up to 64 (default: 64, or as many as
+            make 262,144 responses).
         old_policy: policy that drew the batch, for later epochs and mini-batches; by default the policy itself
             (on-policy). The scheme's surrogate then clips by the ratio of both.
         reference: policy that KL penalties refer to; by default the policy itself.
@@ -106,14 +109,16 @@ def _exact(step: Step) -> Drift:
     values |= readout.ratios(values)
     spread = step_std(step, readout)
     values["step_std"] = np.nan if spread is None else spread
-    relative = expected.error + ROUNDING
+    # Rounding of a denominator's transform grows with the number of responses it is taken to the power of.
+    relative = ROUNDING + (expected.error + 2e-15 * step.scheme.responses_per_step if expected.error else 0.0)
     mixing = step.policy.class_weight[step.policy.class_of_cell] * values["path_probability"]
     gross = max(float(np.abs(values["sources"]).sum() + np.abs(mixing * step.policy.mean_length_by_cell).sum()),
                 readout.length_scale)
 
-    def error(name: str) -> Any:
+    def error(name: str) -> float:
+        floor = gross if name in _TOKENS else readout.scale if name in _GRADIENTS else 0.0
         size = np.abs(values[name])
-        return relative * (np.maximum(size, gross) if name in _TOKENS else size)
+        return relative * max(floor, float(np.max(size, initial=0.0, where=np.isfinite(size))))
 
     def make(name: str) -> Estimate:
         return Estimate(value=values[name], error=error(name), method=expected.method)
@@ -123,7 +128,7 @@ def _exact(step: Step) -> Drift:
         notes.append("advantages are scaled by statistics of a step: exact in the limit of a large batch; small steps "
                      "need method='monte_carlo'")
     if spread is None:
-        notes.append("step_std needs method='monte_carlo': responses of a step are coupled")
+        notes.append("step_std is known to method='monte_carlo' only")
     return _finish(step, readout, values, make, notes, {"method": "exact"})
 
 
@@ -157,6 +162,9 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
         replicas = np.array([one[name] for one in without])
         mean[name] = value
         stderr[name] = np.sqrt((blocks - 1) / blocks * np.sum((replicas - replicas.mean()) ** 2))
+        of = "reward" if name == "alignment" else "length"
+        if abs(mean[of]) < 3.0 * stderr[of]:  # the sign itself is noise, which a jackknife of a ratio cannot see
+            stderr[name] = max(stderr[name], abs(value) * stderr[of] / abs(mean[of])) if mean[of] else np.inf
     mean["step_std"] = spread["length"] * np.sqrt(per_block)
     stderr["step_std"] = mean["step_std"] / np.sqrt(2.0 * (blocks - 1))
 
@@ -178,9 +186,7 @@ def _finish(step: Step, readout: Readout, values: dict[str, Any], make: Callable
     scheme, policy = step.scheme, step.policy
     undecided = np.abs(values["length_by_path"]) < readout.leak(values)
     if scheme.group_size == 1 and step.advantage.group_relative:
-        rule = getattr(step.advantage, "group_of_one", "zero")
-        notes.append(f"groups of one: group_of_one={rule!r}, so the advantage is "
-                     + ("the return itself" if rule == "raw" else "0"))
+        notes.append(f"groups of one: {_alone(step.advantage)}")
     made = {f.name: make(f.name) for f in fields(Drift) if f.name in values and f.name != "path_gradient"}
     flat = make("path_gradient")
     widest = max(len(prompts.paths) for prompts in policy.classes)
@@ -199,3 +205,13 @@ def _finish(step: Step, readout: Readout, values: dict[str, Any], make: Callable
                      "scheme": describe_scheme(scheme), "policy": describe_policy(policy),
                      "reference": None if step.reference is policy else describe_policy(step.reference),
                      "old_policy": None if step.old is policy else describe_policy(step.old)})
+
+
+def _alone(advantage: Advantage) -> str:
+    """What an estimator that compares makes of a single response."""
+    if isinstance(advantage, PositiveOnly):
+        return f"{_alone(advantage.inner)}, its positive part"
+    compares = isinstance(advantage, GroupMean) or (
+        isinstance(advantage, GroupStandardized) and advantage.scope == "group")
+    rule = getattr(advantage, "group_of_one", "zero") if compares else "zero"
+    return f"the advantage is {'the return itself' if rule == 'raw' else '0'} (group_of_one={rule!r})"

@@ -62,7 +62,8 @@ def expected_measures(step: Step) -> Expected:
         response = scale * ((0.0 if response is None else response) - mean * plain)
         gae, method = None if gae is None else scale * gae, "large-batch limit"
     elif isinstance(step.advantage, GroupStandardized) and step.advantage.scope == "batch" and response is not None:
-        scale, method = 1.0 / (_batch_std(step) + step.advantage.eps), "large-batch limit"
+        std = _batch_std(step) + step.advantage.eps
+        scale, method = 1.0 / std if std > 0 else 0.0, "large-batch limit"
         response, negative = response * scale, None if negative is None else negative * scale
     measures = Measures(response=response, negative=negative, gae=gae, plain=plain if penalised else None)
     return Expected(measures=measures, method=method,
@@ -156,7 +157,9 @@ def _whitening(step: Step, whitened: Whitened) -> tuple[float, float]:
     spread = square / count - mean**2
     # Below rounding the advantages are all equal: (A - μ) is 0 and only eps is left in the denominator.
     variance = spread if spread > 1e-13 * (square / count) else 0.0
-    return mean, (variance + whitened.eps) ** -0.5 if whitened.scale else 1.0
+    if not whitened.scale:
+        return mean, 1.0
+    return mean, (variance + whitened.eps) ** -0.5 if variance + whitened.eps > 0 else 0.0
 
 
 def _batch_std(step: Step) -> float:
@@ -171,5 +174,6 @@ def _batch_std(step: Step) -> float:
     total = mass.sum()
     if total == 0:
         return 0.0
-    mean = float((mass * step.returns).sum() / total)
-    return float(np.sqrt((mass * (step.returns - mean) ** 2).sum() / total))
+    returns = step.returns - np.max(np.where(mass > 0, step.returns, -np.inf))  # equal returns are then exactly 0
+    mean = float((mass * np.where(mass > 0, returns, 0.0)).sum() / total)
+    return float(np.sqrt((mass * (returns - mean) ** 2).sum() / total))

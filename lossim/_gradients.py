@@ -22,6 +22,9 @@ from lossim.policies import Policy
 
 __all__ = ["Measures", "TokenSums", "advantage_sums", "by_outcome", "logit_gradient", "token_sums"]
 
+MOST_ENTRIES = 1 << 23
+"""Entries [cell, end, t] held at once where every pair of position and length is summed."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measures:
@@ -159,12 +162,13 @@ def _adaptive(gae: GAE, step: Step, measure: FloatArray, credited: FloatArray) -
 Block = tuple[slice, FloatArray, FloatArray | None]
 
 
-def _adaptive_blocks(gae: GAE, length: FloatArray, going: FloatArray, block: int = 256) -> Iterator[Block]:
+def _adaptive_blocks(gae: GAE, length: FloatArray, going: FloatArray) -> Iterator[Block]:
     """Blocks of ends with x^{T-t}·1[t <= T] as [end, t] and Σ_{u=t}^{T-1} x^{u-t} δ_u as [cell, end, t] (or None).
 
     x = γλ(T); a constant λ is the special case.
     """
     given = gae.gae_lambda
+    block = int(np.clip(MOST_ENTRIES // going.size, 1, 256))
     positions = np.arange(1.0, going.shape[1] + 1.0)
     for start in range(0, len(length), block):
         ends = slice(start, start + block)

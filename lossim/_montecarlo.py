@@ -24,7 +24,8 @@ MOST_DRAWS = 10_000
 def block_measures(step: Step, rng: np.random.Generator, blocks: int, batches: int) -> Iterator[Measures]:
     """Mean measures of ``batches`` batches, ``blocks`` times, each block from a stream of its own."""
     at_once = max(MOST_RESPONSES // step.scheme.responses_per_step, 1)
-    for stream in rng.spawn(blocks):
+    seed = np.random.SeedSequence(rng.integers(2**32, size=8, dtype=np.uint32).tolist())
+    for stream in map(np.random.default_rng, seed.spawn(blocks)):
         total = Measures()
         for start in range(0, batches, at_once):
             count = min(at_once, batches - start)
@@ -62,7 +63,7 @@ def draw_batches(step: Step, rng: np.random.Generator, batches: int) -> Draws:
         accepted = max(float(keep.mean()), 1.0 / ask)
         if have >= prompts:
             return _reshaped(kept, prompts, (batches, scheme.prompts_per_step, group))
-        if have == 0 and len(kept) * ask > 1e7:
+        if have == 0 and len(kept) * ask > 1e6:
             break
     raise ValueError(f"dynamic_sampling='resample' cannot fill a step: {have} of {prompts} groups had unequal rewards "
                      "after many draws; use dynamic_sampling='none' or 'drop', or other prompts")
@@ -143,13 +144,16 @@ def _credit(step: Step, draws: Draws, task: FloatArray, counted: BoolArray) -> F
     fixed = step.baseline[step.old.class_of_cell[draws.cell[..., :1]]]
     credit = advantage.of_group(returns, counted.astype(np.float64), step.old.length[draws.end], fixed)
     if isinstance(advantage, GroupStandardized) and advantage.scope == "batch":
-        credit = credit / (_batch_std(returns, counted, advantage.ddof) + advantage.eps)
+        std = np.broadcast_to(_batch_std(returns, counted, advantage.ddof) + advantage.eps, credit.shape)
+        credit = np.divide(credit, std, out=np.zeros(credit.shape), where=std > 0)
     return np.where(counted, credit, 0.0)
 
 
 def _batch_std(returns: FloatArray, counted: BoolArray, ddof: int) -> FloatArray:
     """Standard deviation of the returns in the baseline of each step (inf, so no advantage, where it has none)."""
     number = counted.sum(axis=(1, 2), keepdims=True)
+    top = np.max(np.where(counted, returns, -np.inf), axis=(1, 2), keepdims=True)
+    returns = returns - np.where(np.isfinite(top), top, 0.0)  # equal returns are then exactly 0
     mean = np.sum(returns * counted, axis=(1, 2), keepdims=True) / np.maximum(number, 1)
     squares = np.sum((returns - mean) ** 2 * counted, axis=(1, 2), keepdims=True)
     return np.where(number > ddof, np.sqrt(squares / np.maximum(number - ddof, 1)), np.inf)
@@ -165,7 +169,8 @@ def _whitening(whitened: Whitened, first: FloatArray, second: FloatArray, length
         return mean, np.ones_like(mean)
     spread = square - mean**2
     variance = np.where(spread > 1e-13 * square, spread, 0.0) * tokens / (tokens - 1.0)
-    return mean, (variance + whitened.eps) ** -0.5
+    total = variance + whitened.eps
+    return mean, np.where(total > 0, total, np.inf) ** -0.5
 
 
 class _Tally:

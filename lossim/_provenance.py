@@ -43,12 +43,14 @@ def _coordinates(policy: Policy) -> Any:
     return {name: getattr(given, name).tolist() for name in ("stops", "positions", "paths", "cross")}
 
 
-def describe_rng(rng: np.random.Generator) -> dict[str, Any]:
-    """The seed sequence of a generator, from which the streams of the blocks are spawned."""
-    seed: Any = rng.bit_generator.seed_seq
-    entropy = seed.entropy if isinstance(seed.entropy, int) or seed.entropy is None else [int(e) for e in seed.entropy]
-    return {"bit_generator": type(rng.bit_generator).__name__, "entropy": entropy,
-            "spawn_key": list(seed.spawn_key), "children_spawned": seed.n_children_spawned}
+def describe_rng(rng: np.random.Generator) -> Any:
+    """The state of a generator; set as ``rng.bit_generator.state`` it gives the same numbers again."""
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(each) for name, each in value.items()}
+        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+    return plain(dict(rng.bit_generator.state))
 
 
 def versions() -> dict[str, str]:

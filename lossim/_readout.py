@@ -115,6 +115,11 @@ class Readout:
         means: FloatArray = self.policy.law.reshape(len(self.policy.paths), -1) @ self.functions.T
         return means
 
+    @cached_property
+    def centred_expectations(self) -> FloatArray:
+        """The same less its mean over the paths of the class."""
+        return np.array([centred(self.policy, column) for column in self.expectations.T]).T
+
     def linear(self, sums: dict[str, TokenSums]) -> dict[str, Any]:
         """Every number that is linear in the gradient, by name."""
         policy, weight = self.policy, self.policy.cell_weight
@@ -124,8 +129,9 @@ class Readout:
         dz, dy = policy.motion.push(coordinates)
         change = centred(policy, dy)
         moved = policy.law * log_likelihood_move(policy, dz)[:, None]
-        within = moved.reshape(len(weight), -1) @ self.functions.T
-        across = change[:, None] * self.expectations
+        # Λ has mean 0 and so has the change of the paths: centring both leaves less to cancel.
+        within = moved.reshape(len(weight), -1) @ self.functions.T - moved.sum(axis=(1, 2))[:, None] * self.expectations
+        across = change[:, None] * self.centred_expectations
         total = weight @ (within + across)
         mass, tokens = weight @ self.expectations[:, 4:7], weight @ self.expectations[:, 7:10]
         occurs = mass > 0
@@ -175,20 +181,19 @@ class Readout:
 def effective_reward(policy: Policy, stops: FloatArray) -> FloatArray:
     """The reward v(t) on which REINFORCE has this gradient: see :attr:`lossim.Drift.effective_reward`.
 
-    With U_t = E[v | T >= t]:  U_t = Σ_{u>=t} g(u)/P(T > u),  v(t) = U_{t+1} + g(t) / (p(t)(1 - h(t))).
+    With U_t = E[v | T >= t], from U_1 = 0:  U_{t+1} = U_t - g(t)/P(T > t),  v(t) = U_{t+1} + g(t) / (p(t)(1 - h(t))).
     """
     weight = policy.cell_weight[:, None]
     g = np.divide(stops, weight, out=np.zeros_like(stops), where=weight > 0)
-    survives = policy.at_risk * policy.stay
-    slope = np.divide(g, survives, out=np.zeros_like(g), where=survives > 0)
-    beyond = np.cumsum(slope[:, ::-1], axis=1)[:, ::-1] - slope
-    spread = policy.pmf * policy.stay
+    survives, spread = policy.at_risk * policy.stay, policy.pmf * policy.stay
     known = (spread > 0) & (weight > 0)
-    value = beyond + np.divide(g, spread, out=np.zeros_like(g), where=known)
-    certain = (policy.pmf > 0) & (policy.stay == 0)  # the last possible length: v = 0 there by convention
-    value = np.where(certain, 0.0, value)
-    mean = (policy.pmf * value).sum(axis=1, keepdims=True)
-    return np.where(known | (certain & (weight > 0)), value - mean, np.nan)
+    with np.errstate(over="ignore", invalid="ignore"):  # far in the tail of an update on another policy's batch
+        beyond = -np.cumsum(np.divide(g, survives, out=np.zeros_like(g), where=survives > 0), axis=1)
+        value = beyond + np.divide(g, spread, out=np.zeros_like(g), where=known)
+    certain = (policy.pmf > 0) & (policy.stay == 0) & (weight > 0)  # the last possible length: U_t = v there
+    here = np.column_stack([np.zeros(len(beyond)), beyond[:, :-1]])
+    value = np.where(known, value, np.where(certain, here, np.nan))
+    return np.where(np.isfinite(value), value, np.nan)
 
 
 def step_std(step: Step, readout: Readout) -> float | None:

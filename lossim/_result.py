@@ -41,8 +41,9 @@ class Drift:
             response. Comparable across schemes, which raw drift is not. NaN if nothing moves.
         length_per_reward: tokens per +0.01 expected reward. NaN if the reward does not change.
         alignment: cosine between the update and the gradient of E[task reward], inner products by the kernel.
-        step_std: standard deviation of one step's length change over batches, per unit step. NaN from ``exact``
-            where responses are coupled; Monte Carlo gives it always.
+        step_std: standard deviation of one step's length change over batches, per unit step. ``exact`` knows it on
+            policy where responses are not coupled (raw returns and GAE, no random denominator, no entropy term), and
+            gives NaN elsewhere; Monte Carlo gives it always.
         hazard_gradient: [cell, t], expected update of the hazard logits before coordinates, each cell weighted by how
             often it occurs (ascent direction).
         path_gradient: [class, path], the same for the path logits (NaN where a class has fewer paths).

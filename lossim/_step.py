@@ -43,6 +43,8 @@ class Step:
                 _check.fail(name, other, "must have the classes, paths and max_tokens of the policy")
         if not np.array_equal(mine.class_weight, self.old.class_weight):
             _check.fail("old_policy", self.old, "must have the class weights of the policy", "use reweighted(...)")
+        if not np.array_equal(mine.correctness, self.old.correctness):
+            _check.fail("old_policy", self.old, "must be graded as the policy is (p_correct, p_correct_truncated)")
         _ = self.kl_ratio, self.paid, self.drawn_ratio, self.task, self.baseline
 
     @property

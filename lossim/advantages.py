@@ -79,9 +79,16 @@ class Raw(ResponseAdvantage):
         return returns - baseline
 
 
-def _group_mean(returns: FloatArray, count: FloatArray) -> tuple[FloatArray, FloatArray]:
-    members = np.sum(count, axis=-1, keepdims=True)
-    return np.sum(count * returns, axis=-1, keepdims=True) / np.maximum(members, 1.0), members
+def _shifted(returns: FloatArray, count: FloatArray) -> FloatArray:
+    """Returns less the largest that counts, so that equal ones are exactly 0 and centring leaves no rounding."""
+    top = np.max(np.where(count > 0, returns, -np.inf), axis=-1, keepdims=True)
+    return returns - np.where(np.isfinite(top), top, 0.0)
+
+
+def _centred(returns: FloatArray, count: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Returns less their mean over those that count, and how many these are."""
+    shifted, members = _shifted(returns, count), np.sum(count, axis=-1, keepdims=True)
+    return shifted - np.sum(count * shifted, axis=-1, keepdims=True) / np.maximum(members, 1.0), members
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +110,8 @@ class GroupMean(ResponseAdvantage):
 
     def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
                  ) -> FloatArray:
-        mean, members = _group_mean(returns, count)
-        return returns - (np.where(members > 1, mean, 0.0) if self.group_of_one == "raw" else mean)
+        centred, members = _centred(returns, count)
+        return np.where(members > 1, centred, returns) if self.group_of_one == "raw" else centred
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +128,8 @@ class LeaveOneOut(ResponseAdvantage):
 
     def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
                  ) -> FloatArray:
-        mean, members = _group_mean(returns, count)
-        return (returns - mean) * members / np.maximum(members - 1.0, 1.0)
+        centred, members = _centred(returns, count)
+        return centred * members / np.maximum(members - 1.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,18 +161,14 @@ class GroupStandardized(ResponseAdvantage):
     def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
                  ) -> FloatArray:
         """With scope "batch", the centred return only: the caller divides by the step's std + eps."""
-        mean, members = _group_mean(returns, count)
+        centred, members = _centred(returns, count)
         if self.scope == "batch":
-            return returns - mean
-        variance = np.sum(count * (returns - mean) ** 2, axis=-1, keepdims=True)
-        variance = variance / np.maximum(members - self.ddof, 1.0)
+            return centred
+        variance = np.sum(count * centred**2, axis=-1, keepdims=True) / np.maximum(members - self.ddof, 1.0)
         alone = 0.0 if self.group_of_one == "zero" else returns / (1.0 + self.eps)
-        std = np.sqrt(variance) + self.eps
-        centred = returns - mean
-        # All returns equal and eps = 0 is 0/0, or the ratio of two roundings: no signal, so no advantage.
-        rounding = 1e-13 * np.max(np.where(count > 0, np.abs(returns), 0.0), axis=-1, keepdims=True)
-        scaled = np.divide(centred, std, out=np.zeros(np.broadcast_shapes(centred.shape, std.shape)),
-                           where=np.broadcast_to(std > rounding, np.broadcast_shapes(centred.shape, std.shape)))
+        std = np.broadcast_to(np.sqrt(variance) + self.eps, centred.shape)
+        # All returns equal and eps = 0 is 0/0: no signal, so no advantage.
+        scaled = np.divide(centred, std, out=np.zeros(centred.shape), where=std > 0)
         return np.where(members > 1, scaled, alone)
 
 
@@ -179,9 +182,9 @@ class OPO(ResponseAdvantage):
 
     def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
                  ) -> FloatArray:
-        tokens = np.sum(count * length, axis=-1, keepdims=True)
-        baseline = np.sum(count * length * returns, axis=-1, keepdims=True) / np.maximum(tokens, 1.0)
-        return np.subtract(returns, baseline)
+        shifted, tokens = _shifted(returns, count), np.sum(count * length, axis=-1, keepdims=True)
+        mean: FloatArray = np.sum(count * length * shifted, axis=-1, keepdims=True) / np.maximum(tokens, 1.0)
+        return shifted - mean
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,6 +105,9 @@ class Table(Critic):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", _check.number_array("table", self.table, ndim=2))
+        if not self.table.size:
+            _check.fail("table", self.table.shape, "must hold at least one class or cell and one position (its shape "
+                        "is shown)")
 
     def values(self, view: CriticView) -> FloatArray:
         cells, positions = view.hazard.shape

@@ -45,7 +45,10 @@ class Estimate:
         _check.choice("method", self.method, get_args(Method))
         _check.whole("n", self.n, low=0)
         for name in ("value", "stderr", "error"):
-            number = np.asarray(getattr(self, name))
+            try:
+                number = np.asarray(getattr(self, name))
+            except ValueError:  # rows of different lengths
+                number = np.array(None)
             if number.dtype.kind not in "biuf":
                 _check.fail(name, getattr(self, name), "must be a number or an array of numbers", "", TypeError)
             if name != "value" and number.shape not in ((), np.shape(self.value)):

@@ -15,7 +15,7 @@ from scipy.linalg import eigh_tridiagonal
 
 from lossim import _check
 from lossim._coordinates import Coordinates, Features, Layout, Motion
-from lossim._numerics import log_hazard, log_survival
+from lossim._numerics import after, log_hazard, log_survival
 from lossim._prompts import Path, PromptClass, sums_to_one, unique
 from lossim._types import ArrayLike, FloatArray, IntArray
 from lossim.lengths import Length, from_logits
@@ -168,9 +168,12 @@ class Policy:
     @cached_property
     def law(self) -> FloatArray:
         """P(grade, end) [cell, grade, end]; sums to 1 in each cell."""
-        right = np.array([np.append(path.correctness(self.max_tokens), path.p_correct_truncated)
-                          for path in self.paths])
-        return np.stack([self.ends * right, self.ends * (1.0 - right)], axis=1)
+        return np.stack([self.ends * self.correctness, self.ends * (1.0 - self.correctness)], axis=1)
+
+    @cached_property
+    def correctness(self) -> FloatArray:
+        """P(correct | end) [cell, end]."""
+        return np.array([np.append(path.correctness(self.max_tokens), path.p_correct_truncated) for path in self.paths])
 
     # --- moments ----------------------------------------------------------------------------------------------
 
@@ -209,8 +212,7 @@ class Policy:
     @cached_property
     def mean_length_gradient(self) -> FloatArray:
         """∂E[T | cell]/∂z(t) = -h(t) Σ_{u>t} P(T >= u), [cell, t], tokens per unit logit."""
-        beyond = np.cumsum(self.at_risk[:, ::-1], axis=1)[:, ::-1] - self.at_risk
-        return -self.hazard * beyond
+        return -self.hazard * after(np.column_stack([self.at_risk, np.zeros(len(self.at_risk))]))
 
     # --- samples and moves ------------------------------------------------------------------------------------
 
@@ -227,8 +229,7 @@ class Policy:
         for c in range(len(self.paths)):
             mine = cell == c
             end[mine] = np.searchsorted(-self.log_at_risk[c, 1:], waiting[mine], side="right")
-        chance = np.divide(self.law[:, 0], self.ends, out=np.zeros_like(self.ends), where=self.ends > 0)
-        grade = (rng.random(shape) >= chance[cell, end]).astype(np.int64)
+        grade = (rng.random(shape) >= self.correctness[cell, end]).astype(np.int64)
         return Draws(cell=cell, grade=grade, end=end)
 
     def sample(self, rng: np.random.Generator, *, prompts: int, group_size: int = 1, reward: Reward | None = None
@@ -336,8 +337,8 @@ def beta_solve_rates(a: float, b: float, *, classes: int = 8, right: Length, wro
     The classes are the Gauss-Jacobi nodes of the law: every expectation that is a polynomial of the solve rate of
     degree up to 2·classes - 1 (a group of that size, say) is that of the Beta law itself.
     """
-    _check.positive("a", a)
-    _check.positive("b", b)
+    fix = "for a single solve rate use two_paths"
+    a, b = (_check.in_interval(name, value, 1e-6, 1e6, fix) for name, value in (("a", a), ("b", b)))
     _check.whole("classes", classes)
     rates, shares = _beta_nodes(a, b, classes)
     names = [f"p={rate:.3g}" for rate in rates]

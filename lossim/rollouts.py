@@ -13,6 +13,8 @@ from lossim._types import ArrayLike, BoolArray, FloatArray, IntArray
 
 __all__ = ["Rollouts"]
 
+_LARGEST = 2.0**53  # whole numbers beyond are not exact as floats
+
 
 @dataclass(frozen=True, eq=False)
 class Rollouts:
@@ -45,7 +47,7 @@ class Rollouts:
     def __init__(self, lengths: ArrayLike, rewards: ArrayLike, prompt_ids: ArrayLike,
                  truncated: ArrayLike | None = None, correct: ArrayLike | None = None,
                  classes: ArrayLike | None = None, steps: ArrayLike | None = None) -> None:
-        length = _check.number_array("lengths", lengths, ndim=1, low=1.0)
+        length = _check.number_array("lengths", lengths, ndim=1, low=1.0, high=_LARGEST)
         if (length != np.floor(length)).any():
             first = int(np.flatnonzero(length != np.floor(length))[0])
             _check.fail(f"lengths[{first}]", float(length[first]), "must be a whole number of tokens")
@@ -81,7 +83,7 @@ def _ids(given: ArrayLike) -> NDArray[Any]:
 def _wholes(name: str, given: ArrayLike | None) -> IntArray | None:
     if given is None:
         return None
-    numbers = _check.number_array(name, given)
+    numbers = _check.number_array(name, given, low=-_LARGEST, high=_LARGEST)
     if (numbers % 1).any():
         _check.fail(name, float(numbers[numbers % 1 > 0][0]), "must be whole numbers")
     return numbers.astype(np.int64)
