@@ -93,8 +93,8 @@ class _Average:
         if self.step.scheme.dynamic_sampling != "resample":
             return 1.0
         weights = self.step.old.class_weight
-        share = float(sum(w * (1.0 - law.equal_groups) for w, law in zip(weights, self.classes, strict=True)))
-        if share <= 1e-12:
+        share = float(sum(w * law.unequal_groups for w, law in zip(weights, self.classes, strict=True)))
+        if share <= 1e-300:
             raise ValueError("dynamic_sampling='resample' never fills a batch: the chance that a group has unequal "
                              f"rewards is {share:.2g}; use dynamic_sampling='none' or 'drop', or other prompts")
         return share

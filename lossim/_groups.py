@@ -115,41 +115,65 @@ class ClassLaw:
         return kept
 
     @cached_property
-    def _equal(self) -> FloatArray:
-        """The same where no mate in the baseline has another task reward, [a, level]."""
-        alone = self.removed**self.number if self.step.least_kept == 2 else 0.0
-        equal: FloatArray = (self.by_level(self.counted) + self.removed) ** self.number - alone
-        return equal
+    def _unequal(self) -> FloatArray:
+        """The same where a mate in the baseline has another task reward than the own, [a, own level]."""
+        mine = self.by_level(self.counted)
+        levels = mine.shape[1]
+        others = mine @ (1.0 - np.eye(levels)) if levels <= FEW_LEVELS else self.transform[:, None] - mine
+        return _power_difference(mine + self.removed, others, self.number)
 
     @cached_property
-    def equal_groups(self) -> float:
-        """P(a group's task rewards are all equal, or fewer than two count)."""
-        size, gone = self.number + 1, self.removed
-        mass = np.bincount(self._levels[1].ravel(), weights=self.counted.ravel())
-        return min(float(np.sum((mass + gone) ** size - gone**size) + gone**size), 1.0)
+    def unequal_groups(self) -> float:
+        """P(a group has at least two different task rewards among those that count)."""
+        return float(self._at_least_two_levels(self._level_mass[None])[0])
+
+    @cached_property
+    def _level_mass(self) -> FloatArray:
+        """P(level of the task reward; in the baseline)."""
+        values, level = self._levels
+        mass: FloatArray = np.bincount(level.ravel(), weights=self.counted.ravel(), minlength=len(values)).astype(float)
+        return mass
 
     @cached_property
     def group_transform(self) -> FloatArray:
         """E[e^{-node·sizes of a whole group}], [a]; where equal groups are resampled, of the others alone."""
         size, gone, psi = self.number + 1, self.removed, self.transform
-        whole: FloatArray = (psi + gone) ** size
         if self.step.scheme.dynamic_sampling == "resample":
-            equal = (self.by_level(self.counted) + gone) ** size - gone**size
-            whole = whole - equal.sum(axis=1) - gone**size
-        elif self.step.least_kept == 2:  # a lone survivor leaves the loss, and its size with it
+            return self._at_least_two_levels(self.by_level(self.counted))
+        whole: FloatArray = (psi + gone) ** size
+        if self.step.least_kept == 2:  # a lone survivor leaves the loss, and its size with it
             lone = size * gone ** (size - 1)
             whole = whole - lone * psi + lone * self.counted.sum()
         return whole
+
+    def _at_least_two_levels(self, parts: FloatArray) -> FloatArray:
+        """E[product over a whole group; two levels or more occur] from E[· ; level] of one response, [a, level].
+
+        Summed over the highest level that occurs and how often, so that nothing cancels where it is rare; with many
+        levels as all less those of one level.
+        """
+        size, gone, (nodes, levels) = self.number + 1, self.removed, parts.shape
+        if levels > FEW_LEVELS:
+            equal: FloatArray = ((parts + gone) ** size - gone**size).sum(axis=1) + gone**size
+            several: FloatArray = np.maximum((parts.sum(axis=1) + gone) ** size - equal, 0.0)
+            return several
+        total, lower = np.zeros(nodes), np.zeros(nodes)
+        times = np.arange(1.0, size)
+        ways = np.exp(gammaln(size + 1.0) - gammaln(times + 1.0) - gammaln(size - times + 1.0))
+        for own in parts.T:
+            for k, number in zip(range(1, size), ways, strict=True):
+                total += number * own**k * _power_difference(np.full(nodes, gone), lower, size - k)
+            lower = lower + own
+        return total
 
     # --- what is expected of the own response ---------------------------------------------------------------------
     # ``factor`` [a] is the weight of each node times what the other groups of the step are expected to be.
 
     def presence(self, factor: FloatArray) -> FloatArray:
         """E[own group contributes], by row and end: the weight of a token without advantage."""
-        values = np.broadcast_to((factor * self._kept) @ self.denominators.decay, self.returns.shape)
         if self.step.scheme.dynamic_sampling == "none":
-            return values
-        return values - self.at_level(factor[:, None] * self._equal, self._levels[1])
+            return np.broadcast_to((factor * self._kept) @ self.denominators.decay, self.returns.shape)
+        return self.at_level(factor[:, None] * self._unequal, self._levels[1])
 
     def credit(self, factor: FloatArray) -> FloatArray:
         """E[advantage · own group contributes], by row and end."""
@@ -183,6 +207,12 @@ class ClassLaw:
 
     # --- baselines that are linear in the mates' returns --------------------------------------------------------
 
+    @cached_property
+    def _pivoted(self) -> FloatArray:
+        """Returns less the likeliest: the same advantages, and no cancellation where another is rare. [row, end]."""
+        likeliest = self._levels[0][np.argmax(self._level_mass)]
+        return self.returns - likeliest if self.number > 0 else self.returns
+
     @property
     def _is_linear(self) -> bool:
         """Whether A is linear in the mates' returns."""
@@ -191,11 +221,11 @@ class ClassLaw:
             isinstance(given, GroupStandardized) and given.scope == "batch")
 
     def _kept_counts(self) -> tuple[FloatArray, FloatArray]:
-        """k, the mates in the baseline, and the number of ways times P(the others are removed), each [k]."""
+        """k, the mates in the baseline, and the log of the number of ways times P(the others are removed), each [k]."""
         k = np.arange(self.number + 1.0)
         ways = gammaln(self.number + 1.0) - gammaln(k + 1.0) - gammaln(self.number - k + 1.0)
-        weight = np.exp(ways + xlogy(self.number - k, self.removed))
-        keep = (weight > 0) & (k >= self.step.least_kept - 1)
+        weight = ways + xlogy(self.number - k, self.removed)
+        keep = np.isfinite(weight) & (k >= self.step.least_kept - 1)
         return k[keep], weight[keep]
 
     def _own_and_mate(self, k: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -208,7 +238,7 @@ class ClassLaw:
 
     def _linear_credit(self, factor: FloatArray) -> FloatArray:
         """Σ_k E[A · e^{-node·sizes}; k mates count], by row and end."""
-        counted, returns, decay = self.counted, self.returns, self.denominators.decay
+        counted, returns, decay = self.counted, self._pivoted, self.denominators.decay
         filtered = self.step.scheme.dynamic_sampling != "none" and self.step.paid is not None
         # Equal task rewards, unequal KL: such groups have advantages, and are left out all the same.
         if isinstance(self.step.advantage, OPO):
@@ -231,40 +261,41 @@ class ClassLaw:
         own, others = np.zeros_like(psi), np.zeros_like(psi)
         k, weight = self._kept_counts()
         for kept, ways, u, v in zip(k, weight, *self._own_and_mate(k), strict=True):
-            own += ways * u * psi**kept
+            own += u * np.exp(ways + xlogy(kept, psi))
             if kept > 0:
-                others += ways * v * kept * psi ** (kept - 1.0) * paid
+                others += v * kept * np.exp(ways + xlogy(kept - 1.0, psi)) * paid
         return own, others
 
     def _opo_credit(self, factor: FloatArray, counted: FloatArray) -> FloatArray:
         """R·E[...] - T·R·E[.../ΣT] - E[ΣTR .../ΣT] over mates of that law, the last two over nodes (a, b)."""
         near, far, length = self.denominators.decay, self.denominators.baseline_decay, self.step.old.length
-        one, paid_one = counted.sum(axis=0), (counted * self.returns).sum(axis=0)
+        one, paid_one = counted.sum(axis=0), (counted * self._pivoted).sum(axis=0)
         alone, psi, paid = near @ one, near @ (one * far).T, near @ (length * paid_one * far).T
         k, weight = self._kept_counts()
         own, both, others = np.zeros_like(alone), np.zeros_like(psi), np.zeros_like(psi)
         for kept, ways in zip(k, weight, strict=True):
-            own += ways * alone**kept
-            both += ways * psi**kept
+            own += np.exp(ways + xlogy(kept, alone))
+            both += np.exp(ways + xlogy(kept, psi))
             if kept > 0:
-                others += ways * kept * psi ** (kept - 1.0) * paid
+                others += kept * np.exp(ways + xlogy(kept - 1.0, psi)) * paid
         weights = np.multiply.outer(factor, self.denominators.baseline.weights)
 
         def combine(x: FloatArray) -> FloatArray:
             combined: FloatArray = np.sum(near * ((weights * x) @ far), axis=0)
             return combined
 
-        credit: FloatArray = self.returns * ((factor * own) @ near - length * combine(both)) - combine(others)
+        credit: FloatArray = self._pivoted * ((factor * own) @ near - length * combine(both)) - combine(others)
         return credit
 
     def _second_moment(self) -> FloatArray:
         """E[A² · enough mates] under a linear baseline, by row and end."""
-        mass, paid, squared = (float((self.counted * self.returns**i).sum()) for i in range(3))
+        returns = self._pivoted
+        mass, paid, squared = (float((self.counted * returns**i).sum()) for i in range(3))
         k, weight = self._kept_counts()
-        total = np.zeros_like(self.returns)
+        total = np.zeros_like(returns)
         for kept, ways, u, v in zip(k, weight, *self._own_and_mate(k), strict=True):
             mean, square = (paid / mass, squared / mass) if mass > 0 else (0.0, 0.0)
-            total += ways * mass**kept * ((u * self.returns) ** 2 - 2 * u * v * kept * mean * self.returns
+            total += np.exp(ways + xlogy(kept, mass)) * ((u * returns) ** 2 - 2 * u * v * kept * mean * returns
                                           + v * v * (kept * square + kept * (kept - 1) * mean**2))
         return total
 
@@ -331,3 +362,11 @@ def _reads_length(step: Step) -> bool:
     """Whether an advantage as a function of the group's levels reads their lengths."""
     given = step.advantage
     return isinstance(given.inner if isinstance(given, PositiveOnly) else given, OPO)
+
+
+def _power_difference(base: FloatArray, more: FloatArray, power: int) -> FloatArray:
+    """(base + more)^power - base^power = more · Σ_i (base + more)^i base^{power-1-i}, without cancellation."""
+    total = np.zeros_like(base + more)
+    for i in range(power):
+        total = base**i + (base + more) * total
+    return more * total

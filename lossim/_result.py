@@ -119,7 +119,7 @@ class Drift:
         change, step = self.length, self.length_per_kl
         if np.isnan(float(step)):
             return "nothing moves"
-        if abs(float(change)) <= 2.0 * float(change.stderr) + float(change.error):
+        if abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
             return "no drift of mean length" + (" beyond the noise" if change.method == "monte carlo" else "")
         way = "longer" if float(change) > 0 else "shorter"
         return f"responses get {way}, {_number(step, _decimals(abs(float(step)), 3))} tokens in a step of 0.01 nats"

@@ -291,7 +291,7 @@ def test_step_std_agrees_with_sampled_steps() -> None:
     policy, made = two_paths(max_tokens=512), ls.schemes.ppo(prompts_per_step=8, group_size=4)
     exact = ls.drift(made, policy)
     sampled = ls.drift(made, policy, method="monte_carlo", rng=np.random.default_rng(2), batches=6400)
-    assert sampled.step_std.stderr < 0.1 * exact.step_std.value
+    assert sampled.step_std.stderr < 0.12 * exact.step_std.value
     assert abs(sampled.step_std.value - exact.step_std.value) < 4 * sampled.step_std.stderr
     assert sampled.length.stderr == pytest.approx(sampled.step_std.value / 80.0, rel=1e-9)
     assert abs(sampled.length.value - exact.length.value) < 4 * sampled.length.stderr
@@ -308,7 +308,7 @@ def test_step_std_of_coupled_responses_is_left_to_sampling_and_says_so(coupled: 
     policy = two_paths(max_tokens=64)
     exact = ls.drift(coupled, policy)
     assert math.isnan(exact.step_std.value)
-    assert any("step_std needs method='monte_carlo'" in note for note in exact.notes)
+    assert any("step_std is known to method='monte_carlo' only" in note for note in exact.notes)
     sampled = ls.drift(coupled, policy, method="monte_carlo", rng=np.random.default_rng(0), batches=64)
     assert sampled.step_std.value > 0
 
