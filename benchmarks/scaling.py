@@ -3,8 +3,8 @@
     python -m benchmarks.scaling           a table
     python -m benchmarks.scaling --json    the same as JSON, for publish.py
 
-The two ends of a ratio take turns, round by round, and the best time of each counts: on a machine that others use too,
-two measurements minutes apart would compare two loads.
+The sizes take turns, round by round, and the best time of each counts: on a machine that others use too, measurements
+minutes apart would compare two loads. Times are CPU seconds of one thread, on an idle machine those on the clock.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ from lossim._ratios import reciprocal
 SIZES = (4096, 8192, 16_384, 32_768)
 SCHEMES: dict[str, tuple[Callable[[], ls.Scheme], int]] = {
     "GRPO": (ls.schemes.grpo, 7),
+    "Dr. GRPO": (ls.schemes.dr_grpo, 5),
+    "RLOO": (ls.schemes.rloo, 5),
     "PPO": (ls.schemes.ppo, 5),
-    "DAPO": (ls.schemes.dapo, 3),
+    "PPO, exact critic": (lambda: ls.schemes.ppo(critic=ls.critics.Exact()), 5),
+    "DAPO": (ls.schemes.dapo, 4),
+    "OPO": (ls.schemes.opo, 1),
 }
 IMPORT = "import time, numpy, scipy.linalg, scipy.special; start = time.perf_counter(); import lossim; " \
          "print(time.perf_counter() - start)"
@@ -38,10 +42,10 @@ def growth(scheme: ls.Scheme, rounds: int, sizes: Sequence[int] = SIZES) -> dict
     best = dict.fromkeys(sizes, float("inf"))
     for attempt in range(rounds + 1):
         for size, policy in policies.items():
-            start = time.perf_counter()
+            start = time.process_time()
             ls.drift(scheme, policy)
             if attempt > 0:  # the first fills the policy's caches
-                best[size] = min(best[size], time.perf_counter() - start)
+                best[size] = min(best[size], time.process_time() - start)
     return best
 
 
@@ -86,7 +90,7 @@ def main() -> None:
         return
     for name, times in found["seconds"].items():
         row = "  ".join(f"{int(size):>6,}: {1e3 * t:8.1f} ms" for size, t in times.items())
-        print(f"{name:<6}{row}  ratio {found['ratio'][name]:.1f}")
+        print(f"{name:<18}{row}  ratio {found['ratio'][name]:.1f}")
     print("nodes of token-mean:", found["nodes"])
     print("memory at 64 cells x 32,768, MiB:", {k: round(v) for k, v in found["memory"].items()})
     print(f"import beyond numpy and scipy: {1e3 * found['import']:.0f} ms")

@@ -12,8 +12,8 @@ import numpy as np
 
 from lossim._types import ArrayLike, FloatArray
 
-__all__ = ["at_least", "choice", "fail", "finite", "flag", "in_interval", "members", "number_array", "positive",
-           "probability", "text", "whole"]
+__all__ = ["at_least", "choice", "fail", "finite", "flag", "floats", "in_interval", "members", "number_array",
+           "positive", "probability", "text", "whole"]
 
 LARGEST_WHOLE = 2**53  # up to here whole numbers are exact as floats
 
@@ -122,9 +122,8 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     return str(value)
 
 
-def number_array(name: str, value: ArrayLike, *, ndim: int | None = None, low: float = -math.inf,
-                 high: float = math.inf, fix: str = "") -> FloatArray:
-    """A finite float array of ``ndim`` axes with entries in [low, high]; the message names the first bad entry."""
+def floats(name: str, value: ArrayLike, fix: str = "") -> FloatArray:
+    """A float array of its own, from numbers or booleans; nan and ±inf pass."""
     try:
         given = np.asarray(value)
         convertible = given.dtype.kind in "biuf"  # numpy would turn text, dates and complex numbers into floats too
@@ -132,11 +131,18 @@ def number_array(name: str, value: ArrayLike, *, ndim: int | None = None, low: f
             convertible = all(isinstance(entry, numbers.Real) for entry in given.ravel())
         array = np.array(given if convertible else None, dtype=np.float64)
     except OverflowError:
-        fail(name, value, "must be finite", fix)
+        fail(name, value, "must be finite")
     except (TypeError, ValueError):
         convertible = False
     if not convertible:
         fail(name, value, "must be an array of numbers", fix, TypeError)
+    return array
+
+
+def number_array(name: str, value: ArrayLike, *, ndim: int | None = None, low: float = -math.inf,
+                 high: float = math.inf, fix: str = "") -> FloatArray:
+    """A finite float array of ``ndim`` axes with entries in [low, high]; the message names the first bad entry."""
+    array = floats(name, value, fix)
     if ndim is not None and array.ndim != ndim:
         fail(name, array.shape, f"must have {ndim} axes (its shape is shown)", fix)
     bad = ~(np.isfinite(array) & (array >= low) & (array <= high))

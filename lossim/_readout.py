@@ -164,7 +164,7 @@ class Readout:
         return {
             "length_per_kl": float(values["length"]) * np.sqrt(NATS / nats) if moves and nats > 0 else np.nan,
             "length_per_reward": 0.01 * float(values["length"]) / reward if moves and reward != 0 else np.nan,
-            "alignment": inner / np.sqrt(squared * best_squared) if moves and improves else np.nan,
+            "alignment": inner / (np.sqrt(squared) * np.sqrt(best_squared)) if moves and improves else np.nan,
         }
 
     def leak(self, values: Mapping[str, Any]) -> FloatArray:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_ndtr, logit
 
-from lossim._check import at_least, fail, number_array, positive, whole
+from lossim._check import at_least, fail, floats, number_array, positive, whole
 from lossim._types import ArrayLike, FloatArray
 
 __all__ = ["Length", "Tabulated", "from_logits", "from_scipy", "geometric", "lognormal", "observed", "table"]
@@ -27,6 +27,7 @@ __all__ = ["Length", "Tabulated", "from_logits", "from_scipy", "geometric", "log
 _LOG_HALF = -math.log(2.0)
 _FLOOR = math.log(1e-300)  # the log of a probability below this has lost its digits, or all of itself
 _BEYOND_FLOATS = -746.0  # below the log of any positive float: only a law that computes in logs gets there
+_LONGEST = 2.0**24  # tokens; a longer response is a slip, and would fill the memory
 _LOST_MASS = 1e-12  # mass at lengths <= 0 that is taken for rounding
 
 
@@ -288,10 +289,7 @@ def from_logits(logits: ArrayLike) -> Tabulated:
     >>> from_logits([-2.0, 0.0, float("inf")]).logits(4)
     array([-2.,  0., inf, inf])
     """
-    try:
-        z = np.array(logits, dtype=np.float64)
-    except (TypeError, ValueError):
-        fail("logits", logits, "must be an array of numbers", error=TypeError)
+    z = floats("logits", logits)
     if z.ndim != 1 or not z.size:
         fail("logits", z.shape, "must have one axis and at least one position (its shape is shown)")
     if np.isnan(z).any():
@@ -329,12 +327,15 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
     ValueError: max_tokens must be at most 3, the largest truncated length (nothing is known beyond it),
     got 4; use max_tokens=3, or give the hazards beyond with lengths.table
     """
-    t = number_array("lengths", lengths, ndim=1, low=1.0, fix="the stop token counts, so T is at least 1")
+    t = number_array("lengths", lengths, ndim=1, low=1.0, high=_LONGEST, fix="the stop token counts, so T >= 1")
     if t.size == 0:
         fail("lengths", [], "must have at least one response")
     if (t % 1).any():
         fail("lengths", float(t[t % 1 > 0][0]), "must be whole numbers of tokens")
-    cut = np.zeros(t.shape, dtype=np.bool_) if truncated is None else np.asarray(truncated)
+    try:
+        cut = np.zeros(t.shape, dtype=np.bool_) if truncated is None else np.asarray(truncated)
+    except ValueError:
+        fail("truncated", truncated, "must be an array of booleans, one per response", error=TypeError)
     if cut.dtype != np.bool_:
         fail("truncated", cut.dtype.name, "must be an array of booleans (its type is shown)",
              "compare first, as in finish_reason == 'length'", TypeError)

@@ -133,11 +133,13 @@ def rloo(*, reward: Reward = ZERO_ONE, kl: float = 0.0, group_size: int = 4, pro
 def reinforce_plus_plus(*, reward: Reward = ZERO_ONE, kl: float = 0.0, prompts_per_step: int = 512) -> Scheme:
     """REINFORCE++: the return whitened over the tokens of the step, token-mean, k1 in the reward.
 
+    A token is credited with the KL from it on, not with that before it, which takes GAE with λ = 1 and no critic.
     Source: arXiv 2501.03262.
     """
-    return Scheme(name="reinforce_plus_plus", reward=reward, advantage=Whitened(inner=Raw()), surrogate=PPOClip(),
-                  aggregation=TokenMean(), penalties=_kl(kl, place="reward"), group_size=1,
-                  prompts_per_step=prompts_per_step)
+    penalties = _kl(kl, place="reward")
+    to_go: GAE | Raw = GAE(gae_lambda=1.0) if penalties else Raw()
+    return Scheme(name="reinforce_plus_plus", reward=reward, advantage=Whitened(inner=to_go), surrogate=PPOClip(),
+                  aggregation=TokenMean(), penalties=penalties, group_size=1, prompts_per_step=prompts_per_step)
 
 
 def reinforce_plus_plus_baseline(*, reward: Reward = ZERO_ONE, group_size: int = 8, prompts_per_step: int = 64

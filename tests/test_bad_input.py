@@ -142,7 +142,7 @@ def preset(name: str, **more: Any) -> Maker:
     call = getattr(schemes, name)
     common = {"reward": (ls.Reward(), REWARD), "prompts_per_step": (3, whole()), "group_size": (2, whole(2)),
               "eps": (1e-6, NOT_NEGATIVE), "kl": (0.0, NOT_NEGATIVE)}
-    for argument in common.keys() & call.__kwdefaults__.keys() if call.__kwdefaults__ else ():
+    for argument in sorted(common.keys() & (call.__kwdefaults__ or {}).keys()):
         more.setdefault(argument, common[argument])
     return Maker(call, {a: v for a, (v, _) in more.items()}, {a: k for a, (_, k) in more.items()})
 
@@ -340,9 +340,7 @@ JUNK = st.one_of(
 
 
 def too_large(name: str, argument: str, value: Any) -> bool:
-    """Sizes that would be taken, and take memory or time; and what lengths do not say yet."""
-    if name in ("from_logits", "observed") and as_numbers(value) is None:
-        return True
+    """Sizes that would be taken, and take memory or time."""
     if name == "observed" and argument == "lengths":
         array = as_numbers(value)
         return array is not None and bool((array > 1e5).any())
@@ -373,23 +371,12 @@ BAD: list[Any] = [
     None, "", "x", "nan", b"x", math.nan, math.inf, -math.inf, -1, -1e-9, 0, 1.0 + 1e-9, 2.5, HUGE, True, False, 1j,
     [], (), {}, [1.0, "a"], RAGGED, [math.nan], [None], np.array([]), np.array(0.5), np.array([0.5, 0.5]), TEXTS,
     COMPLEX, Fraction(1, 2), object(), int, abs, POLICY, SCHEME, LAW]
-LATER = [("from_logits", "logits", HUGE), ("from_logits", "logits", TEXTS), ("from_logits", "logits", COMPLEX),
-         ("observed", "truncated", RAGGED)]
-UNSAID = {(name, argument, id(value)) for name, argument, value in LATER}
-
-
-@pytest.mark.xfail(reason="numpy's error comes through, and its habit of reading numbers from text and complex ones")
-@pytest.mark.parametrize(("name", "argument", "value"), LATER, ids=["huge", "text", "complex", "ragged"])
-def test_lengths_name_the_argument(name: str, argument: str, value: Any) -> None:
-    check_refused(name, argument, value)
 
 
 @pytest.mark.parametrize(("name", "argument"), ARGUMENTS, ids=lambda x: x)
 def test_each_of_a_list_of_values_is_taken_or_refused_as_the_rule_says(name: str, argument: str) -> None:
     maker, refused = MAKERS[name], 0
     for value in BAD:
-        if (name, argument, id(value)) in UNSAID:
-            continue
         if maker.kinds[argument].takes(value):
             maker.call(**maker.good | {argument: value})
         else:

@@ -19,7 +19,9 @@ from lossim.penalties import KL, Entropy
 from lossim.policies import Draws
 
 SIGMAS = 4.0
-"""Fixed seeds; with a few hundred comparisons in this file, one beyond 4 standard errors would be a rare accident."""
+"""Fixed seeds, and few comparisons enough that one beyond 4 sigmas would be a rare accident."""
+BOUND = float(stats.t(63).isf(stats.norm.sf(SIGMAS)))
+"""What a z-score from 64 blocks exceeds as rarely as a normal one does 4: 4.33."""
 LINEAR = ("length", "composition", "within", "length_by_class", "length_by_path", "length_by_outcome",
           "path_probability", "accuracy", "reward", "truncation_rate", "sources", "path_gradient", "update")
 RATIOS = ("length_per_kl", "length_per_reward")
@@ -93,12 +95,12 @@ def large(name: str, method: str) -> ls.Drift:
 
 @pytest.mark.parametrize("name", LARGE)
 def test_exact_equals_monte_carlo_at_32768_tokens(name: str) -> None:
-    """Every reported number, by path, outcome, source and position bin, within 4 standard errors."""
+    """Every reported number, by path, outcome, source and position bin, within 4 sigmas."""
     exact, sampled = large(name, "exact"), large(name, "monte_carlo")
     assert sampled.length.n * LARGE[name].responses_per_step >= 1 << 18
     known = () if np.isnan(exact.step_std.value) else ("step_std",)
     for quantity, scores in z_scores(sampled, exact, LINEAR + RATIOS + known).items():
-        assert (np.abs(scores) < SIGMAS).all(), (quantity, np.round(scores, 1))
+        assert (np.abs(scores) < BOUND).all(), (quantity, np.round(scores, 1))
     assert exact.length.error < 1e-9 * abs(exact.length.value)
 
 
@@ -288,8 +290,8 @@ def test_chunk_size_changes_the_samples_but_not_what_they_estimate(name: str, mo
     for most in (1, 33, 100, 1 << 20):
         monkeypatch.setattr(_montecarlo, "MOST_RESPONSES", most)
         sampled = ls.drift(SMALL[name], policy, "monte_carlo", rng=np.random.default_rng(4), batches=64 * 7)
-        for quantity, scores in z_scores(sampled, exact, LINEAR).items():
-            assert (np.abs(scores) < SIGMAS).all(), (most, quantity, np.round(scores, 1))
+        for quantity, scores in z_scores(sampled, exact, ("length", "accuracy", "update")).items():
+            assert (np.abs(scores) < BOUND).all(), (most, quantity, np.round(scores, 1))
         values.append(sampled.length.value)
     assert values[0] != values[-1]
 

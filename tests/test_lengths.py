@@ -506,7 +506,7 @@ def test_replace_is_checked() -> None:
     (lambda: lengths.from_logits(0.0), r"logits must have one axis .*, got \(\)"),
     (lambda: lengths.from_logits([0.0]).logits(2), r"max_tokens must be at most 1, .*, got 2"),
     (lambda: lengths.observed([]), r"lengths must have at least one response"),
-    (lambda: lengths.observed([3, 0]), r"lengths\[1\] must be at least 1, got 0.0; the stop token counts"),
+    (lambda: lengths.observed([3, 0]), r"lengths\[1\] must lie in \[1, .*\], got 0.0; the stop token counts"),
     (lambda: lengths.observed([3, 2.5]), r"lengths must be whole numbers of tokens, got 2.5"),
     (lambda: lengths.observed([3], [1]), r"truncated must be an array of booleans .*, got 'int64'; compare first"),
     (lambda: lengths.observed([3], [True, False]), r"truncated must have the shape of lengths, \(1,\) .*, got \(2,\)"),

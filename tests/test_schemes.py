@@ -77,6 +77,9 @@ RECIPES: dict[str, tuple[ls.Scheme, dict[str, Any]]] = {
 LIMITS = {
     "reinforce_plus_plus": (schemes.reinforce_plus_plus(prompts_per_step=4), dict(
         reward=zero_or_one, advantage="raw", wrappers=["whiten"], aggregation="token_mean_step", prompts_per_step=4)),
+    "reinforce_plus_plus, kl": (schemes.reinforce_plus_plus(kl=0.8, prompts_per_step=3), dict(
+        reward=zero_or_one, advantage="gae", gae_lambda=1.0, wrappers=["whiten"], aggregation="token_mean_step",
+        kl_reward=(0.8, 0.0), prompts_per_step=3)),  # the KL from each token on
     "reinforce_plus_plus_baseline": (schemes.reinforce_plus_plus_baseline(group_size=2, prompts_per_step=2), dict(
         reward=zero_or_one, advantage="group_mean", wrappers=["whiten"], aggregation="token_mean_step", group_size=2,
         prompts_per_step=2)),
@@ -116,9 +119,10 @@ def test_preset_with_whitening_makes_the_update_of_its_paper_on_samples(name: st
     """Sampled, since its closed form is a limit; five sigmas for each of the logits."""
     scheme, fields = LIMITS[name]
     world = make_world()
-    policy, _ = translate.policies(world)
+    policy, reference = translate.policies(world)
     expected = translate.flat(world, ref.expected_update(world, ref.Setting(**fields)))
-    result = ls.drift(scheme, policy, method="monte_carlo", rng=np.random.default_rng(0), batches=40_000)
+    result = ls.drift(scheme, policy, method="monte_carlo", rng=np.random.default_rng(0), batches=40_000,
+                      reference=reference)
     error = translate.engine_flat(replace(
         result, hazard_gradient=ls.Estimate(value=result.hazard_gradient.stderr),
         path_gradient=ls.Estimate(value=result.path_gradient.stderr)))

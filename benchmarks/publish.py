@@ -1,0 +1,148 @@
+"""Measure everything and write docs/benchmarks.md: ``python benchmarks/publish.py``; a few minutes.
+
+The page holds what one run of this script measured on one machine, lossim and its peers side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = ROOT / "docs" / "benchmarks.md"
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+PAGE = """# Benchmarks
+
+Written by `python benchmarks/publish.py`; `make bench` runs the same code under pytest-benchmark. Times are CPU seconds
+of one thread (on an idle machine, those on the clock), the best of several rounds.
+
+Machine: {machine}.
+Versions: {versions}.
+
+## `drift()` grows with cells × positions
+
+64 cells (32 prompt classes with two paths each), lognormal lengths, the whole result of `ls.drift(scheme, policy)`:
+every number, every array, with error bounds.
+
+{drift}
+
+Schemes without a random denominator take a few passes over [cell, position]: eight times the positions take GRPO
+{grpo_ratio:.1f} times as long. Token-mean (DAPO) divides by a random number of tokens, a quadrature with {low_nodes} nodes at
+4,096 positions and {high_nodes} at 32,768; the nodes are summed by matrix products, and the whole takes {dapo_times:.1f} times as
+long as GRPO. OPO divides twice, by the group's tokens in its baseline and by the step's, and pays for every pair of
+nodes.
+
+Memory for GRPO at 64 cells and 32,768 positions: {policy:.0f} MiB for the policy and what it caches, {result:.0f} MiB for the
+result, and at most {peak:.0f} MiB beyond the policy while it is computed. One array [cell, position] is 16 MiB.
+
+## The gradient of one batch needs no loop over tokens
+
+One sampled batch, four cells, median lengths from 1,500 to 4,000 tokens. lossim counts how responses ended and sums
+backwards once, O(responses + cells · positions). Its peers do what trainers do, in vectorised numpy: *ragged* over one
+flat array of all tokens (`np.repeat`, `np.bincount`, a banded substitution for GAE), *padded* over arrays
+[response, position] up to the longest response (a mask and a matrix product; GAE backwards over positions). All three
+give the same gradient: every run compares them, to 1e-10. The peers are in
+[benchmarks/peers.py](../benchmarks/peers.py).
+
+{batches}
+
+In brackets: how many times as long as lossim. Empty: padded arrays of more than a gibibyte each.
+
+## Import
+
+`import lossim` takes {import_time:.0f} ms once `numpy`, `scipy.linalg` and `scipy.special` are there. matplotlib is imported
+only when something is drawn.
+"""
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, all columns but the first to the right."""
+    line = "|" + "---|" + "--:|" * (len(head) - 1)
+    return "\n".join(["| " + " | ".join(head) + " |", line, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def seconds(t: float) -> str:
+    """A time to two or three digits, in ms or s."""
+    if t >= 0.9995:
+        return f"{t:.2f} s" if t < 9.995 else f"{t:.1f} s"
+    ms = 1e3 * t
+    return f"{ms:.0f} ms" if ms >= 10 else f"{ms:.1f} ms" if ms >= 1 else f"{ms:.2f} ms"
+
+
+def machine() -> str:
+    """What kind of machine this is."""
+    found = re.search(r"model name\s*: (.*)", read("/proc/cpuinfo"))
+    memory = re.search(r"MemTotal:\s*(\d+) kB", read("/proc/meminfo"))
+    name = found[1].strip() if found else platform.processor() or "an unnamed processor"
+    parts = [f"{os.cpu_count()} cores of {name}", f"{platform.system()} {platform.machine()}"]
+    return ", ".join([*parts, f"{int(memory[1]) / 2**20:.0f} GiB"] if memory else parts)
+
+
+def read(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8") if Path(path).exists() else ""
+
+
+def run(*command: str) -> str:
+    """Output of a Python command in the repository, one thread."""
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=ONE_THREAD, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def batches() -> dict[tuple[str, int, int], dict[str, Any]]:
+    """Best times of the batch benchmarks by (kind, max_tokens, responses), with the number of tokens."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "batches.json"
+        run("-m", "pytest", "benchmarks/test_batches.py", "--benchmark-only", "-q", "-p", "no:cacheprovider",
+            "--benchmark-timer=time.process_time", f"--benchmark-json={out}")
+        found = json.loads(out.read_text(encoding="utf-8"))
+    cases: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for one in found["benchmarks"]:
+        info = one["extra_info"]
+        case = cases.setdefault((info["kind"], info["max_tokens"], info["responses"]), {"tokens": info["tokens"]})
+        case[info["how"]] = one["stats"]["min"]
+    return cases
+
+
+def batch_rows(cases: dict[tuple[str, int, int], dict[str, Any]]) -> list[list[str]]:
+    def beside(case: dict[str, Any], how: str) -> str:
+        return f"{seconds(case[how])} ({case[how] / case['lossim']:.0f})" if how in case else ""
+
+    names = {"grpo": "GRPO, 1/T", "gae": "GAE, token-mean"}
+    return [[names[kind], f"{max_tokens:,}", f"{responses:,}", f"{case['tokens'] / 1e6:.1f} M",
+             seconds(case["lossim"]), beside(case, "ragged"), beside(case, "padded")]
+            for (kind, max_tokens, responses), case in sorted(cases.items(), key=lambda x: (x[0][0] == "gae", x[0]))]
+
+
+def main() -> None:
+    found = json.loads(run("-m", "benchmarks.scaling", "--json"))
+    sizes = list(found["nodes"])
+    drift = table(["scheme", *(f"{int(n):,} positions" for n in sizes), "last / first"],
+                  [[name, *(seconds(times[n]) for n in sizes), f"{found['ratio'][name]:.1f}"]
+                   for name, times in found["seconds"].items()])
+    last = sizes[-1]
+    text = PAGE.format(
+        machine=machine(), drift=drift, grpo_ratio=found["ratio"]["GRPO"],
+        versions=", ".join([f"lossim {version('lossim')}", f"Python {platform.python_version()}",
+                            *(f"{name} {version(name)}" for name in ("numpy", "scipy"))]),
+        low_nodes=found["nodes"][sizes[0]], high_nodes=found["nodes"][last],
+        dapo_times=found["seconds"]["DAPO"][last] / found["seconds"]["GRPO"][last], **found["memory"],
+        batches=table(["scheme", "max_tokens", "responses", "tokens", "lossim", "ragged", "padded"],
+                      batch_rows(batches())),
+        import_time=1e3 * found["import"])
+    TARGET.write_text(text, encoding="utf-8")
+    print(f"wrote {TARGET.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
