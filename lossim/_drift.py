@@ -11,7 +11,7 @@ import numpy as np
 
 from lossim import _check
 from lossim._exact import expected_measures, update_scale
-from lossim._gradients import Measures, by_outcome, token_sums
+from lossim._gradients import Measures, token_sums
 from lossim._montecarlo import block_measures
 from lossim._provenance import describe_policy, describe_rng, describe_scheme, versions
 from lossim._readout import Readout, effective_reward, step_std
@@ -94,12 +94,20 @@ def _read(step: Step, readout: Readout, measures: Measures) -> dict[str, Any]:
     values = readout.linear(token_sums(step, measures))
     values["effective_reward"] = effective_reward(policy, values["hazard_gradient"])
     if not isinstance(step.advantage, GAE) and measures.response is not None:
-        mass = by_outcome(step.old.law * step.old.cell_weight[:, None, None])
-        weight = by_outcome(measures.response)
-        ratio = np.divide(weight, mass, out=np.full_like(mass, np.nan), where=mass > 0)
-        ratio[:, 2, -2] = ratio[:, 2, -1]
-        values["response_weight"] = ratio[:, :, :-1]
+        values["response_weight"] = _response_weight(step, measures.response)
     return values
+
+
+def _response_weight(step: Step, response: FloatArray) -> FloatArray:
+    """The measure over the probability: n·weight·E[advantage] by [cell, outcome, t], NaN where nothing ends."""
+    weight = step.old.cell_weight[:, None]
+    ratio = np.full((len(response), 3, response.shape[-1] - 1), np.nan)
+    for grade in (0, 1):
+        mass = step.old.law[:, grade, :-1] * weight
+        np.divide(response[:, grade, :-1], mass, out=ratio[:, grade], where=mass > 0)
+    cut = step.old.ends[:, -1] * weight[:, 0]
+    np.divide(response[:, :, -1].sum(axis=1), cut, out=ratio[:, 2, -1], where=cut > 0)
+    return ratio
 
 
 def _exact(step: Step) -> Drift:
@@ -117,8 +125,9 @@ def _exact(step: Step) -> Drift:
 
     def error(name: str) -> float:
         floor = gross if name in _TOKENS else readout.scale if name in _GRADIENTS else 0.0
-        size = np.abs(values[name])
-        return relative * max(floor, float(np.max(size, initial=0.0, where=np.isfinite(size))))
+        numbers = np.asarray(values[name])
+        return relative * max(floor, float(np.fmax.reduce(numbers, axis=None, initial=0.0)),
+                              -float(np.fmin.reduce(numbers, axis=None, initial=0.0)))
 
     def make(name: str) -> Estimate:
         return Estimate(value=values[name], error=error(name), method=expected.method)

@@ -114,11 +114,11 @@ class _Average:
         policy, scheme = self.step.old, self.step.scheme
         own = (self.step.in_loss * self.rule.prefactor(policy.length, policy.max_tokens)
                * self.rule.scale(scheme.group_size, scheme.prompts_per_step) / self.kept_share)
-        measure = policy.law * policy.cell_weight[:, None, None] * own
+        measure = policy.law * (policy.cell_weight[:, None] * own)[:, None]
         for j, law in enumerate(self.classes):
             if policy.class_weight[j] > 0:
                 expected = expectation(law, self.factor)
-                measure[policy.class_of_cell == j] *= expected.reshape(-1, 2, expected.shape[-1])
+                measure[policy.class_cells[j]] *= expected.reshape(-1, 2, expected.shape[-1])
         return measure
 
 
@@ -128,14 +128,14 @@ def update_scale(step: Step) -> float:
     A gradient that is a rounding error of this size moves nothing.
     """
     policy, denominators = step.old, Denominators(step=step, rule=step.scheme.aggregation)
-    mass = policy.law * policy.cell_weight[:, None, None]
+    mass = policy.cell_weight @ policy.ends
     factor = (step.in_loss * step.scheme.aggregation.prefactor(policy.length, policy.max_tokens)
               * step.scheme.aggregation.scale(step.scheme.group_size, step.scheme.prompts_per_step))
     if denominators.aggregation is not ONE:
         members = step.scheme.group_size * (1 if step.scheme.aggregation.within_group else step.scheme.prompts_per_step)
         factor = factor / max(members * float((mass * denominators.size).sum()), float(denominators.size.max()))
-    credit = np.abs(step.errors.last if isinstance(step.advantage, GAE) else step.returns)
-    return float((mass * factor).sum()) * float(np.max(np.where(mass > 0, credit, 0.0)))
+    credit = step.errors.last if isinstance(step.advantage, GAE) else step.returns
+    return float(mass @ factor) * float(np.abs(credit[:, :, mass > 0]).max(initial=0.0))
 
 
 def _whitening(step: Step, whitened: Whitened) -> tuple[float, float]:

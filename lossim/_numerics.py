@@ -48,7 +48,10 @@ def before(x: FloatArray) -> FloatArray:
     >>> before(np.array([1.0, 2.0]))
     array([0., 1., 3.])
     """
-    return np.concatenate([np.zeros((*x.shape[:-1], 1)), np.cumsum(x, axis=-1)], axis=-1)
+    sums = np.empty((*x.shape[:-1], x.shape[-1] + 1))
+    sums[..., 0] = 0.0
+    np.cumsum(x, axis=-1, out=sums[..., 1:])
+    return sums
 
 
 def discounted_sum(x: FloatArray, discount: float) -> FloatArray:

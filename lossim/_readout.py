@@ -101,12 +101,13 @@ class Readout:
     def functions(self) -> FloatArray:
         """What is reported the expectation of, [function, grade · end].
 
-        Length, correct, task reward, truncated; then of each outcome its indicator, and length times it.
+        Length, correct, task reward, truncated; then of each outcome its indicator, and length times it; last 1.
         """
         length, ends = self.policy.length, self.policy.max_tokens + 1
         cut, right = np.arange(ends) == ends - 1, np.array([True, False])[:, None]
         inside = [right & ~cut, ~right & ~cut, np.broadcast_to(cut, (2, ends))]
-        rows = [length, right, self.task[0], cut, *inside, *(length * part for part in inside)]
+        rows = [length, right, self.task[0], cut, *inside, *(length * part for part in inside),
+                np.ones(ends)]
         return np.array([np.broadcast_to(row, (2, ends)).ravel() for row in rows], dtype=np.float64)
 
     @cached_property
@@ -130,7 +131,8 @@ class Readout:
         change = centred(policy, dy)
         moved = policy.law * log_likelihood_move(policy, dz)[:, None]
         # Λ has mean 0 and so has the change of the paths: centring both leaves less to cancel.
-        within = moved.reshape(len(weight), -1) @ self.functions.T - moved.sum(axis=(1, 2))[:, None] * self.expectations
+        within = moved.reshape(len(weight), -1) @ self.functions.T
+        within -= within[:, -1:] * self.expectations
         across = change[:, None] * self.centred_expectations
         total = weight @ (within + across)
         mass, tokens = weight @ self.expectations[:, 4:7], weight @ self.expectations[:, 7:10]
@@ -150,15 +152,15 @@ class Readout:
         """Numbers that are not linear in the gradient, from the linear ones."""
         policy = self.policy
         dz, dy = policy.motion.push(values["update"])
-        fisher = policy.at_risk * policy.hazard * policy.stay
-        nats = 0.5 * float((policy.cell_weight[:, None] * fisher * dz**2).sum()
-                           + (policy.cell_weight * centred(policy, dy) ** 2).sum())
+        fisher = policy.pmf * policy.stay
+        fisher *= dz
+        nats = 0.5 * float(policy.cell_weight @ (np.einsum("ct,ct->c", fisher, dz) + centred(policy, dy) ** 2))
         mine = values["hazard_gradient"], values["path_gradient"]
         best = self.reward_gradient
         best_move = policy.motion.push(policy.motion.pull(*best))
-        squared = float((mine[0] * dz).sum() + (mine[1] * dy).sum())
-        best_squared = float((best[0] * best_move[0]).sum() + (best[1] * best_move[1]).sum())
-        inner = float((best[0] * dz).sum() + (best[1] * dy).sum())
+        squared = float(np.vdot(mine[0], dz) + np.vdot(mine[1], dy))
+        best_squared = float(np.vdot(best[0], best_move[0]) + np.vdot(best[1], best_move[1]))
+        inner = float(np.vdot(best[0], dz) + np.vdot(best[1], dy))
         moves, improves = squared > self.floor, best_squared > 0
         reward = float(values["reward"])
         return {

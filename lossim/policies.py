@@ -86,6 +86,13 @@ class Policy:
         return np.repeat(np.arange(len(self.classes)), [len(prompts.paths) for prompts in self.classes])
 
     @cached_property
+    def class_cells(self) -> tuple[slice, ...]:
+        """The cells of each class."""
+        ends = np.cumsum([len(prompts.paths) for prompts in self.classes])
+        return tuple(slice(int(end) - len(prompts.paths), int(end))
+                     for end, prompts in zip(ends, self.classes, strict=True))
+
+    @cached_property
     def motion(self) -> Motion:
         """The coordinates laid out for these cells."""
         return self.coordinates.lay_out(Layout(
