@@ -36,13 +36,13 @@ every number, every array, with error bounds.
 {drift}
 
 Schemes without a random denominator take a few passes over [cell, position]: eight times the positions take GRPO
-{grpo_ratio:.1f} times as long. Token-mean (DAPO) divides by a random number of tokens, a quadrature with {low_nodes} nodes at
-4,096 positions and {high_nodes} at 32,768; the nodes are summed by matrix products, and the whole takes {dapo_times:.1f} times as
-long as GRPO. OPO divides twice, by the group's tokens in its baseline and by the step's, and pays for every pair of
-nodes.
+{grpo_ratio:.1f} times as long. Token-mean (DAPO) divides by a random number of tokens, a quadrature with {low_nodes}
+nodes at 4,096 positions and {high_nodes} at 32,768; the nodes are summed by matrix products, and the whole takes
+{dapo_times:.1f} times as long as GRPO. OPO divides twice, by the group's tokens in its baseline and by the step's, and
+pays for every pair of nodes.
 
-Memory for GRPO at 64 cells and 32,768 positions: {policy:.0f} MiB for the policy and what it caches, {result:.0f} MiB for the
-result, and at most {peak:.0f} MiB beyond the policy while it is computed. One array [cell, position] is 16 MiB.
+Memory for GRPO at 64 cells and 32,768 positions: {policy:.0f} MiB for the policy and what it caches, {result:.0f} MiB
+for the result, and at most {peak:.0f} MiB beyond the policy while it is computed. One array [cell, position] is 16 MiB.
 
 ## The gradient of one batch needs no loop over tokens
 
@@ -59,8 +59,8 @@ In brackets: how many times as long as lossim. Empty: padded arrays of more than
 
 ## Import
 
-`import lossim` takes {import_time:.0f} ms once `numpy`, `scipy.linalg` and `scipy.special` are there. matplotlib is imported
-only when something is drawn.
+`import lossim` takes {import_time:.0f} ms once `numpy`, `scipy.linalg` and `scipy.special` are there. matplotlib is
+imported only when something is drawn.
 """
 
 
