@@ -106,16 +106,22 @@ def _gae(step: Step, measure: FloatArray, extra: FloatArray | None) -> TokenSums
     if gains is not None:
         measure = measure * gains.response[:, None]
         extra = None if extra is None else extra * gains.response[:, None]
-    credited = by_outcome(measure * errors.last if extra is None else measure * errors.last + extra)
-    stop = credited[:, :2, :-1]
     if isinstance(gae.gae_lambda, LengthAdaptive):
-        go = _adaptive(gae, step, by_outcome(measure), credited)
+        credited = by_outcome(measure * errors.last if extra is None else measure * errors.last + extra)
+        stop, go = credited[:, :2, :-1], _adaptive(gae, step, by_outcome(measure), credited)
     else:
-        go = errors.going[:, None] * after(by_outcome(measure))
-        go[:, :2] += stop
-        go[:, 2, -1] += credited[:, 2, -1]
-        go = discounted_sum(go, gae.gamma * gae.gae_lambda)
-        go[:, :2] -= stop
+        cells, _, ends = measure.shape
+        stop, go = np.empty((cells, 2, ends - 1)), np.empty((cells, 3, ends - 1))
+        for c in range(cells):  # one cell at a time stays in the processor's cache
+            mine = slice(c, c + 1)
+            paid = measure[mine] * errors.last[mine]
+            credited = by_outcome(paid if extra is None else paid + extra[mine])
+            source = errors.going[mine, None] * after(by_outcome(measure[mine]))
+            source += credited[:, :, :-1]
+            source[:, 2, -1] += credited[:, 2, -1]
+            stop[mine] = credited[:, :2, :-1]
+            go[mine] = discounted_sum(source, gae.gamma * gae.gae_lambda)
+            go[mine, :2] -= stop[mine]
     return TokenSums(stop=stop, go=go) if gains is None else TokenSums(stop=stop * gains.stop[:, None],
                                                                       go=go * gains.go[:, None])
 

@@ -167,9 +167,8 @@ class Step:
                         "give its values as critics.Table")
         zero = np.zeros_like(policy.logits)
         stop, go = self.paid if self.paid is not None else (zero, zero)
-        share = np.divide(policy.law, policy.ends[:, None], out=np.zeros_like(policy.law),
-                          where=policy.ends[:, None] > 0)
-        expected = (share * self.task).sum(axis=1)
+        right, wrong = self.task[0]
+        expected = wrong + policy.correctness * (right - wrong)
         values = gae.critic.values(CriticView(
             class_of_cell=policy.class_of_cell, probability=policy.probability, hazard=policy.hazard,
             stay=policy.stay, log_at_risk=policy.log_at_risk[:, :-1], paid_stop=expected[:, :-1] + stop, paid_go=go,
