@@ -110,7 +110,7 @@ def test_exact_equals_monte_carlo_at_32768_tokens(name: str) -> None:
     ("opo", ls.schemes.opo(group_size=6, prompts_per_step=85)),
     ("gae, exact critic, token-mean", ls.schemes.ppo(gae_lambda=0.9998, critic=Exact(bias=0.01),
                                                      aggregation=TokenMean())),
-    ("delta l, removed, dropped", replace(ls.schemes.delta_l(alpha=0.7), truncation="remove",
+    ("delta l, removed, dropped", replace(ls.schemes.delta_l(alpha=0.6), truncation="remove",
                                           dynamic_sampling="drop")),
 ])
 def test_the_same_check_fails_for_a_neighbouring_scheme(name: str, other: ls.Scheme) -> None:
