@@ -10,7 +10,7 @@ from scipy.linalg.lapack import dtbtrs
 
 from lossim._types import FloatArray, IntArray
 
-__all__ = ["after", "backward_recurrence", "before", "composition_count", "compositions", "discounted_sum",
+__all__ = ["after", "along", "backward_recurrence", "before", "composition_count", "compositions", "discounted_sum",
            "log_hazard", "log_survival", "running_sum"]
 
 
@@ -51,6 +51,17 @@ def before(x: FloatArray) -> FloatArray:
     sums = np.empty((*x.shape[:-1], x.shape[-1] + 1))
     sums[..., 0] = 0.0
     np.cumsum(x, axis=-1, out=sums[..., 1:])
+    return sums
+
+
+def along(stop: FloatArray, go: FloatArray) -> FloatArray:
+    """Sums over all tokens of a response of a number that depends on the token's role: [..., N] → [..., N+1].
+
+    >>> along(np.array([10.0, 20.0]), np.array([1.0, 2.0]))
+    array([10., 21.,  3.])
+    """
+    sums = before(go)
+    sums[..., :-1] += stop
     return sums
 
 

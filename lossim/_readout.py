@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lossim._gradients import TokenSums, logit_gradient
-from lossim._numerics import after, before, discounted_sum, running_sum
+from lossim._numerics import after, along, before, discounted_sum, running_sum
 from lossim._scheme import Scheme
 from lossim._step import Step
 from lossim._types import FloatArray
@@ -37,9 +37,7 @@ small transformer (about 6 beside 433 and 135); its sign is an accident of the n
 
 def log_likelihood_move(policy: Policy, stops: FloatArray) -> FloatArray:
     """Λ per [cell, end] of a move of the stop logits."""
-    moved = -before(policy.hazard * stops)
-    moved[:, :-1] += policy.stay * stops
-    return moved
+    return along(policy.stay * stops, -policy.hazard * stops)
 
 
 def centred(policy: Policy, paths: FloatArray) -> FloatArray:
@@ -85,6 +83,12 @@ class Readout:
         stops = policy.stay * paid.sum(axis=1)[:, :-1] - policy.hazard * beyond
         means = centred(policy, paid.sum(axis=(1, 2)))
         return policy.cell_weight[:, None] * stops, policy.cell_weight * means
+
+    @cached_property
+    def reward_gradient_squared(self) -> float:
+        """Its squared size by the kernel."""
+        stops, paths = self.policy.motion.push(self.policy.motion.pull(*self.reward_gradient))
+        return float(np.vdot(self.reward_gradient[0], stops) + np.vdot(self.reward_gradient[1], paths))
 
     def sources(self, sums: dict[str, TokenSums]) -> FloatArray:
         """Contribution to dE[T] by [cell, outcome, role, term]; adds up to it."""
@@ -156,10 +160,8 @@ class Readout:
         fisher *= dz
         nats = 0.5 * float(policy.cell_weight @ (np.einsum("ct,ct->c", fisher, dz) + centred(policy, dy) ** 2))
         mine = values["hazard_gradient"], values["path_gradient"]
-        best = self.reward_gradient
-        best_move = policy.motion.push(policy.motion.pull(*best))
+        best, best_squared = self.reward_gradient, self.reward_gradient_squared
         squared = float(np.vdot(mine[0], dz) + np.vdot(mine[1], dy))
-        best_squared = float(np.vdot(best[0], best_move[0]) + np.vdot(best[1], best_move[1]))
         inner = float(np.vdot(best[0], dz) + np.vdot(best[1], dy))
         moves, improves = squared > self.floor, best_squared > 0
         reward = float(values["reward"])
@@ -218,12 +220,12 @@ def step_std(step: Step, readout: Readout) -> float | None:
         fixed = step.baseline[policy.class_of_cell][:, None, None]
         returns = np.broadcast_to(step.returns, policy.law.shape)
         credit = step.advantage.of_group(returns, np.ones_like(returns), returns, fixed)
-        total = credit * _along(stop_score, go_score)[:, None]
+        total = credit * along(stop_score, go_score)[:, None]
     else:
         total = _gae_projection(step, stop_score, go_score)
     if scheme.kl_in_loss is not None and step.kl_ratio is not None:
         kl, (stop, go) = scheme.kl_in_loss, step.kl_ratio
-        total = total - kl.coefficient * _along(stop_score * kl.slope(stop), go_score * kl.slope(go))[:, None]
+        total = total - kl.coefficient * along(stop_score * kl.slope(stop), go_score * kl.slope(go))[:, None]
     total = total * size
     mean = (policy.law * total).sum(axis=(1, 2))
     by_class = np.bincount(policy.class_of_cell, weights=policy.probability * mean)
@@ -239,13 +241,6 @@ def _uncoupled(scheme: Scheme) -> bool:
     return not (isinstance(advantage, Whitened) or advantage.group_relative or scheme.dynamic_sampling != "none"
                 or scheme.aggregation.size(np.ones(1)) is not None or scheme.entropy is not None
                 or (isinstance(advantage, GAE) and isinstance(advantage.gae_lambda, LengthAdaptive)))
-
-
-def _along(stop: FloatArray, go: FloatArray) -> FloatArray:
-    """Σ over the tokens of a response of a score that depends on the token's role, [cell, end]."""
-    total = before(go)
-    total[:, :-1] += stop
-    return total
 
 
 def _gae_projection(step: Step, stop: FloatArray, go: FloatArray) -> FloatArray:

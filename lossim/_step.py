@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from lossim import _check
-from lossim._numerics import before
+from lossim._numerics import along
 from lossim._scheme import Scheme
 from lossim._types import BoolArray, FloatArray, IntArray
 from lossim.advantages import GAE, Raw, ResponseAdvantage, Whitened
@@ -129,8 +129,7 @@ class Step:
         if self.drawn_ratio is None:
             return None
         surrogate, (stop, go) = self.scheme.surrogate, self.drawn_ratio
-        total = before(surrogate.response_part(go, sign))
-        total[:, :-1] += surrogate.response_part(stop, sign)
+        total = along(surrogate.response_part(stop, sign), surrogate.response_part(go, sign))
         return Gains(response=surrogate.response_gain(total / self.policy.length, sign),
                      stop=surrogate.token_gain(stop, sign), go=surrogate.token_gain(go, sign))
 
@@ -139,10 +138,7 @@ class Step:
         """Task reward plus all KL paid on the way, [cell or 1, grade, end]."""
         if self.paid is None:
             return self.task
-        stop, go = self.paid
-        gone = np.concatenate([np.zeros((len(go), 1)), np.cumsum(go, axis=1)], axis=1)
-        gone[:, :-1] += stop
-        returns: FloatArray = self.task + gone[:, None, :]
+        returns: FloatArray = self.task + along(*self.paid)[:, None, :]
         return returns
 
     @cached_property
