@@ -19,6 +19,9 @@ from lossim.aggregation import Aggregation
 
 __all__ = ["Denominators"]
 
+FAINT = 1e-140
+"""Decays below it are taken for 0, which changes no digit: products of two would be denormal numbers, and slow."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Denominators:
@@ -60,9 +63,15 @@ class Denominators:
     @cached_property
     def decay(self) -> FloatArray:
         """e^{-node · size}, [a, end]."""
-        return np.exp(-np.multiply.outer(self.aggregation.nodes, self.size))
+        return _decay(self.aggregation.nodes, self.size)
 
     @cached_property
     def baseline_decay(self) -> FloatArray:
         """e^{-node · T} of those in the baseline, [b, end]."""
-        return np.exp(-np.multiply.outer(self.baseline.nodes, self.step.old.length * self.step.in_baseline))
+        return _decay(self.baseline.nodes, self.step.old.length * self.step.in_baseline)
+
+
+def _decay(nodes: FloatArray, size: FloatArray) -> FloatArray:
+    decay: FloatArray = np.exp(-np.multiply.outer(nodes, size))
+    decay[decay < FAINT] = 0.0
+    return decay

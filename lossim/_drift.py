@@ -11,8 +11,9 @@ import numpy as np
 
 from lossim import _check
 from lossim._exact import expected_measures, update_scale
-from lossim._gradients import Measures, token_sums
+from lossim._gradients import Measures
 from lossim._montecarlo import block_measures
+from lossim._numerics import blocks
 from lossim._provenance import describe_policy, describe_rng, describe_scheme, versions
 from lossim._readout import Readout, effective_reward, step_std
 from lossim._result import Drift
@@ -91,7 +92,7 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
 def _read(step: Step, readout: Readout, measures: Measures) -> dict[str, Any]:
     """Every linear number of some measures."""
     policy = step.policy
-    values = readout.linear(token_sums(step, measures))
+    values = readout.linear(step, measures)
     values["effective_reward"] = effective_reward(policy, values["hazard_gradient"])
     if not isinstance(step.advantage, GAE) and measures.response is not None:
         values["response_weight"] = _response_weight(step, measures.response)
@@ -100,13 +101,12 @@ def _read(step: Step, readout: Readout, measures: Measures) -> dict[str, Any]:
 
 def _response_weight(step: Step, response: FloatArray) -> FloatArray:
     """The measure over the probability: n·weight·E[advantage] by [cell, outcome, t], NaN where nothing ends."""
-    weight = step.old.cell_weight[:, None]
     ratio = np.full((len(response), 3, response.shape[-1] - 1), np.nan)
-    for grade in (0, 1):
-        mass = step.old.law[:, grade, :-1] * weight
-        np.divide(response[:, grade, :-1], mass, out=ratio[:, grade], where=mass > 0)
-    cut = step.old.ends[:, -1] * weight[:, 0]
-    np.divide(response[:, :, -1].sum(axis=1), cut, out=ratio[:, 2, -1], where=cut > 0)
+    for cells in blocks(*ratio.shape[::2]):
+        mass, measure = step.old.law[cells] * step.old.cell_weight[cells, None, None], response[cells]
+        cut = mass[:, :, -1].sum(axis=1)
+        np.divide(measure[:, :, :-1], mass[:, :, :-1], out=ratio[cells, :2], where=mass[:, :, :-1] > 0)
+        np.divide(measure[:, :, -1].sum(axis=1), cut, out=ratio[cells, 2, -1], where=cut > 0)
     return ratio
 
 
@@ -164,12 +164,16 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
         print(file=sys.stderr)
     spread = {name: np.sqrt(x / (blocks - 1)) for name, x in squares.items()}
     stderr = {name: x / np.sqrt(blocks) for name, x in spread.items()}
-    ratios = readout.ratios(mean)
-    without = [readout.ratios({name: (blocks * mean[name] - one[name]) / (blocks - 1) for name in jackknifed})
-               for one in kept]
+    # Noise adds to a norm q of the mean, with many coordinates more than there is signal; q(ḡ) - Σ q(g_b - ḡ) /
+    # (B (B - 1)) is unbiased, and the jackknife removes most of the bias that the ratios have beyond that.
+    noise = np.array([readout.norms({name: one[name] - mean[name] for name in jackknifed}) for one in kept])
+    ratios = readout.ratios(mean, noise.sum(axis=0) / (blocks * (blocks - 1)))
+    without = [readout.ratios({name: (blocks * mean[name] - one[name]) / (blocks - 1) for name in jackknifed},
+                              (noise.sum(axis=0) - blocks / (blocks - 1) * own) / ((blocks - 1) * (blocks - 2)))
+               for one, own in zip(kept, noise, strict=True)]
     for name, value in ratios.items():
         replicas = np.array([one[name] for one in without])
-        mean[name] = value
+        mean[name] = blocks * value - (blocks - 1) * replicas.mean()
         stderr[name] = np.sqrt((blocks - 1) / blocks * np.sum((replicas - replicas.mean()) ** 2))
         of = "reward" if name == "alignment" else "length"
         if abs(mean[of]) < 3.0 * stderr[of]:  # the sign itself is noise, which a jackknife of a ratio cannot see
@@ -181,6 +185,8 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
         return Estimate(value=mean[name], stderr=stderr[name], n=blocks * per_block, method="monte carlo")
 
     notes = []
+    if np.isnan(mean["length_per_kl"]) and np.any(mean["update"]):
+        notes.append("the update is not told from sampling noise: length_per_kl and alignment need more batches")
     if step.scheme.reward.group_relative:
         notes.append("the reward compares the lengths of a group: reward, length_per_reward and alignment are not "
                      "defined")

@@ -114,11 +114,12 @@ class _Average:
         policy, scheme = self.step.old, self.step.scheme
         own = (self.step.in_loss * self.rule.prefactor(policy.length, policy.max_tokens)
                * self.rule.scale(scheme.group_size, scheme.prompts_per_step) / self.kept_share)
-        measure = policy.law * (policy.cell_weight[:, None] * own)[:, None]
+        measure = np.empty_like(policy.law)
         for j, law in enumerate(self.classes):
-            if policy.class_weight[j] > 0:
-                expected = expectation(law, self.factor)
-                measure[policy.class_cells[j]] *= expected.reshape(-1, 2, expected.shape[-1])
+            cells = policy.class_cells[j]
+            expected = own * expectation(law, self.factor) if policy.class_weight[j] > 0 else np.zeros((2, len(own)))
+            np.multiply(policy.law[cells], expected.reshape(-1, 2, len(own)), out=measure[cells])
+            measure[cells] *= policy.cell_weight[cells, None, None]
         return measure
 
 

@@ -20,7 +20,8 @@ from lossim._types import FloatArray, NoClosedForm
 from lossim.advantages import GAE, LengthAdaptive
 from lossim.policies import Policy
 
-__all__ = ["Measures", "TokenSums", "advantage_sums", "by_outcome", "logit_gradient", "token_sums"]
+__all__ = ["Measures", "TokenSums", "advantage_sums", "by_outcome", "logit_gradient", "path_gradient",
+           "token_sums"]
 
 MOST_ENTRIES = 1 << 23
 """Entries [cell, end, t] held at once where every pair of position and length is summed."""
@@ -66,32 +67,33 @@ def by_outcome(x: FloatArray) -> FloatArray:
     return split
 
 
-def token_sums(step: Step, measures: Measures) -> dict[str, TokenSums]:
-    """Coefficient sums by term: ``"policy"``, ``"kl"``, ``"entropy"``, as far as the scheme has them."""
+def token_sums(step: Step, measures: Measures, cells: slice = slice(None)) -> dict[str, TokenSums]:
+    """Coefficient sums by term: ``"policy"``, ``"kl"``, ``"entropy"``, as far as the scheme has them; of some cells."""
     terms: list[TokenSums] = []
     if measures.response is not None and measures.negative is None:
-        terms.append(_weighted(step, measures.response, +1))
+        terms.append(_weighted(step, measures.response[cells], +1, cells))
     elif measures.response is not None and measures.negative is not None:
-        terms += [_weighted(step, measures.response - measures.negative, +1), _weighted(step, measures.negative, -1)]
+        response, negative = measures.response[cells], measures.negative[cells]
+        terms += [_weighted(step, response - negative, +1, cells), _weighted(step, negative, -1, cells)]
     if measures.gae is not None and step.signed:
-        terms += [_gae_of_sign(step, measures, sign) for sign in (+1, -1)]
+        terms += [_gae_of_sign(step, measures, sign, cells) for sign in (+1, -1)]
     elif measures.gae is not None:
-        terms.append(_gae(step, measures.gae, measures.extra))
+        terms.append(_gae(step, measures.gae[cells], None if measures.extra is None else measures.extra[cells], cells))
     sums = {"policy": TokenSums(stop=np.sum([part.stop for part in terms], axis=0),
                                 go=np.sum([part.go for part in terms], axis=0)) if len(terms) > 1 else terms[0]}
     if measures.plain is not None and step.scheme.kl_in_loss is not None and step.kl_ratio is not None:
         kl, (stop, go) = step.scheme.kl_in_loss, step.kl_ratio
-        weighted = -kl.coefficient * by_outcome(measures.plain)
-        sums["kl"] = TokenSums(stop=weighted[:, :2, :-1] * kl.slope(stop)[:, None],
-                               go=after(weighted) * kl.slope(go)[:, None])
+        weighted = -kl.coefficient * by_outcome(measures.plain[cells])
+        sums["kl"] = TokenSums(stop=weighted[:, :2, :-1] * kl.slope(stop[cells])[:, None],
+                               go=after(weighted) * kl.slope(go[cells])[:, None])
     if measures.plain is not None and step.scheme.entropy is not None:
-        sums["entropy"] = _entropy(step.policy, step.scheme.entropy.coefficient * by_outcome(measures.plain))
+        sums["entropy"] = _entropy(step.policy, step.scheme.entropy.coefficient, measures.plain, cells)
     return sums
 
 
-def _weighted(step: Step, measure: FloatArray, sign: int) -> TokenSums:
+def _weighted(step: Step, measure: FloatArray, sign: int, cells: slice) -> TokenSums:
     """One coefficient per response, times the surrogate's gain for that sign of the advantage."""
-    gains = step.gains(sign)
+    gains = step.gains(sign, cells)
     if gains is None:
         weighted = by_outcome(measure)
         return TokenSums(stop=weighted[:, :2, :-1], go=after(weighted))
@@ -99,66 +101,60 @@ def _weighted(step: Step, measure: FloatArray, sign: int) -> TokenSums:
     return TokenSums(stop=weighted[:, :2, :-1] * gains.stop[:, None], go=after(weighted) * gains.go[:, None])
 
 
-def _gae(step: Step, measure: FloatArray, extra: FloatArray | None) -> TokenSums:
+def _gae(step: Step, measure: FloatArray, extra: FloatArray | None, cells: slice) -> TokenSums:
     """F_t = m_t + δ_t Σ_{end>t} μ(end) + γλ F_{t+1}, m_t = μ(t)·δ_last(t); F - m belongs to those who go on."""
     assert isinstance(step.advantage, GAE)
-    gae, errors, gains = step.advantage, step.errors, step.gains(+1)
+    gae, gains = step.advantage, step.gains(+1, cells)
+    going, last = step.errors.going[cells], step.errors.last[cells]
     if gains is not None:
         measure = measure * gains.response[:, None]
         extra = None if extra is None else extra * gains.response[:, None]
+    credited = by_outcome(measure * last if extra is None else measure * last + extra)
+    stop = credited[:, :2, :-1]
     if isinstance(gae.gae_lambda, LengthAdaptive):
-        credited = by_outcome(measure * errors.last if extra is None else measure * errors.last + extra)
-        stop, go = credited[:, :2, :-1], _adaptive(gae, step, by_outcome(measure), credited)
+        go = _adaptive(gae, step.policy.length, going, by_outcome(measure), credited)
     else:
-        cells, _, ends = measure.shape
-        stop, go = np.empty((cells, 2, ends - 1)), np.empty((cells, 3, ends - 1))
-        for c in range(cells):  # one cell at a time stays in the processor's cache
-            mine = slice(c, c + 1)
-            paid = measure[mine] * errors.last[mine]
-            credited = by_outcome(paid if extra is None else paid + extra[mine])
-            source = errors.going[mine, None] * after(by_outcome(measure[mine]))
-            source += credited[:, :, :-1]
-            source[:, 2, -1] += credited[:, 2, -1]
-            stop[mine] = credited[:, :2, :-1]
-            go[mine] = discounted_sum(source, gae.gamma * gae.gae_lambda)
-            go[mine, :2] -= stop[mine]
+        go = going[:, None] * after(by_outcome(measure))
+        go[:, :2] += stop
+        go[:, 2, -1] += credited[:, 2, -1]
+        go = discounted_sum(go, gae.gamma * gae.gae_lambda)
+        go[:, :2] -= stop
     return TokenSums(stop=stop, go=go) if gains is None else TokenSums(stop=stop * gains.stop[:, None],
                                                                       go=go * gains.go[:, None])
 
 
-def _gae_of_sign(step: Step, measures: Measures, sign: int) -> TokenSums:
+def _gae_of_sign(step: Step, measures: Measures, sign: int, cells: slice) -> TokenSums:
     """The same for the tokens whose advantage has that sign: all pairs (t, T) in blocks, O(N²)."""
     assert isinstance(step.advantage, GAE)
     assert measures.gae is not None
     if measures.extra is not None or measures.response is not None:
         raise NoClosedForm("surrogate", "a clip by the sign of GAE's token advantages, whitened or with a reward that "
                            "compares a group", hint="use a surrogate without a clip, or a response-level advantage")
-    errors, gains = step.errors, step.gains(sign)
+    last, gains = step.errors.last[cells], step.gains(sign, cells)
     assert gains is not None
-    weight = measures.gae * gains.response[:, None]
-    cells, _, ends = weight.shape
-    go = np.zeros((cells, 3, ends - 1))
+    weight = measures.gae[cells] * gains.response[:, None]
+    count, _, ends = weight.shape
+    go = np.zeros((count, 3, ends - 1))
 
     def part(x: FloatArray) -> FloatArray:
         return np.maximum(x, 0.0) if sign > 0 else np.minimum(x, 0.0)
 
-    for block, power, base in _adaptive_blocks(step.advantage, step.policy.length, errors.going):
-        advantage = errors.last[:, :, block, None] * power
+    for block, power, base in _adaptive_blocks(step.advantage, step.policy.length, step.errors.going[cells]):
+        advantage = last[:, :, block, None] * power
         advantage = part(advantage if base is None else advantage + base[:, None])
         paid = weight[:, :, block, None] * advantage
         inside = np.arange(ends)[block] < ends - 1
         go[:, :2] += paid[:, :, inside].sum(axis=2)
         go[:, 2] += paid[:, :, ~inside].sum(axis=(1, 2))
-    stop = (weight * part(errors.last))[:, :, :-1]
+    stop = (weight * part(last))[:, :, :-1]
     go[:, :2] -= stop
     return TokenSums(stop=stop * gains.stop[:, None], go=go * gains.go[:, None])
 
 
-def _adaptive(gae: GAE, step: Step, measure: FloatArray, credited: FloatArray) -> FloatArray:
+def _adaptive(gae: GAE, length: FloatArray, going: FloatArray, measure: FloatArray, credited: FloatArray) -> FloatArray:
     """The same sums where λ depends on T: Σ_{end>t} of μ·Â_t(T), all pairs (t, T) in blocks, O(N²)."""
-    going = step.errors.going
     total = np.zeros((*measure.shape[:2], going.shape[1]))
-    for ends, power, base in _adaptive_blocks(gae, step.policy.length, going):
+    for ends, power, base in _adaptive_blocks(gae, length, going):
         total += credited[:, :, ends] @ power
         if base is not None:
             total += measure[:, :, ends] @ base
@@ -220,24 +216,31 @@ def advantage_sums(step: Step) -> tuple[FloatArray, FloatArray]:
     return first, second
 
 
-def _entropy(policy: Policy, weighted: FloatArray) -> TokenSums:
+def _entropy(policy: Policy, coefficient: float, plain: FloatArray, cells: slice) -> TokenSums:
     """∇H = E_a[-log π(a) · score] at visited states; at the first token H is joint over paths and stopping."""
+    weighted = coefficient * by_outcome(plain[cells])
     visits = after(weighted) + weighted[:, :, :-1]
+    everyone = coefficient * np.column_stack([plain[:, :, :-1].sum(axis=2), plain[:, :, -1].sum(axis=1)])
     shared = np.zeros((len(policy.classes), 3))
-    np.add.at(shared, policy.class_of_cell, visits[:, :, 0])
-    visits[:, :, 0] = policy.probability[:, None] * shared[policy.class_of_cell]
-    surprise_stop = -np.where(policy.hazard > 0, policy.log_stop, 0.0)
-    surprise_go = -np.where(policy.stay > 0, policy.log_stay, 0.0)
-    path = -np.log(np.where(policy.probability > 0, policy.probability, 1.0))
+    np.add.at(shared, policy.class_of_cell, everyone)
+    probability, hazard, stay = policy.probability[cells], policy.hazard[cells], policy.stay[cells]
+    visits[:, :, 0] = probability[:, None] * shared[policy.class_of_cell[cells]]
+    surprise_stop = -np.where(hazard > 0, policy.log_stop[cells], 0.0)
+    surprise_go = -np.where(stay > 0, policy.log_stay[cells], 0.0)
+    path = -np.log(np.where(probability > 0, probability, 1.0))
     surprise_stop[:, 0] += path
     surprise_go[:, 0] += path
-    return TokenSums(stop=visits * (policy.hazard * surprise_stop)[:, None],
-                     go=visits * (policy.stay * surprise_go)[:, None])
+    return TokenSums(stop=visits * (hazard * surprise_stop)[:, None], go=visits * (stay * surprise_go)[:, None])
 
 
 def logit_gradient(policy: Policy, sums: TokenSums) -> tuple[FloatArray, FloatArray]:
     """g(t) = (1 - h) Σ_stop - h Σ_go, [cell, t]; for the paths C_k - π_k Σ_l C_l with C the first token, [cell]."""
     stops = policy.stay * sums.stop.sum(axis=1) - policy.hazard * sums.go.sum(axis=1)
-    first = sums.first.sum(axis=1)
+    return stops, path_gradient(policy, sums.first.sum(axis=1))
+
+
+def path_gradient(policy: Policy, first: FloatArray) -> FloatArray:
+    """C_k - π_k Σ_l C_l, [cell], of coefficient sums C of the first token."""
     totals = np.bincount(policy.class_of_cell, weights=first)
-    return stops, first - policy.probability * totals[policy.class_of_cell]
+    gradient: FloatArray = first - policy.probability * totals[policy.class_of_cell]
+    return gradient

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import gammaln, xlogy
 
 from lossim._denominators import Denominators
-from lossim._numerics import composition_count, compositions
+from lossim._numerics import blocks, composition_count, compositions
 from lossim._step import Step
 from lossim._types import FloatArray, IntArray, NoClosedForm
 from lossim.advantages import OPO, GroupMean, GroupStandardized, LeaveOneOut, PositiveOnly, ResponseAdvantage
@@ -41,20 +41,24 @@ class ClassLaw:
         """G - 1."""
         return self.step.scheme.group_size - 1
 
+    @property
+    def cells(self) -> slice:
+        """The cells of the class."""
+        return self.step.old.class_cells[self.index]
+
     @cached_property
     def law(self) -> FloatArray:
         """P(row, end) given the class."""
-        policy = self.step.old
-        mine = policy.class_of_cell == self.index
-        law = policy.law[mine] * policy.probability[mine, None, None]
-        rows: FloatArray = law.sum(axis=0) if len(self.step.returns) == 1 else law.reshape(-1, law.shape[-1])
+        law, share = self.step.old.law[self.cells], self.step.old.probability[self.cells]
+        rows: FloatArray = (np.einsum("c,cge->ge", share, law) if len(self.step.returns) == 1
+                            else (share[:, None, None] * law).reshape(-1, law.shape[-1]))
         return rows
 
     @cached_property
     def returns(self) -> FloatArray:
         """R, [row, end]."""
         returns = self.step.returns
-        mine = returns if len(returns) == 1 else returns[self.step.old.class_of_cell == self.index]
+        mine = returns if len(returns) == 1 else returns[self.cells]
         return mine.reshape(-1, returns.shape[-1])
 
     @cached_property
@@ -65,12 +69,13 @@ class ClassLaw:
     @cached_property
     def counted(self) -> FloatArray:
         """P(row, end) of responses in the baseline."""
-        return self.law * self.step.in_baseline
+        inside = self.step.in_baseline
+        return self.law if inside.all() else self.law * inside
 
     @cached_property
     def removed(self) -> float:
         """P(a response is out of the baseline)."""
-        return float((self.law * ~self.step.in_baseline).sum())
+        return float(self.law[:, ~self.step.in_baseline].sum())
 
     # --- levels of the task reward, for equal groups ------------------------------------------------------------
 
@@ -281,7 +286,9 @@ class ClassLaw:
         weights = np.multiply.outer(factor, self.denominators.baseline.weights)
 
         def combine(x: FloatArray) -> FloatArray:
-            combined: FloatArray = np.sum(near * ((weights * x) @ far), axis=0)
+            combined = np.empty(len(length))
+            for ends in blocks(*far.T.shape):
+                combined[ends] = np.einsum("ae,ae->e", near[:, ends], (weights * x) @ far[:, ends])
             return combined
 
         credit: FloatArray = self._pivoted * ((factor * own) @ near - length * combine(both)) - combine(others)
@@ -314,6 +321,8 @@ class ClassLaw:
             table, own = np.unique(rows, axis=0, return_inverse=True)
             own = own.reshape(shape)
         occurs = np.bincount(own.ravel(), weights=self.counted.ravel(), minlength=len(table)) > 0
+        if occurs.all():
+            return table, own
         number = np.cumsum(occurs) - 1
         return table[occurs], np.maximum(number, 0)[own] * occurs[own]
 

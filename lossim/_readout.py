@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from lossim._gradients import TokenSums, logit_gradient
-from lossim._numerics import after, along, before, discounted_sum, running_sum
+from lossim._gradients import Measures, path_gradient, token_sums
+from lossim._numerics import after, along, before, blocks, discounted_sum, running_sum
 from lossim._scheme import Scheme
 from lossim._step import Step
 from lossim._types import FloatArray
@@ -35,9 +35,10 @@ LEAK = 0.025
 small transformer (about 6 beside 433 and 135); its sign is an accident of the network."""
 
 
-def log_likelihood_move(policy: Policy, stops: FloatArray) -> FloatArray:
-    """Λ per [cell, end] of a move of the stop logits."""
-    return along(policy.stay * stops, -policy.hazard * stops)
+def log_likelihood_move(policy: Policy, stops: FloatArray, cells: slice) -> FloatArray:
+    """Λ per [cell, end] of a move of the stop logits, for some cells."""
+    stops = stops[cells]
+    return along(policy.stay[cells] * stops, -policy.hazard[cells] * stops)
 
 
 def centred(policy: Policy, paths: FloatArray) -> FloatArray:
@@ -78,28 +79,38 @@ class Readout:
     def reward_gradient(self) -> tuple[FloatArray, FloatArray]:
         """∇E[R] in the logits."""
         policy = self.policy
-        paid = policy.law * self.task
-        beyond = after(paid.sum(axis=1))
-        stops = policy.stay * paid.sum(axis=1)[:, :-1] - policy.hazard * beyond
-        means = centred(policy, paid.sum(axis=(1, 2)))
-        return policy.cell_weight[:, None] * stops, policy.cell_weight * means
+        stops, means = np.empty_like(policy.logits), np.empty(len(policy.paths))
+        for cells in blocks(*stops.shape):
+            paid = (policy.law[cells] * self.task).sum(axis=1)
+            stops[cells] = policy.stay[cells] * paid[:, :-1] - policy.hazard[cells] * after(paid)
+            means[cells] = paid.sum(axis=1)
+        stops *= policy.cell_weight[:, None]
+        return stops, policy.cell_weight * centred(policy, means)
 
     @cached_property
-    def reward_gradient_squared(self) -> float:
-        """Its squared size by the kernel."""
-        stops, paths = self.policy.motion.push(self.policy.motion.pull(*self.reward_gradient))
-        return float(np.vdot(self.reward_gradient[0], stops) + np.vdot(self.reward_gradient[1], paths))
+    def best_move(self) -> tuple[FloatArray, FloatArray]:
+        """K · ∇E[R]."""
+        return self.policy.motion.push(self.policy.motion.pull(*self.reward_gradient))
 
-    def sources(self, sums: dict[str, TokenSums]) -> FloatArray:
-        """Contribution to dE[T] by [cell, outcome, role, term]; adds up to it."""
-        policy, (stops, paths) = self.policy, self.length_direction
+    def gradient(self, step: Step, measures: Measures) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The gradient, [cell, t] and [cell], and what it adds to dE[T] by [cell, outcome, role, term].
+
+        In one pass over blocks of cells, so that coefficient sums by outcome are never held for all of them.
+        """
+        policy, (ahead, paths) = self.policy, self.length_direction
+        along_path = centred(policy, paths)[:, None]
+        stops, first = np.zeros_like(policy.logits), np.zeros(len(policy.paths))
         table = np.zeros((len(policy.paths), 3, len(ROLES), len(TERMS)))
-        for term, part in sums.items():
-            index = TERMS.index(term)
-            table[:, : part.stop.shape[1], 0, index] = np.einsum("cet,ct->ce", part.stop, policy.stay * stops)
-            table[:, :, 1, index] = -np.einsum("cet,ct->ce", part.go, policy.hazard * stops)
-            table[:, :, 2, index] = part.first * centred(policy, paths)[:, None]
-        return table
+        for cells in blocks(*stops.shape):
+            hazard, stay = policy.hazard[cells], policy.stay[cells]
+            for term, part in token_sums(step, measures, cells).items():
+                index = TERMS.index(term)
+                stops[cells] += stay * part.stop.sum(axis=1) - hazard * part.go.sum(axis=1)
+                first[cells] += part.first.sum(axis=1)
+                table[cells, : part.stop.shape[1], 0, index] = np.einsum("cet,ct->ce", part.stop, stay * ahead[cells])
+                table[cells, :, 1, index] = -np.einsum("cet,ct->ce", part.go, hazard * ahead[cells])
+                table[cells, :, 2, index] = part.first * along_path[cells]
+        return stops, path_gradient(policy, first), table
 
     @cached_property
     def functions(self) -> FloatArray:
@@ -125,17 +136,18 @@ class Readout:
         """The same less its mean over the paths of the class."""
         return np.array([centred(self.policy, column) for column in self.expectations.T]).T
 
-    def linear(self, sums: dict[str, TokenSums]) -> dict[str, Any]:
+    def linear(self, step: Step, measures: Measures) -> dict[str, Any]:
         """Every number that is linear in the gradient, by name."""
         policy, weight = self.policy, self.policy.cell_weight
-        parts = [logit_gradient(policy, part) for part in sums.values()]
-        stops, paths = (np.sum(kind, axis=0) for kind in zip(*parts, strict=True))
+        stops, paths, sources = self.gradient(step, measures)
         coordinates = policy.motion.pull(stops, paths)
         dz, dy = policy.motion.push(coordinates)
         change = centred(policy, dy)
-        moved = policy.law * log_likelihood_move(policy, dz)[:, None]
         # Λ has mean 0 and so has the change of the paths: centring both leaves less to cancel.
-        within = moved.reshape(len(weight), -1) @ self.functions.T
+        within = np.empty((len(weight), len(self.functions)))
+        for cells in blocks(*stops.shape):
+            moved = policy.law[cells] * log_likelihood_move(policy, dz, cells)[:, None]
+            within[cells] = moved.reshape(len(moved), -1) @ self.functions.T
         within -= within[:, -1:] * self.expectations
         across = change[:, None] * self.centred_expectations
         total = weight @ (within + across)
@@ -148,21 +160,33 @@ class Readout:
             "length_by_class": by_class, "length_by_path": within[:, 0],
             "length_by_outcome": (total[7:10] - mean * total[4:7]) / np.where(occurs, mass, 1.0),
             "path_probability": policy.probability * change, "accuracy": total[1], "reward": total[2],
-            "truncation_rate": total[3], "sources": self.sources(sums), "hazard_gradient": stops,
+            "truncation_rate": total[3], "sources": sources, "hazard_gradient": stops,
             "path_gradient": paths, "update": coordinates,
         }
 
-    def ratios(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Numbers that are not linear in the gradient, from the linear ones."""
+    @cached_property
+    def fisher(self) -> FloatArray:
+        """Fisher information of each stop logit in its cell, P(T >= t) h (1 - h), [cell, t]."""
+        return self.policy.pmf * self.policy.stay
+
+    def norms(self, values: Mapping[str, Any]) -> FloatArray:
+        """Quadratic forms of a gradient g, as [2]: nats of KL per response of the step K·g, and g·K·g."""
         policy = self.policy
         dz, dy = policy.motion.push(values["update"])
-        fisher = policy.pmf * policy.stay
-        fisher *= dz
-        nats = 0.5 * float(policy.cell_weight @ (np.einsum("ct,ct->c", fisher, dz) + centred(policy, dy) ** 2))
-        mine = values["hazard_gradient"], values["path_gradient"]
-        best, best_squared = self.reward_gradient, self.reward_gradient_squared
-        squared = float(np.vdot(mine[0], dz) + np.vdot(mine[1], dy))
-        inner = float(np.vdot(best[0], dz) + np.vdot(best[1], dy))
+        squares = np.concatenate([np.einsum("ct,ct->c", self.fisher[cells], dz[cells] ** 2)
+                                  for cells in blocks(*dz.shape)])
+        nats = 0.5 * float(policy.cell_weight @ (squares + centred(policy, dy) ** 2))
+        return np.array([nats, np.vdot(values["hazard_gradient"], dz) + values["path_gradient"] @ dy])
+
+    def ratios(self, values: Mapping[str, Any], noise: FloatArray | float = 0.0) -> dict[str, Any]:
+        """Numbers that are not linear in the gradient, from the linear ones.
+
+        ``noise`` [2] is what sampling noise adds to :meth:`norms` on average, where ``values`` were sampled.
+        """
+        nats, squared = self.norms(values) - noise
+        best, best_move = self.reward_gradient, self.best_move
+        best_squared = float(np.vdot(best[0], best_move[0]) + best[1] @ best_move[1])
+        inner = float(np.vdot(best_move[0], values["hazard_gradient"]) + best_move[1] @ values["path_gradient"])
         moves, improves = squared > self.floor, best_squared > 0
         reward = float(values["reward"])
         return {
@@ -187,17 +211,20 @@ def effective_reward(policy: Policy, stops: FloatArray) -> FloatArray:
 
     With U_t = E[v | T >= t], from U_1 = 0:  U_{t+1} = U_t - g(t)/P(T > t),  v(t) = U_{t+1} + g(t) / (p(t)(1 - h(t))).
     """
-    weight = policy.cell_weight[:, None]
-    g = np.divide(stops, weight, out=np.zeros_like(stops), where=weight > 0)
-    survives, spread = policy.at_risk * policy.stay, policy.pmf * policy.stay
-    known = (spread > 0) & (weight > 0)
-    with np.errstate(over="ignore", invalid="ignore"):  # far in the tail of an update on another policy's batch
-        beyond = -np.cumsum(np.divide(g, survives, out=np.zeros_like(g), where=survives > 0), axis=1)
-        value = beyond + np.divide(g, spread, out=np.zeros_like(g), where=known)
-    certain = (policy.pmf > 0) & (policy.stay == 0) & (weight > 0)  # the last possible length: U_t = v there
-    here = np.column_stack([np.zeros(len(beyond)), beyond[:, :-1]])
-    value = np.where(known, value, np.where(certain, here, np.nan))
-    return np.where(np.isfinite(value), value, np.nan)
+    values = np.empty_like(stops)
+    for cells in blocks(*stops.shape):
+        weight, stay, pmf = policy.cell_weight[cells, None], policy.stay[cells], policy.pmf[cells]
+        g = np.divide(stops[cells], weight, out=np.zeros_like(pmf), where=weight > 0)
+        survives, spread = policy.at_risk[cells] * stay, pmf * stay
+        known = (spread > 0) & (weight > 0)
+        with np.errstate(over="ignore", invalid="ignore"):  # far in the tail of an update on another policy's batch
+            beyond = -np.cumsum(np.divide(g, survives, out=np.zeros_like(g), where=survives > 0), axis=1)
+            value = beyond + np.divide(g, spread, out=np.zeros_like(g), where=known)
+        certain = (pmf > 0) & (stay == 0) & (weight > 0)  # the last possible length: U_t = v there
+        here = np.column_stack([np.zeros(len(beyond)), beyond[:, :-1]])
+        value = np.where(known, value, np.where(certain, here, np.nan))
+        values[cells] = np.where(np.isfinite(value), value, np.nan)
+    return values
 
 
 def step_std(step: Step, readout: Readout) -> float | None:
@@ -209,28 +236,33 @@ def step_std(step: Step, readout: Readout) -> float | None:
     scheme, policy = step.scheme, step.policy
     if not _uncoupled(scheme) or step.drawn_ratio is not None:
         return None
-    stops, paths = readout.length_direction
-    path = centred(policy, paths)[:, None]
+    ahead, paths = readout.length_direction
+    path = centred(policy, paths)
     size = step.in_loss * scheme.aggregation.prefactor(policy.length, policy.max_tokens)
     size = size * scheme.aggregation.scale(scheme.group_size, scheme.prompts_per_step)
-    stop_score, go_score = policy.stay * stops, -policy.hazard * stops
-    stop_score[:, :1] += path
-    go_score[:, :1] += path
-    if isinstance(step.advantage, ResponseAdvantage):
-        fixed = step.baseline[policy.class_of_cell][:, None, None]
-        returns = np.broadcast_to(step.returns, policy.law.shape)
-        credit = step.advantage.of_group(returns, np.ones_like(returns), returns, fixed)
-        total = credit * along(stop_score, go_score)[:, None]
-    else:
-        total = _gae_projection(step, stop_score, go_score)
-    if scheme.kl_in_loss is not None and step.kl_ratio is not None:
-        kl, (stop, go) = scheme.kl_in_loss, step.kl_ratio
-        total = total - kl.coefficient * along(stop_score * kl.slope(stop), go_score * kl.slope(go))[:, None]
-    total = total * size
-    mean = (policy.law * total).sum(axis=(1, 2))
+    mean, variance = np.empty(len(path)), np.empty(len(path))
+    for cells in blocks(*ahead.shape):
+        law = policy.law[cells]
+        stop_score, go_score = policy.stay[cells] * ahead[cells], -policy.hazard[cells] * ahead[cells]
+        stop_score[:, 0] += path[cells]
+        go_score[:, 0] += path[cells]
+        if isinstance(step.advantage, ResponseAdvantage):
+            fixed = step.baseline[policy.class_of_cell[cells]][:, None, None]
+            returns = np.broadcast_to(step.returns if len(step.returns) == 1 else step.returns[cells], law.shape)
+            credit = step.advantage.of_group(returns, np.ones_like(returns), returns, fixed)
+            total = credit * along(stop_score, go_score)[:, None]
+        else:
+            total = _gae_projection(step, cells, stop_score, go_score)
+        if scheme.kl_in_loss is not None and step.kl_ratio is not None:
+            kl, (stop, go) = scheme.kl_in_loss, (ratio[cells] for ratio in step.kl_ratio)
+            total -= kl.coefficient * along(stop_score * kl.slope(stop), go_score * kl.slope(go))[:, None]
+        total *= size
+        mean[cells] = np.einsum("cge,cge->c", law, total)
+        total -= mean[cells, None, None]
+        variance[cells] = np.einsum("cge,cge->c", law, total**2)
     by_class = np.bincount(policy.class_of_cell, weights=policy.probability * mean)
     overall = float(policy.class_weight @ by_class)
-    squared = float(policy.cell_weight @ (policy.law * (total - overall) ** 2).sum(axis=(1, 2)))
+    squared = float(policy.cell_weight @ (variance + (mean - overall) ** 2))
     between = float(policy.class_weight @ (by_class - overall) ** 2)
     n = scheme.responses_per_step
     return float(np.sqrt(max(squared / n + (scheme.group_size - 1) / n * between, 0.0)))
@@ -243,18 +275,18 @@ def _uncoupled(scheme: Scheme) -> bool:
                 or (isinstance(advantage, GAE) and isinstance(advantage.gae_lambda, LengthAdaptive)))
 
 
-def _gae_projection(step: Step, stop: FloatArray, go: FloatArray) -> FloatArray:
-    """Σ_t Â_t · score_t by [cell, grade, end], from Â_t = a_t + x^{T-t} (δ_last - a_T)."""
+def _gae_projection(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
+    """Σ_t Â_t · score_t by [cell, grade, end] of some cells, from Â_t = a_t + x^{T-t} (δ_last - a_T)."""
     gae, errors = step.advantage, step.errors
     assert isinstance(gae, GAE)
     assert not isinstance(gae.gae_lambda, LengthAdaptive)
     x = gae.gamma * gae.gae_lambda
-    tail = discounted_sum(errors.going, x)
-    steady = before(tail * go)
-    traces = np.concatenate([np.zeros((len(go), 1)), x * running_sum(go, x)], axis=1)
+    tail = discounted_sum(errors.going[cells], x)
+    steady, trace = before(tail * go), running_sum(go, x)
+    traces = np.column_stack([np.zeros(len(go)), x * trace])
+    traces[:, -1] = trace[:, -1]
     final = np.column_stack([tail, np.zeros(len(tail))])
-    traces[:, -1] = running_sum(go, x)[:, -1]
-    last = errors.last
+    last = errors.last[cells]
     total: FloatArray = steady[:, None] + (last - final[:, None]) * traces[:, None]
     total[:, :, :-1] += last[:, :, :-1] * stop[:, None]
     return total

@@ -38,7 +38,8 @@ class Drift:
         path_probability: [cell], change of each path's probability in its class, per unit step.
         accuracy, reward, truncation_rate: of P(correct), E[task reward], P(truncated). ``reward`` leaves KL out.
         length_per_kl: change of mean length, in tokens, for a step that moves the policy by 0.01 nats of KL per
-            response. Comparable across schemes, which raw drift is not. NaN if nothing moves.
+            response. Comparable across schemes, which raw drift is not. NaN if nothing moves, or if sampling
+            noise hides how far the policy moves.
         length_per_reward: tokens per +0.01 expected reward. NaN if the reward does not change.
         alignment: cosine between the update and the gradient of E[task reward], inner products by the kernel.
         step_std: standard deviation of one step's length change over batches, per unit step. ``exact`` knows it on
@@ -117,9 +118,9 @@ class Drift:
     def verdict(self) -> str:
         """Which way mean length goes, and how many tokens in a step of 0.01 nats, in a few words."""
         change, step = self.length, self.length_per_kl
-        if np.isnan(float(step)):
+        if np.isnan(float(step)) and (change.method != "monte carlo" or not np.any(self.update.value)):
             return "nothing moves"
-        if abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
+        if np.isnan(float(step)) or abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
             return "no drift of mean length" + (" beyond the noise" if change.method == "monte carlo" else "")
         way = "longer" if float(change) > 0 else "shorter"
         return f"responses get {way}, {_number(step, _decimals(abs(float(step)), 3))} tokens in a step of 0.01 nats"

@@ -124,11 +124,11 @@ class Step:
         """Whether the update has to tell positive from negative advantages."""
         return self.drawn_ratio is not None and self.scheme.surrogate.signed
 
-    def gains(self, sign: int) -> Gains | None:
-        """The surrogate's gains for advantages of that sign; None on-policy, where they are 1."""
+    def gains(self, sign: int, cells: slice = slice(None)) -> Gains | None:
+        """The surrogate's gains for advantages of that sign, of some cells; None on-policy, where they are 1."""
         if self.drawn_ratio is None:
             return None
-        surrogate, (stop, go) = self.scheme.surrogate, self.drawn_ratio
+        surrogate, (stop, go) = self.scheme.surrogate, (ratio[cells] for ratio in self.drawn_ratio)
         total = along(surrogate.response_part(stop, sign), surrogate.response_part(go, sign))
         return Gains(response=surrogate.response_gain(total / self.policy.length, sign),
                      stop=surrogate.token_gain(stop, sign), go=surrogate.token_gain(go, sign))
@@ -161,7 +161,7 @@ class Step:
         if self.scheme.reward.group_relative and isinstance(gae.critic, Exact):
             _check.fail("critic", gae.critic, "is not defined for a reward that compares the lengths of a group",
                         "give its values as critics.Table")
-        zero = np.zeros_like(policy.logits)
+        zero = np.broadcast_to(0.0, policy.logits.shape)
         stop, go = self.paid if self.paid is not None else (zero, zero)
         right, wrong = self.task[0]
         expected = wrong + policy.correctness * (right - wrong)
@@ -175,7 +175,7 @@ class Step:
                         "use critics.Constant, critics.Linear, or a critics.Table with max_tokens + 1 columns")
         values = values[:, :-1]
         going = go[:, :-1] + gae.gamma * values[:, 1:] - values[:, :-1]
-        last = self.task + np.concatenate([stop - values, (go - values)[:, -1:]], axis=1)[:, None, :]
+        last = np.concatenate([stop - values, (go - values)[:, -1:]], axis=1)[:, None, :] + self.task
         last[:, :, -1] += gae.gamma * beyond[:, None]
         return Errors(going=np.column_stack([going, np.zeros(len(going))]), last=last)
 

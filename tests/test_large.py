@@ -210,6 +210,26 @@ def test_the_step_standard_deviation_has_an_error_bar_too() -> None:
     assert 1.0 - SIGMAS * 0.18 < np.var(scores, ddof=1) < 1.0 + SIGMAS * 0.18
 
 
+@pytest.mark.parametrize("scheme", [
+    ls.schemes.dapo(group_size=4, prompts_per_step=8), ls.schemes.grpo(group_size=4, prompts_per_step=8),
+    ls.schemes.ppo(prompts_per_step=32),
+], ids=lambda scheme: scheme.name)
+def test_noise_in_many_coordinates_is_not_taken_for_signal(scheme: ls.Scheme) -> None:
+    """With a coordinate for every position noise adds to the norms behind length_per_kl and alignment.
+
+    Without a correction z is -2 on average here and var z a fifth; the alignment of dapo with the reward is 1.
+    """
+    policy = replace(world(48), coordinates=ls.coordinates("table"))
+    exact, rows = ls.drift(scheme, policy), []
+    for seed in range(50):
+        sampled = ls.drift(scheme, policy, "monte_carlo", rng=np.random.default_rng(seed), batches=128)
+        rows.append([z.item() for z in z_scores(sampled, exact, ("length_per_kl", "alignment")).values()])
+    z = np.array(rows)
+    assert (np.abs(z.mean(axis=0)) < SIGMAS * np.sqrt(65 / 63 / 50)).all(), z.mean(axis=0)
+    spread = SIGMAS * np.sqrt(2 / 49 + 0.1 / 50)
+    assert (np.abs(z.var(axis=0, ddof=1) * 63 / 65 - 1.0) < spread).all(), z.var(axis=0, ddof=1)
+
+
 # --- batches and streams ----------------------------------------------------------------------------------------
 
 
