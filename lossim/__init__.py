@@ -21,6 +21,7 @@ from lossim import (
     rollouts,
     schemes,
     surrogates,
+    tokens,
 )
 from lossim._coordinates import coordinates, kernel
 from lossim._drift import drift
@@ -62,4 +63,5 @@ __all__ = [
     "rollouts",
     "schemes",
     "surrogates",
+    "tokens",
 ]

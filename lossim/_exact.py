@@ -18,7 +18,7 @@ from lossim._groups import ClassLaw
 from lossim._ratios import ONE
 from lossim._step import Step
 from lossim._types import FloatArray, NoClosedForm
-from lossim.advantages import GAE, GroupStandardized, Whitened
+from lossim.advantages import GAE, GPG, GroupStandardized, Whitened
 from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
 
@@ -44,6 +44,8 @@ def expected_measures(step: Step) -> Expected:
     scheme, advantage = step.scheme, step.scheme.advantage
     if scheme.reward.group_relative:
         raise NoClosedForm("reward", "its shaping compares the lengths of a group")
+    if isinstance(step.advantage, GPG):
+        raise NoClosedForm("advantage", "GPG's scale is one over the number of paid responses in a step")
     average = _Average(step=step, rule=scheme.aggregation)
     method: Method = "sum" if average.denominators.aggregation is ONE else "quadrature"
     penalised = scheme.kl_in_loss is not None or scheme.entropy is not None
@@ -154,13 +156,8 @@ def _whitening(step: Step, whitened: Whitened) -> tuple[float, float]:
     else:
         total = float((average.weighted(ClassLaw.credit) * length).sum())
         square = float((average.weighted(ClassLaw.squared_credit) * length).sum()) if whitened.scale else 0.0
-    mean = total / count
-    spread = square / count - mean**2
-    # Below rounding the advantages are all equal: (A - μ) is 0 and only eps is left in the denominator.
-    variance = spread if spread > 1e-13 * (square / count) else 0.0
-    if not whitened.scale:
-        return mean, 1.0
-    return mean, (variance + whitened.eps) ** -0.5 if variance + whitened.eps > 0 else 0.0
+    mean, square = total / count, square / count
+    return mean, float(whitened.factor(np.array(square - mean**2), np.array(square), np.array(np.inf)))
 
 
 def _batch_std(step: Step) -> float:

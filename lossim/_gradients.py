@@ -81,11 +81,10 @@ def token_sums(step: Step, measures: Measures, cells: slice = slice(None)) -> di
         terms.append(_gae(step, measures.gae[cells], None if measures.extra is None else measures.extra[cells], cells))
     sums = {"policy": TokenSums(stop=np.sum([part.stop for part in terms], axis=0),
                                 go=np.sum([part.go for part in terms], axis=0)) if len(terms) > 1 else terms[0]}
-    if measures.plain is not None and step.scheme.kl_in_loss is not None and step.kl_ratio is not None:
-        kl, (stop, go) = step.scheme.kl_in_loss, step.kl_ratio
-        weighted = -kl.coefficient * by_outcome(measures.plain[cells])
-        sums["kl"] = TokenSums(stop=weighted[:, :2, :-1] * kl.slope(stop[cells])[:, None],
-                               go=after(weighted) * kl.slope(go[cells])[:, None])
+    if measures.plain is not None and step.kl_slope is not None:
+        stop, go = step.kl_slope
+        weighted = by_outcome(measures.plain[cells])
+        sums["kl"] = TokenSums(stop=weighted[:, :2, :-1] * stop[cells, None], go=after(weighted) * go[cells, None])
     if measures.plain is not None and step.scheme.entropy is not None:
         sums["entropy"] = _entropy(step.policy, step.scheme.entropy.coefficient, measures.plain, cells)
     return sums

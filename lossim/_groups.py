@@ -234,12 +234,10 @@ class ClassLaw:
         return k[keep], weight[keep]
 
     def _own_and_mate(self, k: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """u, v of A = u·R - v·Σ_mates R with k mates; a group of one as the estimator says."""
-        advantage = self.step.advantage
-        if isinstance(advantage, LeaveOneOut):
-            return np.ones_like(k), 1.0 / np.maximum(k, 1.0)
-        single = isinstance(advantage, GroupMean) and advantage.group_of_one == "raw"
-        return np.where(k > 0, k / (k + 1.0), float(single)), 1.0 / (k + 1.0)
+        """u, v of A = u·R - v·Σ_mates R with k mates."""
+        if isinstance(self.step.advantage, LeaveOneOut):
+            return np.where(k > 0, 1.0, 0.0), 1.0 / np.maximum(k, 1.0)
+        return k / (k + 1.0), 1.0 / (k + 1.0)
 
     def _linear_credit(self, factor: FloatArray) -> FloatArray:
         """Σ_k E[A · e^{-node·sizes}; k mates count], by row and end."""

@@ -10,7 +10,7 @@ import numpy as np
 from lossim._gradients import Measures, advantage_sums
 from lossim._step import Step
 from lossim._types import BoolArray, FloatArray, IntArray, NoClosedForm
-from lossim.advantages import GAE, GroupStandardized, ResponseAdvantage, Whitened
+from lossim.advantages import GAE, ResponseAdvantage, Whitened
 from lossim.policies import Draws
 
 __all__ = ["batch_measures", "block_measures", "draw_batches"]
@@ -111,7 +111,7 @@ def batch_measures(step: Step, draws: Draws) -> Measures:
     weight = scheme.aggregation.weights(length, in_loss, policy.max_tokens)
     whitened = scheme.advantage if isinstance(scheme.advantage, Whitened) else None
     if whitened is not None and whitened.scale:
-        weight = weight * (np.sum(length * in_loss, axis=(1, 2), keepdims=True) >= 2)
+        weight = weight * (np.sum(length * in_loss, axis=(1, 2), keepdims=True) > whitened.ddof)
     if scheme.dynamic_sampling == "drop":
         weight = weight * _differ(task, counted)[..., None]
     tally = _Tally(step, draws)
@@ -143,34 +143,16 @@ def _credit(step: Step, draws: Draws, task: FloatArray, counted: BoolArray) -> F
         draws.cell, draws.grade, draws.end]
     fixed = step.baseline[step.old.class_of_cell[draws.cell[..., :1]]]
     credit = advantage.of_group(returns, counted.astype(np.float64), step.old.length[draws.end], fixed)
-    if isinstance(advantage, GroupStandardized) and advantage.scope == "batch":
-        std = np.broadcast_to(_batch_std(returns, counted, advantage.ddof) + advantage.eps, credit.shape)
-        credit = np.divide(credit, std, out=np.zeros(credit.shape), where=std > 0)
-    return np.where(counted, credit, 0.0)
-
-
-def _batch_std(returns: FloatArray, counted: BoolArray, ddof: int) -> FloatArray:
-    """Standard deviation of the returns in the baseline of each step (inf, so no advantage, where it has none)."""
-    number = counted.sum(axis=(1, 2), keepdims=True)
-    top = np.max(np.where(counted, returns, -np.inf), axis=(1, 2), keepdims=True)
-    returns = returns - np.where(np.isfinite(top), top, 0.0)  # equal returns are then exactly 0
-    mean = np.sum(returns * counted, axis=(1, 2), keepdims=True) / np.maximum(number, 1)
-    squares = np.sum((returns - mean) ** 2 * counted, axis=(1, 2), keepdims=True)
-    return np.where(number > ddof, np.sqrt(squares / np.maximum(number - ddof, 1)), np.inf)
+    return np.where(counted, advantage.of_step(credit, returns, counted), 0.0)
 
 
 def _whitening(whitened: Whitened, first: FloatArray, second: FloatArray, length: FloatArray, in_loss: BoolArray
                ) -> tuple[FloatArray, FloatArray]:
     """μ and (σ² + eps)^-½ over the tokens in the loss of each batch, from Σ_t A and Σ_t A² per response."""
-    tokens = np.maximum(np.sum(length * in_loss, axis=(1, 2), keepdims=True), 2.0)
+    tokens = np.maximum(np.sum(length * in_loss, axis=(1, 2), keepdims=True), 1.0)
     mean = np.sum(first * in_loss, axis=(1, 2), keepdims=True) / tokens
     square = np.sum(second * in_loss, axis=(1, 2), keepdims=True) / tokens
-    if not whitened.scale:
-        return mean, np.ones_like(mean)
-    spread = square - mean**2
-    variance = np.where(spread > 1e-13 * square, spread, 0.0) * tokens / (tokens - 1.0)
-    total = variance + whitened.eps
-    return mean, np.where(total > 0, total, np.inf) ** -0.5
+    return mean, whitened.factor(square - mean**2, square, tokens)
 
 
 class _Tally:

@@ -253,9 +253,8 @@ def step_std(step: Step, readout: Readout) -> float | None:
             total = credit * along(stop_score, go_score)[:, None]
         else:
             total = _gae_projection(step, cells, stop_score, go_score)
-        if scheme.kl_in_loss is not None and step.kl_ratio is not None:
-            kl, (stop, go) = scheme.kl_in_loss, (ratio[cells] for ratio in step.kl_ratio)
-            total -= kl.coefficient * along(stop_score * kl.slope(stop), go_score * kl.slope(go))[:, None]
+        if step.kl_slope is not None:
+            total += along(stop_score * step.kl_slope[0][cells], go_score * step.kl_slope[1][cells])[:, None]
         total *= size
         mean[cells] = np.einsum("cge,cge->c", law, total)
         total -= mean[cells, None, None]

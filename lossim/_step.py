@@ -11,7 +11,7 @@ from lossim import _check
 from lossim._numerics import along
 from lossim._scheme import Scheme
 from lossim._types import BoolArray, FloatArray, IntArray
-from lossim.advantages import GAE, Raw, ResponseAdvantage, Whitened
+from lossim.advantages import GAE, GPG, OPO, GroupMean, LeaveOneOut, Raw, ResponseAdvantage, Whitened
 from lossim.critics import CriticView, Exact
 from lossim.policies import Policy
 
@@ -45,13 +45,16 @@ class Step:
             _check.fail("old_policy", self.old, "must have the class weights of the policy", "use reweighted(...)")
         if not np.array_equal(mine.correctness, self.old.correctness):
             _check.fail("old_policy", self.old, "must be graded as the policy is (p_correct, p_correct_truncated)")
-        _ = self.kl_ratio, self.paid, self.drawn_ratio, self.task, self.baseline
+        _ = self.kl_slope, self.paid, self.drawn_ratio, self.task, self.baseline
 
     @property
     def advantage(self) -> GAE | ResponseAdvantage:
-        """The estimator, without whitening."""
+        """The estimator, without whitening; the raw return for those that give it to groups of one."""
         given = self.scheme.advantage
         inner = given.inner if isinstance(given, Whitened) else given
+        if self.scheme.group_size == 1 and isinstance(inner, (GroupMean, LeaveOneOut, OPO)) \
+                and not isinstance(inner, GPG) and inner.group_of_one == "raw":
+            return Raw()
         assert isinstance(inner, (GAE, ResponseAdvantage))
         return inner
 
@@ -91,9 +94,16 @@ class Step:
         return values, level.reshape(self.task[0].shape)
 
     @cached_property
-    def kl_ratio(self) -> tuple[FloatArray, FloatArray] | None:
-        """log π/π_ref of the token that stops and of the one that goes on, [cell, t]; None without a KL in the loss."""
-        return None if self.scheme.kl_in_loss is None else _log_ratio(self.policy, self.reference, "the reference")
+    def kl_slope(self) -> tuple[FloatArray, FloatArray] | None:
+        """-β·dk/d log π of the token that stops and of the one that goes on, [cell, t]; None without KL in the loss."""
+        kl = self.scheme.kl_in_loss
+        if kl is None:
+            return None
+        zero = np.zeros_like(self.policy.logits)
+        drawn = (zero, zero) if self.drawn_ratio is None else self.drawn_ratio
+        held = drawn if kl.to == "old" else _log_ratio(self.policy, self.reference, "the reference")
+        stop, go = (-kl.coefficient * kl.slope(d, r) for d, r in zip(held, drawn, strict=True))
+        return stop, go
 
     @cached_property
     def paid(self) -> tuple[FloatArray, FloatArray] | None:
@@ -130,7 +140,7 @@ class Step:
             return None
         surrogate, (stop, go) = self.scheme.surrogate, (ratio[cells] for ratio in self.drawn_ratio)
         total = along(surrogate.response_part(stop, sign), surrogate.response_part(go, sign))
-        return Gains(response=surrogate.response_gain(total / self.policy.length, sign),
+        return Gains(response=surrogate.response_gain(total, self.policy.length, sign),
                      stop=surrogate.token_gain(stop, sign), go=surrogate.token_gain(go, sign))
 
     @cached_property

@@ -42,7 +42,7 @@ class Aggregation(ABC):
         """Whether the denominator sums over the own group instead of the step."""
         return False
 
-    def scale(self, group_size: int, prompts_per_step: int) -> float:
+    def scale(self, group_size: float, prompts_per_step: int) -> float:
         """n where the denominator sums over the step, n / prompts where it sums over the group."""
         return float(group_size if self.within_group else group_size * prompts_per_step)
 
@@ -76,7 +76,7 @@ class _SequenceMean(Aggregation):
     def size(self, length: FloatArray) -> FloatArray | None:
         return np.ones_like(length) if self.counting == "kept" else None
 
-    def scale(self, group_size: int, prompts_per_step: int) -> float:
+    def scale(self, group_size: float, prompts_per_step: int) -> float:
         return float(group_size * prompts_per_step) if self.counting == "kept" else 1.0
 
 

@@ -17,45 +17,77 @@ __all__ = ["KL", "Entropy"]
 class KL:
     """KL to the reference policy, from sampled tokens; d = log π(a) / π_ref(a).
 
-    In the loss (differentiated at visited states, no score-function term) the update is
-    -coefficient · weight · f(d) · ∇log π(a), with f = 1 (k1), d (k2), 1 - e^{-d} (k3). Note that k1 in the loss
-    does not depend on d: its gradient is noise under a constant normaliser, and under 1/T it moves length even
-    where policy and reference agree. In the reward (k1 only) every token is paid -coefficient · d.
+    In the loss (differentiated at visited states, no score-function term) the estimator k is d (k1), d²/2 (k2),
+    e^{-d} - 1 + d (k3) or |d| (abs), and the update is -coefficient · weight · f · ∇log π(a) with f = dk/d log π:
+    1, d, 1 - e^{-d}, sign(d). Note that k1 in the loss does not depend on d: its gradient is noise under a constant
+    normaliser, and under 1/T it moves length even where policy and reference agree. In the reward (k1 only) every
+    token is paid -coefficient · d.
 
     Attributes:
         coefficient: β ≥ 0.
-        estimator: ``"k1"``, ``"k2"`` or ``"k3"``.
+        estimator: ``"k1"``, ``"k2"``, ``"k3"`` or ``"abs"``.
         place: ``"loss"`` or ``"reward"``.
         content_per_token: KL that the content of each go-on token carries, in nats ≥ 0; only in the reward, where
             it acts as a price per token. lossim does not model content, so this is an input.
+        gradient: in the loss, ``"own"``; ``"straight_through"``, the value of the estimator with the gradient of k2
+            (verl's ``k1+`` and ``k3+``); or ``"bias_corrected"``, r·k with the ratio r = π/π_old differentiated, so
+            f = r(k + dk/d log π), which for k3 is r·d (TRL's ``use_bias_correction_kl``).
+        to: the policy that π is held to, ``"reference"`` or the ``"old"`` one that drew the batch. With k2, a
+            policy gradient and ``"old"`` the loss is DRO's, or Kimi k1.5's.
 
-    Source: J. Schulman, "Approximating KL divergence", 2020.
+    Source: J. Schulman, "Approximating KL divergence", 2020; DRO arXiv 2405.19107; Kimi k1.5 arXiv 2501.12599.
 
     >>> KL(coefficient=0.1, estimator="k3").slope(np.array([0.0, 1.0]))
     array([0.        , 0.63212056])
     """
 
     coefficient: float
-    estimator: Literal["k1", "k2", "k3"] = "k1"
+    estimator: Literal["k1", "k2", "k3", "abs"] = "k1"
     place: Literal["loss", "reward"] = "loss"
     content_per_token: float = 0.0
+    gradient: Literal["own", "straight_through", "bias_corrected"] = "own"
+    to: Literal["reference", "old"] = "reference"
 
     def __post_init__(self) -> None:
         _check.at_least("coefficient", self.coefficient, 0.0)
-        _check.choice("estimator", self.estimator, ("k1", "k2", "k3"))
+        _check.choice("estimator", self.estimator, ("k1", "k2", "k3", "abs"))
         _check.choice("place", self.place, ("loss", "reward"))
         _check.at_least("content_per_token", self.content_per_token, 0.0)
-        if self.place == "reward" and self.estimator != "k1":
-            _check.fail("estimator", self.estimator, "must be 'k1' for a KL in the reward", "use place='loss'")
+        _check.choice("gradient", self.gradient, ("own", "straight_through", "bias_corrected"))
+        _check.choice("to", self.to, ("reference", "old"))
+        if self.place == "reward":
+            for name, only in (("estimator", "k1"), ("gradient", "own"), ("to", "reference")):
+                if getattr(self, name) != only:
+                    _check.fail(name, getattr(self, name), f"must be {only!r} for a KL in the reward",
+                                "use place='loss'")
         if self.place == "loss" and self.content_per_token:
             _check.fail("content_per_token", self.content_per_token, "must be 0 for a KL in the loss",
                         "content tokens have no stop logit, so their KL moves no length there; use place='reward'")
 
-    def slope(self, log_ratio: FloatArray) -> FloatArray:
-        """f(d): the derivative of the estimator with respect to log π."""
+    def estimate(self, log_ratio: FloatArray) -> FloatArray:
+        """k(d)."""
         if self.estimator == "k1":
-            return np.ones_like(log_ratio)
-        return log_ratio if self.estimator == "k2" else -np.expm1(-log_ratio)
+            return log_ratio
+        if self.estimator == "k2":
+            return 0.5 * log_ratio**2
+        return np.abs(log_ratio) if self.estimator == "abs" else np.expm1(-log_ratio) + log_ratio
+
+    def value(self, log_ratio: FloatArray, drawn_ratio: FloatArray | float = 0.0) -> FloatArray:
+        """The loss of a token over β: k(d), times r = e^{``drawn_ratio``} where the bias is corrected."""
+        value = self.estimate(log_ratio)
+        return value * np.exp(drawn_ratio) if self.gradient == "bias_corrected" else value
+
+    def slope(self, log_ratio: FloatArray, drawn_ratio: FloatArray | float = 0.0) -> FloatArray:
+        """f: the derivative of the value with respect to log π; ``drawn_ratio`` is log π/π_old, 0 on-policy."""
+        if self.estimator == "k2" or self.gradient == "straight_through":
+            own = log_ratio
+        elif self.estimator == "k1":
+            own = np.ones_like(log_ratio)
+        else:
+            own = np.sign(log_ratio) if self.estimator == "abs" else -np.expm1(-log_ratio)
+        if self.gradient == "bias_corrected":
+            return np.exp(drawn_ratio) * (own + self.estimate(log_ratio))
+        return own
 
 
 @dataclass(frozen=True, kw_only=True)

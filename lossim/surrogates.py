@@ -1,8 +1,9 @@
-"""Surrogates: what a ratio between the policy and the one that drew the batch does to a token's gradient.
+"""Surrogates: what a ratio between the policy and the one that drew the batch does to a token's loss and gradient.
 
-With r = π/π_old of a token and A its advantage, every surrogate here updates along A · gain · ∇log π. The gain is a
-function of the token's own log ratio times a function of the whole response; on-policy, where all ratios are 1, it
-is 1 for each of them. It may depend on the sign of the advantage, and on nothing else of it.
+With r = π/π_old of a token and A its advantage, every surrogate here has the loss -A · J and updates along
+A · gain · ∇log π, where gain = dJ/d log π. The gain is a function of the token's own log ratio times a function of
+the whole response; on-policy, where all ratios are 1, it is 1 for each of them. It may depend on the sign of the
+advantage, and on nothing else of it.
 """
 
 from __future__ import annotations
@@ -16,30 +17,41 @@ from scipy.special import expit
 from lossim import _check
 from lossim._types import FloatArray
 
-__all__ = ["CISPO", "GMPO", "GSPO", "SAPO", "ImportanceWeight", "PPOClip", "PolicyGradient", "Surrogate"]
+__all__ = ["CISPO", "GMPO", "GSPO", "SAPO", "TOPR", "VESPO", "ImportanceWeight", "OffPolicyMask", "PPOClip",
+           "PolicyGradient", "Surrogate"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surrogate:
     """Base: gain = ``token_gain`` · ``response_gain``; ``signed`` tells whether either reads the advantage's sign.
 
-    ``response_level`` marks surrogates whose gain reads the ratios of the whole response.
+    ``response_level`` marks surrogates whose gain reads the ratios of the whole response. Where the ratio is a
+    ``weight`` (detached), J = gain · log π; elsewhere J = ``token_value`` · ``response_value``.
     """
 
     signed: ClassVar[bool] = True
     response_level: ClassVar[bool] = False
+    weight: ClassVar[bool] = False
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        """The factor that depends on the token's own log ratio."""
+        """The factor of the gain that depends on the token's own log ratio."""
+        return np.ones_like(log_ratio)
+
+    def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
+        """The factor of J that depends on the token's own log ratio."""
         return np.ones_like(log_ratio)
 
     def response_part(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        """What a token adds to the sum that ``response_gain`` gets the mean of."""
+        """What a token adds to the sum that ``response_gain`` gets."""
         return log_ratio
 
-    def response_gain(self, mean: FloatArray, sign: int) -> FloatArray:
-        """The factor that depends on the response, from the mean of ``response_part`` over its tokens."""
-        return np.ones_like(mean)
+    def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
+        """The factor of the gain that depends on the response: from Σ ``response_part`` and the number of tokens."""
+        return np.ones_like(total)
+
+    def response_value(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
+        """The factor of J that depends on the response."""
+        return np.ones_like(total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +59,7 @@ class PolicyGradient(Surrogate):
     """-A log π: no ratio; gain 1. The policy gradient if old and new policy agree."""
 
     signed: ClassVar[bool] = False
+    weight: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +75,18 @@ class ImportanceWeight(Surrogate):
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         return np.exp(log_ratio)
 
+    def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
+        return np.exp(log_ratio)
 
-def _clipped(ratio: FloatArray, sign: int, low: float, high: float, most: float) -> FloatArray:
-    """r where min(rA, clip(r, 1-low, 1+high)A) still moves with r, else 0; for A < 0 also 0 beyond ``most``."""
-    active = ratio <= 1.0 + high if sign > 0 else (ratio >= 1.0 - low) & (ratio <= most)
-    return np.where(active, ratio, 0.0)
+
+def _objective(ratio: FloatArray, sign: int, low: float, high: float, most: float = np.inf) -> FloatArray:
+    """min(rA, clip(r, 1-low, 1+high)A) / A; for A < 0 capped at ``most`` too."""
+    return np.minimum(ratio, 1.0 + high) if sign > 0 else np.clip(ratio, 1.0 - low, max(most, 1.0 - low))
+
+
+def _moving(ratio: FloatArray, sign: int, low: float, high: float, most: float = np.inf) -> FloatArray:
+    """r where that objective still moves with r, else 0."""
+    return np.where(_objective(ratio, sign, low, high, most) == ratio, ratio, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +97,8 @@ class PPOClip(Surrogate):
         low, high: clip range, ≥ 0; clip-higher is ``high`` > ``low``.
         dual: dual clip c > 1: for A < 0 the objective is at least cA, so beyond r = c the gain is 0. verl's default
             is 3, others have none.
-        delta: two-sided clip: r is capped at delta for both signs. None in trainers unless set.
+        delta: two-sided clip, above 1 + ``high``: for A < 0 the ratio is capped at delta, which for A > 0 the clip
+            does already. None in trainers unless set. With both, the smaller of ``dual`` and ``delta`` holds.
 
     Source: arXiv 1707.06347; dual clip arXiv 1912.09729.
 
@@ -95,15 +116,20 @@ class PPOClip(Surrogate):
     def __post_init__(self) -> None:
         _check.at_least("low", self.low, 0.0)
         _check.at_least("high", self.high, 0.0)
-        for name in ("dual", "delta"):
+        for name, least in (("dual", 1.0), ("delta", 1.0 + self.high)):
             bound = getattr(self, name)
-            if bound is not None and _check.finite(name, bound) <= 1:
-                _check.fail(name, bound, "must be above 1", "leave it at None for no such clip")
+            if bound is not None and _check.finite(name, bound) <= least:
+                _check.fail(name, bound, f"must be above {least:g}", "leave it at None for no such clip")
+
+    @property
+    def _most(self) -> float:
+        return min((bound for bound in (self.dual, self.delta) if bound is not None), default=np.inf)
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        ratio = np.exp(log_ratio)
-        gain = _clipped(ratio, sign, self.low, self.high, np.inf if self.dual is None else self.dual)
-        return gain if self.delta is None else np.where(ratio <= self.delta, gain, 0.0)
+        return _moving(np.exp(log_ratio), sign, self.low, self.high, self._most)
+
+    def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
+        return _objective(np.exp(log_ratio), sign, self.low, self.high, self._most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +137,7 @@ class CISPO(Surrogate):
     """-sg(clip(r, 1-low, 1+high)) A log π: the ratio is a weight, no token falls silent. Source: arXiv 2506.13585."""
 
     signed: ClassVar[bool] = False
+    weight: ClassVar[bool] = True
     low: float = 1.0
     high: float = 4.0
 
@@ -120,6 +147,19 @@ class CISPO(Surrogate):
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         return np.clip(np.exp(log_ratio), 1.0 - self.low, 1.0 + self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TOPR(Surrogate):
+    """-A log π for A > 0, -sg(min(r, 1)) A log π for A < 0: full credit, tapered blame. Source: arXiv 2503.14286.
+
+    The paper and ROLL tell the two apart by the sign of the response's score; here it is the advantage's.
+    """
+
+    weight: ClassVar[bool] = True
+
+    def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
+        return np.ones_like(log_ratio) if sign > 0 else np.exp(np.minimum(log_ratio, 0.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +173,19 @@ class SAPO(Surrogate):
         _check.positive("positive", self.positive)
         _check.positive("negative", self.negative)
 
+    def _gate(self, ratio: FloatArray, sign: int) -> tuple[FloatArray, float]:
+        temperature = self.positive if sign > 0 else self.negative
+        return expit(temperature * (ratio - 1.0)), temperature
+
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         ratio = np.exp(log_ratio)
-        gate = expit((self.positive if sign > 0 else self.negative) * (ratio - 1.0))
+        gate, _ = self._gate(ratio, sign)
         gain: FloatArray = 4.0 * gate * (1.0 - gate) * ratio
         return gain
+
+    def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
+        gate, temperature = self._gate(np.exp(log_ratio), sign)
+        return gate * (4.0 / temperature)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +200,11 @@ class GSPO(Surrogate):
         _check.at_least("low", self.low, 0.0)
         _check.at_least("high", self.high, 0.0)
 
-    def response_gain(self, mean: FloatArray, sign: int) -> FloatArray:
-        return _clipped(np.exp(mean), sign, self.low, self.high, np.inf)
+    def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
+        return _moving(np.exp(total / length), sign, self.low, self.high)
+
+    def response_value(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
+        return _objective(np.exp(total / length), sign, self.low, self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,5 +229,78 @@ class GMPO(Surrogate):
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         return np.where(self.response_part(log_ratio, sign) == log_ratio, 1.0, 0.0)
 
-    def response_gain(self, mean: FloatArray, sign: int) -> FloatArray:
-        return np.exp(mean)
+    def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
+        return np.exp(total / length)
+
+    def response_value(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
+        return np.exp(total / length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VESPO(Surrogate):
+    """-sg(φ(w)) A log π with w = Π r of the response, φ(w) = w^k e^{λ(1 - w)}: a soft window around w = 1.
+
+    ``positive`` and ``negative`` are (k, λ) by the sign of A; w is held in [1e-8, e^20], as TRL does.
+    Source: arXiv 2602.10693.
+
+    >>> VESPO().response_gain(np.log([0.5, 1.0, 3.0]), np.ones(3), +1).round(3)
+    array([1.12 , 1.   , 0.022])
+    """
+
+    response_level: ClassVar[bool] = True
+    weight: ClassVar[bool] = True
+    positive: tuple[float, float] = (2.0, 3.0)
+    negative: tuple[float, float] = (3.0, 2.0)
+
+    def __post_init__(self) -> None:
+        for name in ("positive", "negative"):
+            pair = _check.number_array(name, getattr(self, name), ndim=1, low=0.0)
+            if pair.size != 2:
+                _check.fail(name, getattr(self, name), "must be two numbers, (k, λ)")
+            object.__setattr__(self, name, (float(pair[0]), float(pair[1])))
+
+    def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
+        power, decay = self.positive if sign > 0 else self.negative
+        log_weight = np.clip(total, np.log(1e-8), 20.0)
+        return np.exp(decay + power * log_weight - decay * np.exp(log_weight))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffPolicyMask(Surrogate):
+    """Another surrogate without the responses that are bad and off-policy: A < 0 and mean(-log r) > ``threshold``.
+
+    Source: DeepSeek-V3.2, arXiv 2512.02556; TRL's ``off_policy_mask_threshold``.
+
+    >>> OffPolicyMask(inner=PPOClip(), threshold=0.1).response_gain(np.array([-0.5, -0.1]), np.array([2.0, 2.0]), -1)
+    array([0., 1.])
+    """
+
+    response_level: ClassVar[bool] = True
+    inner: Surrogate
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.inner, Surrogate) or self.inner.response_level:
+            _check.fail("inner", self.inner, "must be a surrogate that reads each token's own ratio",
+                        "for example surrogates.PPOClip()", TypeError)
+        _check.finite("threshold", self.threshold)
+
+    @property
+    def weight(self) -> bool:  # type: ignore[override]
+        """As the inner one."""
+        return self.inner.weight
+
+    def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
+        return self.inner.token_gain(log_ratio, sign)
+
+    def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
+        return self.inner.token_value(log_ratio, sign)
+
+    def _kept(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
+        return np.where((sign > 0) | (-total / length <= self.threshold), 1.0, 0.0)
+
+    def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
+        return self._kept(total, length, sign)
+
+    def response_value(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
+        return self._kept(total, length, sign)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 from typing import Any, NamedTuple
 
+from gains import active, gains, gmpo_gains, kl_slope, mean, sapo_gain  # noqa: F401 (they go by these names here too)
 from worlds import (  # noqa: F401 (the worlds go by these names here as well)
     LENGTH,
     Entry,
@@ -41,15 +42,16 @@ Group = tuple[int, Sequence[Response]]
 Batch = Sequence[Group]
 
 NAMES = {
-    "advantage": ("raw", "group_mean", "leave_one_out", "standardized", "opo", "gae"),
+    "advantage": ("raw", "group_mean", "leave_one_out", "standardized", "opo", "max_rl", "pass_k", "gpg", "gae"),
     "group_of_one": ("zero", "raw", None),
     "scope": ("group", "batch"),
     "counting": ("all", "kept"),
     "truncation": ("keep", "mask", "remove"),
     "dynamic_sampling": ("none", "drop", "resample"),
-    "surrogate": ("policy_gradient", "importance_weighted", "ppo_clip", "cispo", "sapo", "gspo", "gmpo"),
+    "surrogate": ("policy_gradient", "importance_weighted", "ppo_clip", "cispo", "sapo", "gspo", "gmpo", "topr",
+                  "vespo"),
 }
-GROUP_RELATIVE = ("group_mean", "leave_one_out", "standardized", "opo")
+GROUP_RELATIVE = ("group_mean", "leave_one_out", "standardized", "opo", "max_rl", "pass_k", "gpg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ class Setting:
     reward: Callable[[int, bool, bool], float]  # of length, correct, truncated
     advantage: str = "raw"
     baseline: float | Sequence[float] = 0.0  # of raw: a number, or one per class
-    group_of_one: str | None = None  # None: "raw" for standardized, "zero" for group_mean
+    group_of_one: str | None = None  # None: "raw" for standardized, max_rl and gpg, else "zero"
     ddof: int = 1
     eps: float = 1e-6
     scope: str = "group"  # of the standard deviation
@@ -69,6 +71,7 @@ class Setting:
     values: Sequence[Sequence[float]] | None = None  # V_t [cell][t-1], used from t = 2 on; None is 0
     wrappers: Sequence[str] = ()  # in the order applied: positive_only, center, whiten (center and scale)
     whiten_eps: float = 1e-8
+    whiten_ddof: int = 1
     aggregation: str = "sequence_mean_token_mean"
     counting: str = "all"
     constant: float | None = None  # None: max_tokens
@@ -78,7 +81,8 @@ class Setting:
     group_size: int = 1
     prompts_per_step: int = 1
     kl_reward: tuple[float, float] = (0.0, 0.0)  # coefficient, content per go-on token
-    kl_loss: tuple[float, str] = (0.0, "k1")  # coefficient, k1 | k2 | k3
+    kl_loss: tuple[float, str] = (0.0, "k1")  # coefficient, k1 | k2 | k3 | abs, as "k3+" or "corrected k3" too
+    kl_to_old: bool = False  # of kl_loss: to the old policy, not the reference
     entropy: float = 0.0
     surrogate: str = "policy_gradient"
     clip_low: float = 0.2  # of ppo_clip, cispo and gspo: ratios in [1 - low, 1 + high]; of gmpo: in logs
@@ -87,65 +91,20 @@ class Setting:
     delta: float | None = None  # of ppo_clip: the largest ratio at either sign
     tau_positive: float = 1.0  # of sapo, by the sign of the advantage
     tau_negative: float = 1.05
+    vespo_positive: tuple[float, float] = (2.0, 3.0)  # power, decay
+    vespo_negative: tuple[float, float] = (3.0, 2.0)
+    off_policy: float | None = None  # of ppo_clip: responses with A < 0 and mean log(old/new) above are dropped
 
     def __post_init__(self) -> None:
         unknown = [name for name, known in NAMES.items() if getattr(self, name) not in known]
         if unknown or not set(self.wrappers) <= {"positive_only", "center", "whiten"}:
             raise ValueError(f"unknown name in {self}")
-        if self.advantage == "leave_one_out" and self.group_size == 1:
+        if self.advantage == "leave_one_out" and self.group_size == 1 and self.group_of_one != "raw":
             raise ValueError("leave_one_out needs a group_size of at least 2")
         if self.surrogate == "gmpo" and self.advantage == "gae":
             raise ValueError("gmpo needs one advantage per response, gae has one per token")
         if self.surrogate != "ppo_clip" and not (self.dual is None and self.delta is None):
             raise ValueError("dual and delta belong to ppo_clip")
-
-
-def kl_slope(estimator: str, d: float) -> float:
-    """What multiplies the score when the estimator is differentiated: of d, d^2/2, and exp(-d) - 1 + d."""
-    return {"k1": 1.0, "k2": d, "k3": 1.0 - math.exp(-d)}[estimator]
-
-
-# ---- the gain of a token: what multiplies advantage * score ----
-
-
-def active(s: Setting, advantage: float, ratio: float) -> bool:
-    """Whether the clipped objective still has a slope: the pessimistic bound is the unclipped one."""
-    if s.delta is not None and ratio > s.delta:
-        return False
-    if advantage > 0.0:
-        return ratio <= 1.0 + s.clip_high
-    return ratio >= 1.0 - s.clip_low and (s.dual is None or ratio <= s.dual)
-
-
-def sapo_gain(s: Setting, advantage: float, ratio: float) -> float:
-    tau = s.tau_positive if advantage > 0.0 else s.tau_negative
-    gate = 1.0 / (1.0 + math.exp(-tau * (ratio - 1.0)))
-    return 4.0 * gate * (1.0 - gate) * ratio
-
-
-def gmpo_gains(s: Setting, advantage: float, log_ratios: Sequence[float]) -> list[float]:
-    """The geometric mean of the ratios, each clipped on one side; nothing for those that were clipped."""
-    clipped = [min(lr, s.clip_high) if advantage > 0.0 else max(lr, -s.clip_low) for lr in log_ratios]
-    geometric_mean = math.exp(mean(clipped))
-    return [geometric_mean if lc == lr else 0.0 for lc, lr in zip(clipped, log_ratios, strict=True)]
-
-
-def gains(s: Setting, advantages: Sequence[float], log_ratios: Sequence[float]) -> list[float]:
-    """Of each token of one response, given its advantages and log(new/old), both [t-1]."""
-    ratios = [math.exp(lr) for lr in log_ratios]
-    if s.surrogate == "policy_gradient":
-        return [1.0 for _ in ratios]
-    if s.surrogate == "importance_weighted":
-        return ratios
-    if s.surrogate == "cispo":
-        return [min(max(r, 1.0 - s.clip_low), 1.0 + s.clip_high) for r in ratios]
-    if s.surrogate == "sapo":
-        return [sapo_gain(s, a, r) for a, r in zip(advantages, ratios, strict=True)]
-    if s.surrogate == "gmpo":
-        return gmpo_gains(s, advantages[0], log_ratios)
-    if s.surrogate == "gspo":
-        ratios = [math.exp(mean(log_ratios))] * len(ratios)
-    return [r if active(s, a, r) else 0.0 for a, r in zip(advantages, ratios, strict=True)]
 
 
 # ---- one batch ----
@@ -167,10 +126,6 @@ class Facts(NamedTuple):
 
 def tokens(responses: Sequence[Facts]) -> int:
     return sum(f.response.length for f in responses)
-
-
-def mean(numbers: Sequence[float]) -> float:
-    return math.fsum(numbers) / len(numbers)
 
 
 def deviation(numbers: Sequence[float], ddof: int) -> float:
@@ -242,8 +197,17 @@ class Step:
         s, own, totals = self.setting, f.total, [g.total for g in group]
         if s.advantage == "raw":
             return own - (s.baseline if isinstance(s.baseline, (int, float)) else s.baseline[f.j])
+        if s.group_size == 1 and s.advantage not in ("raw", "standardized"):
+            return own if (s.group_of_one or ("raw" if s.advantage in ("max_rl", "gpg") else "zero")) == "raw" else 0.0
         if s.advantage == "group_mean":
-            return own if s.group_size == 1 and s.group_of_one == "raw" else own - mean(totals)
+            return own - mean(totals)
+        if s.advantage == "gpg":
+            return (own - mean(totals)) * len(step_totals) / max(sum(x != 0.0 for x in step_totals), 1)
+        if s.advantage == "max_rl":
+            return (own - mean(totals)) / (mean(totals) + s.eps) if mean(totals) > 0.0 else 0.0
+        if s.advantage == "pass_k":
+            best, second = sorted(totals, reverse=True)[:2]
+            return (best - second) / (deviation(totals, 1) + s.eps) if own == best else 0.0
         if s.advantage == "leave_one_out":
             return own - (sum(totals) - own) / (len(totals) - 1)
         if s.advantage == "opo":
@@ -261,7 +225,7 @@ class Step:
             if wrapper == "positive_only":
                 shift, floor = 0.0, 0.0
             if wrapper == "whiten":
-                scale = (deviation(flat, 1) ** 2 + self.setting.whiten_eps) ** -0.5
+                scale = (deviation(flat, self.setting.whiten_ddof) ** 2 + self.setting.whiten_eps) ** -0.5
             advantages = [[[max((x + shift) * scale, floor) for x in row] for row in g] for g in advantages]
         return advantages
 
@@ -289,7 +253,7 @@ class Step:
         baseline = [self.in_baseline(group) for group in groups]
         trained = [self.in_loss(group) for group in groups]
         kept = [f for group in trained for f in group]
-        if not kept or ("whiten" in s.wrappers and tokens(kept) < 2):
+        if not kept or ("whiten" in s.wrappers and tokens(kept) <= s.whiten_ddof):
             return
 
         step_totals = [f.total for group in baseline for f in group]
@@ -309,7 +273,8 @@ class Step:
             for f, advantage in zip(in_loss, of_group, strict=True):
                 weight, gain = self.weight(f, in_loss, kept), gains(s, advantage, f.log_moved)
                 for i in range(f.response.length):
-                    slope = advantage[i] * gain[i] - kl * kl_slope(estimator, f.log_ratio[i])
+                    held = f.log_moved[i] if s.kl_to_old else f.log_ratio[i]
+                    slope = advantage[i] * gain[i] - kl * kl_slope(estimator, held, f.log_moved[i])
                     for table, row, column, value in f.score[i]:
                         total[table][row][column] += probability * weight * slope * value
                     for table, row, column, value in f.entropy[i]:

@@ -283,7 +283,7 @@ def test_centring_without_scaling_subtracts_the_token_mean_of_the_advantage() ->
 
 def test_values_print_compare_and_hash() -> None:
     assert repr(advantages.Whitened(inner=advantages.GroupMean())) == (
-        "Whitened(inner=GroupMean(group_of_one='zero'), scale=True, eps=1e-08)")
+        "Whitened(inner=GroupMean(group_of_one='zero'), scale=True, eps=1e-08, ddof=1)")
     assert advantages.Raw(baseline=[0.1, 0.2]) == advantages.Raw(baseline=np.array([0.1, 0.2]))
     assert hash(advantages.GAE()) == hash(advantages.GAE(gae_lambda=0.95))
     assert replace(advantages.GAE(), gae_lambda=1.0) != advantages.GAE()

@@ -187,6 +187,12 @@ MAKERS: dict[str, Maker] = {
     # advantages and critics
     "Raw": Maker(advantages.Raw, {"baseline": 0.0}, {"baseline": either(FINITE, numbers_of((None,)))}),
     "GroupMean": Maker(advantages.GroupMean, {"group_of_one": "zero"}, {"group_of_one": word("zero", "raw")}),
+    "LeaveOneOut": Maker(advantages.LeaveOneOut, {"group_of_one": "zero"}, {"group_of_one": word("zero", "raw")}),
+    "OPO": Maker(advantages.OPO, {"group_of_one": "zero"}, {"group_of_one": word("zero", "raw")}),
+    "GPG": Maker(advantages.GPG, {"group_of_one": "raw"}, {"group_of_one": word("zero", "raw")}),
+    "MaxRL": Maker(advantages.MaxRL, {"eps": 1e-6, "group_of_one": "raw"}, {
+        "eps": NOT_NEGATIVE, "group_of_one": word("zero", "raw")}),
+    "PassK": Maker(advantages.PassK, {"standardize": True, "eps": 1e-6}, {"standardize": FLAG, "eps": NOT_NEGATIVE}),
     "GroupStandardized": Maker(
         advantages.GroupStandardized, {"ddof": 1, "eps": 1e-6, "scope": "group", "group_of_one": "raw"},
         {"ddof": Kind(lambda x: whole(0, 1).takes(x), (0, 1)), "eps": NOT_NEGATIVE, "scope": word("group", "batch"),
@@ -199,7 +205,8 @@ MAKERS: dict[str, Maker] = {
         "gamma": PROBABILITY, "gae_lambda": either(PROBABILITY, instance(advantages.LengthAdaptive,
                                                                         advantages.LengthAdaptive())),
         "critic": CRITIC, "bootstrap_truncated": FLAG}),
-    "Whitened": Maker(advantages.Whitened, {"inner": advantages.Raw(), "scale": True, "eps": 1e-8}, {
+    "Whitened": Maker(advantages.Whitened, {"inner": advantages.Raw(), "scale": True, "eps": 1e-8, "ddof": 1}, {
+        "ddof": Kind(lambda x: whole(0, 1).takes(x), (0, 1)),
         "inner": instance((advantages.ResponseAdvantage, advantages.GAE), advantages.GAE(), advantages.OPO()),
         "scale": FLAG, "eps": NOT_NEGATIVE}),
     "Constant": Maker(critics.Constant, {"value": 1.0}, {"value": FINITE}),
@@ -208,11 +215,16 @@ MAKERS: dict[str, Maker] = {
     "Table": Maker(critics.Table, {"table": [[1.0]]}, {"table": numbers_of((None, None))}),
     # surrogates, aggregation, penalties
     "PPOClip": Maker(surrogates.PPOClip, {"low": 0.2, "high": 0.2, "dual": None, "delta": None}, {
-        **CLIP, "dual": either(NOTHING, number(1.0, above=True)), "delta": either(NOTHING, number(1.0, above=True))}),
+        **CLIP, "dual": either(NOTHING, number(1.0, above=True)), "delta": either(NOTHING, number(1.2, above=True))}),
     "CISPO": Maker(surrogates.CISPO, {"low": 1.0, "high": 4.0}, {"low": PROBABILITY, "high": NOT_NEGATIVE}),
     "SAPO": Maker(surrogates.SAPO, {"positive": 1.0, "negative": 1.0}, {"positive": POSITIVE, "negative": POSITIVE}),
     "GSPO": Maker(surrogates.GSPO, {"low": 0.1, "high": 0.1}, CLIP),
     "GMPO": Maker(surrogates.GMPO, {"low": 0.1, "high": 0.1}, CLIP),
+    "VESPO": Maker(surrogates.VESPO, {"positive": (2.0, 3.0), "negative": (3.0, 2.0)}, {
+        "positive": numbers_of((2,), low=0.0), "negative": numbers_of((2,), low=0.0)}),
+    "OffPolicyMask": Maker(surrogates.OffPolicyMask, {"inner": surrogates.PPOClip(), "threshold": 0.1}, {
+        "inner": Kind(lambda x: isinstance(x, surrogates.Surrogate) and not x.response_level,
+                      (surrogates.CISPO(), surrogates.TOPR())), "threshold": FINITE}),
     "SequenceMeanTokenMean": Maker(aggregation.SequenceMeanTokenMean, {"counting": "all"}, COUNTING),
     "SequenceMeanTokenSum": Maker(aggregation.SequenceMeanTokenSum, {"counting": "all"}, COUNTING),
     "ConstantNormalizer": Maker(aggregation.ConstantNormalizer, {"counting": "all", "constant": None}, {
@@ -220,12 +232,13 @@ MAKERS: dict[str, Maker] = {
     "TokenMean": Maker(aggregation.TokenMean, {"scope": "step"}, {"scope": word("step", "group")}),
     "LengthPower": Maker(aggregation.LengthPower, {"alpha": 0.5, "constant": None}, {
         "alpha": PROBABILITY, "constant": either(NOTHING, POSITIVE)}),
-    "KL": Maker(penalties.KL, {"coefficient": 0.1, "estimator": "k1", "place": "reward", "content_per_token": 0.0}, {
+    "KL": Maker(penalties.KL, {"coefficient": 0.1, "estimator": "k1", "place": "reward", "content_per_token": 0.0,
+                               "gradient": "own", "to": "reference"}, {
         "coefficient": NOT_NEGATIVE, "estimator": word("k1"), "place": word("loss", "reward"),
-        "content_per_token": NOT_NEGATIVE}),
+        "content_per_token": NOT_NEGATIVE, "gradient": word("own"), "to": word("reference")}),
     "KL in the loss": Maker(penalties.KL, {"coefficient": 0.1, "estimator": "k1", "place": "loss",
                                            "content_per_token": 0.0}, {
-        "estimator": word("k1", "k2", "k3"), "content_per_token": number(0.0, 0.0)}),
+        "estimator": word("k1", "k2", "k3", "abs"), "content_per_token": number(0.0, 0.0)}),
     "Entropy": Maker(penalties.Entropy, {"coefficient": 0.1}, {"coefficient": FINITE}),
     # sentences
     "Scheme": Maker(ls.Scheme, {"reward": ls.Reward(), "advantage": advantages.Raw(), "name": "mine",

@@ -59,7 +59,7 @@ def test_every_combination_of_slots(kind: str, rule: str) -> None:
     check(world, cases)
 
 
-@pytest.mark.parametrize("kind", [*LINEAR, "standardized", "standardized ddof 0"])
+@pytest.mark.parametrize("kind", [*LINEAR, "standardized", "standardized ddof 0", "maxrl", "pass at k"])
 @pytest.mark.parametrize("group_size", [2, 3])
 def test_one_group_with_four_levels_and_longer_responses(kind: str, group_size: int) -> None:
     """Four reward levels, max_tokens 4, unequal path numbers, every aggregation and truncation rule."""
@@ -95,8 +95,10 @@ def test_std_over_six_levels() -> None:
                   for rule in ("1/T", "token mean group", "constant")])
 
 
-@pytest.mark.parametrize("kind", ["raw", "gae", "gae adaptive"])
+@pytest.mark.parametrize("kind", ["raw", "gae", "gae adaptive", "group mean", "maxrl", "maxrl, alone raw", "standardized",
+                                  "group mean, alone raw", "leave one out, alone raw", "opo, alone raw"])
 def test_groups_of_one(kind: str) -> None:
+    """Estimators of single responses, and those of groups that give a group of one its return (or nothing)."""
     world = make_world(3, max_tokens=3)
     check(world, [dict(kind=kind, rule=rule, truncation=truncation, penalty=penalty, group_size=1, prompts=3)
                   for rule, truncation, penalty in itertools.product(RULES, TRUNCATIONS, ("none", "all"))])

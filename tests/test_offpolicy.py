@@ -22,13 +22,19 @@ SURROGATES = {
     "clip": (surrogates.PPOClip(), {"surrogate": "ppo_clip", "clip_low": 0.2, "clip_high": 0.2}),
     "clip higher": (surrogates.PPOClip(high=0.28), {"surrogate": "ppo_clip", "clip_low": 0.2, "clip_high": 0.28}),
     "dual": (surrogates.PPOClip(dual=1.5), {"surrogate": "ppo_clip", "clip_low": 0.2, "clip_high": 0.2, "dual": 1.5}),
-    "delta": (surrogates.PPOClip(low=0.1, high=0.9, delta=1.3),
-              {"surrogate": "ppo_clip", "clip_low": 0.1, "clip_high": 0.9, "delta": 1.3}),
+    "delta": (surrogates.PPOClip(low=0.1, high=0.2, delta=1.3),
+              {"surrogate": "ppo_clip", "clip_low": 0.1, "clip_high": 0.2, "delta": 1.3}),
     "cispo": (surrogates.CISPO(low=0.3, high=0.4), {"surrogate": "cispo", "clip_low": 0.3, "clip_high": 0.4}),
     "sapo": (surrogates.SAPO(), {"surrogate": "sapo", "tau_positive": 1.0, "tau_negative": 1.05}),
     "gspo": (surrogates.GSPO(low=0.1, high=0.15), {"surrogate": "gspo", "clip_low": 0.1, "clip_high": 0.15}),
     "gmpo": (surrogates.GMPO(low=0.2, high=0.3), {"surrogate": "gmpo", "clip_low": 0.2, "clip_high": 0.3}),
+    "topr": (surrogates.TOPR(), {"surrogate": "topr"}),
+    "vespo": (surrogates.VESPO(), {"surrogate": "vespo"}),
+    "off-policy mask": (surrogates.OffPolicyMask(inner=surrogates.PPOClip(), threshold=0.05),
+                        {"surrogate": "ppo_clip", "clip_low": 0.2, "clip_high": 0.2, "off_policy": 0.05}),
 }
+PENALTIES = ("none", "k3", "reward", "entropy", "all", "abs", "k1+", "k3+", "corrected k1", "corrected k3",
+             "corrected abs", "old k2", "old k3+", "old corrected k2")
 
 
 def setup(seed: int, name: str, **options: object) -> tuple[ref.World, ls.Scheme, ref.Setting, dict[str, ls.Policy]]:
@@ -39,14 +45,15 @@ def setup(seed: int, name: str, **options: object) -> tuple[ref.World, ls.Scheme
 
 
 @pytest.mark.parametrize("name", SURROGATES)
-@pytest.mark.parametrize("kind", ["raw", "leave one out", "group mean", "opo", "standardized", "gae", "gae adaptive"])
+@pytest.mark.parametrize("kind", ["raw", "leave one out", "group mean", "opo", "standardized", "maxrl", "pass at k",
+                                  "gae", "gae adaptive"])
 def test_every_surrogate_is_exact(kind: str, name: str) -> None:
     """Advantage × surrogate × a sample of the other slots, two groups of two."""
     if kind.startswith("gae") and name == "gmpo":
         with pytest.raises(ValueError, match="one advantage per response"):
             setup(0, name, kind=kind, rule="1/T")
         return
-    cases = list(itertools.product(RULES, TRUNCATIONS, SAMPLINGS, ("none", "k3", "reward", "entropy", "all")))
+    cases = list(itertools.product(RULES, TRUNCATIONS, SAMPLINGS, PENALTIES))
     rng = np.random.default_rng(sum(map(ord, kind + name)))
     for index in rng.choice(len(cases), size=6, replace=False):
         rule, truncation, sampling, penalty = cases[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,11 @@ def kl_and_entropy(kind: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return ((penalties.KL(coefficient=0.2, estimator="k2"), penalties.Entropy(coefficient=-0.1),
                  penalties.KL(coefficient=0.4, place="reward")),
                 {"kl_loss": (0.2, "k2"), "entropy": -0.1, "kl_reward": (0.4, 0.0)})
-    return (penalties.KL(coefficient=0.2, estimator=kind),), {"kl_loss": (0.2, kind)}  # type: ignore[arg-type]
+    name, fields = kind.removeprefix("old "), {"to": "old"} if kind.startswith("old ") else {}
+    plain = name.removeprefix("corrected ").removesuffix("+")
+    gradient = "straight_through" if name.endswith("+") else "bias_corrected" if "corrected" in name else "own"
+    return ((penalties.KL(coefficient=0.2, estimator=plain, gradient=gradient, **fields),),  # type: ignore[arg-type]
+            {"kl_loss": (0.2, name), "kl_to_old": bool(fields)})
 
 
 def table_critic(world: ref.World, rng: np.random.Generator) -> tuple[critics.Critic, dict[str, Any]]:
@@ -105,6 +110,9 @@ def advantage(kind: str, world: ref.World, rng: np.random.Generator) -> tuple[ad
     if kind.startswith("whitened "):
         inner, fields = advantage(kind.removeprefix("whitened "), world, rng)
         return advantages.Whitened(inner=inner), fields | {"wrappers": ["whiten"]}
+    if kind.startswith("population whitened "):
+        inner, fields = advantage(kind.removeprefix("population whitened "), world, rng)
+        return advantages.Whitened(inner=inner, ddof=0), fields | {"wrappers": ["whiten"], "whiten_ddof": 0}
     if kind.startswith("centred "):
         inner, fields = advantage(kind.removeprefix("centred "), world, rng)
         return advantages.Whitened(inner=inner, scale=False), fields | {"wrappers": ["center"]}
@@ -113,6 +121,15 @@ def advantage(kind: str, world: ref.World, rng: np.random.Generator) -> tuple[ad
         return advantages.Raw(baseline=fixed), {"advantage": "raw", "baseline": list(fixed)}
     if kind == "group mean":
         return advantages.GroupMean(), {"advantage": "group_mean"}
+    if kind.endswith(", alone raw"):
+        inner, fields = advantage(kind.removesuffix(", alone raw"), world, rng)
+        return replace(inner, group_of_one="raw"), fields | {"group_of_one": "raw"}  # type: ignore[call-arg]
+    if kind == "gpg":
+        return advantages.GPG(), {"advantage": "gpg"}
+    if kind == "maxrl":
+        return advantages.MaxRL(eps=1e-3), {"advantage": "max_rl", "eps": 1e-3}
+    if kind == "pass at k":
+        return advantages.PassK(eps=1e-3), {"advantage": "pass_k", "eps": 1e-3}
     if kind == "leave one out":
         return advantages.LeaveOneOut(), {"advantage": "leave_one_out"}
     if kind == "standardized":

@@ -1,0 +1,161 @@
+"""The loss of padded tokens and its gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossim import _check
+from lossim._scheme import Scheme
+from lossim._types import ArrayLike, BoolArray, FloatArray
+from lossim.aggregation import Aggregation
+from lossim.surrogates import Surrogate
+from lossim.tokens._advantages import advantages as token_advantages
+from lossim.tokens._advantages import by_group, in_baseline, loss_mask
+from lossim.tokens._batch import Batch
+
+__all__ = ["TokenLoss", "loss"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenLoss:
+    """A loss to be minimised, of one batch.
+
+    Attributes:
+        name: of the scheme.
+        loss: the number.
+        terms: its parts, ``"policy"`` and, with a KL in the loss, ``"kl"`` (coefficient included); they add up to it.
+        gradient: d loss / d log_prob, [response, t]; 0 outside the loss.
+        advantages: [response, t].
+        weights: of each response's tokens in the loss, [response]; 0 out of it.
+        mask: tokens in the loss, [response, t].
+        clip_fraction: share of the tokens with A ≠ 0 in the loss at which the surrogate has no slope.
+    """
+
+    name: str
+    loss: float
+    terms: dict[str, float]
+    gradient: FloatArray
+    advantages: FloatArray
+    weights: FloatArray
+    mask: BoolArray
+    clip_fraction: float
+
+    def __repr__(self) -> str:
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
+        return (f"{self.name}: loss {self.loss:.4g} ({terms}) over {int(self.mask.sum()):,} tokens of "
+                f"{int(self.mask.any(axis=1).sum()):,} responses; clipped {100 * self.clip_fraction:.3g} %")
+
+
+def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, weight: ArrayLike | None = None
+         ) -> TokenLoss:
+    """The loss of a scheme on a batch, Σ w·(-A·J) + β Σ w·k, and its gradient in the batch's ``log_prob``.
+
+    w is the aggregation's weight, J the surrogate's objective, k the KL estimator; the gradient at a token is
+    w·(-A·gain + β·dk/d log π). Advantages, ratios to the old policy and ``weight`` are constants of the
+    differentiation, as in trainers. Of the scheme it reads advantage, surrogate, aggregation, penalties, truncation
+    and ``dynamic_sampling="drop"``; the reward is the batch's, and so are the sizes of groups and step. Log ratios are
+    not clamped (verl holds them within ±20).
+
+    Args:
+        scheme: any :class:`~lossim.Scheme` without an entropy term.
+        batch: with ``log_prob``.
+        advantages: [response] or [response, t], in place of the scheme's.
+        weight: detached factor of the policy term of each token, [response, t], as from :func:`importance_weights`.
+
+    Raises:
+        ValueError: the scheme has an entropy term, which needs the whole vocabulary; the batch lacks something.
+
+    Source: the trainers' own functions, see docs/presets.md for what was compared.
+
+    >>> from lossim import schemes
+    >>> batch = Batch(log_prob=[[-1.0, -1.5]], old_log_prob=[[-1.0, -1.0]], mask=[[1, 1]], reward=[1.0], group=[0])
+    >>> loss(schemes.remax(greedy_reward=0.0), batch).loss
+    2.5
+    """
+    if not isinstance(scheme, Scheme):
+        _check.fail("scheme", scheme, "must be a Scheme", "for example schemes.grpo()", TypeError)
+    if scheme.entropy is not None:
+        _check.fail("penalties", scheme.penalties, "must hold no entropy term at the token level, which needs the "
+                    "probabilities of the whole vocabulary", "leave it out")
+    log_prob = batch.need("log_prob")
+    compares = scheme.advantage.group_relative
+    inside = loss_mask(batch, scheme.truncation, compares)
+    credit = token_advantages(scheme, batch) if advantages is None else _given("advantages", advantages, inside)
+    if scheme.dynamic_sampling == "drop":
+        inside = inside & _unequal(batch, in_baseline(batch, scheme.truncation))[:, None]
+    kept = loss_mask(batch, scheme.truncation, compares)
+    weights = _weights(scheme.aggregation, batch, kept) * inside.any(axis=1)
+    factor = np.where(inside, weights[:, None], 0.0)
+    gain, objective = _surrogate(scheme.surrogate, credit, batch.log_ratio, log_prob, inside)
+    detached = factor if weight is None else factor * _given("weight", weight, inside)
+    paid = detached * credit
+    gradient, terms = -paid * gain, {"policy": -float(np.vdot(paid, objective))}
+    kl = scheme.kl_in_loss
+    if kl is not None:
+        held = batch.log_ratio if kl.to == "old" else np.where(
+            inside, log_prob - batch.need("reference_log_prob"), 0.0)
+        gradient += kl.coefficient * factor * kl.slope(held, batch.log_ratio)
+        terms["kl"] = kl.coefficient * float(np.vdot(factor, kl.value(held, batch.log_ratio)))
+    moving = inside & (credit != 0)
+    clipped = float((moving & (gain == 0)).sum() / np.maximum(moving.sum(), 1))
+    return TokenLoss(name=scheme.name, loss=sum(terms.values()), terms=terms, gradient=gradient + 0.0,
+                     advantages=credit, weights=weights, mask=inside, clip_fraction=clipped)
+
+
+def _given(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
+    """Numbers from outside, [response] or [response, t], 0 outside the loss."""
+    array = _check.floats(name, value)
+    if array.shape == inside.shape[:1]:
+        array = array[:, None]
+    elif array.shape != inside.shape:
+        _check.fail(name, array.shape, f"must have shape {list(inside.shape)}, as the mask (its shape is shown)")
+    array = np.where(inside, array, 0.0)
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        _check.fail(f"{name}[{row}, {column}]", float(array[row, column]), "must be finite inside the mask")
+    return array
+
+
+def _unequal(batch: Batch, counted: BoolArray) -> BoolArray:
+    """Responses whose group has at least two different task rewards."""
+    total, count, _ = by_group(batch, batch.total, counted.astype(np.float64))
+    highest = np.where(count > 0, total, -np.inf).max(axis=1)
+    differ: BoolArray = (highest > np.where(count > 0, total, np.inf).min(axis=1))[batch.group]
+    return differ
+
+
+def _weights(rule: Aggregation, batch: Batch, inside: BoolArray) -> FloatArray:
+    """Weight of each response's tokens, [response]."""
+    length, responses = inside.sum(axis=1).astype(np.float64), len(inside)
+    in_loss, prompts = length > 0, int(batch.group.max()) + 1
+    length = np.maximum(length, 1.0)
+    share = rule.scale(responses / prompts, prompts) / responses
+    factor: FloatArray = share * rule.prefactor(length, batch.max_tokens) * in_loss
+    size = rule.size(length)
+    if size is None:
+        return factor
+    total = np.bincount(batch.group, weights=size * in_loss)
+    total = total[batch.group] if rule.within_group else np.full(responses, total.sum())
+    return factor / np.where(total > 0, total, 1.0)
+
+
+def _surrogate(surrogate: Surrogate, credit: FloatArray, log_ratio: FloatArray, log_prob: FloatArray, inside: BoolArray
+               ) -> tuple[FloatArray, FloatArray]:
+    """Gain and objective J of each token."""
+    ratio = np.where(inside, log_ratio, 0.0)
+    length = np.maximum(inside.sum(axis=1, keepdims=True), 1).astype(np.float64)
+
+    def of_sign(sign: int) -> tuple[FloatArray, FloatArray]:
+        total = np.where(inside, surrogate.response_part(ratio, sign), 0.0).sum(axis=1, keepdims=True)
+        gain = surrogate.token_gain(ratio, sign) * surrogate.response_gain(total, length, sign)
+        if surrogate.weight:
+            return gain, gain * log_prob
+        return gain, surrogate.token_value(ratio, sign) * surrogate.response_value(total, length, sign)
+
+    if not surrogate.signed:
+        return of_sign(+1)
+    (gain, objective), (gain_below, objective_below) = of_sign(+1), of_sign(-1)
+    below = credit < 0
+    return np.where(below, gain_below, gain), np.where(below, objective_below, objective)
