@@ -29,7 +29,7 @@ from lossim._types import FloatArray
 from lossim.critics import Critic, Zero
 
 __all__ = ["GAE", "GPG", "OPO", "Advantage", "GroupMean", "GroupStandardized", "LeaveOneOut", "LengthAdaptive", "MaxRL",
-           "PassK", "PositiveOnly", "Raw", "ResponseAdvantage", "Whitened"]
+           "PassK", "PositiveOnly", "Raw", "ResponseAdvantage", "ReturnToGo", "Whitened"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,19 @@ class GAE(Advantage):
             _check.fail("critic", self.critic, "must be a critic", "for a number use critics.Constant(value=...)",
                         TypeError)
         _check.flag("bootstrap_truncated", self.bootstrap_truncated)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReturnToGo(GAE):
+    """A_t = Σ_{u ≥ t} γ^{u-t} r_u: GAE with λ = 1 and no critic, also where a batch brings values. REINFORCE++'s.
+
+    >>> ReturnToGo(gamma=0.99)
+    ReturnToGo(gamma=0.99)
+    """
+
+    gae_lambda: float = field(default=1.0, init=False, repr=False)
+    critic: Critic = field(default=Zero(), init=False, repr=False)
+    bootstrap_truncated: bool = field(default=False, init=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from lossim.advantages import (
     LeaveOneOut,
     LengthAdaptive,
     Raw,
+    ReturnToGo,
     Whitened,
 )
 from lossim.aggregation import (
@@ -133,11 +134,10 @@ def rloo(*, reward: Reward = ZERO_ONE, kl: float = 0.0, group_size: int = 4, pro
 def reinforce_plus_plus(*, reward: Reward = ZERO_ONE, kl: float = 0.0, prompts_per_step: int = 512) -> Scheme:
     """REINFORCE++: the return whitened over the tokens of the step, token-mean, k1 in the reward.
 
-    A token is credited with the KL from it on, not with that before it, which takes GAE with λ = 1 and no critic.
-    Source: arXiv 2501.03262.
+    A token is credited with the KL from it on, not with that before it. Source: arXiv 2501.03262.
     """
     penalties = _kl(kl, place="reward")
-    to_go: GAE | Raw = GAE(gae_lambda=1.0) if penalties else Raw()
+    to_go: ReturnToGo | Raw = ReturnToGo() if penalties else Raw()
     return Scheme(name="reinforce_plus_plus", reward=reward, advantage=Whitened(inner=to_go), surrogate=PPOClip(),
                   aggregation=TokenMean(), penalties=penalties, group_size=1, prompts_per_step=prompts_per_step)
 
@@ -198,7 +198,8 @@ def sapo(*, reward: Reward = ZERO_ONE, group_size: int = 8, prompts_per_step: in
 
 def luspo(*, reward: Reward = ZERO_ONE, eps: float = 1e-4, group_size: int = 8, prompts_per_step: int = 64) -> Scheme:
     """LUSPO: GSPO with token sums, so that long responses weigh what they are long. Source: arXiv 2602.05261."""
-    return Scheme(name="luspo", reward=reward, advantage=GroupStandardized(eps=eps), surrogate=GSPO(),
+    return Scheme(name="luspo", reward=reward, advantage=GroupStandardized(eps=eps),
+                  surrogate=GSPO(low=2e-3, high=2.5e-3),
                   aggregation=SequenceMeanTokenSum(), group_size=group_size, prompts_per_step=prompts_per_step)
 
 

@@ -95,8 +95,9 @@ def test_std_over_six_levels() -> None:
                   for rule in ("1/T", "token mean group", "constant")])
 
 
-@pytest.mark.parametrize("kind", ["raw", "gae", "gae adaptive", "group mean", "maxrl", "maxrl, alone raw", "standardized",
-                                  "group mean, alone raw", "leave one out, alone raw", "opo, alone raw"])
+@pytest.mark.parametrize("kind", ["raw", "gae", "gae adaptive", "group mean", "maxrl", "maxrl, alone raw",
+                                  "standardized", "group mean, alone raw", "leave one out, alone raw",
+                                  "opo, alone raw"])
 def test_groups_of_one(kind: str) -> None:
     """Estimators of single responses, and those of groups that give a group of one its return (or nothing)."""
     world = make_world(3, max_tokens=3)

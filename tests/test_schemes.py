@@ -367,7 +367,7 @@ def test_print_shows_every_slot_that_is_not_at_its_default() -> None:
     (schemes.grpo(), schemes.dr_grpo(), {"advantage", "aggregation"}),
     (schemes.grpo(), schemes.grpo(kl=0.1), {"penalties"}),
     (schemes.grpo(), schemes.gspo(), {"surrogate"}),
-    (schemes.gspo(), schemes.luspo(), {"advantage", "aggregation"}),  # the eps, too
+    (schemes.gspo(), schemes.luspo(), {"advantage", "surrogate", "aggregation"}),  # eps and clip range, too
     (schemes.grpo(), schemes.dapo(group_size=8, prompts_per_step=64),
      {"aggregation", "reward", "dynamic_sampling", "surrogate"}),
     (schemes.ppo(), schemes.ppo(gae_lambda=1.0), {"advantage"}),

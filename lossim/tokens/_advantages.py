@@ -8,7 +8,7 @@ from lossim import _check
 from lossim._numerics import blocks, discounted_sum
 from lossim._scheme import Scheme
 from lossim._types import BoolArray, FloatArray
-from lossim.advantages import GAE, Advantage, LengthAdaptive, Raw, ResponseAdvantage, Whitened
+from lossim.advantages import GAE, Advantage, LengthAdaptive, Raw, ResponseAdvantage, ReturnToGo, Whitened
 from lossim.critics import Constant, Zero
 from lossim.penalties import KL
 from lossim.tokens._batch import Batch
@@ -172,7 +172,7 @@ def _last_column(mask: BoolArray) -> FloatArray:
 
 
 def _values(gae: GAE, batch: Batch) -> FloatArray:
-    if batch.values is not None:
+    if batch.values is not None and not isinstance(gae, ReturnToGo):
         return batch.values
     if not isinstance(gae.critic, (Zero, Constant)):
         _check.fail("values", None, f"must be given for the critic {gae.critic!r}, which reads a policy",
