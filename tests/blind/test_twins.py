@@ -59,8 +59,7 @@ CASES = [
     case("gmpo"),
     case("cispo"),
     case("sapo"),
-    # The preset has the clip range of GSPO; the paper's own experiments have the twin's defaults.
-    Case("luspo"),
+    case("luspo"),
     case("delta_l"),
     case("delta_l", alpha=1.0),
 ]
