@@ -200,12 +200,14 @@ class Kernel:
             _check.fail("kernel stops", self.stops.shape, f"must have one row per cell, and the policy has "
                         f"{layout.cells} cells", "cells are the paths of all classes in order")
         last = np.append(layout.class_of_cell[1:] != layout.class_of_cell[:-1], True)
-        if len(self.paths) != int((~last).sum()):
+        log_odds = np.flatnonzero(~last)[:None if len(self.paths) else 0]
+        if len(self.paths) != len(log_odds):
             _check.fail("kernel paths", self.paths.shape, f"must have one row per path log-odds, and the policy has "
-                        f"{int((~last).sum())}", "each path but the last of its class counts, against that last one")
+                        f"{len(log_odds)}", "each path but the last of its class counts, against that last one; leave "
+                        "it out to freeze the paths")
         t = np.arange(1.0, layout.max_tokens + 1.0)
         hats = np.array([np.interp(t, self.positions, row) for row in np.eye(len(self.positions))])
-        return _KernelMotion(matrix=self.matrix, hats=hats, log_odds=np.flatnonzero(~last), cells=cells)
+        return _KernelMotion(matrix=self.matrix, hats=hats, log_odds=log_odds, cells=cells)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -239,8 +241,8 @@ def kernel(stops: ArrayLike, *, positions: ArrayLike, paths: ArrayLike | None = 
         stops: [cell, knot, cell, knot]: the stop token's log-odds; linear between knots, constant beyond the ends.
         positions: [knot], increasing, ≥ 1.
         paths: [log-odds, log-odds]: each path against the last path of its class, in the order of the cells.
-            Default: zero, paths do not move.
-        cross: [log-odds, cell, knot]: between both. Default: zero.
+            Left out, paths do not move.
+        cross: [log-odds, cell, knot]: between both. Left out, zero.
 
     Raises:
         ValueError: not symmetric, or with an eigenvalue below -1e-5 of the largest (measured kernels carry rounding),

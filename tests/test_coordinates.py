@@ -220,6 +220,19 @@ def test_without_paths_the_paths_do_not_move() -> None:
     assert ls.drift(ls.schemes.ppo(), policy).length.value > 0
 
 
+def test_a_kernel_without_paths_freezes_those_of_any_policy() -> None:
+    """As one that says zero."""
+    world = ref.random_world(np.random.default_rng(1), paths=(2, 3), max_tokens=3)
+    policy, _ = translate.policies(world)
+    stops, zero = 100.0 * np.eye(5)[:, None, :, None], np.zeros((3, 3))
+    left_out, said = (ls.drift(ls.schemes.rloo(), replace(policy, coordinates=kernel)) for kernel in (
+        ls.kernel(stops, positions=[1]), ls.kernel(stops, positions=[1], paths=zero)))
+    np.testing.assert_array_equal(left_out.path_probability.value, 0.0)
+    np.testing.assert_allclose(left_out.length_by_path.value, said.length_by_path.value, rtol=1e-12)
+    with pytest.raises(ValueError, match="leave it out to freeze"):
+        replace(policy, coordinates=ls.kernel(stops, positions=[1], paths=np.zeros((2, 2)))).motion  # noqa: B018
+
+
 def gram(smallest: float) -> Array:
     """Two log-odds of one cell with eigenvalues 1 and ``smallest``."""
     turn = np.array([[0.6, 0.8], [-0.8, 0.6]])
