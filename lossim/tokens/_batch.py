@@ -130,15 +130,19 @@ def _mask(mask: ArrayLike) -> BoolArray:
 
 def _finite(name: str, array: FloatArray, inside: BoolArray) -> FloatArray:
     """The array with 0 outside the mask."""
-    bad = inside & ~np.isfinite(array)
-    if bad.any():
+    held = np.where(inside, array, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspect = not np.isfinite(held.sum())  # one pass, where looking at each number takes three
+    if suspect and (bad := ~np.isfinite(held)).any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
-        _check.fail(f"{name}[{', '.join(map(str, first))}]", float(array[first]), "must be finite inside the mask")
-    return np.where(inside, array, 0.0)
+        _check.fail(f"{name}[{', '.join(map(str, first))}]", float(held[first]), "must be finite inside the mask")
+    return held
 
 
 def _tokens(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
-    array, (rows, width) = _check.floats(name, value), inside.shape
+    plain = isinstance(value, np.ndarray) and value.dtype == np.float64  # is copied below
+    array: FloatArray = np.asarray(value) if plain else _check.floats(name, value)
+    rows, width = inside.shape
     shapes = ((rows, width), (rows, width + 1)) if name == "values" else ((rows, width),)
     if array.shape not in shapes:
         _check.fail(name, array.shape, "must have shape " + " or ".join(f"[{r}, {t}]" for r, t in shapes)
@@ -146,7 +150,7 @@ def _tokens(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
     if array.shape[1] > width:
         return _check.number_array(name, array)
     array = _finite(name, array, inside)
-    if name != "values" and (array > 0).any():
+    if name != "values" and array.max() > 0:
         row, column = np.argwhere(array > 0)[0]
         _check.fail(f"{name}[{row}, {column}]", float(array[row, column]), "must be at most 0, a log probability")
     return array

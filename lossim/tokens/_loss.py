@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossim import _check
+from lossim._numerics import blocks
 from lossim._scheme import Scheme
 from lossim._types import ArrayLike, BoolArray, FloatArray
 from lossim.aggregation import Aggregation
@@ -87,21 +88,26 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
         inside = inside & _unequal(batch, in_baseline(batch, scheme.truncation))[:, None]
     kept = loss_mask(batch, scheme.truncation, compares)
     weights = _weights(scheme.aggregation, batch, kept) * inside.any(axis=1)
-    factor = np.where(inside, weights[:, None], 0.0)
-    gain, objective = _surrogate(scheme.surrogate, credit, batch.log_ratio, log_prob, inside)
-    detached = factor if weight is None else factor * _given("weight", weight, inside)
-    paid = detached * credit
-    gradient, terms = -paid * gain, {"policy": -float(np.vdot(paid, objective))}
+    detached = None if weight is None else _given("weight", weight, inside)
     kl = scheme.kl_in_loss
-    if kl is not None:
-        held = batch.log_ratio if kl.to == "old" else np.where(
-            inside, log_prob - batch.need("reference_log_prob"), 0.0)
-        gradient += kl.coefficient * factor * kl.slope(held, batch.log_ratio)
-        terms["kl"] = kl.coefficient * float(np.vdot(factor, kl.value(held, batch.log_ratio)))
-    moving = inside & (credit != 0)
-    clipped = float((moving & (gain == 0)).sum() / np.maximum(moving.sum(), 1))
-    return TokenLoss(name=scheme.name, loss=sum(terms.values()), terms=terms, gradient=gradient + 0.0,
-                     advantages=credit, weights=weights, mask=inside, clip_fraction=clipped)
+    held_to = batch.need("reference_log_prob") if kl is not None and kl.to == "reference" else None
+    terms = {"policy": 0.0} if kl is None else {"policy": 0.0, "kl": 0.0}
+    gradient, moving, clipped = np.empty(inside.shape), 0, 0
+    for rows in blocks(*inside.shape):
+        mask, ratio, own = inside[rows], np.where(inside[rows], batch.log_ratio[rows], 0.0), credit[rows]
+        factor = np.where(mask, weights[rows, None], 0.0)
+        gain, objective = _surrogate(scheme.surrogate, own, ratio, log_prob[rows], mask)
+        paid = factor * own if detached is None else factor * own * detached[rows]
+        gradient[rows] = 0.0 - paid * gain
+        terms["policy"] -= float(np.vdot(paid, objective))
+        if kl is not None:
+            held = ratio if held_to is None else np.where(mask, log_prob[rows] - held_to[rows], 0.0)
+            gradient[rows] += kl.coefficient * factor * kl.slope(held, ratio)
+            terms["kl"] += kl.coefficient * float(np.vdot(factor, kl.value(held, ratio)))
+        moves = mask & (own != 0)
+        moving, clipped = moving + int(moves.sum()), clipped + int((moves & (gain == 0)).sum())
+    return TokenLoss(name=scheme.name, loss=sum(terms.values()), terms=terms, gradient=gradient, advantages=credit,
+                     weights=weights, mask=inside, clip_fraction=clipped / max(moving, 1))
 
 
 def _given(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
@@ -141,10 +147,9 @@ def _weights(rule: Aggregation, batch: Batch, inside: BoolArray) -> FloatArray:
     return factor / np.where(total > 0, total, 1.0)
 
 
-def _surrogate(surrogate: Surrogate, credit: FloatArray, log_ratio: FloatArray, log_prob: FloatArray, inside: BoolArray
+def _surrogate(surrogate: Surrogate, credit: FloatArray, ratio: FloatArray, log_prob: FloatArray, inside: BoolArray
                ) -> tuple[FloatArray, FloatArray]:
     """Gain and objective J of each token."""
-    ratio = np.where(inside, log_ratio, 0.0)
     length = np.maximum(inside.sum(axis=1, keepdims=True), 1).astype(np.float64)
 
     def of_sign(sign: int) -> tuple[FloatArray, FloatArray]:
