@@ -1,6 +1,7 @@
-"""Measure everything and write docs/benchmarks.md: ``python benchmarks/publish.py``; a few minutes.
+"""Measure everything and write docs/benchmarks.md: ``python benchmarks/publish.py [TRAINERS_PYTHON]``; a few minutes.
 
-The page holds what one run of this script measured on one machine, lossim and its peers side by side.
+The page holds what one run of this script measured on one machine, lossim and its peers side by side. The trainers run
+under an interpreter of their own, that of .venv-peers unless another one is named.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "benchmarks.md"
+TRAINERS = ROOT / ".venv-peers" / "bin" / "python"
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 PAGE = """# Benchmarks
@@ -57,6 +59,24 @@ give the same gradient: every run compares them, to 1e-10. The peers are in
 
 In brackets: how many times as long as lossim. Empty: padded arrays of more than a gibibyte each.
 
+## Beside the trainers' own code
+
+All sides in float64 and in one run of [benchmarks/trainers.py](../benchmarks/trainers.py), which stops unless they give
+the same numbers to 1e-10. numpy and torch run one thread, XLA as many as it likes. In brackets: how many times as long
+as lossim. Versions: {trainer_versions}.
+
+Token-level GAE, λ = {gae_lambda}, of {gae_shape} padded tokens. rlax runs under `jit` and `vmap` on arrays that are on
+its device already; on arrays with time as the first axis it need not stride. verl loops over positions.
+
+{gae}
+
+The gradient of one GRPO batch in every hazard logit and path logit. lossim counts how responses ended. verl computes
+its advantages, its clipped loss and its mean over responses of means over tokens on padded tensors, and torch
+differentiates: down to log probabilities, the output of a model, or on to the logits, through the log-sigmoids and the
+lookup that make log probabilities of them.
+
+{gradients}
+
 ## Import
 
 `import lossim` takes {import_time:.0f} ms once `numpy`, `scipy.linalg` and `scipy.special` are there. matplotlib is
@@ -91,9 +111,9 @@ def read(path: str) -> str:
     return Path(path).read_text(encoding="utf-8") if Path(path).exists() else ""
 
 
-def run(*command: str) -> str:
+def run(*command: str, python: str = sys.executable) -> str:
     """Output of a Python command in the repository, one thread."""
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=ONE_THREAD, capture_output=True, text=True)
+    done = subprocess.run([python, *command], cwd=ROOT, env=ONE_THREAD, capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -124,7 +144,36 @@ def batch_rows(cases: dict[tuple[str, int, int], dict[str, Any]]) -> list[list[s
             for (kind, max_tokens, responses), case in sorted(cases.items(), key=lambda x: (x[0][0] == "gae", x[0]))]
 
 
+def trainers(python: Path) -> dict[str, Any]:
+    """What the section on the trainers says."""
+    found = json.loads(run("-m", "benchmarks.trainers", "--json", python=str(python)).splitlines()[-1])
+    times, names = found["gae"]["seconds"], {"lossim": "`ls.tokens.advantages`", "rlax": "rlax",
+                                             "rlax, time first": "rlax, time first", "verl": "verl"}
+    return {
+        "trainer_versions": ", ".join(f"{name} {found['versions'][name]}" for name in ("verl", "torch", "rlax", "jax")),
+        "gae_lambda": found["gae"]["gae_lambda"],
+        "gae_shape": f"{found['gae']['responses']:,} × {found['gae']['max_tokens']:,}",
+        "gae": table(["", "CPU time", "on the clock"],
+                     [[name, *(against(times[side], times["lossim"], kind) for kind in ("cpu", "clock"))]
+                      for side, name in names.items()]),
+        "gradients": table(
+            ["responses", "max_tokens", "tokens", "lossim", "verl, to log probabilities", "verl, to logits"],
+            [[f"{one['responses']:,}", f"{one['max_tokens']:,}", f"{one['tokens'] / 1e6:.1f} M",
+              *(against(one["seconds"][side], one["seconds"]["lossim"], "cpu")
+                for side in ("lossim", "verl, to log-probs", "verl"))] for one in found["gradients"]])}
+
+
+def against(times: dict[str, float], own: dict[str, float], kind: str) -> str:
+    """A time, and in brackets how many times as long as lossim's."""
+    ratio = times[kind] / own[kind]
+    return seconds(own[kind]) if times is own else f"{seconds(times[kind])} ({ratio:.{0 if ratio >= 9.95 else 1}f})"
+
+
 def main() -> None:
+    python = Path(sys.argv[1]) if sys.argv[1:] else TRAINERS
+    if not python.exists():
+        raise SystemExit(f"{python} is missing: `make peers` creates it; or name an interpreter that has the trainers")
+    trainer_parts = trainers(python)
     found = json.loads(run("-m", "benchmarks.scaling", "--json"))
     sizes = list(found["nodes"])
     drift = table(["scheme", *(f"{int(n):,} positions" for n in sizes), "last / first"],
@@ -139,7 +188,7 @@ def main() -> None:
         dapo_times=found["seconds"]["DAPO"][last] / found["seconds"]["GRPO"][last], **found["memory"],
         batches=table(["scheme", "max_tokens", "responses", "tokens", "lossim", "ragged", "padded"],
                       batch_rows(batches())),
-        import_time=1e3 * found["import"])
+        import_time=1e3 * found["import"], **trainer_parts)
     TARGET.write_text(text, encoding="utf-8")
     print(f"wrote {TARGET.relative_to(ROOT)}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from scipy.linalg.lapack import dtbtrs
@@ -16,10 +17,11 @@ __all__ = ["after", "along", "backward_recurrence", "before", "blocks", "composi
 BLOCK = 1 << 16
 """Numbers per block of rows: the temporaries of a block stay in a processor's cache and come from the heap, not page
 by page from the operating system, so that time stays proportional to size."""
-CHUNK = 2048
-"""Positions after which a discounted sum forgets what has faded below ``FAINT``: on its way down to denormal numbers,
-which never fade and cost a hundred times as much each."""
-FAINT = 1e-200
+STEP = 8
+"""Positions that a discounted sum takes together, by one product with a triangle of powers of the discount."""
+FAINT = 1e-290
+"""What has faded below this is dropped by a discounted sum: on its way down to denormal numbers, which cost a hundred
+times as much each."""
 
 
 def log_hazard(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -84,47 +86,82 @@ def along(stop: FloatArray, go: FloatArray) -> FloatArray:
     return sums
 
 
-def discounted_sum(x: FloatArray, discount: float) -> FloatArray:
-    """y_t = x_t + discount · y_{t+1} along the last axis, y_{N+1} = 0.
+def discounted_sum(x: FloatArray, discount: float, out: FloatArray | None = None) -> FloatArray:
+    """y_t = x_t + discount · y_{t+1} along the last axis, y_{N+1} = 0; ``x`` finite, ``discount`` from 0 to 1.
+
+    ``out`` [row, t], if given, takes the sums; it may be ``x`` itself.
 
     >>> discounted_sum(np.array([1.0, 1.0, 4.0]), 0.5)
     array([2.5, 3. , 4. ])
     """
-    y, ahead = np.empty(x.shape), np.zeros(x.shape[:-1])
-    for start in range((x.shape[-1] - 1) // CHUNK * CHUNK, -1, -CHUNK):
-        part = np.array(x[..., start:start + CHUNK])
-        part[..., -1] += discount * ahead
-        y[..., start:start + CHUNK] = _substitute(np.full(part.shape[-1], discount), part, "U")
-        ahead = np.where(np.abs(y[..., start]) > FAINT, y[..., start], 0.0)
+    y: FloatArray = np.empty(x.shape) if out is None else out
+    terms, sums = (a.reshape(-1, x.shape[-1]) for a in (x, y))
+    triangles = _triangles(float(discount), x.shape[-1])
+    for rows in blocks(*terms.shape):
+        _discount(terms[rows], triangles, sums[rows])
     return y
 
 
 def running_sum(x: FloatArray, discount: float) -> FloatArray:
-    """y_t = x_t + discount · y_{t-1} along the last axis, y_0 = 0.
+    """y_t = x_t + discount · y_{t-1} along the last axis, y_0 = 0: the discounted sum from the other end.
 
     >>> running_sum(np.array([4.0, 1.0, 1.0]), 0.5)
     array([4. , 3. , 2.5])
     """
-    return _substitute(np.full(x.shape[-1], discount), x, "L")
+    return discounted_sum(x[..., ::-1], discount)[..., ::-1]
+
+
+@lru_cache(maxsize=16)
+def _triangles(discount: float, positions: int) -> tuple[FloatArray, ...]:
+    """Lower triangles of discount^(span · (i - j)), one per level: span 1, ``STEP``, ``STEP``², ...
+
+    A level has one entry for each ``STEP`` of the level below it; the last one takes all of its entries together.
+    """
+    made, span = [], 1
+    while True:
+        size = STEP if positions > STEP**2 else positions
+        steps = np.arange(size)
+        powers = discount ** (1.0 * span * steps)
+        powers[powers < FAINT] = 0.0
+        made.append(np.tril(powers[np.subtract.outer(steps, steps)]))
+        if size == positions:
+            return tuple(made)
+        positions, span = -(-positions // size), span * size
+
+
+def _discount(x: FloatArray, triangles: tuple[FloatArray, ...], y: FloatArray) -> None:
+    """Write the discounted sums of the rows of ``x`` into ``y``.
+
+    The sums over each ``STEP`` positions are the terms of the next level; what that level finds to come after a step
+    is added to the step's last term, and a product with the triangle then sums within the steps.
+    """
+    triangle, *above = triangles
+    if not above:
+        np.matmul(x, triangle, out=y)
+        return
+    rows, positions = x.shape
+    terms = np.zeros((rows, -(-positions // STEP), STEP))
+    terms.reshape(rows, -1)[:, :positions] = x
+    from_here = np.empty(terms.shape[:2])
+    _discount(terms @ triangle[:, 0], tuple(above), from_here)
+    from_here[np.abs(from_here) < FAINT] = 0.0
+    terms[:, :-1, -1] += triangle[1, 0] * from_here[:, 1:]
+    flat = terms.reshape(-1, STEP)
+    if positions % STEP == 0 and y.flags.c_contiguous:
+        np.matmul(flat, triangle, out=y.reshape(-1, STEP))
+    else:
+        y[:] = (flat @ triangle).reshape(rows, -1)[:, :positions]
 
 
 def backward_recurrence(factor: FloatArray, x: FloatArray) -> FloatArray:
-    """y_t = x_t + factor_t · y_{t+1} with y_{N+1} = 0, for ``x`` [..., t] and ``factor`` [t].
+    """y_t = x_t + factor_t · y_{t+1} with y_{N+1} = 0, for ``x`` [..., t] and ``factor`` [t]; by LAPACK.
 
     >>> backward_recurrence(np.array([0.5, 0.25, 9.0]), np.array([1.0, 1.0, 4.0]))
     array([2., 2., 4.])
     """
-    return _substitute(np.roll(factor, 1), x, "U")
-
-
-def _substitute(factor: FloatArray, x: FloatArray, triangle: str) -> FloatArray:
-    """Solve y - factor·(y one position on) = x by LAPACK's banded substitution: O(N), no loop over positions.
-
-    ``factor`` as the off-diagonal of LAPACK's band storage: entry t holds the factor of y_t in the row beside it.
-    """
     band = np.ones((2, len(factor)), order="F")
-    band[0 if triangle == "U" else 1] = -factor
-    solution, info = dtbtrs(band, x.reshape(-1, x.shape[-1]).T, uplo=triangle, diag="U")
+    band[0] = -np.roll(factor, 1)
+    solution, info = dtbtrs(band, x.reshape(-1, x.shape[-1]).T, uplo="U", diag="U")
     if info != 0:  # pragma: no cover - a triangle with a unit diagonal is never singular
         raise ArithmeticError(f"LAPACK dtbtrs failed with info={info}")
     y: FloatArray = solution.T.reshape(x.shape)

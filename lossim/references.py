@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from lossim import _check
 
 __all__ = [
-    "CISPO", "CONCISE_REASONING", "DAPO", "DEEPSEEKMATH", "DELTA_L", "DEMYSTIFYING_LONG_COT", "DR_GRPO", "DUAL_CLIP",
-    "GAE", "GMPO", "GSPO",
-    "KIMI_K15", "KL_ESTIMATORS", "LUSPO", "OPEN_REASONER_ZERO", "OPO", "PPO", "PRORL", "REASON_EFFICIENTLY",
-    "REFERENCES", "REINFORCE_PLUS_PLUS", "REMAX", "RLOO", "SAPO",
-    "SKYWORK_OR1", "VAPO", "VC_PPO", "Reference"]
+    "CISPO", "CONCISE_REASONING", "DAPO", "DEEPSEEKMATH", "DEEPSEEK_V32", "DELTA_L", "DEMYSTIFYING_LONG_COT", "DPPO",
+    "DRO", "DR_GRPO", "DUAL_CLIP", "GAE", "GDPO", "GMPO", "GPG", "GSPO", "KIMI_K15", "KL_ESTIMATORS", "LUSPO", "MAXRL",
+    "OPEN_REASONER_ZERO", "OPO", "PASS_AT_K", "PPO", "PRORL", "REASON_EFFICIENTLY", "REFERENCES",
+    "REINFORCE_PLUS_PLUS", "REMAX", "RLOO", "SAPO", "SKYWORK_OR1", "TOPR", "VAPO", "VC_PPO", "VESPO", "Reference"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +112,26 @@ CISPO = Reference(key="MiniMax-M1 (CISPO)", authors="MiniMax", year=2025, arxiv=
                   title="MiniMax-M1: Scaling Test-Time Compute Efficiently with Lightning Attention")
 SAPO = Reference(key="SAPO", authors="Gao et al.", year=2025, arxiv="2511.20347",
                  title="Soft Adaptive Policy Optimization")
+TOPR = Reference(key="TOPR", authors="Le Roux et al.", year=2025, arxiv="2503.14286",
+                 title="Tapered Off-Policy REINFORCE: Stable and efficient reinforcement learning for LLMs")
+VESPO = Reference(
+    key="VESPO", authors="Shen et al.", year=2026, arxiv="2602.10693",
+    title="VESPO: Variational Sequence-Level Soft Policy Optimization for Stable Off-Policy LLM Training")
+MAXRL = Reference(key="MaxRL", authors="Tajwar et al.", year=2026, arxiv="2602.02710",
+                  title="Maximum Likelihood Reinforcement Learning")
+GPG = Reference(key="GPG", authors="Chu et al.", year=2025, arxiv="2504.02546",
+                title="GPG: A Simple and Strong Reinforcement Learning Baseline for Model Reasoning")
+PASS_AT_K = Reference(key="pass@k", authors="Tang et al.", year=2025, arxiv="2503.19595",
+                      title="Optimizing Language Models for Inference Time Objectives using Reinforcement Learning")
+GDPO = Reference(
+    key="GDPO", authors="Liu et al.", year=2026, arxiv="2601.05242",
+    title="GDPO: Group reward-Decoupled Normalization Policy Optimization for Multi-reward RL Optimization")
+DPPO = Reference(key="DPPO", authors="Qi et al.", year=2026, arxiv="2602.04879",
+                 title="Rethinking the Trust Region in LLM Reinforcement Learning")
+DRO = Reference(key="DRO", authors="Richemond et al.", year=2024, arxiv="2405.19107",
+                title="Offline Regularised Reinforcement Learning for Large Language Models Alignment")
+DEEPSEEK_V32 = Reference(key="DeepSeek-V3.2", authors="DeepSeek-AI", year=2025, arxiv="2512.02556",
+                         title="DeepSeek-V3.2: Pushing the Frontier of Open Large Language Models")
 DUAL_CLIP = Reference(key="dual clip", authors="Ye et al.", year=2019, arxiv="1912.09729",
                       title="Mastering Complex Control in MOBA Games with Deep Reinforcement Learning")
 KL_ESTIMATORS = Reference(key="k1, k2, k3", authors="Schulman", year=2020,
@@ -121,9 +140,10 @@ KL_ESTIMATORS = Reference(key="k1, k2, k3", authors="Schulman", year=2020,
 REFERENCES = (
     PPO, GAE, DEEPSEEKMATH, DR_GRPO, DAPO, RLOO, REINFORCE_PLUS_PLUS, REMAX, OPO, VC_PPO, VAPO, DELTA_L,
     LUSPO, CONCISE_REASONING, KIMI_K15, REASON_EFFICIENTLY, OPEN_REASONER_ZERO, SKYWORK_OR1,
-    DEMYSTIFYING_LONG_COT, PRORL, GSPO, GMPO, CISPO, SAPO, DUAL_CLIP, KL_ESTIMATORS)
+    DEMYSTIFYING_LONG_COT, PRORL, GSPO, GMPO, CISPO, SAPO, TOPR, VESPO, MAXRL, GPG, PASS_AT_K, GDPO, DPPO, DRO,
+    DEEPSEEK_V32, DUAL_CLIP, KL_ESTIMATORS)
 """All of them.
 
->>> len({r.key for r in REFERENCES}) == len({r.url for r in REFERENCES}) == len(REFERENCES) == 26
+>>> len({r.key for r in REFERENCES}) == len({r.url for r in REFERENCES}) == len(REFERENCES) == 35
 True
 """

@@ -91,6 +91,61 @@ def test_a_long_recurrence_underflows_and_does_not_lose_what_is_near() -> None:
     assert y[0] < 1e-300
 
 
+@pytest.mark.parametrize("discount", [0.0, 0.5, 0.95, 0.9999, 1.0])
+@pytest.mark.parametrize("n", [7, 8, 9, 64, 65, 511, 513, 4096, 32_768])
+def test_long_recurrences_to_the_last_digits(n: int, discount: float) -> None:
+    """Against long doubles; numbers of both signs relative to the sums of their sizes."""
+    x = np.random.default_rng(n).normal(size=(3, n))
+    exact, size = (by_long_doubles(a, discount) for a in (x, np.abs(x)))
+    for recurrence, way in ((_numerics.discounted_sum, 1), (_numerics.running_sum, -1)):
+        one, other = recurrence(x[:, ::way], discount)[:, ::way], recurrence(np.abs(x)[:, ::way], discount)[:, ::way]
+        assert np.abs((one - exact) / size).max() < 2e-15
+        assert np.abs(other / size - 1.0).max() < 2e-15
+
+
+def by_long_doubles(x: Array, discount: float) -> np.ndarray[Any, np.dtype[np.longdouble]]:
+    y = x.astype(np.longdouble)
+    for t in range(x.shape[1] - 2, -1, -1):
+        y[:, t] += np.longdouble(discount) * y[:, t + 1]
+    return y
+
+
+@pytest.mark.parametrize("discount", [1e-160, 0.5, 0.9, 0.978])
+def test_what_fades_is_dropped_before_it_becomes_denormal(discount: float) -> None:
+    """A reward at the end, and beside it a faint one in the middle."""
+    x = np.zeros((2, 32_768))
+    x[:, -1], x[1, 20_000] = 1.0, 1e-50
+    y = _numerics.discounted_sum(x, discount)
+    assert ((y == 0.0) | (y >= np.finfo(float).tiny)).all()
+    exact = by_long_doubles(x, discount)
+    near = exact >= 1e-280
+    assert near[1, 20_000]
+    np.testing.assert_allclose(y[near], exact[near].astype(float), rtol=1e-13)
+
+
+@pytest.mark.parametrize("n", [5, 64, 100, 4096])
+def test_a_discounted_sum_written_where_it_is_wanted(n: int) -> None:
+    """Into rows of a larger array, into columns of one, over the terms themselves."""
+    x = np.random.default_rng(n).normal(size=(40, n))
+    expected, wide, tall = _numerics.discounted_sum(x, 0.9), np.full((40, n + 8), 7.0), np.full((42, n), 7.0)
+    for room in (wide[:, :n], tall[1:-1], x):
+        given = _numerics.discounted_sum(x, 0.9, out=room)
+        assert np.shares_memory(given, room)
+        np.testing.assert_array_equal(room, expected)
+    assert (wide[:, n:] == 7.0).all()
+    assert (tall[[0, -1]] == 7.0).all()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (5, 1), (2, 3, 70), (20, 4100)])
+def test_rows_do_not_see_each_other(shape: tuple[int, ...]) -> None:
+    """More rows than fit one block, and arrays that are views of others."""
+    x = np.random.default_rng(0).normal(size=(*shape[:-1], 2 * shape[-1]))[..., ::2]
+    rows = [_numerics.discounted_sum(row, 0.97) for row in x.reshape(-1, shape[-1])]
+    together = _numerics.discounted_sum(x, 0.97)
+    assert together.shape == shape
+    np.testing.assert_allclose(together.reshape(-1, shape[-1]), np.reshape(rows, (-1, shape[-1])), atol=1e-14)
+
+
 # ---- compositions ----
 
 

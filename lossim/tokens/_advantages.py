@@ -49,7 +49,9 @@ def advantages(given: Advantage | Scheme, batch: Batch) -> FloatArray:
     paid, inside = _kl_paid(batch, kl), loss_mask(batch, truncation, compares)
     inner = estimator.inner if isinstance(estimator, Whitened) else estimator
     if isinstance(inner, GAE):
-        credit = np.where(inside, _gae(inner, batch, batch.reward if paid is None else batch.reward + paid), 0.0)
+        credit = _gae(inner, batch, batch.reward if paid is None else batch.reward + paid)
+        if inside is not batch.mask:
+            credit = np.where(inside, credit, 0.0)
     else:
         assert isinstance(inner, ResponseAdvantage)
         returns = batch.total if paid is None else batch.total + paid.sum(axis=1)
@@ -138,32 +140,37 @@ def _gae(gae: GAE, batch: Batch, reward: FloatArray) -> FloatArray:
         _check.fail("values", values.shape, "must have one more column than the mask for bootstrap_truncated",
                     "its entry behind the last token is the value there")
     cut = _cut(batch, "bootstrap") if gae.bootstrap_truncated else None
-    credit: FloatArray = np.empty(batch.mask.shape)
+    width = batch.mask.shape[1]
+    credit: FloatArray = np.zeros(batch.mask.shape)
     for rows in blocks(*batch.mask.shape):
-        mask, order = batch.mask[rows], None
-        paid, value = reward[rows], values[rows]
+        mask, inside = batch.mask[rows], None
+        paid, value = reward[rows], np.where(mask, values[rows, :width], 0.0)  # a reward is 0 outside the mask
         if not (mask[:, :-1] >= mask[:, 1:]).all():  # close the gaps
-            order = np.argsort(~mask, axis=1, kind="stable")
-            paid = np.take_along_axis(paid, order, axis=1)
-            value = np.take_along_axis(value, order, axis=1)
-            mask = np.take_along_axis(mask, order, axis=1)
-        length = mask.sum(axis=1)
-        delta = np.where(mask, paid - value[:, :mask.shape[1]], 0.0)
-        delta[:, :-1] += np.where(mask[:, 1:], gae.gamma * value[:, 1:mask.shape[1]], 0.0)
+            inside = np.arange(width) < np.count_nonzero(mask, axis=1)[:, None]
+            paid, value = _moved(paid, mask, inside), _moved(value, mask, inside)
+        delta = paid - value
+        value *= gae.gamma
+        delta[:, :-1] += value[:, 1:]
         if cut is not None:
-            ends = np.flatnonzero(cut[rows] & (length > 0))
-            last = length[ends] - 1
-            behind = values[rows][ends, _last_column(batch.mask[rows][ends]) + 1]
+            ends = np.flatnonzero(cut[rows] & mask.any(axis=1))
+            last = np.count_nonzero(mask[ends], axis=1) - 1
+            behind = values[rows][ends, _last_column(mask[ends]) + 1]
             delta[ends, last] += gae.gamma * behind
         if isinstance(gae.gae_lambda, LengthAdaptive):
-            part = _doubling(delta, gae.gamma * gae.gae_lambda(np.maximum(length, 1.0)))
+            length = np.count_nonzero(mask, axis=1)
+            credit[rows] = _doubling(delta, gae.gamma * gae.gae_lambda(np.maximum(length, 1.0)))
         else:
-            part = discounted_sum(delta, gae.gamma * gae.gae_lambda)
-        if order is None:
-            credit[rows] = part
-        else:
-            np.put_along_axis(credit[rows], order, part, axis=1)
+            discounted_sum(delta, gae.gamma * gae.gae_lambda, out=credit[rows])
+        if inside is not None:
+            credit[rows] = _moved(credit[rows], inside, mask)
     return credit
+
+
+def _moved(x: FloatArray, source: BoolArray, target: BoolArray) -> FloatArray:
+    """The entries of ``x`` at ``source``, row by row, at ``target``; 0 elsewhere."""
+    moved = np.zeros(x.shape)
+    moved[target] = x[source]
+    return moved
 
 
 def _last_column(mask: BoolArray) -> FloatArray:
