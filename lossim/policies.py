@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
@@ -23,6 +24,11 @@ from lossim.rewards import Reward
 from lossim.rollouts import Rollouts
 
 __all__ = ["Draws", "Path", "Policy", "PromptClass", "beta_solve_rates", "two_paths", "unsolvable"]
+
+_UNMOVED = ("max_tokens", "coordinates", "motion", "cell_names", "class_of_cell", "class_cells", "class_weight", "length",
+            "correctness")
+"""What a policy shares with those it moves to."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
@@ -284,17 +290,27 @@ class Policy:
 
     def shifted(self, stops: FloatArray, paths: FloatArray) -> Policy:
         """The policy after its logits moved by ``stops`` [cell, t] and ``paths`` [cell]; ±inf logits stay."""
-        logits = self.logits + stops
-        classes, cell = [], 0
-        for prompts in self.classes:
-            mine = slice(cell, cell + len(prompts.paths))
+        _check.number_array("stops", stops)
+        probability = np.empty(len(paths))
+        for mine in self.class_cells:
             odds = self.probability[mine] * np.exp(paths[mine] - paths[mine].max())
-            share = odds / odds.sum()
-            classes.append(replace(prompts, paths=[
-                replace(path, probability=float(p), length=from_logits(z))
-                for path, p, z in zip(prompts.paths, share, logits[mine], strict=True)]))
-            cell += len(prompts.paths)
-        return replace(self, classes=classes)
+            probability[mine] = odds / odds.sum()
+        # Arrays now, classes when somebody asks: most policies on the way of a training run are never asked.
+        moved: Policy = object.__new__(Policy)
+        moved.__dict__.update({name: getattr(self, name) for name in _UNMOVED},
+                              logits=self.logits + stops, probability=probability,
+                              _start=self.__dict__.get("_start", self))
+        return moved
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "classes" or "_start" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        classes = [replace(prompts, paths=[
+            replace(path, probability=float(p), length=from_logits(z))
+            for path, p, z in zip(prompts.paths, self.probability[mine], self.logits[mine], strict=True)])
+            for prompts, mine in zip(self._start.classes, self.class_cells, strict=True)]
+        self.__dict__["classes"] = tuple(classes)
+        return self.classes
 
     def __getstate__(self) -> dict[str, object]:
         """The fields alone: what is computed from them is large, and is computed again where it is needed."""
