@@ -23,7 +23,7 @@ from lossim.advantages import OPO, GroupMean, GroupStandardized, LeaveOneOut, Po
 __all__ = ["ClassLaw"]
 
 MOST_TERMS = 500_000_000
-"""Largest number of compositions × nodes × levels that is summed over before NoClosedForm is raised."""
+"""Largest number of compositions × levels × (nodes or levels) that is summed over before NoClosedForm is raised."""
 FEW_LEVELS = 16
 """Up to so many reward levels a matrix product for each is faster than a scatter for each node."""
 
@@ -331,7 +331,7 @@ class ClassLaw:
         parts = levels + (removed > 0)
         if levels == 0:
             return np.zeros(own.shape)
-        if composition_count(self.number, parts) * nodes * levels > MOST_TERMS:
+        if composition_count(self.number, parts) * levels * max(nodes, levels) > MOST_TERMS:
             raise NoClosedForm("advantage", f"{type(self.step.advantage).__name__} over {levels} reward levels in "
                                f"groups of {self.number + 1}: too many compositions to sum")
         phi = self._sums(self.counted, own, levels)

@@ -57,7 +57,7 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
     w·(-A·gain + β·dk/d log π). Advantages, ratios to the old policy and ``weight`` are constants of the
     differentiation, as in trainers. Of the scheme it reads advantage, surrogate, aggregation, penalties, truncation
     and ``dynamic_sampling="drop"``; the reward is the batch's, and so are the sizes of groups and step. Log ratios are
-    not clamped (verl holds them within ±20).
+    not clamped, and no KL is capped (verl holds the former within ±20, k3 below 10).
 
     Args:
         scheme: any :class:`~lossim.Scheme` without an entropy term.
