@@ -14,6 +14,7 @@ from lossim import (
     estimates,
     formulas,
     lengths,
+    optimizers,
     penalties,
     policies,
     references,
@@ -26,7 +27,9 @@ from lossim import (
 from lossim._coordinates import coordinates, kernel
 from lossim._drift import drift
 from lossim._result import Drift
+from lossim._run import Training
 from lossim._scheme import Scheme, compare
+from lossim._training import train
 from lossim._types import NoClosedForm, Outcome
 from lossim.estimates import Estimate
 from lossim.policies import Path, Policy, PromptClass
@@ -46,6 +49,7 @@ __all__ = [
     "Reward",
     "Rollouts",
     "Scheme",
+    "Training",
     "advantages",
     "aggregation",
     "compare",
@@ -56,6 +60,7 @@ __all__ = [
     "formulas",
     "kernel",
     "lengths",
+    "optimizers",
     "penalties",
     "policies",
     "references",
@@ -64,4 +69,5 @@ __all__ = [
     "schemes",
     "surrogates",
     "tokens",
+    "train",
 ]

@@ -36,10 +36,10 @@ class Motion(Protocol):
     """Coordinates laid out for one policy."""
 
     def pull(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
-        """A gradient in the logits, [cell, t] and [cell], as the move of the coordinates that it makes."""
+        """A gradient in the logits, [..., cell, t] and [..., cell], as the move [..., coordinate] that it makes."""
 
     def push(self, move: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """A move of the coordinates as the move of the logits, [cell, t] and [cell]."""
+        """A move [..., coordinate] as the move of the logits, [..., cell, t] and [..., cell]."""
 
     @property
     def size(self) -> int:
@@ -105,21 +105,22 @@ class _FeatureMotion:
     names: IntArray
 
     def pull(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
-        binned = np.add.reduceat(stops, self.starts, axis=1)
+        binned = np.add.reduceat(stops, self.starts, axis=-1)
         shared, own = np.sqrt(self.sharing), np.sqrt(1.0 - self.sharing)
         scale = np.sqrt(self.path_scale / 2.0)
-        by_name = np.bincount(self.names, weights=paths)
-        return np.concatenate([shared * binned.sum(axis=0), (own * binned).ravel(), shared * scale * by_name,
-                               own * scale * paths])
+        by_name = np.zeros((*paths.shape[:-1], int(self.names.max()) + 1))
+        np.add.at(by_name.T, self.names, paths.T)
+        return np.concatenate([shared * binned.sum(axis=-2), (own * binned).reshape(*paths.shape[:-1], -1),
+                               shared * scale * by_name, own * scale * paths], axis=-1)
 
     def push(self, move: FloatArray) -> tuple[FloatArray, FloatArray]:
         shared, own = np.sqrt(self.sharing), np.sqrt(1.0 - self.sharing)
         scale = np.sqrt(self.path_scale / 2.0)
         bins, cells, names = len(self.starts), self.cells, int(self.names.max()) + 1
         cuts = np.cumsum([bins, bins * cells, names])
-        common, single, by_name, by_cell = np.split(move, cuts)
-        binned = shared * common + own * single.reshape(cells, bins)
-        return np.repeat(binned, self.widths, axis=1), scale * (shared * by_name[self.names] + own * by_cell)
+        common, single, by_name, by_cell = np.split(move, cuts, axis=-1)
+        binned = shared * common[..., None, :] + own * single.reshape(*move.shape[:-1], cells, bins)
+        return np.repeat(binned, self.widths, axis=-1), scale * (shared * by_name[..., self.names] + own * by_cell)
 
     @property
     def size(self) -> int:
@@ -218,15 +219,15 @@ class _KernelMotion:
     cells: int
 
     def pull(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
-        at_knots = np.concatenate([(stops @ self.hats.T).ravel(), paths[self.log_odds]])
-        move: FloatArray = self.matrix @ at_knots
+        stops_at_knots = (stops @ self.hats.T).reshape(*paths.shape[:-1], -1)
+        move: FloatArray = np.concatenate([stops_at_knots, paths[..., self.log_odds]], axis=-1) @ self.matrix
         return move
 
     def push(self, move: FloatArray) -> tuple[FloatArray, FloatArray]:
         knots = self.cells * len(self.hats)
-        paths = np.zeros(self.cells)
-        paths[self.log_odds] = move[knots:]
-        return move[:knots].reshape(self.cells, -1) @ self.hats, paths
+        paths = np.zeros((*move.shape[:-1], self.cells))
+        paths[..., self.log_odds] = move[..., knots:]
+        return move[..., :knots].reshape(*move.shape[:-1], self.cells, len(self.hats)) @ self.hats, paths
 
     @property
     def size(self) -> int:

@@ -22,7 +22,7 @@ from lossim.advantages import GAE, GPG, GroupStandardized, Whitened
 from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
 
-__all__ = ["Expected", "expected_measures", "update_scale"]
+__all__ = ["Expected", "expected_measures", "share_of_dead_groups", "update_scale"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class _Average:
     def classes(self) -> list[ClassLaw]:
         """The law of a response by class."""
         return [ClassLaw(step=self.step, denominators=self.denominators, index=j)
-                for j in range(len(self.step.old.classes))]
+                for j in range(len(self.step.old.class_weight))]
 
     @cached_property
     def kept_share(self) -> float:
@@ -123,6 +123,14 @@ class _Average:
             np.multiply(policy.law[cells], expected.reshape(-1, 2, len(own)), out=measure[cells])
             measure[cells] *= policy.cell_weight[cells, None, None]
         return measure
+
+
+def share_of_dead_groups(step: Step) -> float:
+    """P(the task rewards of a group are all equal); NaN where a reward compares the lengths of a group."""
+    if step.scheme.reward.group_relative:
+        return float("nan")
+    classes = _Average(step=step, rule=TokenSum()).classes
+    return 1.0 - float(sum(w * law.unequal_groups for w, law in zip(step.old.class_weight, classes, strict=True)))
 
 
 def update_scale(step: Step) -> float:

@@ -220,7 +220,7 @@ def _entropy(policy: Policy, coefficient: float, plain: FloatArray, cells: slice
     weighted = coefficient * by_outcome(plain[cells])
     visits = after(weighted) + weighted[:, :, :-1]
     everyone = coefficient * np.column_stack([plain[:, :, :-1].sum(axis=2), plain[:, :, -1].sum(axis=1)])
-    shared = np.zeros((len(policy.classes), 3))
+    shared = np.zeros((len(policy.class_weight), 3))
     np.add.at(shared, policy.class_of_cell, everyone)
     probability, hazard, stay = policy.probability[cells], policy.hazard[cells], policy.stay[cells]
     visits[:, :, 0] = probability[:, None] * shared[policy.class_of_cell[cells]]

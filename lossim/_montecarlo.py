@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from lossim._types import BoolArray, FloatArray, IntArray, NoClosedForm
 from lossim.advantages import GAE, ResponseAdvantage, Whitened
 from lossim.policies import Draws
 
-__all__ = ["batch_measures", "block_measures", "draw_batches"]
+__all__ = ["Credited", "batch_measures", "block_measures", "credited", "draw_batches", "measures",
+           "unequal"]
 
 MOST_RESPONSES = 1 << 20
 """Responses held in memory at once."""
@@ -57,7 +59,7 @@ def draw_batches(step: Step, rng: np.random.Generator, batches: int) -> Draws:
     for _ in range(MOST_DRAWS):
         ask = int(min(1.1 * (prompts - have) / accepted + 16, MOST_RESPONSES // group + 1))
         drawn = step.old.draw(rng, prompts=ask, group_size=group)
-        keep = _unequal(step, drawn)
+        keep = unequal(step, drawn)
         kept.append(Draws(cell=drawn.cell[keep], grade=drawn.grade[keep], end=drawn.end[keep]))
         have += int(keep.sum())
         accepted = max(float(keep.mean()), 1.0 / ask)
@@ -86,7 +88,7 @@ def _task(step: Step, draws: Draws, counted: BoolArray) -> FloatArray:
     return step.scheme.reward.group_values(step.old.length[draws.end], draws.grade == 0, cut, counted)
 
 
-def _unequal(step: Step, draws: Draws) -> BoolArray:
+def unequal(step: Step, draws: Draws) -> BoolArray:
     """Groups with at least two different task rewards in the baseline."""
     counted = step.in_baseline[draws.end]
     return _differ(_task(step, draws, counted), counted)
@@ -98,49 +100,91 @@ def _differ(task: FloatArray, counted: BoolArray) -> BoolArray:
     return differ
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Credited:
+    """Batches with what their responses are credited with, all statistics taken; [batch, prompt, response] or less.
+
+    ``task`` rewards, ``in_loss``, ``moving`` groups (those that contribute), ``credit`` (one advantage per response, if
+    there is one), and for whitened GAE what to take off its token advantages and to multiply them by.
+    """
+
+    draws: Draws
+    task: FloatArray
+    in_loss: BoolArray
+    moving: BoolArray
+    credit: FloatArray | None
+    mean: FloatArray | None = None
+    scale: FloatArray | None = None
+
+    def taken(self, groups: IntArray) -> Credited:
+        """Some groups [batch, prompt] of each batch as batches of their own, credited as they were."""
+        def take(x: Any) -> Any:
+            return None if x is None else np.take_along_axis(x, groups[:, :, None], axis=1)
+
+        draws = Draws(cell=take(self.draws.cell), grade=take(self.draws.grade), end=take(self.draws.end))
+        return replace(self, draws=draws, task=take(self.task), in_loss=take(self.in_loss), moving=take(self.moving),
+                       credit=take(self.credit))
+
+
+def credited(step: Step, draws: Draws) -> Credited:
+    """What the old policy's batches [batch, prompt, response] credit their responses with."""
+    scheme = step.scheme
+    length, counted = step.old.length[draws.end], step.in_baseline[draws.end]
+    task = _task(step, draws, counted)
+    enough = counted.sum(axis=-1, keepdims=True) >= step.least_kept
+    in_loss = step.in_loss[draws.end] & enough
+    whitened = scheme.advantage if isinstance(scheme.advantage, Whitened) else None
+    moving = np.ones(enough.shape, dtype=bool)
+    if whitened is not None and whitened.scale:
+        moving &= np.sum(length * in_loss, axis=(1, 2), keepdims=True) > whitened.ddof
+    if scheme.dynamic_sampling == "drop":
+        moving &= _differ(task, counted)[..., None]
+    credit = None if isinstance(step.advantage, GAE) else _credit(step, draws, task, counted)
+    mean = scale = None
+    if whitened is not None and credit is None:
+        if scheme.reward.group_relative:
+            raise NoClosedForm("reward", "whitened GAE with a reward that compares the lengths of a group",
+                               hint="use a response-level advantage or leave whitening out")
+        first, second = (table[draws.cell, draws.grade, draws.end] for table in advantage_sums(step))
+        mean, scale = _whitening(whitened, first, second, length, in_loss)
+    elif whitened is not None and credit is not None:
+        shift, factor = _whitening(whitened, credit * length, credit**2 * length, length, in_loss)
+        credit = (credit - shift) * factor
+    return Credited(draws=draws, task=task, in_loss=in_loss, moving=moving, credit=credit, mean=mean, scale=scale)
+
+
+def measures(step: Step, batch: Credited, over: int) -> Measures:
+    """Sums over the responses of batches, each weighed within its own batch, over a number of responses."""
+    scheme = step.scheme
+    weight = scheme.aggregation.weights(step.old.length[batch.draws.end], batch.in_loss, step.old.max_tokens)
+    weight *= batch.moving
+    tally = _Tally(step, batch.draws, over)
+    plain = tally(weight) if scheme.kl_in_loss is not None or scheme.entropy is not None else None
+    if batch.mean is not None and batch.scale is not None:
+        scaled = weight * batch.scale
+        return Measures(response=tally(-scaled * batch.mean), gae=tally(scaled), plain=plain)
+    if batch.credit is None:
+        extra = tally(weight * batch.task) if scheme.reward.group_relative else None
+        return Measures(gae=tally(weight), extra=extra, plain=plain)
+    negative = tally(weight * np.minimum(batch.credit, 0.0)) if step.signed else None
+    return Measures(response=tally(weight * batch.credit), negative=negative, plain=plain)
+
+
 def batch_measures(step: Step, draws: Draws) -> Measures:
     """Mean measures of batches [batch, prompt, response]: the engine's own functional then gives their gradient.
 
     O(responses + cells · N) in time and memory, however long the responses are.
     """
-    scheme, policy = step.scheme, step.old
-    length, counted = policy.length[draws.end], step.in_baseline[draws.end]
-    task = _task(step, draws, counted)
-    enough = counted.sum(axis=-1, keepdims=True) >= step.least_kept
-    in_loss = step.in_loss[draws.end] & enough
-    weight = scheme.aggregation.weights(length, in_loss, policy.max_tokens)
-    whitened = scheme.advantage if isinstance(scheme.advantage, Whitened) else None
-    if whitened is not None and whitened.scale:
-        weight = weight * (np.sum(length * in_loss, axis=(1, 2), keepdims=True) > whitened.ddof)
-    if scheme.dynamic_sampling == "drop":
-        weight = weight * _differ(task, counted)[..., None]
-    tally = _Tally(step, draws)
-    plain = tally(weight) if scheme.kl_in_loss is not None or scheme.entropy is not None else None
-    if isinstance(step.advantage, GAE):
-        extra = weight * task if scheme.reward.group_relative else None
-        if whitened is None:
-            return Measures(gae=tally(weight), extra=None if extra is None else tally(extra), plain=plain)
-        if extra is not None:
-            raise NoClosedForm("reward", "whitened GAE with a reward that compares the lengths of a group",
-                               hint="use a response-level advantage or leave whitening out")
-        first, second = (table[draws.cell, draws.grade, draws.end] for table in advantage_sums(step))
-        mean, scale = _whitening(whitened, first, second, length, in_loss)
-        return Measures(response=tally(-weight * mean * scale), gae=tally(weight * scale), plain=plain)
-    credit = _credit(step, draws, task, counted)
-    if whitened is not None:
-        mean, scale = _whitening(whitened, credit * length, credit**2 * length, length, in_loss)
-        credit = (credit - mean) * scale
-    negative = tally(weight * np.minimum(credit, 0.0)) if step.signed else None
-    return Measures(response=tally(weight * credit), negative=negative, plain=plain)
+    return measures(step, credited(step, draws), draws.cell.size)
 
 
 def _credit(step: Step, draws: Draws, task: FloatArray, counted: BoolArray) -> FloatArray:
     """Response-level advantages."""
     advantage = step.advantage
     assert isinstance(advantage, ResponseAdvantage)
-    table = step.returns - step.task  # what KL in the reward pays
-    returns = task + np.broadcast_to(table, (len(step.old.paths), *table.shape[1:]))[
-        draws.cell, draws.grade, draws.end]
+    returns = task
+    if step.paid is not None:  # what KL in the reward pays
+        returns = task + (step.returns - step.task)[draws.cell, draws.grade, draws.end]
     fixed = step.baseline[step.old.class_of_cell[draws.cell[..., :1]]]
     credit = advantage.of_group(returns, counted.astype(np.float64), step.old.length[draws.end], fixed)
     return np.where(counted, advantage.of_step(credit, returns, counted), 0.0)
@@ -156,12 +200,12 @@ def _whitening(whitened: Whitened, first: FloatArray, second: FloatArray, length
 
 
 class _Tally:
-    """Sums per-response numbers over (cell, grade, end), as a mean over batches of n times a batch's own."""
+    """Sums per-response numbers over (cell, grade, end), divided by a number of responses."""
 
-    def __init__(self, step: Step, draws: Draws) -> None:
-        self.shape = (len(step.old.paths), 2, step.old.max_tokens + 1)
+    def __init__(self, step: Step, draws: Draws, over: int) -> None:
+        self.shape, self.over = (len(step.old.probability), 2, step.old.max_tokens + 1), over
         self.index = ((draws.cell * 2 + draws.grade) * self.shape[2] + draws.end).ravel()
 
     def __call__(self, x: FloatArray) -> FloatArray:
         counts = np.bincount(self.index, weights=x.ravel(), minlength=int(np.prod(self.shape)))
-        return counts.reshape(self.shape) / len(self.index)
+        return counts.reshape(self.shape) / self.over

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lossim._result import Drift
+    from lossim._run import Training
 
-__all__ = ["plot_drift"]
+__all__ = ["plot_drift", "plot_training"]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; paths take them in turn.
 _BLUE, _VERMILION, _GREEN, _ORANGE, _PURPLE, _SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
@@ -219,3 +220,75 @@ def _draw_sources(axes: Axes, result: Drift, rows: list[Row]) -> None:
     axes.grid(True, axis="x")
     axes.xaxis.set_major_formatter(lambda x, _: _signs(f"{x:g}"))
     axes.locator_params(axis="x", nbins=5)
+
+
+def plot_training(run: Training) -> Figure:
+    """A run as one figure: mean length on each path, what moved it, and accuracy with the share of cut responses.
+
+    Of a sampled run the median over replicates, with a band that 5 % of them are below and 5 % above.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        figure = Figure(figsize=(10.2, 3.5), layout="constrained")
+        lengths, causes, shares = figure.subplots(1, 3)
+        first, last = (float(np.median(run.length[i])) for i in (0, -1))
+        verb = "lengthens" if last > first else "shortens" if last < first else "keeps"
+        figure.suptitle(f"{run.scheme.name} {verb} responses from {first:.4g} to {last:.4g} tokens in {run.steps:,} "
+                        "steps" + ("" if run.replicates is None else f" ({run.replicates:,} replicates, 5–95 %)"),
+                        x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        _draw_paths(lengths, run)
+        start = np.zeros_like(run.length[:1])
+        for label, change, colour in (("lengths on paths", run.within, _BLUE),
+                                      ("paths' frequency", run.composition, _VERMILION)):
+            _draw_series(causes, np.concatenate([start, np.cumsum(change, axis=0)]), label, colour)
+        causes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
+        causes.set_title("What moved the mean", loc="left")
+        causes.set_ylabel("change of mean length (tokens)")
+        causes.legend(title="by a change of")
+        _draw_series(shares, run.accuracy, "P(correct)", _GREEN)
+        _draw_series(shares, run.truncation_rate, "P(truncated)", "#666666", "--")
+        shares.set_ylim(-0.02, 1.02)
+        shares.set_title("Accuracy and cut responses", loc="left")
+        shares.set_ylabel("probability")
+        shares.legend()
+        for axes in (lengths, causes, shares):
+            axes.set_xlabel("step (rollouts)")
+            axes.set_xlim(0, max(run.steps, 1))
+            axes.grid(True)
+    return figure
+
+
+def _draw_paths(axes: Axes, run: Training) -> None:
+    names = list(dict.fromkeys(path for _, path in run.start.cell_names))
+    many = len(run.start.cell_names) > _MOST_CELLS
+    for cell, (prompts, path) in enumerate(run.start.cell_names):
+        if run.start.cell_weight[cell] == 0:
+            continue
+        label = f"{prompts} / {path}" if len(run.start.class_weight) > 1 else path
+        _draw_series(axes, run.length_by_path[..., cell], None if many else label,
+                     _PATHS[names.index(path) % len(_PATHS)],
+                     "-" if many else _DASHES[int(run.start.class_of_cell[cell]) % len(_DASHES)], 1.0)
+    if many:
+        for i, name in enumerate(names):
+            axes.plot([], [], color=_PATHS[i % len(_PATHS)], label=f"{name}: one line per class")
+    _draw_series(axes, run.length, "all responses", "black", "-", 2.2)
+    axes.set_ylim(bottom=0.0)
+    axes.set_title("Mean length", loc="left")
+    axes.set_ylabel("tokens")
+    axes.legend()
+
+
+def _draw_series(axes: Axes, series: FloatArray, label: str | None, colour: str, dash: str = "-", width: float = 1.6
+                 ) -> None:
+    """A line over steps; over replicates, [step, replicate], the median and a band."""
+    steps = np.arange(len(series))
+    if series.ndim == 1:
+        axes.plot(steps, series, dash, color=colour, linewidth=width, label=label)
+        return
+    low, middle, high = np.quantile(series, (0.05, 0.5, 0.95), axis=1)
+    axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(steps, middle, dash, color=colour, linewidth=width, label=label)

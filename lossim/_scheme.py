@@ -37,6 +37,9 @@ class Scheme:
             contribute nothing, denominators unchanged); ``"resample"`` (replaced until the step is full).
         group_size: responses per prompt, G.
         prompts_per_step: prompts per optimiser step, P.
+        minibatches: optimiser steps that share the responses of one rollout, each on prompts of its own; ``train``
+            alone reads it.
+        ppo_epochs: passes over a rollout; ``train`` alone reads it.
         name: shown in print.
 
     Raises:
@@ -57,6 +60,8 @@ class Scheme:
     dynamic_sampling: DynamicSampling = "none"
     group_size: int = 8
     prompts_per_step: int = 64
+    minibatches: int = 1
+    ppo_epochs: int = 1
     name: str = "custom"
 
     def __post_init__(self) -> None:
@@ -80,7 +85,8 @@ class Scheme:
         _check.choice("dynamic_sampling", self.dynamic_sampling, ("none", "drop", "resample"))
         _check.text("name", self.name)
         _check.whole("group_size", self.group_size)
-        _check.whole("prompts_per_step", self.prompts_per_step)
+        for name in ("prompts_per_step", "minibatches", "ppo_epochs"):
+            _check.whole(name, getattr(self, name))
         least = self.advantage.least_group_size
         if self.group_size < least:
             _check.fail("group_size", self.group_size, f"must be at least {least} for a leave-one-out baseline",
@@ -121,7 +127,13 @@ class Scheme:
                 *(short(penalty) for penalty in self.penalties),
                 *([] if self.truncation == "keep" else [f"truncated: {self.truncation}"]),
                 *([] if self.dynamic_sampling == "none" else [f"equal groups: {self.dynamic_sampling}"]),
-                f"{self.prompts_per_step} prompts × {self.group_size}")
+                f"{self.prompts_per_step} prompts × {self.group_size}", *self._inner)
+
+    @property
+    def _inner(self) -> tuple[str, ...]:
+        counts = (self.minibatches, "mini-batch", "es"), (self.ppo_epochs, "epoch", "s")
+        inner = [f"{count} {name}{many * (count > 1)}" for count, name, many in counts]
+        return () if self.minibatches == self.ppo_epochs == 1 else (" × ".join(inner),)
 
     def __str__(self) -> str:
         return f"Scheme {self.name!r}: " + " · ".join(self.slots)

@@ -158,27 +158,37 @@ class Step:
         while hasattr(inner, "inner"):
             inner = inner.inner
         given = inner.baseline if isinstance(inner, Raw) else 0.0
-        classes = len(self.policy.classes)
+        classes = len(self.policy.class_weight)
         if isinstance(given, tuple) and len(given) != classes:
             _check.fail("baseline", given, f"must be one number or one per prompt class ({classes})")
         return np.broadcast_to(np.asarray(given, dtype=np.float64), (classes,))
 
     @cached_property
+    def paid_or_nothing(self) -> tuple[FloatArray, FloatArray]:
+        """KL in the reward, per token that stops and that goes on, [cell, t]."""
+        zero = np.broadcast_to(0.0, self.old.logits.shape)
+        return (zero, zero) if self.paid is None else self.paid
+
+    @cached_property
+    def critic_view(self) -> CriticView:
+        """What a critic may look at: law and pay of the policy that draws; only for GAE."""
+        assert isinstance(self.advantage, GAE)
+        policy, (stop, go), (right, wrong) = self.old, self.paid_or_nothing, self.task[0]
+        expected = wrong + policy.correctness * (right - wrong)
+        return CriticView(
+            class_of_cell=policy.class_of_cell, probability=policy.probability, hazard=policy.hazard,
+            stay=policy.stay, log_at_risk=policy.log_at_risk[:, :-1], paid_stop=expected[:, :-1] + stop, paid_go=go,
+            paid_truncated=expected[:, -1], gamma=self.advantage.gamma)
+
+    @cached_property
     def errors(self) -> Errors:
         """TD errors of the critic; only for GAE."""
         assert isinstance(self.advantage, GAE)
-        gae, policy = self.advantage, self.old
+        gae, (stop, go) = self.advantage, self.paid_or_nothing
         if self.scheme.reward.group_relative and isinstance(gae.critic, Exact):
             _check.fail("critic", gae.critic, "is not defined for a reward that compares the lengths of a group",
                         "give its values as critics.Table")
-        zero = np.broadcast_to(0.0, policy.logits.shape)
-        stop, go = self.paid if self.paid is not None else (zero, zero)
-        right, wrong = self.task[0]
-        expected = wrong + policy.correctness * (right - wrong)
-        values = gae.critic.values(CriticView(
-            class_of_cell=policy.class_of_cell, probability=policy.probability, hazard=policy.hazard,
-            stay=policy.stay, log_at_risk=policy.log_at_risk[:, :-1], paid_stop=expected[:, :-1] + stop, paid_go=go,
-            paid_truncated=expected[:, -1], gamma=gae.gamma))
+        values = gae.critic.values(self.critic_view)
         beyond = values[:, -1] if gae.bootstrap_truncated else np.zeros(len(values))
         if not np.isfinite(beyond).all():
             _check.fail("bootstrap_truncated", True, "needs a critic with a value beyond max_tokens",

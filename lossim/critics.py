@@ -1,4 +1,4 @@
-"""Critics as data: V_t, the value before token t, for GAE.
+"""Critics: V_t, the value before token t, for GAE. Given as data, or learned while training goes on.
 
 V_1 is per prompt class, since the path is not chosen yet; from t = 2 on it is per cell, or per class for a critic
 that cannot tell paths apart.
@@ -7,16 +7,17 @@ that cannot tell paths apart.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from lossim import _check
-from lossim._numerics import backward_recurrence
-from lossim._types import FloatArray, IntArray
+from lossim._numerics import after, backward_recurrence, discounted_sum
+from lossim._types import BoolArray, FloatArray, IntArray
 
-__all__ = ["Constant", "Critic", "CriticView", "Exact", "Linear", "Table", "Zero"]
+__all__ = ["Constant", "Critic", "CriticView", "Exact", "Learned", "LearnedTable", "Linear", "RunningMean", "Table",
+           "Zero"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,15 +149,227 @@ class Exact(Critic):
         return np.column_stack([exact + self.bias, np.full(len(exact), np.nan)])
 
 
-def _mixed(values: FloatArray, view: CriticView) -> FloatArray:
-    """Average over the paths of a class, weighted by P(path, still going at t); in logs, since tails underflow."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Learned(Critic):
+    """Base of critics that training moves: V ← V + rate · (target - V) where a response got to, V elsewhere.
+
+    target_t = V_t + E[Â_t | still going at t] with GAE of the critic's own λ: the λ-return. Methods take arrays and
+    return new ones; a critic holds no state. In ``drift`` it counts with its start values.
+
+    Attributes:
+        rate: share of the way to the target that one critic update goes, in [0, 1].
+        start: V before training, reward: one number, or an array where the critic says so.
+        per: ``"class"`` sees the prompt class alone, ``"cell"`` the path too, from the second token on.
+        gae_lambda: λ of the targets, in [0, 1]; the actor's is that of :class:`~lossim.advantages.GAE`.
+        pretrain: critic updates before the policy moves, at least 0.
+
+    Raises:
+        ValueError, TypeError: for values out of range or of another kind.
+
+    Source: arXiv 2503.01491 (VC-PPO: pretraining, a λ of its own), 2504.05118 (VAPO).
+    """
+
+    rate: float
+    start: float | FloatArray = 0.0
+    per: Literal["class", "cell"] = "class"
+    gae_lambda: float = 1.0
+    pretrain: int = 0
+
+    def __post_init__(self) -> None:
+        _check.probability("rate", self.rate)
+        _check.choice("per", self.per, ("class", "cell"))
+        _check.probability("gae_lambda", self.gae_lambda)
+        _check.whole("pretrain", self.pretrain, low=0)
+
+    @abstractmethod
+    def start_values(self, view: CriticView) -> FloatArray:
+        """V_1 .. V_{N+1} before training, [cell, N+1], reward; NaN in the last column if that is not known."""
+
+    def values(self, view: CriticView) -> FloatArray:
+        return self.start_values(view)
+
+    def targets(self, values: FloatArray, view: CriticView, *, bootstrap_truncated: bool = False
+                ) -> tuple[FloatArray, BoolArray]:
+        """What the law of the responses asks for: E[Â_t | still going at t], and whether any gets to t.
+
+        A_t = h_t (r_stop - V_t) + (1 - h_t)(r_go + γV_{t+1} - V_t) + γλ (1 - h_t) A_{t+1} on each cell, where
+        r_go at N includes the pay of a cut response, and V_{N+1} counts as 0 unless cut responses are bootstrapped.
+        Cells that the critic cannot tell apart are averaged by P(path, still going at t).
+
+        Args:
+            values: V [cell, N+1], reward.
+            view: the law and the pay of the policy that draws.
+            bootstrap_truncated: as in :class:`~lossim.advantages.GAE`.
+
+        Returns:
+            The means [cell, t], reward, 0 where nobody gets; who gets there with a chance above 0, [cell, t].
+
+        Raises:
+            ValueError: cut responses are bootstrapped and V_{N+1} is not known.
+
+        >>> half = np.full((1, 2), 0.5)
+        >>> view = CriticView(class_of_cell=np.array([0]), probability=np.ones(1), hazard=half, stay=half,
+        ...                   log_at_risk=np.log([[1.0, 0.5]]), paid_stop=np.array([[1.0, 0.0]]),
+        ...                   paid_go=np.zeros((1, 2)), paid_truncated=np.array([-1.0]), gamma=1.0)
+        >>> LearnedTable(rate=0.1).targets(np.zeros((1, 3)), view)
+        (array([[ 0.25, -0.5 ]]), array([[ True,  True]]))
+        """
+        now, beyond = values[:, :-1], values[:, -1:] if bootstrap_truncated else np.zeros((len(values), 1))
+        if not np.isfinite(beyond).all():
+            _check.fail("bootstrap_truncated", True, "needs a critic with a value beyond max_tokens",
+                        "start it from a number or from max_tokens + 1 of them")
+        go = view.paid_go + view.gamma * np.column_stack([values[:, 1:-1], beyond]) - now
+        go[:, -1] += view.paid_truncated
+        error, decay = view.hazard * (view.paid_stop - now) + view.stay * go, view.gamma * self.gae_lambda
+        advantage = np.array([backward_recurrence(decay * stay, x) for stay, x in zip(view.stay, error, strict=True)])
+        weight = _share_going(view)
+        if self.per == "cell":
+            weight[:, 1:] = _log_going(view)[:, 1:] > -np.inf
+        return self._pooled(weight * advantage, weight, view.class_of_cell)
+
+    def batch_targets(self, counts: FloatArray, going: FloatArray, last: FloatArray, class_of_cell: IntArray,
+                      gamma: float) -> tuple[FloatArray, BoolArray]:
+        """The same from sampled responses: the mean of Â_t over those that got to t, and whether any did.
+
+        F_t = Σ δ_last + δ_t · (number that went on) + γλ F_{t+1}, the first sum over the responses that end with t.
+
+        Args:
+            counts: responses by how they ended (stopped at 1..N, cut), [..., cell, end].
+            going: TD error δ_t of a token that is not the last, reward, 0 at N, [..., cell, t].
+            last: the sum of the TD errors of last tokens, over the responses that ended so, [..., cell, end].
+            class_of_cell: prompt class of each cell, [cell].
+            gamma: discount γ in [0, 1].
+
+        Returns:
+            The means [..., cell, t], reward, 0 where none got; whether any did, [..., cell, t].
+
+        Three responses, V = 0: stopped at 1 and paid 1, cut after two tokens and paid 0 and -1.
+
+        >>> counts, paid = np.array([[1.0, 0.0, 2.0]]), np.array([[1.0, 0.0, -1.0]])
+        >>> LearnedTable(rate=0.1).batch_targets(counts, np.zeros((1, 2)), paid, np.array([0]), gamma=1.0)
+        (array([[ 0. , -0.5]]), array([[ True,  True]]))
+        """
+        went_on = after(counts)
+        credit = going * went_on + last[..., :-1]
+        credit[..., -1] += last[..., -1]
+        return self._pooled(discounted_sum(credit, gamma * self.gae_lambda), counts[..., :-1] + went_on, class_of_cell)
+
+    def _pooled(self, total: FloatArray, weight: FloatArray, class_of_cell: IntArray) -> tuple[FloatArray, BoolArray]:
+        """Totals over weights, both [..., cell, t], summed over the cells that the critic cannot tell apart."""
+        shared = slice(None if self.per == "class" else 1)
+        total, weight = total.copy(), weight.copy()
+        for x in (total, weight):
+            x[..., shared] = _of_class(np.add, x[..., shared], class_of_cell)
+        reached = weight > 0
+        return np.divide(total, weight, out=np.zeros_like(total), where=reached), reached
+
+    def learned(self, values: FloatArray, advantage_mean: FloatArray, reached: BoolArray) -> FloatArray:
+        """V after one critic update: V_t + rate · advantage_mean_t where reached, V_t elsewhere and beyond the cut.
+
+        Args:
+            values: V [..., cell, N+1], reward.
+            advantage_mean: the target less V, reward, [..., cell, t].
+            reached: whether it counts, [..., cell, t].
+
+        >>> reached = np.array([[True, False]])
+        >>> LearnedTable(rate=0.5).learned(np.ones((1, 3)), np.array([[-1.0, 0.0]]), reached)
+        array([[0.5, 1. , 1. ]])
+        """
+        moved = values.copy()
+        moved[..., :-1] += self.rate * np.where(reached, advantage_mean, 0.0)
+        return moved
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LearnedTable(Learned):
+    """A value for each position, learned: ``Table`` that follows the policy.
+
+    ``start`` is one number, a profile [t] or one per class, [class, t], with t = 1..N (and N+1, where GAE bootstraps
+    cut responses; nothing moves that one). A critic made from a reward model starts with a bias by position, which
+    a profile can say. While the policy stays, the one fixed point on what is reached is ``Exact(per=per)``, whatever
+    ``gae_lambda``; at rate 1 one update gets there with λ = 1, and N updates with any λ.
+
+    >>> LearnedTable(rate=0.1, gae_lambda=0.95, pretrain=50)
+    LearnedTable(rate=0.1, start=0.0, per='class', gae_lambda=0.95, pretrain=50)
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.start, (list, tuple, np.ndarray)):
+            _check.finite("start", self.start)
+            return
+        start = _check.number_array("start", self.start)
+        if start.ndim not in (1, 2) or not start.size:
+            _check.fail("start", start.shape, "must be one number, or hold one per position, or one per class and "
+                        "position (its shape is shown)")
+        object.__setattr__(self, "start", start)
+
+    def start_values(self, view: CriticView) -> FloatArray:
+        cells, positions = view.hazard.shape
+        if not isinstance(self.start, np.ndarray):
+            return np.full((cells, positions + 1), float(self.start))
+        classes = int(view.class_of_cell.max()) + 1
+        if self.start.shape not in {(*rows, n) for rows in ((), (classes,)) for n in (positions, positions + 1)}:
+            _check.fail("start", self.start.shape, f"must be one number or have shape [{positions} or {positions + 1} "
+                        f"positions], or one such row for each of {classes} classes (its shape is shown)")
+        values = np.full((cells, positions + 1), np.nan)
+        values[:, :self.start.shape[-1]] = self.start if self.start.ndim == 1 else self.start[view.class_of_cell]
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningMean(Learned):
+    """One number for each prompt class, at every position: the running mean of its returns.
+
+    V ← V + rate · (E[Σ_t γ^{t-1} r_t] - V), KL in the reward included: the target of the first token, with λ = 1.
+    ``start`` is a number.
+
+    >>> critic = RunningMean(rate=0.5)
+    >>> critic.learned(np.zeros((1, 3)), np.array([[-1.0, -0.2]]), np.array([[True, True]]))
+    array([[-0.5, -0.5, -0.5]])
+    """
+
+    start: float = 0.0
+    per: Literal["class"] = field(default="class", init=False, repr=False)
+    gae_lambda: float = field(default=1.0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check.finite("start", self.start)
+
+    def start_values(self, view: CriticView) -> FloatArray:
+        return Constant(value=self.start).values(view)
+
+    def learned(self, values: FloatArray, advantage_mean: FloatArray, reached: BoolArray) -> FloatArray:
+        return values + self.rate * np.where(reached, advantage_mean, 0.0)[..., :1]
+
+
+def _of_class(sum_or_max: np.ufunc, x: FloatArray, class_of_cell: IntArray) -> FloatArray:
+    """Sums, or maxima, of [..., cell, t] over the cells of each class, per cell."""
+    first = np.flatnonzero(np.diff(class_of_cell, prepend=-1))
+    total: FloatArray = sum_or_max.reduceat(x, first, axis=-2)[..., class_of_cell, :]
+    return total
+
+
+def _log_going(view: CriticView) -> FloatArray:
+    """log P(path, still going at t | class), [cell, t]."""
     with np.errstate(divide="ignore"):
-        log_weight = np.log(view.probability)[:, None] + view.log_at_risk
-    mixed = np.empty_like(values)
-    for j in range(int(view.class_of_cell.max()) + 1):
-        mine = view.class_of_cell == j
-        top = log_weight[mine].max(axis=0)
-        weight = np.exp(log_weight[mine] - np.where(np.isfinite(top), top, 0.0))
-        weight[:, ~np.isfinite(top)] = 1.0
-        mixed[mine] = (weight * values[mine]).sum(axis=0) / weight.sum(axis=0)
+        going: FloatArray = np.log(view.probability)[:, None] + view.log_at_risk
+    return going
+
+
+def _share_going(view: CriticView) -> FloatArray:
+    """P(path, still going at t) over the largest in the class, [cell, t]; from logs, since tails underflow."""
+    going = _log_going(view)
+    top = _of_class(np.maximum, going, view.class_of_cell)
+    share: FloatArray = np.exp(going - np.where(np.isfinite(top), top, 0.0))
+    return share
+
+
+def _mixed(values: FloatArray, view: CriticView) -> FloatArray:
+    """Average over the paths of a class, weighted by P(path, still going at t); where nobody is, over all alike."""
+    weight = _share_going(view)
+    weight[_of_class(np.maximum, weight, view.class_of_cell) == 0] = 1.0
+    mixed: FloatArray = (_of_class(np.add, weight * values, view.class_of_cell)
+                         / _of_class(np.add, weight, view.class_of_cell))
     return mixed

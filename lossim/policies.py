@@ -25,8 +25,8 @@ from lossim.rollouts import Rollouts
 
 __all__ = ["Draws", "Path", "Policy", "PromptClass", "beta_solve_rates", "two_paths", "unsolvable"]
 
-_UNMOVED = ("max_tokens", "coordinates", "motion", "cell_names", "class_of_cell", "class_cells", "class_weight", "length",
-            "correctness")
+_UNMOVED = ("max_tokens", "coordinates", "motion", "cell_names", "class_of_cell", "class_cells", "class_weight",
+            "length", "correctness")
 """What a policy shares with those it moves to."""
 
 

@@ -21,7 +21,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import lossim as ls
-from lossim import advantages, aggregation, critics, formulas, lengths, penalties, rewards, schemes, surrogates
+from lossim import (
+    advantages,
+    aggregation,
+    critics,
+    formulas,
+    lengths,
+    optimizers,
+    penalties,
+    rewards,
+    schemes,
+    surrogates,
+)
 
 LAW = lengths.geometric(mean=5)
 PATH = ls.Path("path", length=LAW, p_correct=0.5)
@@ -115,6 +126,7 @@ NOTHING = Kind(lambda value: value is None, (None,))
 FLAG = instance((bool, np.bool_), True, False, np.True_)
 TEXT = instance(str, "x")
 FINITE, POSITIVE, NOT_NEGATIVE, PROBABILITY = number(), number(0.0, above=True), number(0.0), number(0.0, 1.0)
+BELOW_ONE = math.nextafter(1.0, 0.0)
 REWARD = instance(ls.Reward, ls.Reward(), ls.Reward(incorrect=-1.0))
 CRITIC = instance(critics.Critic, critics.Zero())
 LENGTH = instance(lengths.Length, LAW, lengths.lognormal(median=3, sigma=1))
@@ -153,6 +165,9 @@ def positional(call: Callable[..., Any], first: str) -> Callable[..., Any]:
 
 CLIP = {"low": NOT_NEGATIVE, "high": NOT_NEGATIVE}
 COUNTING = {"counting": word("all", "kept")}
+ASCENT, AT_START = optimizers.SGD(learning_rate=1.0), optimizers.SGD(learning_rate=1.0).start((2,))
+UPDATES = {"learning_rate": NOT_NEGATIVE, "max_norm": either(NOTHING, POSITIVE), "schedule": Kind(
+    lambda x: x is None or (callable(x) and not isinstance(x, type)), (None, optimizers.warmup(3), abs))}
 MAKERS: dict[str, Maker] = {
     # lengths
     "geometric": Maker(lengths.geometric, {"mean": 3.0}, {"mean": number(1.0)}),
@@ -213,6 +228,12 @@ MAKERS: dict[str, Maker] = {
     "Linear": Maker(critics.Linear, {"level": 1.0, "slope": 0.1}, {"level": FINITE, "slope": FINITE}),
     "Exact": Maker(critics.Exact, {"per": "cell", "bias": 0.0}, {"per": word("cell", "class"), "bias": FINITE}),
     "Table": Maker(critics.Table, {"table": [[1.0]]}, {"table": numbers_of((None, None))}),
+    "LearnedTable": Maker(
+        critics.LearnedTable, {"rate": 0.1, "start": 0.0, "per": "class", "gae_lambda": 1.0, "pretrain": 0},
+        {"rate": PROBABILITY, "start": either(FINITE, numbers_of((None,)), numbers_of((None, None))),
+         "per": word("cell", "class"), "gae_lambda": PROBABILITY, "pretrain": whole(0)}),
+    "RunningMean": Maker(critics.RunningMean, {"rate": 0.1, "start": 0.0, "pretrain": 0}, {
+        "rate": PROBABILITY, "start": FINITE, "pretrain": whole(0)}),
     # surrogates, aggregation, penalties
     "PPOClip": Maker(surrogates.PPOClip, {"low": 0.2, "high": 0.2, "dual": None, "delta": None}, {
         **CLIP, "dual": either(NOTHING, number(1.0, above=True)), "delta": either(NOTHING, number(1.2, above=True))}),
@@ -240,6 +261,23 @@ MAKERS: dict[str, Maker] = {
                                            "content_per_token": 0.0}, {
         "estimator": word("k1", "k2", "k3", "abs"), "content_per_token": number(0.0, 0.0)}),
     "Entropy": Maker(penalties.Entropy, {"coefficient": 0.1}, {"coefficient": FINITE}),
+    # optimisers
+    "SGD": Maker(optimizers.SGD, {"learning_rate": 0.1, "momentum": 0.0}, {
+        **UPDATES, "momentum": number(0.0, BELOW_ONE)}),
+    "AdamW": Maker(optimizers.AdamW, {"learning_rate": 0.1}, {
+        **UPDATES, "betas": numbers_of((2,), 0.0, BELOW_ONE), "eps": NOT_NEGATIVE, "weight_decay": NOT_NEGATIVE}),
+    "Ramp": Maker(optimizers.Ramp, {"steps": 3, "first": 1.0, "last": 0.0, "smooth": True}, {
+        "steps": whole(), "first": NOT_NEGATIVE, "last": NOT_NEGATIVE, "smooth": FLAG}),
+    "warmup": Maker(optimizers.warmup, {"steps": 3}, {"steps": whole()}),
+    **{name: Maker(getattr(optimizers, name), {"steps": 3, "last": 0.0}, {"steps": whole(), "last": NOT_NEGATIVE})
+       for name in ("cosine", "linear")},
+    "factor": Maker(optimizers.cosine(3), {"count": 0}, {"count": whole(0)}),
+    "rate": Maker(ASCENT.rate, {"count": 0}, {"count": whole(0)}),
+    "start": Maker(ASCENT.start, {"shape": (2,)}, {"shape": Kind(
+        lambda x: bool(sequence_of(numbers.Integral).takes(x) and len(x) and all(map(whole().takes, x))),
+        ((2, 3), [np.int64(4)]))}),
+    "step": Maker(ASCENT.step, {"state": AT_START, "gradient": [0.0, 1.0], "position": np.zeros(2)}, {
+        "state": instance(optimizers.State, AT_START), "gradient": numbers_of((2,)), "position": numbers_of((2,))}),
     # sentences
     "Scheme": Maker(ls.Scheme, {"reward": ls.Reward(), "advantage": advantages.Raw(), "name": "mine",
                                 "surrogate": surrogates.PPOClip(), "aggregation": aggregation.TokenSum(),
@@ -454,6 +492,9 @@ MESSAGES: dict[str, tuple[Callable[[], Any], str]] = {
     "critic of another shape": (
         lambda: ls.drift(schemes.ppo(critic=critics.Table(table=np.zeros((1, 3)))), POLICY),
         r"table must have shape \[1 classes or 2 cells, 8 or 9 positions\], got \(1, 3\)"),
+    "start of another shape": (
+        lambda: ls.drift(schemes.ppo(critic=critics.LearnedTable(rate=0.1, start=[0.0] * 3)), POLICY),
+        r"start must be one number or have shape \[8 or 9 positions\], .* for each of 1 classes .* got \(3,\)"),
     "indefinite kernel": (lambda: ls.kernel(np.array([[1.0, 2.0], [2.0, 1.0]]).reshape(2, 1, 2, 1), positions=[1]),
                           r"kernel must be positive semi-definite: its smallest eigenvalue is shown .* got -1\.0"),
     "lopsided kernel": (lambda: ls.kernel(np.array([[1.0, 0.5], [0.4, 1.0]]).reshape(2, 1, 2, 1), positions=[1]),
@@ -476,6 +517,11 @@ MESSAGES: dict[str, tuple[Callable[[], Any], str]] = {
     "weights below 1": (lambda: POLICY.reweighted({"prompts": 0.5}), r"weights must leave a share"),
     "no such class": (lambda: POLICY.reweighted({"promts": 1.0}), r"class must be one of 'prompts', .* did you mean"),
     "buffer beyond max_tokens": (lambda: rewards.SoftOverlong(max_tokens=8, buffer=9), r"buffer must lie in \[0, 8\]"),
+    "momentum that never fades": (lambda: optimizers.SGD(learning_rate=0.1, momentum=1.0),
+                                  r"momentum must be below 1, got 1\.0"),
+    "a schedule's maker for a schedule": (
+        lambda: optimizers.SGD(learning_rate=0.1, schedule=optimizers.cosine).rate(3),
+        r"schedule\(3\) must be a number, got Ramp"),
     "no generator": (lambda: ls.drift(SCHEME, POLICY, "monte_carlo"),
                      r"rng must be a numpy Generator .*, got None; pass rng=np\.random\.default_rng\(0\)"),
     "a seed for a generator": (lambda: ls.drift(SCHEME, POLICY, "monte_carlo", rng=0), r"rng must be .* got 0; pass"),
@@ -553,6 +599,7 @@ def test_no_closed_form_comes_back_from_a_worker() -> None:
 
 
 def test_bases_are_abstract() -> None:
-    for base in (advantages.ResponseAdvantage, critics.Critic, aggregation.Aggregation, lengths.Length):
+    for base in (advantages.ResponseAdvantage, critics.Critic, critics.Learned, aggregation.Aggregation,
+                 lengths.Length):
         with pytest.raises(TypeError, match="abstract"):
             base()

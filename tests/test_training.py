@@ -1,0 +1,247 @@
+"""Runs of expected updates: against steps taken by hand, limits, and the claims the project starts from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lossim as ls
+from lossim import advantages, aggregation, critics, optimizers, penalties, schemes, surrogates
+from lossim._exact import expected_measures
+
+POLICY = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=9), wrong=ls.lengths.geometric(mean=14),
+                               max_tokens=64, coordinates=ls.coordinates(bins=3))
+NEVER = ls.policies.unsolvable(length=ls.lengths.geometric(mean=40), max_tokens=512)
+SUM, MEAN = aggregation.SequenceMeanTokenSum(), aggregation.SequenceMeanTokenMean()
+
+
+def sgd(rate: float, **options: Any) -> optimizers.SGD:
+    return optimizers.SGD(learning_rate=rate, **options)
+
+
+def test_a_step_is_the_drift_times_the_learning_rate() -> None:
+    run = ls.train(schemes.grpo(), POLICY, steps=2, optimizer=sgd(0.3))
+    policy, coordinates = POLICY, np.zeros(POLICY.motion.size)
+    for step in (1, 2):
+        coordinates = coordinates + 0.3 * ls.drift(schemes.grpo(), policy).update.value
+        policy = POLICY.moved(coordinates)
+        np.testing.assert_allclose(run.coordinates[step], coordinates, rtol=1e-12)
+        for mine, theirs in ((run.length, policy.mean_length), (run.accuracy, policy.accuracy),
+                             (run.truncation_rate, policy.truncation_rate)):
+            assert mine[step] == pytest.approx(theirs, rel=1e-12)
+    assert run.policy.mean_length == pytest.approx(policy.mean_length, rel=1e-12)
+    assert run.policy_at(0).mean_length == POLICY.mean_length
+
+
+def test_epochs_and_minibatches_step_on_the_batch_of_one_policy() -> None:
+    scheme = replace(schemes.grpo(kl=0.05), ppo_epochs=2, minibatches=2,
+                     surrogate=surrogates.PPOClip(low=0.02, high=0.02))
+    optimizer = optimizers.AdamW(learning_rate=0.05)
+    run = ls.train(scheme, POLICY, steps=2, optimizer=optimizer)
+    position = np.zeros(POLICY.motion.size)
+    state = optimizer.start(position.shape)
+    for step in (1, 2):
+        old = POLICY.moved(position)
+        for _ in range(4):
+            update = ls.drift(scheme, POLICY.moved(position), old_policy=old, reference=POLICY).update.value
+            move, state = optimizer.step(state, update, position)
+            position = position + move
+        np.testing.assert_allclose(run.coordinates[step], position, rtol=1e-9, atol=1e-12)
+    assert (run.clip_fraction > 0).all()
+
+
+def test_what_is_written_down_of_a_policy() -> None:
+    run = ls.train(schemes.grpo(), POLICY, steps=6, optimizer=sgd(0.5))
+    np.testing.assert_allclose(run.composition + run.within, np.diff(run.length), rtol=1e-10, atol=1e-12)
+    end = run.policy
+    np.testing.assert_allclose(run.length_by_path[-1], end.mean_length_by_cell, rtol=1e-12)
+    law, start = end.law.sum(axis=1) * end.cell_weight[:, None], POLICY.law.sum(axis=1) * POLICY.cell_weight[:, None]
+    inside = law > 0
+    kl = float((law[inside] * np.log(law[inside] / start[inside])).sum())
+    assert run.kl_to_start[-1] == pytest.approx(kl, rel=1e-9)
+    assert run.kl_to_start[0] == pytest.approx(0.0, abs=1e-12)
+    mass, tokens = end.law * end.cell_weight[:, None, None], end.length
+    correct = mass[:, 0, :-1]
+    assert run.length_by_outcome[-1, 0] == pytest.approx((correct @ tokens[:-1]).sum() / correct.sum(), rel=1e-12)
+    solved = POLICY.accuracy
+    assert run.dead_groups[0] == pytest.approx(solved**8 + (1 - solved) ** 8, rel=1e-9)
+    assert run.reward[-1] == pytest.approx(end.accuracy, rel=1e-12)
+
+
+def test_the_flow_is_the_limit_of_small_steps() -> None:
+    """The error of a first-order method halves with the step."""
+    ends = [ls.train(schemes.grpo(), POLICY, steps=2 * parts, optimizer=sgd(0.8 / parts)).coordinates[-1]
+            for parts in (8, 16, 32)]
+    flow = ls.train(schemes.grpo(), POLICY, steps=2, optimizer=sgd(0.8), method="flow")
+    errors = [np.abs(end - flow.coordinates[-1]).max() for end in ends]
+    assert errors[0] / errors[1] == pytest.approx(2.0, rel=0.1)
+    assert errors[1] / errors[2] == pytest.approx(2.0, rel=0.05)
+    np.testing.assert_allclose(flow.coordinates[1], ls.train(schemes.grpo(), POLICY, steps=1, optimizer=sgd(0.8),
+                                                             method="flow").coordinates[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("rule", "gae_lambda", "grows"), [
+    (MEAN, 1.0, True), (MEAN, 0.95, True), (SUM, 0.95, True), (aggregation.ConstantNormalizer(), 0.95, True),
+    (SUM, 1.0, False), (aggregation.ConstantNormalizer(), 1.0, False)])
+def test_negative_rewards_lengthen_step_after_step(rule: aggregation.Aggregation, gae_lambda: float, grows: bool
+                                                   ) -> None:
+    """Unsolvable prompts, reward -1, no critic: under 1/T and under λ < 1, and not under a token sum with λ = 1."""
+    scheme = schemes.ppo(gae_lambda=gae_lambda, aggregation=rule)
+    run = ls.train(scheme, NEVER, steps=30, optimizer=sgd({MEAN: 0.5, SUM: 0.05}.get(rule, 0.05 * 512)))
+    if grows:
+        assert (np.diff(run.length) > 0).all()
+        assert run.length[-1] > 1.02 * run.length[0]
+    else:
+        np.testing.assert_allclose(run.length, run.length[0], rtol=1e-9)
+    np.testing.assert_array_equal(run.accuracy, 0.0)
+
+
+@pytest.mark.parametrize("solve_rate", [0.0625, 0.125, 0.25, 0.375])
+def test_a_second_phase_on_sometimes_solvable_prompts_shortens(solve_rate: float) -> None:
+    """Rewards +1, -0.5 and -1 if cut, λ = 0.95, whitened, KL in the reward 0.01, a critic that learns from 0.
+
+    With a critic that stays at 0 the same phase lengthens where fewer than about one in five answers are right.
+    """
+    right, wrong = ls.lengths.lognormal(median=400, sigma=0.6), ls.lengths.lognormal(median=1200, sigma=0.6)
+    start = ls.Policy([
+        ls.PromptClass("sometimes", weight=0.0, paths=[
+            ls.Path("right", probability=solve_rate, length=right, p_correct=1.0),
+            ls.Path("wrong", probability=1 - solve_rate, length=wrong, p_correct=0.0)]),
+        ls.PromptClass("never", weight=1.0, paths=[ls.Path("wrong", length=wrong, p_correct=0.0)])], max_tokens=4096)
+
+    def scheme(critic: critics.Critic) -> ls.Scheme:
+        return ls.Scheme(reward=ls.Reward(correct=1.0, incorrect=-0.5, truncated=-1.0), aggregation=MEAN,
+                         advantage=advantages.Whitened(inner=advantages.GAE(gae_lambda=0.95, critic=critic)),
+                         penalties=(penalties.KL(coefficient=0.01, place="reward"),), group_size=8)
+
+    learning, still = critics.LearnedTable(rate=0.1), critics.Zero()
+    first = ls.train(scheme(learning), start, steps=20, optimizer=sgd(2.0))
+    assert first.length[-1] > 1.05 * first.length[0]
+    np.testing.assert_array_equal(first.accuracy, 0.0)
+    between = first.policy.reweighted({"sometimes": 1.0})
+    second, without = (ls.train(scheme(critic), between, steps=40, optimizer=sgd(2.0), reference=start)
+                       for critic in (learning, still))
+    assert second.length[-1] < 0.95 * second.length[0]
+    assert second.accuracy[-1] >= second.accuracy[0]
+    assert (without.length[-1] < without.length[0]) == (solve_rate > 0.2)
+    assert second.critic is not None
+    assert without.critic is None
+
+
+@pytest.mark.parametrize("solve_rate", [0.0, 1.0])
+def test_groups_all_right_or_all_wrong_move_by_kl_alone(solve_rate: float) -> None:
+    policy = ls.policies.two_paths(solve_rate=solve_rate, right=ls.lengths.geometric(mean=9),
+                                   wrong=ls.lengths.geometric(mean=14), max_tokens=64)
+    paid = ls.Reward(correct=1.0, incorrect=0.0)
+    still = ls.train(schemes.grpo(reward=paid), policy, steps=5, optimizer=sgd(1.0))
+    if solve_rate == 0.0:  # with solve rate 1, cut responses are wrong
+        np.testing.assert_allclose(still.coordinates, 0.0, atol=1e-15)
+        np.testing.assert_allclose(still.dead_groups, 1.0)
+    away = policy.moved(np.full(policy.motion.size, 0.3))
+    pulled = ls.train(replace(schemes.grpo(reward=paid, kl=0.5), advantage=advantages.GroupMean()), away, steps=50,
+                      optimizer=sgd(1.0), reference=policy)
+    assert abs(pulled.length[-1] - policy.mean_length) < abs(pulled.length[0] - policy.mean_length)
+
+
+def test_an_exact_critic_leaves_the_gradient_of_the_reward() -> None:
+    """With a token sum, for every λ: the same run."""
+    runs = [ls.train(schemes.ppo(gae_lambda=gae_lambda, critic=critics.Exact(), aggregation=SUM), POLICY, steps=10,
+                     optimizer=sgd(0.2)) for gae_lambda in (0.0, 0.9, 1.0)]
+    for run in runs[1:]:
+        np.testing.assert_allclose(run.coordinates, runs[0].coordinates, rtol=1e-8, atol=1e-12)
+    assert (np.diff(runs[0].reward) > 0).all()
+
+
+def test_a_critic_that_learns_follows_the_policy() -> None:
+    """At rate 1 it is the exact critic of the policy before; pretraining gets it there before the first step."""
+    learned = critics.LearnedTable(rate=1.0, pretrain=1)
+    scheme = schemes.ppo(gae_lambda=0.9, critic=learned, aggregation=SUM)
+    run = ls.train(scheme, POLICY, steps=3, optimizer=sgd(0.3))
+    assert run.critic is not None
+    for step in range(3):
+        exact = ls.drift(schemes.ppo(gae_lambda=0.9, critic=critics.Exact(per="class"), aggregation=SUM),
+                         run.policy_at(step))
+        if step == 0:
+            np.testing.assert_allclose(run.coordinates[1], 0.3 * exact.update.value, rtol=1e-10)
+        table = ls.drift(schemes.ppo(gae_lambda=0.9, critic=critics.Table(table=run.critic[step][:, :-1]),
+                                     aggregation=SUM), run.policy_at(step))
+        moved = run.coordinates[step + 1] - run.coordinates[step]
+        np.testing.assert_allclose(moved, 0.3 * table.update.value, rtol=1e-9)
+
+
+def test_chaining_goes_on_where_the_run_ended() -> None:
+    whole = ls.train(schemes.rloo(), POLICY, steps=6, optimizer=sgd(0.2))
+    first = ls.train(schemes.rloo(), POLICY, steps=3, optimizer=sgd(0.2))
+    second = ls.train(schemes.rloo(), first.policy, steps=3, optimizer=sgd(0.2))
+    np.testing.assert_allclose(second.length, whole.length[3:], rtol=1e-10)
+    shorter = replace(first.policy, max_tokens=32)
+    assert ls.train(schemes.rloo(), shorter, steps=1).truncation_rate[0] > first.truncation_rate[-1]
+
+
+def test_time_to_a_length() -> None:
+    run = ls.train(schemes.ppo(), NEVER, steps=20, optimizer=sgd(0.5))
+    middle = float(run.length[10])
+    assert run.time_to(length=middle) == 10
+    assert run.time_to(length=1e6) is None
+    assert run.time_to(length=run.length[0], direction="above") == 0
+    assert run.time_to(truncation_rate=float(run.truncation_rate[5])) == 5
+    with pytest.raises(ValueError, match="not both"):
+        run.time_to(length=1.0, truncation_rate=0.5)
+
+
+def test_leaving_the_regime_is_noted() -> None:
+    run = ls.train(schemes.rloo(), POLICY, steps=60, optimizer=sgd(2.0))
+    words = f"from step {int(np.argmax(run.accuracy > 0.95))} P(correct) is above 0.95"
+    assert any(words in note for note in run.notes)
+    assert run.accuracy[-1] > 0.95
+
+
+def test_results_print_and_are_strict_json() -> None:
+    run = ls.train(schemes.grpo(), POLICY, steps=3)
+    assert str(run).splitlines()[0] == "grpo: 3 steps (mean field)"
+    assert json.loads(json.dumps(run.to_dict(), allow_nan=False))["length"] == run.length.tolist()
+
+
+def test_an_interrupt_keeps_what_was_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = iter(range(100))
+
+    def tired(*arguments: Any) -> Any:
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return expected_measures(*arguments)
+
+    monkeypatch.setattr("lossim._training.expected_measures", tired)
+    run = ls.train(schemes.grpo(), POLICY, steps=50, progress=True)
+    assert run.interrupted
+    assert run.steps == 4
+    assert len(run.within) == 4
+    assert "step 4 of 50" in capsys.readouterr().err
+    assert "interrupted" in str(run)
+
+
+@pytest.mark.parametrize(("bad", "words"), [
+    (dict(scheme="grpo"), "scheme must be a Scheme"), (dict(policy=3), "policy must be a Policy"),
+    (dict(steps=0), "steps must be at least 1"), (dict(optimizer=0.1), "optimizer must be"),
+    (dict(method="meanfield"), "did you mean 'mean_field'"), (dict(reference=1), "reference must be a Policy"),
+    (dict(rng=np.random.default_rng(0)), "rng is only for sampling"), (dict(replicates=2), "replicates must be 1"),
+    (dict(method="flow", optimizer=optimizers.AdamW(learning_rate=0.1)), "plain SGD"),
+    (dict(method="flow", optimizer=sgd(0.1, momentum=0.9)), "plain SGD"),
+    (dict(method="flow", scheme=replace(schemes.grpo(), ppo_epochs=2)), "must be 1 for method='flow'"),
+    (dict(method="stochastic"), "rng must be a numpy Generator"),
+    (dict(scheme=schemes.dapo(max_tokens=64, buffer=16)), "no closed form")])
+def test_bad_arguments(bad: dict[str, Any], words: str) -> None:
+    with pytest.raises((ValueError, TypeError, ls.NoClosedForm), match=words):
+        ls.train(**dict(scheme=schemes.grpo(), policy=POLICY, steps=2) | bad)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2])
+def test_hazards_of_zero_and_one_stay(max_tokens: int) -> None:
+    path = ls.Path("only", length=ls.lengths.table([0.0, 1.0][:max_tokens]), p_correct=0.5, p_correct_truncated=0.5)
+    policy = ls.Policy([ls.PromptClass("coin", paths=[path])], max_tokens=max_tokens)
+    run = ls.train(schemes.ppo(), policy, steps=3)
+    np.testing.assert_array_equal(run.length, run.length[0])
+    assert np.isfinite(run.kl_to_start).all()
