@@ -113,9 +113,7 @@ class _Average:
 
     def weighted(self, expectation: Callable[[ClassLaw, FloatArray], FloatArray]) -> FloatArray:
         """P(end) × n·weight × what is expected given the own end, [cell, grade, end]."""
-        policy, scheme = self.step.old, self.step.scheme
-        own = (self.step.in_loss * self.rule.prefactor(policy.length, policy.max_tokens)
-               * self.rule.scale(scheme.group_size, scheme.prompts_per_step) / self.kept_share)
+        policy, own = self.step.old, self.step.own_weight(self.rule) / self.kept_share
         measure = np.empty_like(policy.law)
         for j, law in enumerate(self.classes):
             cells = policy.class_cells[j]
@@ -132,8 +130,7 @@ def update_scale(step: Step) -> float:
     """
     policy, denominators = step.old, Denominators(step=step, rule=step.scheme.aggregation)
     mass = policy.cell_weight @ policy.ends
-    factor = (step.in_loss * step.scheme.aggregation.prefactor(policy.length, policy.max_tokens)
-              * step.scheme.aggregation.scale(step.scheme.group_size, step.scheme.prompts_per_step))
+    factor = step.own_weight(step.scheme.aggregation)
     if denominators.aggregation is not ONE:
         members = step.scheme.group_size * (1 if step.scheme.aggregation.within_group else step.scheme.prompts_per_step)
         factor = factor / max(members * float((mass * denominators.size).sum()), float(denominators.size.max()))
@@ -168,7 +165,7 @@ def _batch_std(step: Step) -> float:
         average = _Average(step=step, rule=TokenSum())
         for j, law in enumerate(average.classes):
             kept = law.presence(average.factor)
-            mass[policy.class_of_cell == j] *= kept.reshape(-1, 2, kept.shape[-1])
+            mass[policy.class_cells[j]] *= kept.reshape(-1, 2, kept.shape[-1])
     total = mass.sum()
     if total == 0:
         return 0.0

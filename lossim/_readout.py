@@ -238,8 +238,7 @@ def step_std(step: Step, readout: Readout) -> float | None:
         return None
     ahead, paths = readout.length_direction
     path = centred(policy, paths)
-    size = step.in_loss * scheme.aggregation.prefactor(policy.length, policy.max_tokens)
-    size = size * scheme.aggregation.scale(scheme.group_size, scheme.prompts_per_step)
+    size = step.own_weight(scheme.aggregation)
     mean, variance = np.empty(len(path)), np.empty(len(path))
     for cells in blocks(*ahead.shape):
         law = policy.law[cells]

@@ -12,6 +12,7 @@ from lossim._numerics import along
 from lossim._scheme import Scheme
 from lossim._types import BoolArray, FloatArray, IntArray
 from lossim.advantages import GAE, GPG, OPO, GroupMean, LeaveOneOut, Raw, ResponseAdvantage, Whitened
+from lossim.aggregation import Aggregation
 from lossim.critics import CriticView, Exact
 from lossim.policies import Policy
 
@@ -71,6 +72,12 @@ class Step:
         inside = np.ones(self.policy.max_tokens + 1, dtype=bool)
         inside[-1] = self.scheme.truncation != "remove"
         return inside
+
+    def own_weight(self, rule: Aggregation) -> FloatArray:
+        """The factors of n·weight that a response brings by itself, [end]; 0 out of the loss."""
+        own: FloatArray = (self.in_loss * rule.prefactor(self.policy.length, self.policy.max_tokens)
+                           * rule.scale(self.scheme.group_size, self.scheme.prompts_per_step))
+        return own
 
     @property
     def least_kept(self) -> int:
