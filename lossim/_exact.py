@@ -13,12 +13,12 @@ from functools import cached_property
 import numpy as np
 
 from lossim._denominators import Denominators
-from lossim._gradients import Measures, advantage_sums
+from lossim._gradients import WHITENED_GAE, Measures, advantage_sums
 from lossim._groups import ClassLaw
 from lossim._ratios import ONE
 from lossim._step import Step
 from lossim._types import FloatArray, NoClosedForm
-from lossim.advantages import GAE, GPG, GroupStandardized, Whitened
+from lossim.advantages import GAE, GPG, GroupStandardized, PositiveOnly, Whitened
 from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
 
@@ -44,7 +44,10 @@ def expected_measures(step: Step) -> Expected:
     scheme, advantage = step.scheme, step.scheme.advantage
     if scheme.reward.group_relative:
         raise NoClosedForm("reward", "its shaping compares the lengths of a group")
-    if isinstance(step.advantage, GPG):
+    inner = step.advantage
+    while isinstance(inner, PositiveOnly):
+        inner = inner.inner
+    if isinstance(inner, GPG):
         raise NoClosedForm("advantage", "GPG's scale is one over the number of paid responses in a step")
     average = _Average(step=step, rule=scheme.aggregation)
     method: Method = "sum" if average.denominators.aggregation is ONE else "quadrature"
@@ -58,7 +61,8 @@ def expected_measures(step: Step) -> Expected:
         response = average.weighted(ClassLaw.credit)
         negative = average.weighted(ClassLaw.negative_credit) if step.signed else None
     if isinstance(advantage, Whitened) and step.signed:
-        raise NoClosedForm("surrogate", "a clip by the sign of whitened advantages")
+        hint = {"hint": WHITENED_GAE} if isinstance(step.advantage, GAE) else {}
+        raise NoClosedForm("surrogate", "a clip by the sign of whitened advantages", **hint)
     if isinstance(advantage, Whitened) and plain is not None:
         mean, scale = _whitening(step, advantage)
         response = scale * ((0.0 if response is None else response) - mean * plain)

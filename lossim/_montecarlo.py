@@ -110,8 +110,6 @@ def batch_measures(step: Step, draws: Draws) -> Measures:
     in_loss = step.in_loss[draws.end] & enough
     weight = scheme.aggregation.weights(length, in_loss, policy.max_tokens)
     whitened = scheme.advantage if isinstance(scheme.advantage, Whitened) else None
-    if whitened is not None and whitened.scale:
-        weight = weight * (np.sum(length * in_loss, axis=(1, 2), keepdims=True) > whitened.ddof)
     if scheme.dynamic_sampling == "drop":
         weight = weight * _differ(task, counted)[..., None]
     tally = _Tally(step, draws)

@@ -129,11 +129,10 @@ class Step:
         if self.old is self.policy:
             return None
         mine, other = self.policy, self.old
-        if not (np.array_equal(mine.logits == np.inf, other.logits == np.inf)
-                and np.array_equal(mine.logits == -np.inf, other.logits == -np.inf)
-                and np.array_equal(mine.probability > 0, other.probability > 0)):
+        clash = (np.isinf(mine.logits) | np.isinf(other.logits)) & (mine.logits != other.logits)
+        if clash.any() or ((mine.probability > 0) != (other.probability > 0)).any():
             raise ValueError("the old policy must have hazards of 0 and 1 and paths of probability 0 exactly where the "
-                             "policy has them, or ratios are 0 or infinite; move one policy to get the other")
+                             f"policy has them, or ratios are 0 or infinite{_clash(mine, other, clash)}")
         return _log_ratio(mine, other, "the old policy")
 
     @property
@@ -215,7 +214,18 @@ def _log_ratio(mine: Policy, other: Policy, name: str) -> tuple[FloatArray, Floa
         path = np.where(mine.probability > 0, np.log(mine.probability) - np.log(other.probability), 0.0)
     stop[:, 0] += path
     go[:, 0] += path
-    if not (np.isfinite(stop).all() and np.isfinite(go).all()):
+    infinite = ~(np.isfinite(stop) & np.isfinite(go))
+    if infinite.any():
         raise ValueError(f"the ratio to {name} is infinite: the policy does what {name} never does (a hazard of 0 or "
-                         "1, or a path of probability 0); use one with the same support")
+                         f"1, or a path of probability 0){_clash(mine, other, infinite)}")
     return stop, go
+
+
+def _clash(mine: Policy, other: Policy, where: BoolArray) -> str:
+    """The first place where two policies differ in what they never do, and the way out."""
+    place = ""
+    if where.any():
+        cell, t = (int(i) for i in np.argwhere(where)[0])
+        place = (f": on {' / '.join(mine.cell_names[cell])} at position {t + 1} the hazards are "
+                 f"{mine.hazard[cell, t]:.3g} and {other.hazard[cell, t]:.3g}")
+    return place + "; get one policy from the other by moved(...), or fit smooth laws such as lengths.lognormal"
