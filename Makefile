@@ -56,7 +56,7 @@ figures: $(STAMP)  ## compute and draw all figures
 figures-check: $(STAMP)  ## figure numbers against the stored ones
 	$(BIN)/python figures/regenerate.py --check
 
-# The trainers want an environment of their own: 2.3 GB, about two minutes. verl pins old versions of what it needs,
+# The trainers want an environment of their own: 2.5 GB, about two minutes. verl pins old versions of what it needs,
 # so it comes without its dependencies, after those it really imports.
 $(PEERS_STAMP): pyproject.toml tests/peers/requirements.txt tests/peers/requirements-bare.txt
 	$(PYTHON) -m venv $(PEERS)
@@ -66,12 +66,12 @@ $(PEERS_STAMP): pyproject.toml tests/peers/requirements.txt tests/peers/requirem
 	  echo "The trainers could not be installed, so nothing was compared with them." >&2; exit 1; }
 	@touch $@
 
-peers: $(PEERS_STAMP)  ## the real verl, TRL and rlax, in an environment of their own, against lossim
+peers: $(PEERS_STAMP)  ## the real verl, TRL and rlax against lossim; installs 2.5 GB into .venv-peers
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -n $(WORKERS) tests/peers
 
 bench: $(STAMP)  ## benchmarks
 	$(BIN)/python -m pytest benchmarks/ --benchmark-only
 
-clean:  ## remove .venv, caches and build products
+clean:  ## remove .venv, .venv-peers, caches and build products
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find lossim tests figures benchmarks -type d -name __pycache__ -exec rm -rf {} +

@@ -143,7 +143,7 @@ def measure(model: Any, samples: Sequence[Sample], *, order: Sequence[Cell], sto
         stop: id of the stop token, or the ids if several tokens end a response.
         positions: knots, increasing, ≥ 1 (see ``knots``). Between knots lossim interpolates. Where fewer than
             ``min_responses`` responses of a cell reach a knot, it takes the cell's last knot before it.
-        first_tokens: ids of the first tokens of each path, disjoint within a class; needed for classes of two or more
+        first_tokens: ids of the first tokens of each path, disjoint within a class, for all classes of two or more
             paths. None if paths do not part at the first token: ``paths`` and ``cross`` are then zero.
         others: second, independent sample, of other prompts. Without it the result is a Gram matrix, whose diagonal is
             too large by the effect of each prefix on itself, about 1 / (number of prompts) of what one prefix does

@@ -169,8 +169,8 @@ The last column is the default of the field `group_of_one`, `"raw"` or `"zero"`,
   the token's). verl's `+` takes the gradient of k2, OpenRLHF's `unbiased_gradient` that gradient times π/π_old.
 - **Clamps**: verl holds log ratios within ±20 and k3 within ±10, OpenRLHF and AReaL KL within ±10. Here none. k3
   passes 10 where π < 0.08 π_ref, which happens: verl's gradient is 0 from there on.
-- **With vLLM**: TRL's `off_policy_mask_threshold` then takes the ratio to the sampling engine, and VESPO's w has it as a
-  factor; here both take the ratio to `old_log_prob`, which may be the engine's.
+- **With vLLM**: TRL's `off_policy_mask_threshold` then takes the ratio to the sampling engine, and VESPO's w has it as
+  a factor; here both take the ratio to `old_log_prob`, which may be the engine's.
 
 ### The value behind the last token
 

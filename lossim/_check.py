@@ -16,6 +16,7 @@ __all__ = ["at_least", "choice", "fail", "finite", "flag", "floats", "in_interva
            "positive", "probability", "text", "whole"]
 
 LARGEST_WHOLE = 2**53  # up to here whole numbers are exact as floats
+LONGEST = 300  # characters of a value that a message shows
 
 
 def fail(name: str, value: object, rule: str, fix: str = "", error: type[Exception] = ValueError) -> NoReturn:
@@ -26,7 +27,9 @@ def fail(name: str, value: object, rule: str, fix: str = "", error: type[Excepti
         ...
     ValueError: group_size must be at least 2 for a leave-one-out baseline, got 1; use advantages.Raw()
     """
-    raise error(f"{name} {rule}, got {value!r}" + (f"; {fix}" if fix else ""))
+    shown = repr(value)
+    shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
+    raise error(f"{name} {rule}, got {shown}" + (f"; {fix}" if fix else ""))
 
 
 def finite(name: str, value: Any, fix: str = "") -> float:
@@ -74,7 +77,8 @@ def at_least(name: str, value: Any, low: float, fix: str = "") -> float:
 def whole(name: str, value: Any, low: int = 1, fix: str = "") -> int:
     """A whole number that is ``low`` or more (floats, even 3.0, and bools are refused)."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        fail(name, value, "must be a whole number", "write it without a decimal point", TypeError)
+        fail(name, value, "must be a whole number",
+             "write it without a decimal point" if isinstance(value, float) else "pass an int", TypeError)
     if int(value) < low:
         fail(name, value, f"must be at least {low}", fix)
     if int(value) > LARGEST_WHOLE:
@@ -132,9 +136,15 @@ def floats(name: str, value: ArrayLike, fix: str = "") -> FloatArray:
         array = np.array(given if convertible else None, dtype=np.float64)
     except OverflowError:
         fail(name, value, "must be finite")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         convertible = False
     if not convertible:
+        if hasattr(value, "detach"):  # a torch tensor that needs a gradient, or of a type that numpy has not
+            fail(name, type(value).__name__, "must be an array of numbers that numpy can read (its type is shown)",
+                 "pass x.detach().float().cpu().numpy()", TypeError)
+        if isinstance(value, Sequence) and len({np.size(row) for row in value}) > 1:
+            fail(name, [np.size(row) for row in value], "must have rows of one length (their lengths are shown)",
+                 fix or "pad them")
         fail(name, value, "must be an array of numbers", fix, TypeError)
     return array
 
@@ -144,7 +154,7 @@ def number_array(name: str, value: ArrayLike, *, ndim: int | None = None, low: f
     """A finite float array of ``ndim`` axes with entries in [low, high]; the message names the first bad entry."""
     array = floats(name, value, fix)
     if ndim is not None and array.ndim != ndim:
-        fail(name, array.shape, f"must have {ndim} axes (its shape is shown)", fix)
+        fail(name, array.shape, f"must have {ndim} ax{'i' if ndim == 1 else 'e'}s (its shape is shown)", fix)
     bad = ~(np.isfinite(array) & (array >= low) & (array <= high))
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])

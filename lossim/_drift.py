@@ -20,7 +20,7 @@ from lossim._result import Drift
 from lossim._scheme import Scheme
 from lossim._step import Step
 from lossim._types import FloatArray
-from lossim.advantages import GAE, Advantage, GroupMean, GroupStandardized, PositiveOnly
+from lossim.advantages import GAE, GPG, MaxRL, ResponseAdvantage, Whitened
 from lossim.estimates import Estimate
 from lossim.policies import Policy
 
@@ -187,6 +187,9 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
     notes = []
     if np.isnan(mean["length_per_kl"]) and np.any(mean["update"]):
         notes.append("the update is not told from sampling noise: length_per_kl and alignment need more batches")
+    elif stderr["alignment"] > 1.0:
+        mean["alignment"] = np.nan
+        notes.append("the direction of the update is not told from sampling noise: alignment needs more batches")
     if step.scheme.reward.group_relative:
         notes.append("the reward compares the lengths of a group: reward, length_per_reward and alignment are not "
                      "defined")
@@ -200,8 +203,15 @@ def _finish(step: Step, readout: Readout, values: dict[str, Any], make: Callable
             notes: list[str], provenance: dict[str, Any]) -> Drift:
     scheme, policy = step.scheme, step.policy
     undecided = np.abs(values["length_by_path"]) < readout.leak(values)
-    if scheme.group_size == 1 and step.advantage.group_relative:
-        notes.append(f"groups of one: {_alone(step.advantage)}")
+    given = scheme.advantage.inner if isinstance(scheme.advantage, Whitened) else scheme.advantage
+    if scheme.group_size == 1 and isinstance(given, ResponseAdvantage) and given.group_relative:
+        notes.append(f"groups of one: {_alone(given)}")
+    if isinstance(given, MaxRL) and not scheme.reward.group_relative and step.task.min() < 0:
+        notes.append("MaxRL is meant for rewards of at least 0: groups whose mean is not positive move nothing")
+    if step.old is not policy:
+        notes.append(f"responses are drawn by the old policy, {step.old!r}")
+    if step.reference is not policy and (scheme.kl_in_loss or scheme.kl_in_reward):
+        notes.append(f"KL is to the reference, {step.reference!r}")
     made = {f.name: make(f.name) for f in fields(Drift) if f.name in values and f.name != "path_gradient"}
     flat = make("path_gradient")
     widest = max(len(prompts.paths) for prompts in policy.classes)
@@ -222,11 +232,10 @@ def _finish(step: Step, readout: Readout, values: dict[str, Any], make: Callable
                      "old_policy": None if step.old is policy else describe_policy(step.old)})
 
 
-def _alone(advantage: Advantage) -> str:
+def _alone(estimator: ResponseAdvantage) -> str:
     """What an estimator that compares makes of a single response."""
-    if isinstance(advantage, PositiveOnly):
-        return f"{_alone(advantage.inner)}, its positive part"
-    compares = isinstance(advantage, GroupMean) or (
-        isinstance(advantage, GroupStandardized) and advantage.scope == "group")
-    rule = getattr(advantage, "group_of_one", "zero") if compares else "zero"
-    return f"the advantage is {'the return itself' if rule == 'raw' else '0'} (group_of_one={rule!r})"
+    returns, ones = np.array([[1.0], [-1.0]]), np.ones((2, 1))
+    good, bad = np.round(estimator.of_group(returns, ones, ones, np.zeros(1))[:, 0], 3)
+    made = {(1.0, -1.0): "the return itself", (1.0, 0.0): "the return's positive part"}.get((good, bad), "0")
+    scaled = " times the responses over those that are paid" if isinstance(estimator, GPG) and made != "0" else ""
+    return f"the advantage is {made}{scaled} (group_of_one={'zero' if made == '0' else 'raw'!r})"

@@ -13,12 +13,12 @@ from functools import cached_property
 import numpy as np
 
 from lossim._denominators import Denominators
-from lossim._gradients import Measures, advantage_sums
+from lossim._gradients import WHITENED_GAE, Measures, advantage_sums
 from lossim._groups import ClassLaw
 from lossim._ratios import ONE
 from lossim._step import Step
 from lossim._types import FloatArray, NoClosedForm
-from lossim.advantages import GAE, GPG, GroupStandardized, Whitened
+from lossim.advantages import GAE, GPG, GroupStandardized, PositiveOnly, Whitened
 from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
 
@@ -44,7 +44,10 @@ def expected_measures(step: Step) -> Expected:
     scheme, advantage = step.scheme, step.scheme.advantage
     if scheme.reward.group_relative:
         raise NoClosedForm("reward", "its shaping compares the lengths of a group")
-    if isinstance(step.advantage, GPG):
+    inner = step.advantage
+    while isinstance(inner, PositiveOnly):
+        inner = inner.inner
+    if isinstance(inner, GPG):
         raise NoClosedForm("advantage", "GPG's scale is one over the number of paid responses in a step")
     average = _Average(step=step, rule=scheme.aggregation)
     method: Method = "sum" if average.denominators.aggregation is ONE else "quadrature"
@@ -58,7 +61,8 @@ def expected_measures(step: Step) -> Expected:
         response = average.weighted(ClassLaw.credit)
         negative = average.weighted(ClassLaw.negative_credit) if step.signed else None
     if isinstance(advantage, Whitened) and step.signed:
-        raise NoClosedForm("surrogate", "a clip by the sign of whitened advantages")
+        hint = {"hint": WHITENED_GAE} if isinstance(step.advantage, GAE) else {}
+        raise NoClosedForm("surrogate", "a clip by the sign of whitened advantages", **hint)
     if isinstance(advantage, Whitened) and plain is not None:
         mean, scale = _whitening(step, advantage)
         response = scale * ((0.0 if response is None else response) - mean * plain)
@@ -113,9 +117,7 @@ class _Average:
 
     def weighted(self, expectation: Callable[[ClassLaw, FloatArray], FloatArray]) -> FloatArray:
         """P(end) × n·weight × what is expected given the own end, [cell, grade, end]."""
-        policy, scheme = self.step.old, self.step.scheme
-        own = (self.step.in_loss * self.rule.prefactor(policy.length, policy.max_tokens)
-               * self.rule.scale(scheme.group_size, scheme.prompts_per_step) / self.kept_share)
+        policy, own = self.step.old, self.step.own_weight(self.rule) / self.kept_share
         measure = np.empty_like(policy.law)
         for j, law in enumerate(self.classes):
             cells = policy.class_cells[j]
@@ -140,8 +142,7 @@ def update_scale(step: Step) -> float:
     """
     policy, denominators = step.old, Denominators(step=step, rule=step.scheme.aggregation)
     mass = policy.cell_weight @ policy.ends
-    factor = (step.in_loss * step.scheme.aggregation.prefactor(policy.length, policy.max_tokens)
-              * step.scheme.aggregation.scale(step.scheme.group_size, step.scheme.prompts_per_step))
+    factor = step.own_weight(step.scheme.aggregation)
     if denominators.aggregation is not ONE:
         members = step.scheme.group_size * (1 if step.scheme.aggregation.within_group else step.scheme.prompts_per_step)
         factor = factor / max(members * float((mass * denominators.size).sum()), float(denominators.size.max()))
@@ -176,7 +177,7 @@ def _batch_std(step: Step) -> float:
         average = _Average(step=step, rule=TokenSum())
         for j, law in enumerate(average.classes):
             kept = law.presence(average.factor)
-            mass[policy.class_of_cell == j] *= kept.reshape(-1, 2, kept.shape[-1])
+            mass[policy.class_cells[j]] *= kept.reshape(-1, 2, kept.shape[-1])
     total = mass.sum()
     if total == 0:
         return 0.0

@@ -23,6 +23,9 @@ from lossim.policies import Policy
 __all__ = ["Measures", "TokenSums", "advantage_sums", "by_outcome", "logit_gradient", "path_gradient",
            "token_sums"]
 
+WHITENED_GAE = ("neither method does it; use a surrogate that does not read the sign, as surrogates.CISPO, a "
+                "response-level advantage, or GAE without whitening")
+"""The way out where advantages change sign from token to token by a statistic of the batch."""
 MOST_ENTRIES = 1 << 23
 """Entries [cell, end, t] held at once where every pair of position and length is summed."""
 
@@ -128,7 +131,7 @@ def _gae_of_sign(step: Step, measures: Measures, sign: int, cells: slice) -> Tok
     assert measures.gae is not None
     if measures.extra is not None or measures.response is not None:
         raise NoClosedForm("surrogate", "a clip by the sign of GAE's token advantages, whitened or with a reward that "
-                           "compares a group", hint="use a surrogate without a clip, or a response-level advantage")
+                           "compares a group", hint=WHITENED_GAE)
     last, gains = step.errors.last[cells], step.gains(sign, cells)
     assert gains is not None
     weight = measures.gae[cells] * gains.response[:, None]

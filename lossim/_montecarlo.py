@@ -135,8 +135,6 @@ def credited(step: Step, draws: Draws) -> Credited:
     in_loss = step.in_loss[draws.end] & enough
     whitened = scheme.advantage if isinstance(scheme.advantage, Whitened) else None
     moving = np.ones(enough.shape, dtype=bool)
-    if whitened is not None and whitened.scale:
-        moving &= np.sum(length * in_loss, axis=(1, 2), keepdims=True) > whitened.ddof
     if scheme.dynamic_sampling == "drop":
         moving &= _differ(task, counted)[..., None]
     credit = None if isinstance(step.advantage, GAE) else _credit(step, draws, task, counted)

@@ -183,7 +183,8 @@ class Readout:
 
         ``noise`` [2] is what sampling noise adds to :meth:`norms` on average, where ``values`` were sampled.
         """
-        nats, squared = self.norms(values) - noise
+        norms = self.norms(values)
+        nats, squared = norms - noise
         best, best_move = self.reward_gradient, self.best_move
         best_squared = float(np.vdot(best[0], best_move[0]) + best[1] @ best_move[1])
         inner = float(np.vdot(best_move[0], values["hazard_gradient"]) + best_move[1] @ values["path_gradient"])
@@ -191,7 +192,8 @@ class Readout:
         reward = float(values["reward"])
         return {
             "length_per_kl": float(values["length"]) * np.sqrt(NATS / nats) if moves and nats > 0 else np.nan,
-            "length_per_reward": 0.01 * float(values["length"]) / reward if moves and reward != 0 else np.nan,
+            "length_per_reward": (0.01 * float(values["length"]) / reward if norms[1] > self.floor and reward != 0
+                                  else np.nan),
             "alignment": inner / (np.sqrt(squared) * np.sqrt(best_squared)) if moves and improves else np.nan,
         }
 
@@ -238,8 +240,7 @@ def step_std(step: Step, readout: Readout) -> float | None:
         return None
     ahead, paths = readout.length_direction
     path = centred(policy, paths)
-    size = step.in_loss * scheme.aggregation.prefactor(policy.length, policy.max_tokens)
-    size = size * scheme.aggregation.scale(scheme.group_size, scheme.prompts_per_step)
+    size = step.own_weight(scheme.aggregation)
     mean, variance = np.empty(len(path)), np.empty(len(path))
     for cells in blocks(*ahead.shape):
         law = policy.law[cells]

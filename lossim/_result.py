@@ -41,7 +41,8 @@ class Drift:
             response. Comparable across schemes, which raw drift is not. NaN if nothing moves, or if sampling
             noise hides how far the policy moves.
         length_per_reward: tokens per +0.01 expected reward. NaN if the reward does not change.
-        alignment: cosine between the update and the gradient of E[task reward], inner products by the kernel.
+        alignment: cosine between the update and the gradient of E[task reward], inner products by the kernel. NaN if
+            sampling noise hides the direction.
         step_std: standard deviation of one step's length change over batches, per unit step. ``exact`` knows it on
             policy where responses are not coupled (raw returns and GAE, no random denominator, no entropy term), and
             gives NaN elsewhere; Monte Carlo gives it always.

@@ -89,7 +89,7 @@ class Scheme:
             _check.whole(name, getattr(self, name))
         least = self.advantage.least_group_size
         if self.group_size < least:
-            _check.fail("group_size", self.group_size, f"must be at least {least} for a leave-one-out baseline",
+            _check.fail("group_size", self.group_size, f"must be at least {least} for {short(self.advantage)}",
                         "use advantages.Raw() for single samples")
         if self.dynamic_sampling != "none" and self.group_size < 2:
             _check.fail("group_size", self.group_size, "must be at least 2 for dynamic sampling, which looks for "

@@ -12,6 +12,7 @@ from lossim._numerics import along
 from lossim._scheme import Scheme
 from lossim._types import BoolArray, FloatArray, IntArray
 from lossim.advantages import GAE, GPG, OPO, GroupMean, LeaveOneOut, Raw, ResponseAdvantage, Whitened
+from lossim.aggregation import Aggregation
 from lossim.critics import CriticView, Exact
 from lossim.policies import Policy
 
@@ -72,6 +73,12 @@ class Step:
         inside[-1] = self.scheme.truncation != "remove"
         return inside
 
+    def own_weight(self, rule: Aggregation) -> FloatArray:
+        """The factors of n·weight that a response brings by itself, [end]; 0 out of the loss."""
+        own: FloatArray = (self.in_loss * rule.prefactor(self.policy.length, self.policy.max_tokens)
+                           * rule.scale(self.scheme.group_size, self.scheme.prompts_per_step))
+        return own
+
     @property
     def least_kept(self) -> int:
         """How many responses a group needs in the baseline to contribute."""
@@ -122,11 +129,10 @@ class Step:
         if self.old is self.policy:
             return None
         mine, other = self.policy, self.old
-        if not (np.array_equal(mine.logits == np.inf, other.logits == np.inf)
-                and np.array_equal(mine.logits == -np.inf, other.logits == -np.inf)
-                and np.array_equal(mine.probability > 0, other.probability > 0)):
+        clash = (np.isinf(mine.logits) | np.isinf(other.logits)) & (mine.logits != other.logits)
+        if clash.any() or ((mine.probability > 0) != (other.probability > 0)).any():
             raise ValueError("the old policy must have hazards of 0 and 1 and paths of probability 0 exactly where the "
-                             "policy has them, or ratios are 0 or infinite; move one policy to get the other")
+                             f"policy has them, or ratios are 0 or infinite{_clash(mine, other, clash)}")
         return _log_ratio(mine, other, "the old policy")
 
     @property
@@ -218,7 +224,18 @@ def _log_ratio(mine: Policy, other: Policy, name: str) -> tuple[FloatArray, Floa
         path = np.where(mine.probability > 0, np.log(mine.probability) - np.log(other.probability), 0.0)
     stop[:, 0] += path
     go[:, 0] += path
-    if not (np.isfinite(stop).all() and np.isfinite(go).all()):
+    infinite = ~(np.isfinite(stop) & np.isfinite(go))
+    if infinite.any():
         raise ValueError(f"the ratio to {name} is infinite: the policy does what {name} never does (a hazard of 0 or "
-                         "1, or a path of probability 0); use one with the same support")
+                         f"1, or a path of probability 0){_clash(mine, other, infinite)}")
     return stop, go
+
+
+def _clash(mine: Policy, other: Policy, where: BoolArray) -> str:
+    """The first place where two policies differ in what they never do, and the way out."""
+    place = ""
+    if where.any():
+        cell, t = (int(i) for i in np.argwhere(where)[0])
+        place = (f": on {' / '.join(mine.cell_names[cell])} at position {t + 1} the hazards are "
+                 f"{mine.hazard[cell, t]:.3g} and {other.hazard[cell, t]:.3g}")
+    return place + "; get one policy from the other by moved(...), or fit smooth laws such as lengths.lognormal"

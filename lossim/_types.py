@@ -31,7 +31,7 @@ class Outcome(IntEnum):
 class NoClosedForm(NotImplementedError):
     """Raised by ``method="exact"`` for a slot whose expectation has no closed form.
 
-    The message names the slot and the Monte Carlo call that works.
+    The message names the slot and the way out: nearly always the Monte Carlo call, which then works.
 
     >>> raise NoClosedForm("advantage", "PositiveOnly of GAE", hint="use method='monte_carlo'")
     Traceback (most recent call last):

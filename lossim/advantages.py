@@ -96,8 +96,8 @@ class Whitened(Advantage):
     """(A - μ) · (σ² + eps)^-½ with mean and variance over the tokens in the loss of the step.
 
     ``scale=False`` centres only. The variance has Bessel's correction (``ddof`` 1) and eps is added to it, as in
-    verl's ``masked_whiten``; OpenRLHF and NeMo RL divide by the number of tokens (``ddof`` 0). A step with no more
-    than ``ddof`` tokens in the loss moves nothing. If all A are equal, A - μ = 0 decides.
+    verl's ``masked_whiten``; OpenRLHF and NeMo RL divide by the number of tokens (``ddof`` 0). Where all A are equal,
+    and in a step with no more than ``ddof`` tokens in the loss, advantages are 0.
     """
 
     inner: Advantage
@@ -115,16 +115,16 @@ class Whitened(Advantage):
         _check.at_least("eps", self.eps, 0.0)
         ddof(self.ddof)
 
-    def factor(self, spread: FloatArray, square: FloatArray, tokens: FloatArray) -> FloatArray:
+    def factor(self, spread: FloatArray, square: FloatArray, tokens: FloatArray, rounding: float = 1e-13) -> FloatArray:
         """(σ² + eps)^-½ from the means of (A - μ)² and of A² over so many tokens; 0 where nothing moves.
 
-        A spread below rounding is none: A - μ is then 0 and eps alone is left.
+        A spread below ``rounding`` times the square is none, and then A - μ is a rounding error.
         """
         if not self.scale:
             return np.where(tokens > 0, 1.0, 0.0)
         enough, free = tokens > self.ddof, 1.0 - self.ddof / np.maximum(tokens, 1.0)
-        total = np.where(spread > 1e-13 * square, spread, 0.0) / np.where(enough, free, 1.0) + self.eps
-        return np.where((total > 0) & enough, np.where(total > 0, total, 1.0) ** -0.5, 0.0)
+        moves = enough & (spread > rounding * square)
+        return np.where(moves, (np.where(moves, spread, 1.0) / np.where(enough, free, 1.0) + self.eps) ** -0.5, 0.0)
 
     @property
     def group_relative(self) -> bool:

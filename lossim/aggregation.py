@@ -110,8 +110,8 @@ class SequenceMeanTokenSum(_SequenceMean):
 class ConstantNormalizer(_SequenceMean):
     """Mean over responses of the token sum over a constant: 1/(n·constant). Dr. GRPO's rule.
 
-    ``constant=None`` stands for the policy's ``max_tokens``. In verl 0.9.1 an unset scale is the padded width, which
-    is not a constant; set it.
+    ``constant=None`` stands for the ``max_tokens`` of the policy, or of a token batch, which must then say it. In
+    verl 0.9.1 an unset scale is the padded width, which is not a constant; set it.
     """
 
     verl: ClassVar[str] = "seq-mean-token-sum-norm"

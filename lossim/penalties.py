@@ -79,6 +79,8 @@ class KL:
 
     def slope(self, log_ratio: FloatArray, drawn_ratio: FloatArray | float = 0.0) -> FloatArray:
         """f: the derivative of the value with respect to log π; ``drawn_ratio`` is log π/π_old, 0 on-policy."""
+        if self.estimator == "k3" and self.gradient == "bias_corrected":
+            return np.exp(drawn_ratio) * log_ratio
         if self.estimator == "k2" or self.gradient == "straight_through":
             own = log_ratio
         elif self.estimator == "k1":

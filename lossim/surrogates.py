@@ -73,10 +73,15 @@ class ImportanceWeight(Surrogate):
     signed: ClassVar[bool] = False
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        return np.exp(log_ratio)
+        return _ratio(log_ratio)
 
     def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        return np.exp(log_ratio)
+        return _ratio(log_ratio)
+
+
+def _ratio(log_ratio: FloatArray) -> FloatArray:
+    """r, with log ratios above 700 taken for 700: what is beyond overflows."""
+    return np.exp(np.minimum(log_ratio, 700.0))
 
 
 def _objective(ratio: FloatArray, sign: int, low: float, high: float, most: float = np.inf) -> FloatArray:
@@ -126,10 +131,10 @@ class PPOClip(Surrogate):
         return min((bound for bound in (self.dual, self.delta) if bound is not None), default=np.inf)
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        return _moving(np.exp(log_ratio), sign, self.low, self.high, self._most)
+        return _moving(_ratio(log_ratio), sign, self.low, self.high, self._most)
 
     def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        return _objective(np.exp(log_ratio), sign, self.low, self.high, self._most)
+        return _objective(_ratio(log_ratio), sign, self.low, self.high, self._most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +151,7 @@ class CISPO(Surrogate):
         _check.at_least("high", self.high, 0.0)
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        return np.clip(np.exp(log_ratio), 1.0 - self.low, 1.0 + self.high)
+        return np.clip(_ratio(log_ratio), 1.0 - self.low, 1.0 + self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,13 +183,13 @@ class SAPO(Surrogate):
         return expit(temperature * (ratio - 1.0)), temperature
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        ratio = np.exp(log_ratio)
-        gate, _ = self._gate(ratio, sign)
-        gain: FloatArray = 4.0 * gate * (1.0 - gate) * ratio
+        ratio = _ratio(log_ratio)
+        gate, temperature = self._gate(ratio, sign)
+        gain: FloatArray = 4.0 * gate * expit(temperature * (1.0 - ratio)) * ratio
         return gain
 
     def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        gate, temperature = self._gate(np.exp(log_ratio), sign)
+        gate, temperature = self._gate(_ratio(log_ratio), sign)
         return gate * (4.0 / temperature)
 
 
@@ -201,10 +206,10 @@ class GSPO(Surrogate):
         _check.at_least("high", self.high, 0.0)
 
     def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
-        return _moving(np.exp(total / length), sign, self.low, self.high)
+        return _moving(_ratio(total / length), sign, self.low, self.high)
 
     def response_value(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
-        return _objective(np.exp(total / length), sign, self.low, self.high)
+        return _objective(_ratio(total / length), sign, self.low, self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,10 +235,10 @@ class GMPO(Surrogate):
         return np.where(self.response_part(log_ratio, sign) == log_ratio, 1.0, 0.0)
 
     def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
-        return np.exp(total / length)
+        return _ratio(total / length)
 
     def response_value(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
-        return np.exp(total / length)
+        return _ratio(total / length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,7 +288,7 @@ class OffPolicyMask(Surrogate):
         if not isinstance(self.inner, Surrogate) or self.inner.response_level:
             _check.fail("inner", self.inner, "must be a surrogate that reads each token's own ratio",
                         "for example surrogates.PPOClip()", TypeError)
-        _check.finite("threshold", self.threshold)
+        _check.at_least("threshold", self.threshold, 0.0)
 
     @property
     def weight(self) -> bool:  # type: ignore[override]

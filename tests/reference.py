@@ -224,7 +224,9 @@ class Step:
             shift, scale, floor = -mean(flat), 1.0, -math.inf
             if wrapper == "positive_only":
                 shift, floor = 0.0, 0.0
-            if wrapper == "whiten":
+            if wrapper == "whiten" and len(flat) <= self.setting.whiten_ddof:
+                scale = 0.0
+            elif wrapper == "whiten":
                 scale = (deviation(flat, self.setting.whiten_ddof) ** 2 + self.setting.whiten_eps) ** -0.5
             advantages = [[[max((x + shift) * scale, floor) for x in row] for row in g] for g in advantages]
         return advantages
@@ -253,7 +255,7 @@ class Step:
         baseline = [self.in_baseline(group) for group in groups]
         trained = [self.in_loss(group) for group in groups]
         kept = [f for group in trained for f in group]
-        if not kept or ("whiten" in s.wrappers and tokens(kept) <= s.whiten_ddof):
+        if not kept:
             return
 
         step_totals = [f.total for group in baseline for f in group]

@@ -1,13 +1,9 @@
-"""Laws of length: against scipy, exact arithmetic, plain counting, and their own limits."""
+"""Laws of length with formulas, tables and observations: by hand, against scipy, many digits and plain counting."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import pickle
-from collections.abc import Callable
 from decimal import Decimal, localcontext
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -16,53 +12,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lossim import lengths
-from lossim._types import FloatArray
-from lossim.lengths import Length
-
-LONG = 32_768
+from survival import LONG, log_mass, survival_and_mass
 
 means = st.floats(1.0, 1e5)
 medians = st.floats(0.05, 1e5)
 sigmas = st.floats(0.05, 4.0)
 hazards = st.lists(st.one_of(st.floats(0.0, 1.0), st.sampled_from([0.0, 1.0])), min_size=1, max_size=12)
-
-SCIPY_LAWS = [
-    stats.gamma(4, scale=300),
-    stats.weibull_min(1.5, scale=800),
-    stats.invgauss(0.5, scale=1000),
-    stats.norm(600, 40),
-    stats.truncnorm(-3, np.inf, loc=600, scale=200),
-    stats.uniform(10.5, 20),
-    stats.beta(2, 3, scale=5000),
-    stats.pareto(1.2, scale=3),
-    stats.poisson(600),
-    stats.nbinom(3, 0.01, loc=1),
-    stats.geom(1 / 600),
-    stats.randint(1, 30_001),
-    stats.betabinom(100, 2, 3, loc=1),
-    stats.binom(40_000, 0.3),
-    stats.rv_discrete(values=([100, 200], [0.3, 0.7])),
-    stats.rv_histogram((np.array([1.0, 0.0, 2.0]), np.array([10.0, 20.0, 30.0, 40.0])), density=False),
-]
-names = [getattr(law, "dist", law).name for law in SCIPY_LAWS]
-
-
-def survival_and_mass(logits: FloatArray) -> tuple[list[float], list[float]]:
-    """P(T > t), t = 0..N, and P(T = t), t = 1..N, by multiplying hazards one after the other."""
-    survival, mass = [1.0], []
-    for z in logits:
-        hazard = 1 / (1 + math.exp(-z)) if z > -700 else 0.0
-        stay = 1 / (1 + math.exp(z)) if z < 700 else 0.0
-        mass.append(survival[-1] * hazard)
-        survival.append(survival[-1] * stay)
-    return survival, mass
-
-
-def log_mass(logits: FloatArray) -> tuple[FloatArray, float]:
-    """log P(T = t) and the log of the truncated mass."""
-    stay = -np.logaddexp(0.0, logits)
-    before = np.concatenate([[0.0], np.cumsum(stay)])
-    return before[:-1] - np.logaddexp(0.0, -logits), float(before[-1])
 
 
 # --- geometric ---------------------------------------------------------------------------------------------------
@@ -169,130 +124,6 @@ def test_lognormal_hazard_falls_in_the_far_tail_like_x_over_sigma_t() -> None:
     assert math.exp(z[-1]) == pytest.approx((x + 1 / x) / (0.6 * t), rel=2e-3)
 
 
-# --- scipy laws --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dist", SCIPY_LAWS, ids=names)
-def test_scipy_masses_are_cdf_differences(dist: object) -> None:
-    z = lengths.from_scipy(dist).logits(1500)
-    survival, mass = survival_and_mass(z)
-    cdf = dist.cdf(np.arange(1501))  # type: ignore[attr-defined]
-    direct = [float(cdf[t] - cdf[t - 1]) for t in range(1, 1501)]
-    assert mass == pytest.approx(direct, abs=3e-14)
-    assert survival[-1] == pytest.approx(1 - cdf[-1], abs=3e-13)
-
-
-@pytest.mark.parametrize("dist", SCIPY_LAWS, ids=names)
-def test_scipy_laws_sum_to_one_at_full_length(dist: object) -> None:
-    z = lengths.from_scipy(dist).logits(LONG)
-    assert z.shape == (LONG,)
-    assert not np.isnan(z).any()
-    p, tail = log_mass(z)
-    assert np.exp(p).sum() + math.exp(tail) == pytest.approx(1, abs=1e-11)
-
-
-@pytest.mark.parametrize("dist", SCIPY_LAWS, ids=names)
-@given(shorter=st.integers(1, 700))
-def test_a_law_knows_no_cut(dist: object, shorter: int) -> None:
-    law = lengths.from_scipy(dist)
-    np.testing.assert_array_equal(law.logits(shorter), law.logits(700)[:shorter])
-
-
-def test_weibull_hazards_against_fifty_digits_in_both_tails() -> None:
-    z = lengths.from_scipy(stats.weibull_min(3, scale=900)).logits(LONG)
-
-    def power(t: int) -> Decimal:
-        return (Decimal(t) / 900) ** 3
-
-    with localcontext(prec=50):
-        for t in (1, 2, 7, 100, 700, 900, 5000, 20_000, LONG):
-            risen = power(t) - power(t - 1)
-            assert z[t - 1] == pytest.approx(float((risen.exp() - 1).ln()), rel=3e-11), t
-
-
-def test_poisson_hazards_against_fractions() -> None:
-    """P(T = t)/P(T > t) from the exact masses, the common factor e^-40 cancelling."""
-    masses = [Fraction(40**t, math.factorial(t)) for t in range(400)]
-    total = sum(masses)
-    z = lengths.from_scipy(stats.poisson(40, loc=1)).logits(200)  # loc=1: length t has the mass of t - 1
-    gone = Fraction(0)
-    for t in range(1, 201):
-        gone += masses[t - 1]
-        odds = masses[t - 1] / (total - gone)
-        assert z[t - 1] == pytest.approx(math.log(odds.numerator) - math.log(odds.denominator), rel=1e-9, abs=1e-11), t
-
-
-def test_a_uniform_law_has_hazards_one_over_what_is_left() -> None:
-    z = lengths.from_scipy(stats.randint(1, 20_001)).logits(LONG)
-    left = 20_000 - np.arange(1, 20_000)
-    np.testing.assert_allclose(z[:19_999], -np.log(left), rtol=1e-9, atol=1e-9)
-    assert np.isposinf(z[19_999:]).all()
-
-
-def test_the_support_sets_hazards_of_zero_and_one() -> None:
-    z = lengths.from_scipy(stats.uniform(10.5, 20)).logits(40)
-    assert np.isneginf(z[:10]).all()
-    assert z[10] == pytest.approx(math.log(0.5 / 19.5))
-    assert np.isfinite(z[10:30]).all()
-    assert np.isposinf(z[30:]).all()
-
-
-def test_a_gap_has_hazard_zero() -> None:
-    z = lengths.from_scipy(stats.rv_discrete(values=([2, 5], [0.3, 0.7]))).logits(6)
-    assert z[1] == pytest.approx(math.log(0.3 / 0.7))
-    assert np.isneginf(z[[0, 2, 3]]).all()
-    assert np.isposinf(z[4:]).all()
-
-
-def test_everything_at_the_first_token() -> None:
-    assert np.isposinf(lengths.from_scipy(stats.uniform(0, 0.3)).logits(3)).all()
-    z = lengths.from_scipy(stats.gamma(1, scale=1e-3)).logits(3)  # the survival e^-1000 is 0 as a float
-    assert (z >= 690).all()
-
-
-def test_where_survival_underflows_the_last_hazard_is_kept() -> None:
-    z = lengths.from_scipy(stats.poisson(600)).logits(LONG)
-    lost = int(np.argmax(stats.poisson(600).sf(np.arange(LONG)) < 1e-300))
-    assert np.isfinite(z).all()
-    np.testing.assert_array_equal(z[lost:], z[-1])
-    assert z[-1] == pytest.approx(z[lost - 2], rel=0.1)
-
-
-def test_a_cliff_is_not_mistaken_for_a_tail() -> None:
-    """Mean 1000, standard deviation 0.03: the survival goes from 1 over a half to 0 within two tokens."""
-    p, tail = log_mass(lengths.from_scipy(stats.gamma(1e9, scale=1e-6)).logits(LONG))
-    assert np.exp(p[[999, 1000]]) == pytest.approx([0.5, 0.5], abs=1e-4)
-    assert np.exp(p).sum() == pytest.approx(1, abs=1e-12)
-    assert tail < -600
-
-
-def test_where_the_cdf_underflows_inside_the_support_hazards_stay_finite() -> None:
-    z = lengths.from_scipy(stats.gamma(1000, scale=1)).logits(1000)
-    assert np.isfinite(z).all()
-    assert (np.diff(z[np.flatnonzero(z > -690)]) > 0).all()
-    assert z[0] == pytest.approx(math.log(1e-300))
-
-
-def test_an_unbounded_support_leaves_the_last_position_alone() -> None:
-    dist = stats.skewnorm(3, loc=6000, scale=300)  # starts at -inf, takes log F as the log of a number
-    z = lengths.from_scipy(dist).logits(6000)
-    assert z[-1] == pytest.approx(math.log((dist.cdf(6000) - dist.cdf(5999)) / dist.sf(6000)), rel=1e-6)
-
-
-def test_families_without_shapes_are_taken_as_they_are() -> None:
-    assert lengths.from_scipy(stats.expon) == lengths.from_scipy(stats.expon())
-
-
-@pytest.mark.skipif(not hasattr(stats, "Normal"), reason="scipy before 1.15")
-def test_the_newer_kind_of_distribution() -> None:
-    new = lengths.from_scipy(stats.Normal(mu=600.0, sigma=40.0))
-    old = lengths.from_scipy(stats.norm(600, 40))
-    np.testing.assert_allclose(new.logits(900), old.logits(900), rtol=1e-9)
-    assert repr(new) == "from_scipy(Normal(mu=600.0, sigma=40.0))"
-    assert new == lengths.from_scipy(stats.Normal(mu=600.0, sigma=40.0))
-    assert new != lengths.from_scipy(stats.Normal(mu=600.0, sigma=41.0))
-
-
 # --- tables, logits, observations --------------------------------------------------------------------------------
 
 
@@ -324,12 +155,6 @@ def test_table_is_cut_and_may_be_short_behind_a_certain_stop() -> None:
 def test_from_logits_returns_its_logits(values: list[float], max_tokens: int) -> None:
     count = min(max_tokens, len(values))
     np.testing.assert_array_equal(lengths.from_logits(values).logits(count), values[:count])
-
-
-@pytest.mark.parametrize("dist", SCIPY_LAWS, ids=names)
-def test_from_logits_takes_what_laws_give(dist: object) -> None:
-    z = lengths.from_scipy(dist).logits(700)
-    np.testing.assert_array_equal(lengths.from_logits(z).logits(700), z)
 
 
 def test_logits_handed_out_are_not_the_ones_held() -> None:
@@ -387,133 +212,3 @@ def test_observed_takes_whole_floats_and_any_order() -> None:
 def test_observed_forgets_nothing_below_a_smaller_cap() -> None:
     law = lengths.observed([1, 4, 9, 9], [False, False, False, True])
     np.testing.assert_array_equal(law.logits(4), law.logits(9)[:4])
-
-
-# --- values ------------------------------------------------------------------------------------------------------
-
-LAWS: list[Callable[[], Length]] = [
-    lambda: lengths.geometric(mean=300),
-    lambda: lengths.lognormal(median=600, sigma=0.6),
-    lambda: lengths.from_scipy(stats.gamma(2, scale=300)),
-    lambda: lengths.from_scipy(stats.rv_discrete(values=([1, 7], [0.5, 0.5]))),
-    lambda: lengths.from_scipy(stats.rv_histogram((np.array([1.0, 2.0]), np.array([0.0, 9.0, 20.0])), density=False)),
-    lambda: lengths.table([0.1] * 9 + [1.0]),
-    lambda: lengths.from_logits(np.zeros(400)),
-    lambda: lengths.observed([3, 8, 8], [False, True, False]),
-]
-laws = pytest.mark.parametrize("make", LAWS, ids=[repr(make()).split("(")[0] for make in LAWS])
-
-
-@laws
-def test_laws_are_values(make: Callable[[], Length]) -> None:
-    law, twin = make(), make()
-    assert law == twin
-    assert hash(law) == hash(twin)
-    assert len({law, twin, lengths.geometric(mean=2)}) == 2
-    assert law != 3
-    copy = pickle.loads(pickle.dumps(law))
-    assert copy == law
-    np.testing.assert_array_equal(copy.logits(8), law.logits(8))
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        law.mean = 3  # type: ignore[attr-defined]
-
-
-@laws
-def test_one_token_is_enough(make: Callable[[], Length]) -> None:
-    z = make().logits(1)
-    assert z.shape == (1,)
-    assert z.dtype == np.float64
-    assert not np.isnan(z).any()
-
-
-@laws
-@pytest.mark.parametrize("max_tokens", [0, -1, 2.0, True, "8"])
-def test_max_tokens_is_a_positive_whole_number(make: Callable[[], Length], max_tokens: object) -> None:
-    with pytest.raises((TypeError, ValueError), match=r"max_tokens must be .*, got"):
-        make().logits(max_tokens)  # type: ignore[arg-type]
-
-
-def test_different_laws_differ() -> None:
-    made = [make() for make in LAWS]
-    assert len(set(made)) == len(made)
-    assert lengths.from_scipy(stats.gamma(2, scale=300)) == lengths.from_scipy(stats.gamma(a=2.0, scale=300, loc=0))
-    assert lengths.from_scipy(stats.gamma(2, scale=300)) != lengths.from_scipy(stats.gamma(2, scale=301))
-    one, other = (stats.rv_discrete(values=([1, x], [0.5, 0.5])) for x in (7, 8))
-    assert lengths.from_scipy(one) != lengths.from_scipy(other)
-    assert lengths.table([0.5, 0.2]) != lengths.table([0.5, 0.3])
-    assert lengths.table([-0.0, 0.2]) == lengths.table([0.0, 0.2])
-
-
-def test_a_home_made_family_equals_itself_only() -> None:
-    class Own(stats.rv_continuous):  # type: ignore[misc]
-        def _cdf(self, x: FloatArray) -> FloatArray:
-            return -np.expm1(-x / 50)
-
-    law = lengths.from_scipy(Own(a=0, name="own"))
-    assert law == law
-    assert law != lengths.from_scipy(Own(a=0, name="own"))
-    assert repr(law) == "from_scipy(own())"
-    np.testing.assert_allclose(law.logits(100), -math.log(math.expm1(1 / 50)) * -1, rtol=1e-9)
-
-
-@pytest.mark.parametrize(("law", "text"), [
-    (lengths.geometric(mean=300), "geometric(mean=300)"),
-    (lengths.geometric(mean=1 + 2**-40), f"geometric(mean={1 + 2**-40!r})"),
-    (lengths.lognormal(median=600, sigma=0.6), "lognormal(median=600, sigma=0.6)"),
-    (lengths.from_scipy(stats.gamma(2, scale=300)), "from_scipy(gamma(a=2, scale=300))"),
-    (lengths.from_scipy(stats.rv_discrete(values=([1], [1.0]))), "from_scipy(rv_sample())"),
-    (lengths.table([0.25, 1]), "table([0.25, 1])"),
-    (lengths.from_logits([0.0] * 9), "from_logits([0, 0, 0, 0, ...], 9 positions)"),
-    (lengths.observed([3, 8], [False, True]), "observed(2 lengths, 1 truncated, longest 8)"),
-])
-def test_laws_print_what_made_them(law: Length, text: str) -> None:
-    assert repr(law) == text
-
-
-def test_held_arrays_are_read_only_after_unpickling_too() -> None:
-    law = lengths.table([0.5, 0.5])
-    for held in (law, pickle.loads(pickle.dumps(law))):
-        with pytest.raises(ValueError, match="read-only"):
-            held.values[0] = 1.0
-
-
-def test_replace_is_checked() -> None:
-    law = lengths.lognormal(median=600, sigma=0.6)
-    assert dataclasses.replace(law, sigma=0.5) == lengths.lognormal(median=600, sigma=0.5)
-    with pytest.raises(ValueError, match="sigma must be positive, got -1"):
-        dataclasses.replace(law, sigma=-1)
-
-
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: lengths.geometric(mean=0.5), r"mean must be at least 1, got 0.5; a response has at least its stop token"),
-    (lambda: lengths.geometric(mean=math.nan), r"mean must be finite, got nan"),
-    (lambda: lengths.geometric(mean="3"), r"mean must be a number, got '3'"),  # type: ignore[arg-type]
-    (lambda: lengths.lognormal(median=0, sigma=1), r"median must be positive, got 0"),
-    (lambda: lengths.lognormal(median=9, sigma=0), r"sigma must be positive, got 0; .*lengths.table"),
-    (lambda: lengths.from_scipy(stats.gamma), r"dist must be frozen with its parameters \(a\), got 'gamma'; call"),
-    (lambda: lengths.from_scipy(3), r"dist must be a frozen univariate .*, got 3; .*lengths.table"),
-    (lambda: lengths.from_scipy(stats.gamma([2, 3])), r"dist must be one law, not an array .*, got \(2,\); freeze it"),
-    (lambda: lengths.from_scipy(stats.gamma(-1)), r"dist must have valid parameters .*, got from_scipy\(gamma\(a=-1"),
-    (lambda: lengths.from_scipy(stats.poisson(2)), r"no mass at lengths <= 0, not 0.135 of it, got .*; shift it"),
-    (lambda: lengths.from_scipy(stats.norm(600, 200)), r"no mass at lengths <= 0, not 0.00135 .*; .*truncnorm"),
-    (lambda: lengths.table([]), r"hazard must have at least one position"),
-    (lambda: lengths.table([[0.1]]), r"hazard must have 1 axes .*, got \(1, 1\)"),
-    (lambda: lengths.table([0.1, 1.5]), r"hazard\[1\] must lie in \[0, 1\], got 1.5"),
-    (lambda: lengths.table([math.nan]), r"hazard\[0\] must be finite, got nan"),
-    (lambda: lengths.table([0.1, 0.2]).logits(3), r"max_tokens must be at most 2, .*, got 3; use max_tokens=2, or"),
-    (lambda: lengths.from_logits([0.0, math.nan]), r"logits must not be nan, got nan; use -inf"),
-    (lambda: lengths.from_logits(["a"]), r"logits must be an array of numbers"),
-    (lambda: lengths.from_logits(0.0), r"logits must have one axis .*, got \(\)"),
-    (lambda: lengths.from_logits([0.0]).logits(2), r"max_tokens must be at most 1, .*, got 2"),
-    (lambda: lengths.observed([]), r"lengths must have at least one response"),
-    (lambda: lengths.observed([3, 0]), r"lengths\[1\] must lie in \[1, .*\], got 0.0; the stop token counts"),
-    (lambda: lengths.observed([3, 2.5]), r"lengths must be whole numbers of tokens, got 2.5"),
-    (lambda: lengths.observed([3], [1]), r"truncated must be an array of booleans .*, got 'int64'; compare first"),
-    (lambda: lengths.observed([3], [True, False]), r"truncated must have the shape of lengths, \(1,\) .*, got \(2,\)"),
-    (lambda: lengths.observed([3, 2], [True, False]).logits(4),
-     r"max_tokens must be at most 3, the largest truncated length \(nothing is known beyond it\), got 4; use"),
-    (lambda: lengths.observed([3, 3], [True, False]).logits(4), r"max_tokens must be at most 3"),
-])
-def test_bad_input_is_met_with_value_rule_and_fix(make: Callable[[], object], message: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=message):
-        make()

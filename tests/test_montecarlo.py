@@ -66,6 +66,14 @@ SMALL = [dict(kind="whitened gae", rule="token mean", group_size=1, prompts=3),
          dict(kind="gae adaptive", rule="token mean", group_size=2, prompts=1, penalty="entropy")]
 
 
+def test_the_scale_of_gpg_needs_sampling_under_a_wrapper_too() -> None:
+    policy, _ = translate.policies(make_world(3, max_tokens=3))
+    for estimator in (advantages.GPG(), advantages.PositiveOnly(inner=advantages.GPG())):
+        scheme = ls.Scheme(advantage=estimator, aggregation=ls.aggregation.TokenMean(), group_size=4)
+        with pytest.raises(ls.NoClosedForm, match="paid responses"):
+            ls.drift(scheme, policy)
+
+
 @pytest.mark.parametrize("case", SMALL, ids=lambda case: case["kind"])
 def test_mean_over_batches_is_the_enumerated_one(case: dict[str, object]) -> None:
     """Also for what exact cannot do in a small batch: within 4 standard errors of the enumeration, entry by entry."""

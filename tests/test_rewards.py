@@ -325,7 +325,7 @@ def test_every_number_of_a_shaping_is_checked(shaping: object, bad: object) -> N
     for field in dataclasses.fields(shaping):  # type: ignore[arg-type]
         if (field.name, bad) in {("exceed", None), ("capped", True)}:
             continue
-        with pytest.raises((TypeError, ValueError), match=rf"{field.name} must (be|have 1 axes)"):
+        with pytest.raises((TypeError, ValueError), match=rf"{field.name} must (be|have 1 axis)"):
             dataclasses.replace(shaping, **{field.name: bad})  # type: ignore[type-var]
 
 

@@ -277,11 +277,11 @@ def scheme(**slots: Any) -> ls.Scheme:
 
 @pytest.mark.parametrize(("slots", "message"), [
     ({"advantage": advantages.LeaveOneOut(), "group_size": 1},
-     "group_size must be at least 2 for a leave-one-out baseline, got 1; use advantages.Raw() for single samples"),
+     "group_size must be at least 2 for LeaveOneOut, got 1; use advantages.Raw() for single samples"),
     ({"advantage": advantages.PositiveOnly(inner=advantages.LeaveOneOut()), "group_size": 1},
-     "group_size must be at least 2 for a leave-one-out baseline, got 1"),
+     "(inner=LeaveOneOut), got 1"),
     ({"advantage": advantages.Whitened(inner=advantages.LeaveOneOut()), "group_size": 1},
-     "group_size must be at least 2 for a leave-one-out baseline, got 1"),
+     "(inner=LeaveOneOut), got 1"),
     ({"dynamic_sampling": "drop", "group_size": 1}, "group_size must be at least 2 for dynamic sampling"),
     ({"dynamic_sampling": "resmaple"}, "did you mean 'resample'?"),
     ({"truncation": "masked"}, "did you mean 'mask'?"),
@@ -316,7 +316,7 @@ def test_scheme_refuses_other_types(slots: dict[str, Any], message: str) -> None
 
 
 def test_a_replaced_slot_is_checked_again() -> None:
-    with pytest.raises(ValueError, match="leave-one-out"):
+    with pytest.raises(ValueError, match="LeaveOneOut"):
         replace(schemes.rloo(), group_size=1)
 
 

@@ -19,6 +19,9 @@ RULES = (aggregation.SequenceMeanTokenMean(), aggregation.SequenceMeanTokenSum(c
          aggregation.LengthPower(alpha=0.5, constant=3.0))
 
 
+GOOD: dict[str, Any] = dict(mask=[[1, 1], [1, 0]], reward=[1.0, 0.0], group=[0, 0], log_prob=-np.ones((2, 2)))
+
+
 def random_batch(seed: int, *, rows: int = 7, width: int = 6, gaps: bool = False, **more: Any) -> dict[str, Any]:
     """Arguments of a batch: ragged groups, a row without tokens, garbage outside the mask."""
     rng = np.random.default_rng(seed)
@@ -48,7 +51,7 @@ def plain_gae(batch: tokens.Batch, gamma: float, lam: Any, bootstrap: bool) -> n
         if bootstrap and batch.truncated[i] and len(places):
             value_ahead = batch.values[i, places[-1] + 1]
         for t in places[::-1]:
-            delta = batch.reward[i, t] + gamma * value_ahead - batch.values[i, t]
+            delta = batch.token_reward[i, t] + gamma * value_ahead - batch.values[i, t]
             ahead = delta + gamma * decay * ahead
             value_ahead, result[i, t] = batch.values[i, t], ahead
     return result
@@ -201,7 +204,8 @@ def test_gdpo(over: str) -> None:
 @pytest.mark.parametrize("mask", [[[1]], [[0, 0], [0, 0]], [[1, 1], [1, 1]]], ids=["one token", "no token", "equal"])
 def test_small_and_empty_batches_have_finite_losses(scheme: ls.Scheme, mask: list[list[int]]) -> None:
     rows = len(mask)
-    batch = tokens.Batch(mask=mask, log_prob=-np.ones(np.shape(mask)), reward=np.zeros(rows), group=np.zeros(rows))
+    batch = tokens.Batch(mask=mask, log_prob=-np.ones(np.shape(mask)), reward=np.zeros(rows), group=np.zeros(rows),
+                         max_tokens=2)
     result = tokens.loss(scheme, batch)
     assert result.loss == 0.0
     np.testing.assert_array_equal(result.gradient, 0.0)
@@ -217,16 +221,59 @@ def test_kl_in_the_reward_is_paid_token_by_token() -> None:
     arguments = random_batch(15)
     kl = penalties.KL(coefficient=0.2, place="reward")
     batch = tokens.Batch(**arguments)
-    paid = tokens.Batch(**arguments | {"reward": batch.reward - 0.2 * (batch.old_log_prob - batch.reference_log_prob)})
+    price = 0.2 * (batch.old_log_prob - batch.reference_log_prob)
+    paid = tokens.Batch(**arguments | {"reward": batch.token_reward - price})
     for estimator in (advantages.Raw(), advantages.LeaveOneOut(), advantages.GAE(gae_lambda=0.9)):
         scheme = ls.Scheme(advantage=estimator, aggregation=RULES[0], penalties=(kl,))
         held = arguments["mask"].any(axis=1)
-        unpaid = tokens.Batch(**arguments | {"reward": batch.reward})
+        unpaid = tokens.Batch(**arguments | {"reward": batch.token_reward})
         np.testing.assert_allclose(tokens.advantages(scheme, unpaid)[held], tokens.advantages(estimator, paid)[held],
                                    atol=1e-13)
 
 
-GOOD: dict[str, Any] = dict(mask=[[1, 1], [1, 0]], reward=[1.0, 0.0], group=[0, 0], log_prob=-np.ones((2, 2)))
+def test_a_fixed_baseline_reaches_through_wrappers() -> None:
+    estimator = advantages.PositiveOnly(inner=advantages.Raw(baseline=0.5))
+    arguments: dict[str, Any] = dict(mask=[[1, 1], [1, 0]], reward=[1.0, 0.2], group=[0, 0])
+    np.testing.assert_allclose(tokens.advantages(estimator, tokens.Batch(**arguments)), [[0.5, 0.5], [0.0, 0.0]])
+    given = tokens.Batch(**arguments, baseline=[0.9, 0.1])
+    np.testing.assert_allclose(tokens.advantages(estimator, given), [[0.1, 0.1], [0.1, 0.0]])
+
+
+def test_whitening_far_from_zero() -> None:
+    """A small spread on a large offset is no rounding where it is summed from differences."""
+    near, far = (tokens.Batch(mask=[[1, 1], [1, 0]], reward=[offset, offset + 1.0], group=[0, 1])
+                 for offset in (0.0, 1e7))
+    whitened = advantages.Whitened(inner=advantages.Raw())
+    np.testing.assert_allclose(tokens.advantages(whitened, far), tokens.advantages(whitened, near), rtol=1e-7)
+
+
+@pytest.mark.parametrize("surrogate", [surrogates.ImportanceWeight(), surrogates.PPOClip(dual=3.0), surrogates.SAPO(),
+                                       surrogates.GSPO(), surrogates.GMPO(), surrogates.CISPO(), surrogates.TOPR(),
+                                       surrogates.VESPO()], ids=repr)
+@pytest.mark.parametrize("reward", [-1.0, 0.0, 1.0])
+def test_ratios_that_overflow_leave_finite_losses(surrogate: surrogates.Surrogate, reward: float) -> None:
+    scheme = ls.Scheme(advantage=advantages.Raw(), aggregation=RULES[0], surrogate=surrogate)
+    for one, other in ((0.0, -2000.0), (-2000.0, 0.0)):
+        batch = tokens.Batch(mask=[[1]], reward=[reward], group=[0], log_prob=[[one]], old_log_prob=[[other]])
+        result = tokens.loss(scheme, batch)
+        assert np.isfinite(result.loss)
+        assert np.isfinite(result.gradient).all()
+
+
+def test_a_batch_can_be_changed_by_replace_and_not_in_place() -> None:
+    batch = tokens.Batch(**GOOD)
+    moved = replace(batch, log_prob=-2.0 * np.ones((2, 2)))
+    assert moved.log_prob[0, 0] == -2.0
+    np.testing.assert_array_equal(moved.total, batch.total)
+    with pytest.raises(ValueError, match="read-only"):
+        tokens.loss(schemes.grpo(), batch).mask[0, 0] = False
+
+
+def test_rounding_above_zero_is_zero() -> None:
+    batch = tokens.Batch(**GOOD | {"log_prob": [[1e-9, -1.0], [-1.0, math.nan]]})
+    assert batch.log_prob.max() == 0.0
+
+
 
 
 @pytest.mark.parametrize(("bad", "words"), [
@@ -237,7 +284,11 @@ GOOD: dict[str, Any] = dict(mask=[[1, 1], [1, 0]], reward=[1.0, 0.0], group=[0, 
     (dict(log_prob=-np.ones((2, 3))), "log_prob"), (dict(log_prob=np.ones((2, 2))), r"log_prob\[0, 0\].*at most 0"),
     (dict(log_prob=[[-1.0, -math.inf], [-1.0, 0.0]]), r"log_prob\[0, 1\].*finite"),
     (dict(values=np.ones((2, 4))), "values"), (dict(truncated=[True]), "truncated"), (dict(baseline=[1.0]), "baseline"),
-    (dict(max_tokens=0), "max_tokens")])
+    (dict(max_tokens=0), "max_tokens"), (dict(max_tokens=1), "at least 2, the length of the longest response"),
+    (dict(mask=[[1, 1], [1]]), "rows of one length"), (dict(log_prob=[[-1.0], [-1.0, -1.0]]), "rows of one length"),
+    (dict(reward=[[1.0, 0.0], [0.0, 1.0]]), r"reward\[1, 1\].*0 outside the mask"),
+    (dict(truncated=[3, 4]), r"truncated\[0\].*0 or 1"), (dict(group=[None, None]), "numbers or strings"),
+    (dict(group=["1", 1]), "one kind"), (dict(reward=["x"] * 500), r"\.\.\.")])
 def test_bad_batches(bad: dict[str, Any], words: str) -> None:
     with pytest.raises((ValueError, TypeError), match=words):
         tokens.Batch(**GOOD | bad)
@@ -255,7 +306,13 @@ def test_bad_batches(bad: dict[str, Any], words: str) -> None:
     (lambda b: tokens.loss(schemes.grpo(), b, advantages=[1.0]), "advantages"),
     (lambda b: tokens.loss(schemes.grpo(), b, weight=np.full((2, 2), np.nan)), "weight"),
     (lambda b: tokens.loss(schemes.grpo(), tokens.Batch(mask=[[1]], reward=[1.0], group=[0])), "log_prob"),
+    (lambda b: tokens.loss(schemes.dr_grpo(), b), "max_tokens"),
+    (lambda b: tokens.loss(schemes.grpo(), {}), "tokens.Batch"),
+    (lambda b: tokens.loss(schemes.rloo(kl=0.1), b, advantages=[1.0, -1.0]), "must not act on rewards"),
+    (lambda b: tokens.loss(replace(schemes.grpo(), dynamic_sampling="drop"), b, advantages=[1.0, -1.0]), "not act"),
     (lambda b: tokens.importance_weights(b), "rollout_log_prob"),
+    (lambda b: tokens.importance_weights(tokens.Batch(**GOOD, rollout_log_prob=-np.ones((2, 2))), low=3.0),
+     r"at least low \(3\)"),
     (lambda b: tokens.importance_weights(tokens.Batch(**GOOD, rollout_log_prob=-np.ones((2, 2))), level="tokn"),
      "did you mean 'token'"),
     (lambda b: tokens.dppo_mask(b, [1.0, 1.0]), "old_log_prob"),

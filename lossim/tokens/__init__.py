@@ -8,7 +8,7 @@ by the same formulas as the expectation. No automatic differentiation: every sur
 >>> batch = ls.tokens.Batch(log_prob=np.log([[0.5, 0.5, 1.0], [0.25, 1.0, 1.0]]), mask=[[1, 1, 0], [1, 0, 0]],
 ...                         reward=[1.0, 0.0], group=["what is 2 + 2?", "what is 2 + 2?"])
 >>> ls.tokens.loss(ls.schemes.dr_grpo(constant=10.0), batch)
-dr_grpo: loss -0.025 (policy -0.025) over 3 tokens of 2 responses; clipped 0 %
+dr_grpo: loss -0.025 (policy -0.025) over 3 tokens in 2 of 2 responses; clipped 0 %
 >>> ls.tokens.loss(ls.schemes.dr_grpo(constant=10.0), batch).gradient
 array([[-0.025, -0.025,  0.   ],
        [ 0.025,  0.   ,  0.   ]])

@@ -8,7 +8,16 @@ from lossim import _check
 from lossim._numerics import blocks, discounted_sum
 from lossim._scheme import Scheme
 from lossim._types import BoolArray, FloatArray
-from lossim.advantages import GAE, Advantage, LengthAdaptive, Raw, ResponseAdvantage, ReturnToGo, Whitened
+from lossim.advantages import (
+    GAE,
+    Advantage,
+    LengthAdaptive,
+    PositiveOnly,
+    Raw,
+    ResponseAdvantage,
+    ReturnToGo,
+    Whitened,
+)
 from lossim.critics import Constant, Zero
 from lossim.penalties import KL
 from lossim.tokens._batch import Batch
@@ -25,7 +34,9 @@ def advantages(given: Advantage | Scheme, batch: Batch) -> FloatArray:
       with ``bootstrap_truncated``). Without ``values`` its critic must be a constant.
     * :class:`~lossim.advantages.Whitened` takes mean and variance over all tokens in the loss.
 
-    A scheme adds its KL in the reward, -β·log π_old/π_ref of each token, and its treatment of truncated responses.
+    A scheme adds its KL in the reward, -β·log π_old/π_ref of each token (``content_per_token`` is for the expectation
+    level, where content has no tokens), and its treatment of truncated responses. ``values`` and ``baseline`` of the
+    batch go before the critic of GAE and the baseline of Raw.
 
     Raises:
         ValueError: the batch lacks what the estimator reads; the message says what.
@@ -49,7 +60,7 @@ def advantages(given: Advantage | Scheme, batch: Batch) -> FloatArray:
     paid, inside = _kl_paid(batch, kl), loss_mask(batch, truncation, compares)
     inner = estimator.inner if isinstance(estimator, Whitened) else estimator
     if isinstance(inner, GAE):
-        credit = _gae(inner, batch, batch.reward if paid is None else batch.reward + paid)
+        credit = _gae(inner, batch, batch.token_reward if paid is None else batch.token_reward + paid)
         if inside is not batch.mask:
             credit = np.where(inside, credit, 0.0)
     else:
@@ -64,27 +75,28 @@ def _kl_paid(batch: Batch, kl: KL | None) -> FloatArray | None:
     if kl is None or kl.coefficient == 0:
         return None
     drawn = batch.need("log_prob") if batch.old_log_prob is None else batch.old_log_prob
-    price = kl.coefficient * (drawn - batch.need("reference_log_prob") + kl.content_per_token)
+    price = kl.coefficient * (drawn - batch.need("reference_log_prob"))  # content tokens bring their own KL
     return np.where(batch.mask, -price, 0.0)
 
 
-def _cut(batch: Batch, truncation: str) -> BoolArray:
+def _cut(batch: Batch, reason: str) -> BoolArray:
     if batch.truncated is None:
-        _check.fail("truncated", None, f"must be given for truncation={truncation!r}",
-                    "pass truncated= to tokens.Batch")
+        _check.fail("truncated", None, f"must be given for {reason}", "pass truncated= to tokens.Batch")
     return batch.truncated
 
 
 def in_baseline(batch: Batch, truncation: str) -> BoolArray:
     """Responses that count in the baseline of their group."""
-    return ~_cut(batch, truncation) if truncation == "remove" else np.ones(len(batch.mask), dtype=bool)
+    if truncation != "remove":
+        return np.ones(len(batch.mask), dtype=bool)
+    return ~_cut(batch, f"truncation={truncation!r}")
 
 
 def loss_mask(batch: Batch, truncation: str, compares: bool) -> BoolArray:
     """Tokens in the loss: without truncated responses, and without lone survivors of a group if those are removed."""
     if truncation == "keep":
         return batch.mask
-    kept = ~_cut(batch, truncation)
+    kept = ~_cut(batch, f"truncation={truncation!r}")
     if truncation == "remove" and compares:
         kept = kept & _enough_in_group(batch, kept)
     inside: BoolArray = batch.mask & kept[:, None]
@@ -115,14 +127,17 @@ def by_group(batch: Batch, *columns: FloatArray) -> list[FloatArray]:
 def _by_response(estimator: ResponseAdvantage, batch: Batch, returns: FloatArray, counted: BoolArray) -> FloatArray:
     """A of each response."""
     fixed = np.zeros(len(returns))
-    if isinstance(estimator, Raw):
+    inner: Advantage = estimator
+    while isinstance(inner, PositiveOnly):
+        inner = inner.inner
+    if isinstance(inner, Raw):
         if batch.baseline is not None:
             fixed = batch.baseline
-        elif isinstance(estimator.baseline, tuple):
-            _check.fail("baseline", estimator.baseline, "must be one number here, where prompts have no classes",
+        elif isinstance(inner.baseline, tuple):
+            _check.fail("baseline", inner.baseline, "must be one number here, where prompts have no classes",
                         "give the baseline of each response as baseline= of the batch")
         else:
-            fixed = np.full(len(returns), estimator.baseline)
+            fixed = np.full(len(returns), inner.baseline)
     index = np.arange(len(returns), dtype=np.float64)
     paid, length, base, count, place, member = by_group(batch, returns, batch.length, fixed, counted.astype(np.float64),
                                                         index)
@@ -139,7 +154,7 @@ def _gae(gae: GAE, batch: Batch, reward: FloatArray) -> FloatArray:
     if gae.bootstrap_truncated and values.shape[1] == batch.mask.shape[1]:
         _check.fail("values", values.shape, "must have one more column than the mask for bootstrap_truncated",
                     "its entry behind the last token is the value there")
-    cut = _cut(batch, "bootstrap") if gae.bootstrap_truncated else None
+    cut = _cut(batch, "bootstrap_truncated") if gae.bootstrap_truncated else None
     width = batch.mask.shape[1]
     credit: FloatArray = np.zeros(batch.mask.shape)
     for rows in blocks(*batch.mask.shape):
@@ -204,5 +219,5 @@ def whiten(whitened: Whitened, credit: FloatArray, inside: BoolArray) -> FloatAr
     many = np.maximum(tokens, 1.0)
     mean = credit.sum() / many
     centred = np.where(inside, credit - mean, 0.0)
-    factor = whitened.factor(np.vdot(centred, centred) / many, np.vdot(credit, credit) / many, tokens)
+    factor = whitened.factor(np.vdot(centred, centred) / many, np.vdot(credit, credit) / many, tokens, rounding=1e-26)
     return centred * factor

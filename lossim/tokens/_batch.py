@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,9 @@ from lossim import _check
 from lossim._types import ArrayLike, BoolArray, FloatArray, IntArray
 
 __all__ = ["Batch"]
+
+ROUNDING = 1e-6
+"""Log probabilities up to this are taken for 0: sums in float32 leave that much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,22 +33,24 @@ class Batch:
         rollout_log_prob: the same as the engine that sampled reported it, for :func:`importance_weights`.
         reference_log_prob: the same under the reference policy, for a KL.
         values: the critic's V before each token, [response, t]; with one more column, the value behind the last one.
-        truncated: which responses were cut at the cap, [response]. None: unknown, which a scheme that treats them in
-            its own way refuses.
+        truncated: which responses were cut at the cap, [response], booleans or 0/1. None: unknown, which a scheme
+            that treats them in its own way refuses.
         baseline: a fixed baseline of each response, [response], for ``advantages.Raw``: of ReMax, the reward of the
             greedy response.
-        max_tokens: the cap, tokens, where an aggregation divides by it; None for the padded width.
+        max_tokens: the cap, tokens; an aggregation that divides by it needs it.
 
     Raises:
-        ValueError: shapes that do not fit, numbers that are not finite inside the mask.
+        TypeError: what numpy cannot read as numbers.
+        ValueError: shapes that do not fit; inside the mask, numbers that are not finite or log probabilities above
+            1e-6 (below that they are taken for rounding, and for 0); a reward on a token outside the mask; a response
+            longer than ``max_tokens``.
 
     >>> Batch(mask=[[1, 1, 0], [1, 0, 0]], reward=[1.0, 0.0], group=[7, 7])
-    Batch(2 responses to 1 prompts, 3 tokens in 2 × 3)
+    Batch(2 responses to 1 prompt, 3 tokens in 2 × 3)
     """
 
     mask: BoolArray
     reward: FloatArray
-    total: FloatArray
     group: IntArray
     log_prob: FloatArray | None
     old_log_prob: FloatArray | None
@@ -53,36 +59,31 @@ class Batch:
     values: FloatArray | None
     truncated: BoolArray | None
     baseline: FloatArray | None
-    max_tokens: int
+    max_tokens: int | None
 
     def __init__(self, *, mask: ArrayLike, reward: ArrayLike, group: ArrayLike, log_prob: ArrayLike | None = None,
                  old_log_prob: ArrayLike | None = None, rollout_log_prob: ArrayLike | None = None,
                  reference_log_prob: ArrayLike | None = None, values: ArrayLike | None = None,
                  truncated: ArrayLike | None = None, baseline: ArrayLike | None = None,
                  max_tokens: int | None = None) -> None:
-        inside = _mask(mask)
-        rows, width = inside.shape
-        paid = _check.floats("reward", reward)
-        if paid.shape not in ((rows,), (rows, width)):
-            _check.fail("reward", paid.shape, f"must have shape [{rows}] or [{rows}, {width}], as the mask (its shape "
-                        "is shown)")
-        if paid.ndim == 1:
-            total = _finite("reward", paid, np.ones(rows, dtype=bool))
-            at_end = np.zeros(inside.shape)
-            held = inside.any(axis=1)
-            at_end[held, width - 1 - np.argmax(inside[held, ::-1], axis=1)] = paid[held]
-            paid = at_end
-        else:
-            paid = _finite("reward", paid, inside)
-            total = paid.sum(axis=1)
-        given: dict[str, Any] = {"mask": inside, "reward": paid, "total": total, "group": _groups(group, rows)}
+        inside = _flags("mask", mask, 2, "a [response, t] array with at least one response and token")
+        rows = len(inside)
+        given: dict[str, Any] = {"mask": inside, "reward": _reward(reward, inside), "group": _groups(group, rows)}
         for name, value in (("log_prob", log_prob), ("old_log_prob", old_log_prob), ("values", values),
                             ("rollout_log_prob", rollout_log_prob), ("reference_log_prob", reference_log_prob)):
             given[name] = None if value is None else _tokens(name, value, inside)
-        given["truncated"] = None if truncated is None else _column("truncated", truncated, rows) != 0.0
-        given["baseline"] = None if baseline is None else _column("baseline", baseline, rows)
-        given["max_tokens"] = width if max_tokens is None else _check.whole("max_tokens", max_tokens)
+        one_each = f"one entry for each of the {rows} responses"
+        given["truncated"] = None if truncated is None else _flags("truncated", truncated, 1, one_each, (rows,))
+        given["baseline"] = None if baseline is None else _check.number_array("baseline", baseline, ndim=1)
+        if given["baseline"] is not None and given["baseline"].shape != (rows,):
+            _check.fail("baseline", given["baseline"].shape, f"must have {one_each} (its shape is shown)")
+        given["max_tokens"] = None if max_tokens is None else _check.whole("max_tokens", max_tokens)
+        longest = int(inside.sum(axis=1).max())
+        if max_tokens is not None and max_tokens < longest:
+            _check.fail("max_tokens", max_tokens, f"must be at least {longest}, the length of the longest response")
         for name, value in given.items():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
             object.__setattr__(self, name, value)
 
     @cached_property
@@ -90,6 +91,21 @@ class Batch:
         """Tokens of each response, [response]."""
         length: FloatArray = self.mask.sum(axis=1).astype(np.float64)
         return length
+
+    @cached_property
+    def total(self) -> FloatArray:
+        """Task reward of each response, [response]."""
+        total: FloatArray = self.reward if self.reward.ndim == 1 else self.reward.sum(axis=1)
+        return total
+
+    @cached_property
+    def token_reward(self) -> FloatArray:
+        """Task reward of each token, [response, t]."""
+        if self.reward.ndim == 2:
+            return self.reward
+        paid, held = np.zeros(self.mask.shape), self.mask.any(axis=1)
+        paid[held, self.mask.shape[1] - 1 - np.argmax(self.mask[held, ::-1], axis=1)] = self.reward[held]
+        return paid
 
     @cached_property
     def log_ratio(self) -> FloatArray:
@@ -107,25 +123,41 @@ class Batch:
         return value
 
     def __repr__(self) -> str:
-        rows, width = self.mask.shape
-        return (f"Batch({rows:,} responses to {self.group.max(initial=-1) + 1:,} prompts, {int(self.length.sum()):,} "
-                f"tokens in {rows:,} × {width:,})")
+        (rows, width), prompts = self.mask.shape, int(self.group.max()) + 1
+        return (f"Batch({rows:,} response{'s' * (rows > 1)} to {prompts:,} prompt{'s' * (prompts > 1)}, "
+                f"{int(self.length.sum()):,} tokens in {rows:,} × {width:,})")
 
 
-def _mask(mask: ArrayLike) -> BoolArray:
-    given = np.asarray(mask)
-    if given.ndim != 2 or not given.size:
-        _check.fail("mask", given.shape, "must be a [response, t] array with at least one response and token (its "
-                    "shape is shown)")
-    if given.dtype == np.bool_:
-        return given.copy()
-    numbers = _check.floats("mask", given)
-    bad = ~np.isin(numbers, (0.0, 1.0))
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        _check.fail(f"mask[{row}, {column}]", float(numbers[row, column]), "must be 0 or 1")
-    inside: BoolArray = numbers == 1.0
-    return inside
+def _flags(name: str, value: ArrayLike, ndim: int, what: str, shape: tuple[int, ...] | None = None) -> BoolArray:
+    """Booleans, or numbers 0 and 1, as booleans of their own."""
+    if isinstance(value, np.ndarray) and value.dtype == np.bool_:
+        given: NDArray[Any] = value
+    else:
+        given = _check.floats(name, value)
+        bad = np.argwhere((given != 0.0) & (given != 1.0))
+        if len(bad):
+            first = tuple(int(i) for i in bad[0])
+            _check.fail(f"{name}[{', '.join(map(str, first))}]", float(given[first]), "must be 0 or 1")
+    if given.ndim != ndim or not given.size or shape not in (None, given.shape):
+        _check.fail(name, given.shape, f"must be {what} (its shape is shown)")
+    flags: BoolArray = given != 0
+    return flags
+
+
+def _reward(reward: ArrayLike, inside: BoolArray) -> FloatArray:
+    """Rewards as given, [response] or [response, t]."""
+    paid, (rows, width) = _check.floats("reward", reward), inside.shape
+    if paid.shape == (rows,):
+        return _finite("reward", paid, np.ones(rows, dtype=bool))
+    if paid.shape != (rows, width):
+        _check.fail("reward", paid.shape, f"must have shape [{rows}] or [{rows}, {width}], as the mask (its shape is "
+                    "shown)")
+    lost = np.argwhere(~inside & np.isfinite(paid) & (paid != 0.0))
+    if len(lost):
+        row, column = (int(i) for i in lost[0])
+        _check.fail(f"reward[{row}, {column}]", float(paid[row, column]), "must be 0 outside the mask, where nothing "
+                    "is read", "put it on the last token of the mask, or pay the response: reward of shape [response]")
+    return _finite("reward", paid, inside)
 
 
 def _finite(name: str, array: FloatArray, inside: BoolArray) -> FloatArray:
@@ -147,28 +179,30 @@ def _tokens(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
     if array.shape not in shapes:
         _check.fail(name, array.shape, "must have shape " + " or ".join(f"[{r}, {t}]" for r, t in shapes)
                     + ", as the mask (its shape is shown)")
-    if array.shape[1] > width:
-        return _check.number_array(name, array)
+    if array.shape[1] > width:  # what is behind the last token is read where a cut response bootstraps
+        behind = np.pad(inside, ((0, 0), (0, 1)))
+        behind[:, 1:] |= inside
+        return _finite(name, array, behind)
     array = _finite(name, array, inside)
     if name != "values" and array.max() > 0:
-        row, column = np.argwhere(array > 0)[0]
-        _check.fail(f"{name}[{row}, {column}]", float(array[row, column]), "must be at most 0, a log probability")
+        row, column = (int(i) for i in np.unravel_index(np.argmax(array), array.shape))
+        if array[row, column] > ROUNDING:
+            _check.fail(f"{name}[{row}, {column}]", float(array[row, column]), "must be at most 0, a log probability",
+                        "if it is rounding, pass np.minimum(x, 0)")
+        array = np.minimum(array, 0.0)
     return array
-
-
-def _column(name: str, value: ArrayLike, rows: int) -> FloatArray:
-    column = _check.number_array(name, value, ndim=1)
-    if column.shape != (rows,):
-        _check.fail(name, column.shape, f"must have one entry for each of the {rows} responses (its shape is shown)")
-    return column
 
 
 def _groups(group: ArrayLike, rows: int) -> IntArray:
     given: NDArray[Any] = np.asarray(group)
     if given.shape != (rows,):
         _check.fail("group", given.shape, f"must name the prompt of each of the {rows} responses (its shape is shown)")
+    kinds = {type(each) for each in (group if isinstance(group, Sequence) else given.tolist())}
+    named = given.dtype.kind in "US"
+    if given.dtype.kind not in "biufUS" or (named and not kinds <= {str, bytes, np.str_, np.bytes_}):
+        _check.fail("group", group, "must hold numbers or strings, one kind of them", error=TypeError)
     if given.dtype.kind == "f" and not np.isfinite(given).all():
-        _check.fail("group", given, "must hold no NaN or infinity")
+        _check.fail("group", group, "must hold no NaN or infinity")
     _, number = np.unique(given, return_inverse=True)
     index: IntArray = number
     return index

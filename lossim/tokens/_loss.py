@@ -10,7 +10,7 @@ from lossim import _check
 from lossim._numerics import blocks
 from lossim._scheme import Scheme
 from lossim._types import ArrayLike, BoolArray, FloatArray
-from lossim.aggregation import Aggregation
+from lossim.aggregation import Aggregation, ConstantNormalizer, LengthPower
 from lossim.surrogates import Surrogate
 from lossim.tokens._advantages import advantages as token_advantages
 from lossim.tokens._advantages import by_group, in_baseline, loss_mask
@@ -45,8 +45,9 @@ class TokenLoss:
 
     def __repr__(self) -> str:
         terms = ", ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
-        return (f"{self.name}: loss {self.loss:.4g} ({terms}) over {int(self.mask.sum()):,} tokens of "
-                f"{int(self.mask.any(axis=1).sum()):,} responses; clipped {100 * self.clip_fraction:.3g} %")
+        return (f"{self.name}: loss {self.loss:.4g} ({terms}) over {int(self.mask.sum()):,} tokens in "
+                f"{int(self.mask.any(axis=1).sum()):,} of {len(self.mask):,} responses; clipped "
+                f"{100 * self.clip_fraction:.3g} %")
 
 
 def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, weight: ArrayLike | None = None
@@ -59,10 +60,14 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
     and ``dynamic_sampling="drop"``; the reward is the batch's, and so are the sizes of groups and step. Log ratios are
     not clamped, and no KL is capped (verl holds the former within ±20, k3 below 10).
 
+    Groups with equal rewards that are dropped lose their KL in the loss too; ``"resample"`` does nothing here, where
+    the batch is given.
+
     Args:
         scheme: any :class:`~lossim.Scheme` without an entropy term.
         batch: with ``log_prob``.
-        advantages: [response] or [response, t], in place of the scheme's.
+        advantages: [response] or [response, t], in place of the scheme's; then the scheme may not drop groups by
+            their rewards, nor pay KL in the reward.
         weight: detached factor of the policy term of each token, [response, t], as from :func:`importance_weights`.
 
     Raises:
@@ -80,6 +85,14 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
     if scheme.entropy is not None:
         _check.fail("penalties", scheme.penalties, "must hold no entropy term at the token level, which needs the "
                     "probabilities of the whole vocabulary", "leave it out")
+    if not isinstance(batch, Batch):
+        _check.fail("batch", batch, "must be a tokens.Batch", "build one from the trainer's arrays", TypeError)
+    if advantages is not None:
+        for slot, moot in (("dynamic_sampling", scheme.dynamic_sampling == "drop"),
+                           ("penalties", scheme.kl_in_reward is not None)):
+            if moot:
+                _check.fail(slot, getattr(scheme, slot), "must not act on rewards where advantages are given",
+                            "put it into the advantages, and replace the slot")
     log_prob = batch.need("log_prob")
     compares = scheme.advantage.group_relative
     inside = loss_mask(batch, scheme.truncation, compares)
@@ -116,7 +129,8 @@ def _given(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
     if array.shape == inside.shape[:1]:
         array = array[:, None]
     elif array.shape != inside.shape:
-        _check.fail(name, array.shape, f"must have shape {list(inside.shape)}, as the mask (its shape is shown)")
+        _check.fail(name, array.shape, f"must have shape [{len(inside)}] or {list(inside.shape)}, as the mask (its "
+                    "shape is shown)")
     array = np.where(inside, array, 0.0)
     if not np.isfinite(array).all():
         row, column = np.argwhere(~np.isfinite(array))[0]
@@ -135,10 +149,12 @@ def _unequal(batch: Batch, counted: BoolArray) -> BoolArray:
 def _weights(rule: Aggregation, batch: Batch, inside: BoolArray) -> FloatArray:
     """Weight of each response's tokens, [response]."""
     length, responses = inside.sum(axis=1).astype(np.float64), len(inside)
+    if isinstance(rule, (ConstantNormalizer, LengthPower)) and rule.constant is None:
+        batch.need("max_tokens")
     in_loss, prompts = length > 0, int(batch.group.max()) + 1
     length = np.maximum(length, 1.0)
     share = rule.scale(responses / prompts, prompts) / responses
-    factor: FloatArray = share * rule.prefactor(length, batch.max_tokens) * in_loss
+    factor: FloatArray = share * rule.prefactor(length, batch.max_tokens or 1) * in_loss
     size = rule.size(length)
     if size is None:
         return factor

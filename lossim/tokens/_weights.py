@@ -40,7 +40,8 @@ def importance_weights(batch: Batch, *, level: Literal["token", "sequence", "geo
     _check.choice("level", level, ("token", "sequence", "geometric"))
     _check.choice("outside", outside, ("clip", "zero"))
     _check.at_least("low", low, 0.0)
-    _check.at_least("high", high, low)
+    if not (isinstance(high, (int, float, np.floating)) and high >= low):
+        _check.fail("high", high, f"must be at least low ({low:g})", "use math.inf for no upper bound")
     drawn = batch.need("log_prob") if batch.old_log_prob is None else batch.old_log_prob
     log_ratio = drawn - batch.need("rollout_log_prob")
     if level != "token":

@@ -62,8 +62,8 @@ CASES: dict[str, tuple[ls.Scheme, dict[str, Any]]] = {
         scheme(surrogates.OffPolicyMask(inner=surrogates.PPOClip(), threshold=0.1), agg.SequenceMeanTokenMean()),
         {"loss_type": "grpo", "off_policy_mask_threshold": 0.1}),
     "off-policy mask of cispo": (
-        scheme(surrogates.OffPolicyMask(inner=surrogates.CISPO(low=1.0, high=0.4), threshold=-0.1), agg.TokenMean()),
-        {"loss_type": "cispo", "epsilon_high": 1.4, "off_policy_mask_threshold": -0.1}),
+        scheme(surrogates.OffPolicyMask(inner=surrogates.CISPO(low=1.0, high=0.4), threshold=0.05), agg.TokenMean()),
+        {"loss_type": "cispo", "epsilon_high": 1.4, "off_policy_mask_threshold": 0.05}),
     "no std": (scheme(surrogates.PPOClip(), agg.ConstantNormalizer(), advantage=adv.GroupMean()),
                {"loss_type": "dr_grpo", "scale_rewards": "none"}),
     "std of the batch": (
