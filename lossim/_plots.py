@@ -237,9 +237,10 @@ def plot_training(run: Training) -> Figure:
         lengths, causes, shares = figure.subplots(1, 3)
         first, last = (float(np.median(run.length[i])) for i in (0, -1))
         verb = "lengthens" if last > first else "shortens" if last < first else "keeps"
-        figure.suptitle(f"{run.scheme.name} {verb} responses from {first:.4g} to {last:.4g} tokens in {run.steps:,} "
-                        f"step{'s' * (run.steps > 1)}" + ("" if run.replicates is None else f" ({run.replicates:,} replicates, 5–95 %)"),
-                        x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        title = (f"{run.scheme.name} {verb} responses from {first:.4g} to {last:.4g} tokens in {run.steps:,} "
+                 f"step{'s' * (run.steps > 1)}")
+        title += "" if run.replicates is None else f" ({run.replicates:,} replicates, 5–95 %)"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         _draw_paths(lengths, run)
         start = np.zeros_like(run.length[:1])
         for label, change, colour in (("lengths on paths", run.within, _BLUE),

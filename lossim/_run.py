@@ -158,8 +158,8 @@ class Training:
 
     def __str__(self) -> str:
         sampled = "" if self.replicates is None else f", {self.replicates:,} replicates: median and 5-95 % of them"
-        head = (f"{self.scheme.name}: {self.steps:,} step{'s' * (self.steps > 1)}{', interrupted' if self.interrupted else ''} "
-                f"({self.provenance['method'].replace('_', ' ')}{sampled})")
+        head = (f"{self.scheme.name}: {self.steps:,} step{'s' * (self.steps > 1)}"
+                f"{', interrupted' if self.interrupted else ''} ({self.provenance['method'].replace('_', ' ')}{sampled})")
         rows = [("", "start", "end")]
         lines = {"mean length (tokens)": self.length, "P(correct)": self.accuracy, "mean reward": self.reward,
                  "P(truncated)": self.truncation_rate}

@@ -50,7 +50,8 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
         progress: print the step to stderr.
 
     Returns:
-        A :class:`~lossim.Training`; ``.policy`` goes on from there, also with another scheme, cap or mix of prompts.
+        A :class:`~lossim.Training`; ``.policy`` goes on from there, also with another scheme, another cap
+        (``policy.recapped``) or mix of prompts (``policy.reweighted``).
 
     Raises:
         NoClosedForm: the expected update of the scheme has no closed form; or, for ``"stochastic"``, a surrogate that

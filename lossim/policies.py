@@ -276,9 +276,35 @@ class Policy:
         others = sum(prompts.weight for prompts in self.classes if prompts.name not in weights)
         if left < -1e-9 or (left > 1e-9 and others <= 0):
             _check.fail("weights", dict(weights), "must leave a share in [0, 1] that the other classes can take")
-        return replace(self, classes=[
+        start: Policy = self.__dict__.get("_start", self)
+        return self._moved_alike(replace(start, classes=[
             replace(prompts, weight=weights[prompts.name] if prompts.name in weights
-                    else max(left, 0.0) * prompts.weight / others if others else 0.0) for prompts in self.classes])
+                    else max(left, 0.0) * prompts.weight / others if others else 0.0) for prompts in start.classes]))
+
+    def recapped(self, max_tokens: int) -> Policy:
+        """The same policy, cut elsewhere. Beyond a cap that it was moved under, logits move as they did at that cap.
+
+        Raises:
+            ValueError: a law of length that is not known so far, for example one given as a table.
+
+        >>> import lossim as ls
+        >>> short = unsolvable(length=ls.lengths.geometric(mean=100), max_tokens=128)
+        >>> round(short.mean_length, 1), round(short.recapped(512).mean_length, 1)
+        (72.4, 99.4)
+        """
+        return self._moved_alike(replace(self.__dict__.get("_start", self), max_tokens=max_tokens))
+
+    def _moved_alike(self, other: Policy) -> Policy:
+        """Another start, moved as this policy was from its own."""
+        start: Policy | None = self.__dict__.get("_start")
+        if start is None:
+            return other
+        with np.errstate(invalid="ignore", divide="ignore"):
+            stops = np.where(np.isfinite(start.logits), self.logits - start.logits, 0.0)
+            paths = np.where(start.probability > 0, np.log(self.probability) - np.log(start.probability), 0.0)
+        further = max(other.max_tokens - self.max_tokens, 0)
+        stops = np.column_stack([stops, np.repeat(stops[:, -1:], further, axis=1)])[:, :other.max_tokens]
+        return other.shifted(stops, paths)
 
     def moved(self, update: ArrayLike) -> Policy:
         """The policy after its coordinates moved by ``update`` (for example ``0.1 * drift(...).update``)."""

@@ -309,3 +309,34 @@ def test_policies_pickle_small_and_come_back_the_same() -> None:
 def test_policies_print_what_they_are() -> None:
     policy = ls.policies.unsolvable(length=GEOMETRIC, max_tokens=2)
     assert repr(policy) == "Policy(1 class, 1 cell, max_tokens=2: mean length 1.75, accuracy 0, truncated 0.562)"
+
+
+def test_a_new_cap_keeps_what_was_learned() -> None:
+    """Below both caps the law is the same; beyond the old one the hazards go on as moved."""
+    start = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=9),
+                                  wrong=ls.lengths.geometric(mean=14), max_tokens=32)
+    moved = start.moved(np.linspace(-0.3, 0.4, start.motion.size))
+    for cap in (16, 32, 100):
+        other = moved.recapped(cap)
+        assert other.max_tokens == cap
+        known = min(cap, 32)
+        np.testing.assert_allclose(other.logits[:, :known], moved.logits[:, :known], rtol=1e-12)
+        np.testing.assert_allclose(other.probability, moved.probability, rtol=1e-12)
+        beyond = np.repeat(moved.logits[:, -1:], cap - known, axis=1)
+        np.testing.assert_allclose(other.logits[:, known:], beyond, rtol=1e-9)
+        back = other.recapped(32)
+        np.testing.assert_allclose(back.logits, moved.logits, rtol=1e-12)
+    assert start.recapped(100).mean_length > start.mean_length
+    with pytest.raises(ValueError, match="max_tokens"):
+        ls.policies.unsolvable(length=ls.lengths.table([0.5, 0.5]), max_tokens=2).recapped(3)
+
+
+def test_reweighted_policies_can_still_be_recapped() -> None:
+    policy = ls.policies.beta_solve_rates(1, 2, classes=2, right=ls.lengths.geometric(mean=9),
+                                          wrong=ls.lengths.geometric(mean=14), max_tokens=32)
+    moved = policy.moved(np.full(policy.motion.size, 0.2))
+    name = policy.classes[0].name
+    one = moved.reweighted({name: 0.25}).recapped(64)
+    assert one.class_weight[0] == 0.25
+    np.testing.assert_allclose(one.logits[:, :32], moved.logits, rtol=1e-12)
+    assert [path.name for path in one.classes[0].paths] == ["right", "wrong"]
