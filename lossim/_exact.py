@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from lossim._denominators import Denominators
-from lossim._gradients import WHITENED_GAE, Measures, advantage_sums
+from lossim._gradients import Measures, advantage_sums
 from lossim._groups import ClassLaw
 from lossim._ratios import ONE
 from lossim._step import Step
@@ -59,19 +59,22 @@ def expected_measures(step: Step) -> Expected:
         gae = plain
     else:
         response = average.weighted(ClassLaw.credit)
-        negative = average.weighted(ClassLaw.negative_credit) if step.signed else None
-    if isinstance(advantage, Whitened) and step.signed:
-        hint = {"hint": WHITENED_GAE} if isinstance(step.advantage, GAE) else {}
-        raise NoClosedForm("surrogate", "a clip by the sign of whitened advantages", **hint)
+        whitened = isinstance(advantage, Whitened)
+        negative = average.weighted(ClassLaw.negative_credit) if step.signed and not whitened else None
+    taken_off = None
     if isinstance(advantage, Whitened) and plain is not None:
         mean, scale = _whitening(step, advantage)
         response = scale * ((0.0 if response is None else response) - mean * plain)
+        if gae is None and step.signed:
+            negative = scale * average.weighted(lambda law, factor: law.negative_credit(factor, mean))
         gae, method = None if gae is None else scale * gae, "large-batch limit"
+        taken_off = np.full(len(step.old.probability), mean)
     elif isinstance(step.advantage, GroupStandardized) and step.advantage.scope == "batch" and response is not None:
         std = _batch_std(step) + step.advantage.eps
         scale, method = 1.0 / std if std > 0 else 0.0, "large-batch limit"
         response, negative = response * scale, None if negative is None else negative * scale
-    measures = Measures(response=response, negative=negative, gae=gae, plain=plain if penalised else None)
+    measures = Measures(response=response, negative=negative, gae=gae, plain=plain if penalised else None,
+                        mean=taken_off)
     return Expected(measures=measures, method=method,
                     error=average.denominators.aggregation.error + average.denominators.baseline.error)
 

@@ -23,9 +23,7 @@ from lossim.policies import Policy
 __all__ = ["Measures", "TokenSums", "advantage_sums", "by_outcome", "logit_gradient", "path_gradient",
            "token_sums"]
 
-WHITENED_GAE = ("neither method does it; use a surrogate that does not read the sign, as surrogates.CISPO, a "
-                "response-level advantage, or GAE without whitening")
-"""The way out where advantages change sign from token to token by a statistic of the batch."""
+NO_SIGN = "use a surrogate that does not read the sign, as surrogates.CISPO, or a response-level advantage"
 MOST_ENTRIES = 1 << 23
 """Entries [cell, end, t] held at once where every pair of position and length is summed."""
 
@@ -37,7 +35,8 @@ class Measures:
     ``response``: probability × n·weight × advantage, for one advantage per response. ``gae``: probability ×
     n·weight, to be multiplied by the token advantages of GAE, with ``extra`` the same times a reward that the table
     of task rewards does not hold. ``plain``: probability × n·weight, for penalties. ``negative`` is the part of
-    ``response`` with advantages below 0, where a surrogate treats the signs differently.
+    ``response`` with advantages below 0, where a surrogate treats the signs differently. ``mean`` [cell], under GAE:
+    what ``response`` takes off each token advantage, if that is the same for all responses of a cell.
     """
 
     response: FloatArray | None = None
@@ -45,6 +44,7 @@ class Measures:
     gae: FloatArray | None = None
     extra: FloatArray | None = None
     plain: FloatArray | None = None
+    mean: FloatArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,14 +73,14 @@ def by_outcome(x: FloatArray) -> FloatArray:
 def token_sums(step: Step, measures: Measures, cells: slice = slice(None)) -> dict[str, TokenSums]:
     """Coefficient sums by term: ``"policy"``, ``"kl"``, ``"entropy"``, as far as the scheme has them; of some cells."""
     terms: list[TokenSums] = []
-    if measures.response is not None and measures.negative is None:
-        terms.append(_weighted(step, measures.response[cells], +1, cells))
+    if measures.gae is not None and step.signed:
+        terms += [_gae_of_sign(step, measures, sign, cells) for sign in (+1, -1)]
     elif measures.response is not None and measures.negative is not None:
         response, negative = measures.response[cells], measures.negative[cells]
         terms += [_weighted(step, response - negative, +1, cells), _weighted(step, negative, -1, cells)]
-    if measures.gae is not None and step.signed:
-        terms += [_gae_of_sign(step, measures, sign, cells) for sign in (+1, -1)]
-    elif measures.gae is not None:
+    elif measures.response is not None:
+        terms.append(_weighted(step, measures.response[cells], +1, cells))
+    if measures.gae is not None and not step.signed:
         terms.append(_gae(step, measures.gae[cells], None if measures.extra is None else measures.extra[cells], cells))
     sums = {"policy": TokenSums(stop=np.sum([part.stop for part in terms], axis=0),
                                 go=np.sum([part.go for part in terms], axis=0)) if len(terms) > 1 else terms[0]}
@@ -129,11 +129,15 @@ def _gae_of_sign(step: Step, measures: Measures, sign: int, cells: slice) -> Tok
     """The same for the tokens whose advantage has that sign: all pairs (t, T) in blocks, O(N²)."""
     assert isinstance(step.advantage, GAE)
     assert measures.gae is not None
-    if measures.extra is not None or measures.response is not None:
-        raise NoClosedForm("surrogate", "a clip by the sign of GAE's token advantages, whitened or with a reward that "
-                           "compares a group", hint=WHITENED_GAE)
+    if measures.extra is not None:
+        raise NoClosedForm("surrogate", "a clip by the sign of GAE's token advantages with a reward that compares a "
+                           "group", hint=f"neither method does it; {NO_SIGN}")
+    if measures.response is not None and measures.mean is None:
+        raise NoClosedForm("surrogate", "a clip by the sign of whitened token advantages, over many batches",
+                           hint=f"use method='exact', the limit of a large batch; or {NO_SIGN}")
     last, gains = step.errors.last[cells], step.gains(sign, cells)
     assert gains is not None
+    mean = np.zeros(len(last)) if measures.mean is None else measures.mean[cells]
     weight = measures.gae[cells] * gains.response[:, None]
     count, _, ends = weight.shape
     go = np.zeros((count, 3, ends - 1))
@@ -142,13 +146,14 @@ def _gae_of_sign(step: Step, measures: Measures, sign: int, cells: slice) -> Tok
         return np.maximum(x, 0.0) if sign > 0 else np.minimum(x, 0.0)
 
     for block, power, base in _adaptive_blocks(step.advantage, step.policy.length, step.errors.going[cells]):
-        advantage = last[:, :, block, None] * power
+        advantage = last[:, :, block, None] * power - mean[:, None, None, None]
         advantage = part(advantage if base is None else advantage + base[:, None])
+        advantage *= step.policy.length[block, None] >= np.arange(1, ends)
         paid = weight[:, :, block, None] * advantage
         inside = np.arange(ends)[block] < ends - 1
         go[:, :2] += paid[:, :, inside].sum(axis=2)
         go[:, 2] += paid[:, :, ~inside].sum(axis=(1, 2))
-    stop = (weight * part(last))[:, :, :-1]
+    stop = (weight * part(last - mean[:, None, None]))[:, :, :-1]
     go[:, :2] -= stop
     return TokenSums(stop=stop * gains.stop[:, None], go=go * gains.go[:, None])
 

@@ -186,11 +186,11 @@ class ClassLaw:
             return self._fixed() * self.presence(factor)
         return self._linear_credit(factor) if self._is_linear else self._composition_credit(factor, np.positive)
 
-    def negative_credit(self, factor: FloatArray) -> FloatArray:
-        """E[min(advantage, 0) · own group contributes], by row and end."""
+    def negative_credit(self, factor: FloatArray, mean: float = 0.0) -> FloatArray:
+        """E[min(advantage - mean, 0) · own group contributes], by row and end."""
         if not self.step.advantage.group_relative:
-            return np.minimum(self._fixed(), 0.0) * self.presence(factor)
-        return self._composition_credit(factor, lambda advantage: np.minimum(advantage, 0.0))
+            return np.minimum(self._fixed() - mean, 0.0) * self.presence(factor)
+        return self._composition_credit(factor, lambda advantage: np.minimum(advantage - mean, 0.0))
 
     def squared_credit(self, factor: FloatArray) -> FloatArray:
         """E[advantage² · own group contributes], by row and end; only without a random denominator."""
@@ -343,11 +343,12 @@ class ClassLaw:
         for table in compositions(self.number, parts, chunk=max(1_000_000 // nodes, 1000)):
             log_ways = gammaln(self.number + 1.0) - gammaln(table + 1.0).sum(axis=1)
             chance = np.exp(log_ways + log_phi @ table.T)
-            expected += chance @ function(self._advantages(table[:, :levels].astype(np.float64), values))
+            credit = function(self._advantages(table[:, :levels].astype(np.float64), values))
+            expected += chance @ np.where(np.isnan(credit), 0.0, credit)
         return self.at_level(factor[:, None] * expected, own)
 
     def _advantages(self, table: FloatArray, values: FloatArray) -> FloatArray:
-        """A of an own response of each level beside each composition of mates, [composition, level]."""
+        """A of an own response of each level beside each composition of mates; NaN if left out. [composition, level]"""
         task, returns, length = values.T
         advantage = self.step.advantage
         assert isinstance(advantage, ResponseAdvantage)
@@ -357,10 +358,10 @@ class ClassLaw:
             group[:, level] += 1.0
             mine = advantage.of_group(returns, group, length, np.zeros(1))[:, level]
             if self.step.least_kept == 2:
-                mine = np.where(group.sum(axis=1) >= 2, mine, 0.0)
+                mine = np.where(group.sum(axis=1) >= 2, mine, np.nan)
             if self.step.scheme.dynamic_sampling != "none":
                 others = (task != task[level]) & (group > 0)
-                mine = np.where(others.any(axis=1), mine, 0.0)
+                mine = np.where(others.any(axis=1), mine, np.nan)
             result[:, level] = mine
         return result
 

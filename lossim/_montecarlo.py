@@ -40,7 +40,8 @@ def _add(total: Measures, part: Measures, share: float) -> Measures:
     def plus(x: FloatArray | None, y: FloatArray | None) -> FloatArray | None:
         return x if y is None else share * y if x is None else x + share * y
 
-    return Measures(**{f.name: plus(getattr(total, f.name), getattr(part, f.name)) for f in fields(Measures)})
+    sums = [f.name for f in fields(Measures) if f.name != "mean"]
+    return Measures(**{name: plus(getattr(total, name), getattr(part, name)) for name in sums})
 
 
 def draw_batches(step: Step, rng: np.random.Generator, batches: int) -> Draws:
@@ -159,8 +160,11 @@ def measures(step: Step, batch: Credited, over: int) -> Measures:
     tally = _Tally(step, batch.draws, over)
     plain = tally(weight) if scheme.kl_in_loss is not None or scheme.entropy is not None else None
     if batch.mean is not None and batch.scale is not None:
-        scaled = weight * batch.scale
-        return Measures(response=tally(-scaled * batch.mean), gae=tally(scaled), plain=plain)
+        scaled, mean = weight * batch.scale, np.zeros(len(step.old.probability))
+        mean[batch.draws.cell] = batch.mean
+        alike = bool((mean[batch.draws.cell] == batch.mean).all())  # no cell is in two batches of different means
+        return Measures(response=tally(-scaled * batch.mean), gae=tally(scaled), plain=plain,
+                        mean=mean if alike else None)
     if batch.credit is None:
         extra = tally(weight * batch.task) if scheme.reward.group_relative else None
         return Measures(gae=tally(weight), extra=extra, plain=plain)

@@ -158,8 +158,9 @@ class Training:
 
     def __str__(self) -> str:
         sampled = "" if self.replicates is None else f", {self.replicates:,} replicates: median and 5-95 % of them"
+        how = self.provenance["method"].replace("_", " ") + sampled
         head = (f"{self.scheme.name}: {self.steps:,} step{'s' * (self.steps > 1)}"
-                f"{', interrupted' if self.interrupted else ''} ({self.provenance['method'].replace('_', ' ')}{sampled})")
+                f"{', interrupted' if self.interrupted else ''} ({how})")
         rows = [("", "start", "end")]
         lines = {"mean length (tokens)": self.length, "P(correct)": self.accuracy, "mean reward": self.reward,
                  "P(truncated)": self.truncation_rate}

@@ -44,7 +44,7 @@ def sampled_rows(step: Step, optimizer: Optimizer, records: Records, replicates:
     """The state of the replicates before the first step (with an empty move), then each step's state and move.
 
     Raises:
-        NoClosedForm: a later optimiser step on a rollout would clip by the sign of whitened token advantages.
+        NoClosedForm: GAE with a reward that compares a group, whitened or under a clip on later optimiser steps.
         Starved: ``dynamic_sampling="resample"`` and a replicate hardly has groups with unequal rewards.
     """
     _refuse(step)
@@ -75,11 +75,11 @@ def _refuse(step: Step) -> None:
         raise NoClosedForm("reward", "whitened GAE with a reward that compares the lengths of a group",
                            hint="use a response-level advantage or leave whitening out")
     later = scheme.ppo_epochs * scheme.minibatches > 1
-    if later and scheme.surrogate.signed and (whitened or compares):
-        raise NoClosedForm("surrogate", f"{scheme.surrogate!r} reads the sign of GAE's token advantages, whitened or "
-                           "with a reward that compares a group, on each optimiser step of a rollout but the first",
+    if later and scheme.surrogate.signed and compares:
+        raise NoClosedForm("surrogate", f"{scheme.surrogate!r} reads the sign of GAE's token advantages, with a reward "
+                           "that compares a group, on each optimiser step of a rollout but the first",
                            hint="use ppo_epochs=1 and minibatches=1, or surrogates.PolicyGradient(), "
-                           "ImportanceWeight() or CISPO(), or GAE that is not whitened")
+                           "ImportanceWeight() or CISPO()")
 
 
 def _joined(rows: list[tuple[Row, Row]]) -> tuple[Row, Row]:

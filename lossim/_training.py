@@ -54,8 +54,8 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
         (``policy.recapped``) or mix of prompts (``policy.reweighted``).
 
     Raises:
-        NoClosedForm: the expected update of the scheme has no closed form; or, for ``"stochastic"``, a surrogate that
-            clips by the sign of whitened token advantages would be used after the first optimiser step on a rollout.
+        NoClosedForm: the expected update of the scheme has no closed form; or, for ``"stochastic"``, GAE with a reward
+            that compares a group, whitened or clipped by its sign after the first optimiser step on a rollout.
         ValueError: ``"flow"`` with momentum, a schedule, a clip, or more than one optimiser step per rollout;
             ``replicates`` or ``rng`` where nothing is sampled; resampling that cannot fill the first step.
 

@@ -161,6 +161,7 @@ def test_minibatches_and_epochs_are_a_plain_loop(tape: SimpleNamespace, kind: st
 
 
 @pytest.mark.parametrize(("kind", "name"), [("batch standardized", "clip"), ("gpg", "sapo"), ("whitened gae", "cispo"),
+                                            ("whitened gae", "clip"), ("whitened gae adaptive", "dual"),
                                             ("centred leave one out", "gspo"), ("raw", "dual"), ("opo", "topr")])
 def test_statistics_are_those_of_the_rollout(tape: SimpleNamespace, kind: str, name: str) -> None:
     """What a whole step is scaled by comes from all mini-batches together, at every step of a run."""
@@ -376,14 +377,16 @@ def test_bad_input(options: dict[str, Any], kind: type[Exception], match: str) -
 
 
 def test_what_cannot_be_sampled_says_so_at_once() -> None:
-    whitened = replace(ls.schemes.ppo(whiten=True), prompts_per_step=4, minibatches=2, surrogate=surrogates.PPOClip())
-    with pytest.raises(ls.NoClosedForm, match=r"slot 'surrogate'.*minibatches=1"):
-        sampled(whitened, paths(0.4))
-    for fine in (dict(minibatches=1), dict(surrogate=surrogates.CISPO())):
-        assert sampled(replace(whitened, **fine), paths(0.4)).steps == 3
     shaped = ls.Reward(shaping=ls.rewards.KimiLength())
+    plain = replace(ls.schemes.ppo(), reward=shaped, group_size=2, prompts_per_step=4, minibatches=2)
+    with pytest.raises(ls.NoClosedForm, match=r"slot 'surrogate'.*minibatches=1"):
+        sampled(plain, paths(0.4))
+    for fine in (dict(minibatches=1), dict(surrogate=surrogates.CISPO())):
+        assert sampled(replace(plain, **fine), paths(0.4)).steps == 3
+    whitened = replace(plain, advantage=ls.schemes.ppo(whiten=True).advantage)
     with pytest.raises(ls.NoClosedForm, match="reward"):
-        sampled(replace(whitened, reward=shaped, group_size=2), paths(0.4))
+        sampled(whitened, paths(0.4))
+    assert sampled(replace(whitened, reward=ls.Reward()), paths(0.4)).steps == 3
     run = sampled(replace(ls.schemes.dr_grpo(prompts_per_step=4), reward=shaped), paths(0.4))
     assert np.isnan(run.reward).all()
     assert np.isfinite(run.dead_groups).all()
