@@ -220,6 +220,57 @@ def test_drift_by_path(stored):
     assert all(apart["undecided"][path][i] for path in ("right", "wrong") for i in (3, 4))
 
 
+def test_two_phases(stored):
+    numbers = stored["two_phases"]
+    losses = {(curve["rule"], curve["gae_lambda"]): np.diff(curve["length"]) for curve in numbers["losses"]}
+    for (rule, gae_lambda), change in losses.items():
+        assert (change < 0 if rule.startswith("token sum") and gae_lambda == 1 else change > 0).all()
+    assert (np.diff(numbers["whitened_mean_over_tokens_at_lambda_1"]) < 0).all()
+    assert [phase["solve_rate"] for phase in numbers["phases"]] == [0.0625, 0.125, 0.25, 0.375]
+    for phase in numbers["phases"]:
+        first, learns, still = (np.array(phase[name]["length"]) for name in ("first", "learns", "stays at 0"))
+        assert (np.diff(first) > 0).all()
+        assert first[-1] == learns[0] == still[0]
+        assert learns[-1] < min(learns[0], first[0])
+        assert (np.diff(learns[len(learns) // 2:]) < 0).all()
+        assert phase["learns"]["accuracy"][-1] > phase["learns"]["accuracy"][0]
+        assert phase["learns"]["accuracy"][-1] == pytest.approx(phase["first"]["accuracy"][0], abs=1e-3)
+        assert (still[-1] > 1.1 * still[0]) == (phase["solve_rate"] < 0.2)
+        assert (still[-1] < 0.9 * still[0]) == (phase["solve_rate"] > 0.3)
+    begin, end = numbers["critic_at_0_with_wider_ratio"]["length"]
+    assert end < 0.9 * begin
+
+
+def test_the_first_phase_is_the_same_whatever_waits_at_weight_0():
+    module = regenerate.module("two_phases")
+    ends = [ls.train(module.scheme(module.CRITICS["learns"]), module.start(p), steps=2).coordinates[-1]
+            for p in (0.0625, 0.375)]
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-9, atol=1e-15)
+    assert np.abs(ends[0]).max() > 0
+
+
+def test_lambda_and_critic(stored):
+    """Direction of the critic's error at λ = 0.95; at λ = 1 within 3 %, and accuracy rises more."""
+    module, numbers = regenerate.module("lambda_and_critic"), stored["lambda_and_critic"]
+    zero_one, negative = module.TASKS
+    runs = {(run["task"], run["gae_lambda"], run["critic"]): run for run in numbers["runs"]}
+    assert len(runs) == 2 * 2 * 6
+    for (_, gae_lambda, _), run in runs.items():
+        if gae_lambda == 1:
+            np.testing.assert_allclose(run["length"], 480, rtol=0.03)
+    end = {key: run["length"][-1] / 480 for key, run in runs.items()}
+    for name in ("too low, rises with t", "stays at 0", "learns from 0"):
+        assert end[zero_one, 0.95, name] < end[zero_one, 0.95, "exact"] < 0.97
+    for task in (zero_one, negative):
+        assert end[task, 0.95, "too low, rises with t"] < 0.5
+        assert end[task, 0.95, "learns from 0.5"] > 1.5
+        assert end[task, 0.95, "the same, pretrained"] == pytest.approx(end[task, 0.95, "exact"], rel=0.02)
+    assert min(end[negative, 0.95, name] for name in ("stays at 0", "learns from 0")) > 3
+    assert end[negative, 0.95, "exact"] == pytest.approx(1, abs=0.03)
+    for name in module.LOOKS:
+        assert runs[zero_one, 1.0, name]["accuracy"][-1] > runs[zero_one, 0.95, name]["accuracy"][-1] + 0.01
+
+
 def test_sampled_drifts_agree_with_exact_ones(stored):
     numbers = stored["exact_vs_monte_carlo"]
     known = [row for row in numbers["rows"] if "no_closed_form" not in row]
