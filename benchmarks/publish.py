@@ -59,6 +59,13 @@ give the same gradient: every run compares them, to 1e-10. The peers are in
 
 In brackets: how many times as long as lossim. Empty: padded arrays of more than a gibibyte each.
 
+## `train()`
+
+One round each, of [benchmarks/test_training.py](../benchmarks/test_training.py); a run samples or computes every step,
+and writes down the numbers of every policy on its way.
+
+{runs}
+
 ## Beside the trainers' own code
 
 All sides in float64 and in one run of [benchmarks/trainers.py](../benchmarks/trainers.py), which stops unless they give
@@ -119,15 +126,26 @@ def run(*command: str, python: str = sys.executable) -> str:
     return done.stdout
 
 
+def measured(file: str) -> list[dict[str, Any]]:
+    """Results of one file of benchmarks, in CPU time."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "measured.json"
+        run("-m", "pytest", f"benchmarks/{file}", "--benchmark-only", "-q", "-p", "no:cacheprovider",
+            "--benchmark-timer=time.process_time", f"--benchmark-json={out}")
+        found: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))["benchmarks"]
+        return found
+
+
+def run_rows() -> list[list[str]]:
+    """Runs of training: what, how many steps, and how long."""
+    return [[one["group"], f"{one['extra_info']['steps']:,}", seconds(one["stats"]["min"])]
+            for one in measured("test_training.py")]
+
+
 def batches() -> dict[tuple[str, int, int], dict[str, Any]]:
     """Best times of the batch benchmarks by (kind, max_tokens, responses), with the number of tokens."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "batches.json"
-        run("-m", "pytest", "benchmarks/test_batches.py", "--benchmark-only", "-q", "-p", "no:cacheprovider",
-            "--benchmark-timer=time.process_time", f"--benchmark-json={out}")
-        found = json.loads(out.read_text(encoding="utf-8"))
     cases: dict[tuple[str, int, int], dict[str, Any]] = {}
-    for one in found["benchmarks"]:
+    for one in measured("test_batches.py"):
         info = one["extra_info"]
         case = cases.setdefault((info["kind"], info["max_tokens"], info["responses"]), {"tokens": info["tokens"]})
         case[info["how"]] = one["stats"]["min"]
@@ -186,6 +204,7 @@ def main() -> None:
                             *(f"{name} {version(name)}" for name in ("numpy", "scipy"))]),
         low_nodes=found["nodes"][sizes[0]], high_nodes=found["nodes"][last],
         dapo_times=found["seconds"]["DAPO"][last] / found["seconds"]["GRPO"][last], **found["memory"],
+        runs=table(["", "steps", "time"], run_rows()),
         batches=table(["scheme", "max_tokens", "responses", "tokens", "lossim", "ragged", "padded"],
                       batch_rows(batches())),
         import_time=1e3 * found["import"], **trainer_parts)

@@ -19,7 +19,7 @@ def test_sampled_runs(benchmark: Any, steps: int) -> None:
     policy = ls.policies.two_paths(solve_rate=0.3, right=ls.lengths.geometric(mean=90),
                                    wrong=ls.lengths.geometric(mean=150), max_tokens=512)
     scheme = ls.schemes.grpo(group_size=8, prompts_per_step=128)
-    benchmark.group = "256 sampled runs"
+    benchmark.group = "GRPO sampled: 256 runs of 1,024 responses a step, two paths, 512 positions"
     benchmark.extra_info.update(name="stochastic", replicates=256, steps=steps, responses=scheme.responses_per_step)
     run = benchmark.pedantic(ls.train, args=(scheme, policy), rounds=1, kwargs={
         "steps": steps, "optimizer": RATE, "method": "stochastic", "replicates": 256, "rng": np.random.default_rng(0)})
@@ -30,7 +30,7 @@ def test_sampled_runs(benchmark: Any, steps: int) -> None:
 def test_mean_field(benchmark: Any, steps: int) -> None:
     """GRPO on 8 cells of 8,192 positions."""
     policy = many_cells(8192, cells=8)
-    benchmark.group = "mean field of 8 cells × 8,192 positions"
+    benchmark.group = "GRPO in the mean field: 8 cells × 8,192 positions"
     benchmark.extra_info.update(name="mean field", steps=steps)
     run = benchmark.pedantic(ls.train, args=(ls.schemes.grpo(), policy), rounds=1, kwargs={
         "steps": steps, "optimizer": RATE})

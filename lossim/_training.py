@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy.integrate import solve_ivp
 
 from lossim import _check
 from lossim._exact import expected_measures, share_of_dead_groups
@@ -196,6 +195,8 @@ def _mean_field(run: _Run, steps: int, progress: bool) -> None:
 
 
 def _flow(run: _Run, steps: int, progress: bool) -> None:
+    from scipy.integrate import solve_ivp  # takes longer to import than lossim does
+
     rule, scheme = run.optimizer, run.scheme
     if rule != SGD(learning_rate=rule.learning_rate):
         _check.fail("optimizer", rule, "must be plain SGD for method='flow'", "use method='mean_field'")
