@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
+from scipy.linalg import eigh_tridiagonal
 from scipy.linalg.lapack import dtbtrs
 
 from lossim._types import FloatArray, IntArray
 
-__all__ = ["after", "along", "backward_recurrence", "before", "blocks", "composition_count", "compositions",
-           "discounted_sum", "log_hazard", "log_survival", "running_sum"]
+__all__ = ["after", "along", "backward_recurrence", "before", "beta_nodes", "blocks", "composition_count",
+           "compositions", "discounted_sum", "log_hazard", "log_survival", "running_sum"]
 
 BLOCK = 1 << 16
 """Numbers per block of rows: the temporaries of a block stay in a processor's cache and come from the heap, not page
@@ -206,3 +207,13 @@ def _table(total: int, parts: int) -> IntArray:
         rows = np.column_stack([np.repeat(rows, repeat, axis=0), head])
         left = np.repeat(left, repeat) - head
     return np.column_stack([rows, left])
+
+
+def beta_nodes(a: float, b: float, count: int) -> tuple[FloatArray, FloatArray]:
+    """Gauss nodes and weights (they sum to 1) of the Beta(a, b) law, from the eigenvectors of its Jacobi matrix."""
+    n, s = np.arange(1.0, count), a + b
+    middle = np.append((a - b) / s, (a - b) * (s - 2.0) / ((2.0 * n + s - 2.0) * (2.0 * n + s)))
+    aside = 4.0 * n * (n + a - 1.0) * (n + b - 1.0) / ((2.0 * n + s - 2.0) ** 2 * (2.0 * n + s - 1.0))
+    aside[1:] *= (n[1:] + s - 2.0) / (2.0 * n[1:] + s - 3.0)  # 1 at n = 1, where a + b = 1 makes it 0/0
+    nodes, vectors = eigh_tridiagonal((1.0 + middle) / 2.0, np.sqrt(aside) / 2.0)
+    return np.clip(nodes, 0.0, 1.0), vectors[0] ** 2

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lossim import _check
+from lossim._coordinates import Kernel
 from lossim._exact import expected_measures, share_of_dead_groups
 from lossim._gradients import logit_gradient, token_sums
 from lossim._provenance import describe_policy, describe_rng, describe_scheme, versions
@@ -20,10 +21,13 @@ from lossim._stochastic import Row, Starved, sampled_rows, with_values
 from lossim._types import FloatArray
 from lossim.advantages import GAE
 from lossim.critics import Learned
-from lossim.optimizers import SGD, Optimizer
+from lossim.optimizers import SGD, AdamW, Optimizer
 from lossim.policies import Policy
 
 __all__ = ["train"]
+
+KNOTS = ("with a kernel given as numbers the optimiser sees moves of logits at knots, not parameters: Adam and a clip "
+         "of the norm act on these; plain SGD does not depend on it")
 
 
 def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | None = None,
@@ -116,7 +120,8 @@ class _Run:
         self.critic = critic if isinstance(critic, Learned) else None
         self.values = None if self.critic is None else self.critic.start_values(first.critic_view)
         self.rows: list[tuple[Row, Row]] = []
-        self.notes: list[str] = []
+        by_parameter = isinstance(optimizer, AdamW) or optimizer.max_norm is not None
+        self.notes = [KNOTS] if by_parameter and isinstance(start.coordinates, Kernel) else []
         self.interrupted = False
 
     def step(self, policy: Policy, old: Policy) -> Step:

@@ -12,11 +12,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh_tridiagonal
 
 from lossim import _check
 from lossim._coordinates import Coordinates, Features, Layout, Motion
-from lossim._numerics import after, log_hazard, log_survival
+from lossim._numerics import after, beta_nodes, log_hazard, log_survival
 from lossim._prompts import Path, PromptClass, sums_to_one, unique
 from lossim._types import ArrayLike, FloatArray, IntArray
 from lossim.lengths import Length, from_logits
@@ -389,20 +388,10 @@ def beta_solve_rates(a: float, b: float, *, classes: int = 8, right: Length, wro
     fix = "for a single solve rate use two_paths"
     a, b = (_check.in_interval(name, value, 1e-6, 1e6, fix) for name, value in (("a", a), ("b", b)))
     _check.whole("classes", classes)
-    rates, shares = _beta_nodes(a, b, classes)
+    rates, shares = beta_nodes(a, b, classes)
     names = [f"p={rate:.3g}" for rate in rates]
     if len(set(names)) < classes:
         names = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
     return Policy([_sometimes(name, float(share), float(rate), right, wrong)
                    for name, rate, share in zip(names, rates, shares, strict=True)],
                   max_tokens=max_tokens, coordinates=Features() if coordinates is None else coordinates)
-
-
-def _beta_nodes(a: float, b: float, count: int) -> tuple[FloatArray, FloatArray]:
-    """Gauss nodes and weights (they sum to 1) of the Beta(a, b) law, from the eigenvectors of its Jacobi matrix."""
-    n, s = np.arange(1.0, count), a + b
-    middle = np.append((a - b) / s, (a - b) * (s - 2.0) / ((2.0 * n + s - 2.0) * (2.0 * n + s)))
-    aside = 4.0 * n * (n + a - 1.0) * (n + b - 1.0) / ((2.0 * n + s - 2.0) ** 2 * (2.0 * n + s - 1.0))
-    aside[1:] *= (n[1:] + s - 2.0) / (2.0 * n[1:] + s - 3.0)  # 1 at n = 1, where a + b = 1 makes it 0/0
-    nodes, vectors = eigh_tridiagonal((1.0 + middle) / 2.0, np.sqrt(aside) / 2.0)
-    return np.clip(nodes, 0.0, 1.0), vectors[0] ** 2

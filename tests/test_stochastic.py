@@ -50,9 +50,6 @@ def tape(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return kept
 
 
-# --- against the plain reference ------------------------------------------------------------------------------
-
-
 class Rollout(ref.Step):
     """The reference with what it takes of a whole step from the rollout, which a mini-batch is a part of."""
 

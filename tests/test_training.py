@@ -246,3 +246,11 @@ def test_hazards_of_zero_and_one_stay(max_tokens: int) -> None:
     run = ls.train(schemes.ppo(), policy, steps=3)
     np.testing.assert_array_equal(run.length, run.length[0])
     assert np.isfinite(run.kl_to_start).all()
+
+
+def test_a_measured_kernel_under_adam_is_noted() -> None:
+    kernel = ls.kernel(np.full((2, 1, 2, 1), 100.0) + 30.0 * np.eye(2)[:, None, :, None], positions=[1])
+    policy = replace(POLICY, coordinates=kernel)
+    noted = [any("knots" in note for note in ls.train(schemes.grpo(), policy, steps=1, optimizer=optimizer).notes)
+             for optimizer in (optimizers.AdamW(learning_rate=0.1), sgd(0.001, max_norm=1.0), sgd(0.001))]
+    assert noted == [True, True, False]
