@@ -176,8 +176,9 @@ MAKERS: dict[str, Maker] = {
     # rewards
     "Reward": Maker(ls.Reward, {"correct": 1.0, "incorrect": 0.0, "truncated": None, "shaping": None}, {
         "correct": FINITE, "incorrect": FINITE, "truncated": either(NOTHING, FINITE), "shaping": Kind(
-            lambda x: x is None or (callable(x) and not isinstance(x, type))
-            or (isinstance(x, (list, tuple)) and not x), (None, (), rewards.MissingEOS(penalty=1.0), abs))}),
+            lambda x: x is None or all(callable(each) and not isinstance(each, type)
+                                       for each in (x if isinstance(x, (list, tuple)) else (x,))),
+            (None, (), rewards.MissingEOS(penalty=1.0), abs, [abs]))}),
     "LinearPenalty": Maker(rewards.LinearPenalty, {"slope": 0.1, "free": 0.0}, {"slope": FINITE, "free": NOT_NEGATIVE}),
     "SoftOverlong": Maker(rewards.SoftOverlong, {"max_tokens": 8.0, "buffer": 4.0, "factor": 1.0, "capped": True}, {
         "max_tokens": number(4.0), "buffer": number(0.0, 8.0, above=True), "factor": NOT_NEGATIVE,
