@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from lossim._records import Records, clip_fraction
 from lossim._run import Training, regime_notes
 from lossim._scheme import Scheme
 from lossim._step import Step
-from lossim._stochastic import Row, Starved, sampled_rows, with_values
+from lossim._stochastic import Row, sampled_rows, with_values
 from lossim._types import FloatArray
 from lossim.advantages import GAE
 from lossim.critics import Learned
@@ -28,6 +29,12 @@ __all__ = ["train"]
 
 KNOTS = ("with a kernel given as numbers the optimiser sees moves of logits at knots, not parameters: Adam and a clip "
          "of the norm act on these; plain SGD does not depend on it")
+
+NONLINEAR = ("the mean field is the limit of large batches: Adam, a clip of the norm and several optimiser steps on a "
+             "rollout are not linear in the update, so runs on small batches differ; method='stochastic' tells by how "
+             "much")
+LIMIT = ("advantages are scaled by statistics of a step, taken in the limit of a large batch; small batches need "
+         "method='stochastic'")
 
 
 def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | None = None,
@@ -60,7 +67,8 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
         NoClosedForm: the expected update of the scheme has no closed form; or, for ``"stochastic"``, GAE with a reward
             that compares a group, whitened or clipped by its sign after the first optimiser step on a rollout.
         ValueError: ``"flow"`` with momentum, a schedule, a clip, or more than one optimiser step per rollout;
-            ``replicates`` or ``rng`` where nothing is sampled; resampling that cannot fill the first step.
+            ``replicates`` or ``rng`` where nothing is sampled; a first step that cannot be taken. A later one that
+            cannot, for lack of groups with unequal rewards or because ratios overflow, ends the run with a note.
 
     >>> import lossim as ls
     >>> policy = ls.policies.unsolvable(length=ls.lengths.geometric(mean=100), max_tokens=2048)
@@ -113,16 +121,16 @@ class _Run:
 
     def __init__(self, scheme: Scheme, start: Policy, reference: Policy, optimizer: Optimizer) -> None:
         self.scheme, self.start, self.reference, self.optimizer = scheme, start, reference, optimizer
-        self.position = np.zeros(start.motion.size)
+        self.position, self.there = np.zeros(start.motion.size), start
         self.first = first = Step(scheme=scheme, policy=start, reference=reference, old=start)
         self.records = Records(first)
         critic = first.advantage.critic if isinstance(first.advantage, GAE) else None
         self.critic = critic if isinstance(critic, Learned) else None
         self.values = None if self.critic is None else self.critic.start_values(first.critic_view)
         self.rows: list[tuple[Row, Row]] = []
-        by_parameter = isinstance(optimizer, AdamW) or optimizer.max_norm is not None
-        self.notes = [KNOTS] if by_parameter and isinstance(start.coordinates, Kernel) else []
-        self.interrupted = False
+        self.rescales = isinstance(optimizer, AdamW) or optimizer.max_norm is not None
+        self.notes = [KNOTS] if self.rescales and isinstance(start.coordinates, Kernel) else []
+        self.limit = self.interrupted = False
 
     def step(self, policy: Policy, old: Policy) -> Step:
         """One optimiser step on a rollout of the old policy."""
@@ -147,21 +155,28 @@ class _Run:
 
     def update(self, step: Step) -> FloatArray:
         """The expected update in coordinates."""
-        measures = expected_measures(step).measures
-        parts = [logit_gradient(step.policy, sums) for sums in token_sums(step, measures).values()]
+        expected = expected_measures(step)
+        self.limit |= expected.method == "large-batch limit"
+        parts = [logit_gradient(step.policy, sums) for sums in token_sums(step, expected.measures).values()]
         stops, paths = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
         return self.start.motion.pull(stops, paths)
 
     def begin(self) -> None:
         """Train the critic alone where that is asked for; numbers of the policy before the first step."""
-        for _ in range(0 if self.critic is None else self.critic.pretrain):
-            self.learn(self.step(self.start, self.start))
+        try:
+            for _ in range(0 if self.critic is None else self.critic.pretrain):
+                self.learn(self.step(self.start, self.start))
+        except KeyboardInterrupt:
+            self.interrupted = True
         self.rows.append((self.state(self.start), {}))
 
-    def moved(self, old: Policy, new: Policy, *, last: Step, rate: float) -> None:
-        """Numbers of a step that was taken, with its last optimiser step."""
-        dead = share_of_dead_groups(self.step(old, old))
-        self.learn(self.step(old, old))
+    def moved(self, new: Policy, position: FloatArray, *, last: Step, rate: float) -> None:
+        """Numbers of a step that was taken, with its last optimiser step; the critic learns from its rollout."""
+        old = self.there
+        drawn = self.step(old, old)
+        dead = share_of_dead_groups(drawn)
+        self.learn(drawn)
+        self.there, self.position = new, position
         state = self.state(new)
         self.rows.append((state, self.records.change(self.rows[-1][0], state) | {
             "dead_groups": np.array(dead), "learning_rate": np.array(rate),
@@ -181,22 +196,43 @@ class _Run:
                         scheme=self.scheme, provenance=provenance | made)
 
 
-def _mean_field(run: _Run, steps: int, progress: bool) -> None:
-    run.begin()
-    policy, state = run.start, run.optimizer.start(run.position.shape)
-    inner = run.scheme.ppo_epochs * run.scheme.minibatches
+def _follow(run: _Run, steps: int, progress: bool, advance: Callable[[], None]) -> None:
+    """Take steps until they are done, an interrupt comes, or one cannot be taken; what was done is kept."""
     try:
-        for number in range(1, steps + 1):
-            old, rate = policy, run.optimizer.rate(state.count)
-            for _ in range(inner):
-                step = run.step(policy, old)
-                move, state = run.optimizer.step(state, run.update(step), run.position)
-                run.position = run.position + move
-                policy = run.start.moved(run.position)
-            run.moved(old, policy, last=step, rate=rate)
-            _say(progress, number, steps)
+        for number in range(len(run.rows), steps + 1):
+            advance()
+            if progress:
+                print(f"\rtrain: step {number:,} of {steps:,}", end="\n" if number == steps else "", file=sys.stderr)
     except KeyboardInterrupt:
         run.interrupted = True
+    except (ValueError, ArithmeticError) as reason:
+        if len(run.rows) == 1:
+            raise
+        run.notes.append(f"ended after step {len(run.rows) - 1} of {steps}: {reason}")
+
+
+def _mean_field(run: _Run, steps: int, progress: bool) -> None:
+    run.begin()
+    state = run.optimizer.start(run.position.shape)
+    inner = run.scheme.ppo_epochs * run.scheme.minibatches
+
+    def advance() -> None:
+        nonlocal state
+        old, position, rate = run.there, run.position, run.optimizer.rate(state.count)
+        policy = old
+        for _ in range(inner):
+            step = run.step(policy, old)
+            move, state = run.optimizer.step(state, run.update(step), position)
+            position = position + move
+            policy = run.start.moved(position)
+        run.moved(policy, position, last=step, rate=rate)
+
+    if not run.interrupted:
+        _follow(run, steps, progress, advance)
+    if inner > 1 or run.rescales:
+        run.notes.append(NONLINEAR)
+    if run.limit:
+        run.notes.append(LIMIT)
 
 
 def _flow(run: _Run, steps: int, progress: bool) -> None:
@@ -217,38 +253,20 @@ def _flow(run: _Run, steps: int, progress: bool) -> None:
         velocity: FloatArray = rule.learning_rate * run.update(run.step(there, there))
         return velocity
 
+    def advance() -> None:
+        done = solve_ivp(velocity, (0.0, 1.0), run.position, method="LSODA", rtol=1e-8, atol=1e-10)
+        if not done.success:
+            raise ArithmeticError(f"the flow cannot be followed further: {done.message}; use a smaller learning_rate")
+        run.moved(run.start.moved(done.y[:, -1]), done.y[:, -1], last=run.step(run.there, run.there),
+                  rate=rule.learning_rate)
+
     run.begin()
-    old = run.start
-    try:
-        for number in range(1, steps + 1):
-            done = solve_ivp(velocity, (0.0, 1.0), run.position, method="LSODA", rtol=1e-8, atol=1e-10)
-            if not done.success:
-                raise ArithmeticError(f"the flow cannot be followed beyond step {number - 1}: {done.message}; use a "
-                                      "smaller learning_rate")
-            run.position = done.y[:, -1]
-            policy = run.start.moved(run.position)
-            run.moved(old, policy, last=run.step(old, old), rate=rule.learning_rate)
-            old = policy
-            _say(progress, number, steps)
-    except KeyboardInterrupt:
-        run.interrupted = True
+    _follow(run, steps, progress, advance)
+    if run.limit:
+        run.notes.append(LIMIT)
 
 
 def _stochastic(run: _Run, steps: int, progress: bool, replicates: int, rng: np.random.Generator) -> None:
     rows = sampled_rows(run.first, run.optimizer, run.records, replicates, rng)
     run.rows.append(next(rows))
-    try:
-        for number in range(1, steps + 1):
-            run.rows.append(next(rows))
-            _say(progress, number, steps)
-    except KeyboardInterrupt:
-        run.interrupted = True
-    except Starved as reason:
-        if len(run.rows) == 1:
-            raise
-        run.notes.append(f"ended after step {len(run.rows) - 1} of {steps}: {reason}")
-
-
-def _say(progress: bool, number: int, steps: int) -> None:
-    if progress:
-        print(f"\rtrain: step {number:,} of {steps:,}", end="\n" if number == steps else "", file=sys.stderr)
+    _follow(run, steps, progress, lambda: run.rows.append(next(rows)))

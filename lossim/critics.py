@@ -284,9 +284,10 @@ class Learned(Critic):
 class LearnedTable(Learned):
     """A value for each position, learned: ``Table`` that follows the policy.
 
-    ``start`` is one number, a profile [t] or one per class, [class, t], with t = 1..N (and N+1, where GAE bootstraps
-    cut responses; nothing moves that one). A critic made from a reward model starts with a bias by position, which
-    a profile can say. While the policy stays, the one fixed point on what is reached is ``Exact(per=per)``, whatever
+    ``start`` is one number, a profile [t], or one per class or cell, [class, t] or [cell, t], with t = 1..N (and N+1,
+    where GAE bootstraps cut responses; nothing moves that one). The last ``critic`` of a run, given as start, goes on
+    from there. A critic made from a reward model starts with a bias by position, which a profile can say. While the
+    policy stays, the one fixed point on what is reached is ``Exact(per=per)``, whatever
     ``gae_lambda``; at rate 1 one update gets there with λ = 1, and N updates with any λ.
 
     >>> LearnedTable(rate=0.1, gae_lambda=0.95, pretrain=50)
@@ -308,12 +309,14 @@ class LearnedTable(Learned):
         cells, positions = view.hazard.shape
         if not isinstance(self.start, np.ndarray):
             return np.full((cells, positions + 1), float(self.start))
-        classes = int(view.class_of_cell.max()) + 1
-        if self.start.shape not in {(*rows, n) for rows in ((), (classes,)) for n in (positions, positions + 1)}:
+        classes, ends = int(view.class_of_cell.max()) + 1, (positions, positions + 1)
+        if self.start.shape not in {(*rows, n) for rows in ((), (classes,), (cells,)) for n in ends}:
             _check.fail("start", self.start.shape, f"must be one number or have shape [{positions} or {positions + 1} "
-                        f"positions], or one such row for each of {classes} classes (its shape is shown)")
+                        f"positions], or one such row for each of {classes} classes or {cells} cells (its shape is "
+                        "shown)")
         values = np.full((cells, positions + 1), np.nan)
-        values[:, :self.start.shape[-1]] = self.start if self.start.ndim == 1 else self.start[view.class_of_cell]
+        by_class = self.start.ndim == 2 and len(self.start) != cells
+        values[:, :self.start.shape[-1]] = self.start[view.class_of_cell] if by_class else self.start
         return values
 
 

@@ -338,8 +338,15 @@ class Policy:
         return self.classes
 
     def __getstate__(self) -> dict[str, object]:
-        """The fields alone: what is computed from them is large, and is computed again where it is needed."""
+        """The fields alone, or where it was moved to: what is computed from them is large, and computed again."""
+        if "_start" in self.__dict__:
+            return {name: self.__dict__[name] for name in ("_start", "logits", "probability")}
         return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        start = state.get("_start")
+        shared = {} if start is None else {name: getattr(start, name) for name in _UNMOVED}
+        self.__dict__.update(shared | state)
 
     def __repr__(self) -> str:
         classes, cells = len(self.classes), len(self.paths)

@@ -353,6 +353,8 @@ def test_a_start_is_per_position_or_per_class_and_position() -> None:
     critic, expected = critics.LearnedTable(rate=0.1, start=rows), rows[[0, 0, 0, 1]]
     rows[:] = -1.0  # the critic has a copy
     np.testing.assert_array_equal(critic.start_values(view), expected)
-    for shape in ((3,), (6,), (1, 5), (4, 5), (2, 3)):
+    by_cell = np.arange(20.0).reshape(4, 5)
+    np.testing.assert_array_equal(critics.LearnedTable(rate=0.1, start=by_cell).start_values(view), by_cell)
+    for shape in ((3,), (6,), (1, 5), (3, 5), (2, 3)):
         with pytest.raises(ValueError, match=r"shape \[4 or 5 positions\], or one such row for each of 2 classes"):
             critics.LearnedTable(rate=0.1, start=np.zeros(shape)).start_values(view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections import Counter
 from dataclasses import replace
@@ -340,3 +341,14 @@ def test_reweighted_policies_can_still_be_recapped() -> None:
     assert one.class_weight[0] == 0.25
     np.testing.assert_allclose(one.logits[:, :32], moved.logits, rtol=1e-12)
     assert [path.name for path in one.classes[0].paths] == ["right", "wrong"]
+
+
+def test_a_moved_policy_is_copied_with_where_it_came_from() -> None:
+    start = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=9),
+                                  wrong=ls.lengths.geometric(mean=14), max_tokens=32)
+    moved = start.moved(np.full(start.motion.size, 0.2))
+    for copied in (pickle.loads(pickle.dumps(moved)), copy.deepcopy(moved), copy.copy(moved)):
+        np.testing.assert_array_equal(copied.logits, moved.logits)
+        assert copied.recapped(64).mean_length == moved.recapped(64).mean_length
+        assert copied.classes[0].paths[0].name == "right"
+        assert copied.mean_length == moved.mean_length

@@ -254,3 +254,47 @@ def test_a_measured_kernel_under_adam_is_noted() -> None:
     noted = [any("knots" in note for note in ls.train(schemes.grpo(), policy, steps=1, optimizer=optimizer).notes)
              for optimizer in (optimizers.AdamW(learning_rate=0.1), sgd(0.001, max_norm=1.0), sgd(0.001))]
     assert noted == [True, True, False]
+
+
+def test_a_run_that_cannot_go_on_keeps_its_steps() -> None:
+    """Resampling runs out of groups with unequal rewards."""
+    policy = ls.policies.two_paths(solve_rate=0.5, right=ls.lengths.geometric(mean=5),
+                                   wrong=ls.lengths.geometric(mean=8), max_tokens=32)
+    run = ls.train(schemes.dapo(), policy, steps=100, optimizer=sgd(20.0))
+    assert 0 < run.steps < 100
+    assert any(f"ended after step {run.steps} of 100" in note and "never fills" in note for note in run.notes)
+    assert len(run.coordinates) == run.steps + 1
+    assert len(run.within) == run.steps
+    with pytest.raises(ValueError, match="never fills"):
+        ls.train(schemes.dapo(), ls.policies.unsolvable(length=ls.lengths.geometric(mean=5), max_tokens=9), steps=3)
+
+
+def test_what_the_mean_field_assumes_is_noted() -> None:
+    def notes(scheme: ls.Scheme, optimizer: optimizers.Optimizer) -> tuple[bool, bool]:
+        run = ls.train(scheme, POLICY, steps=1, optimizer=optimizer)
+        return tuple(any(words in note for note in run.notes) for words in ("not linear", "statistics of a step"))
+
+    assert notes(schemes.grpo(), sgd(0.1, momentum=0.5)) == (False, False)
+    assert notes(schemes.reinforce_plus_plus(), sgd(0.1)) == (False, True)
+    assert notes(schemes.grpo(), optimizers.AdamW(learning_rate=0.1)) == (True, False)
+    assert notes(replace(schemes.ppo(whiten=True), minibatches=2), sgd(0.1)) == (True, True)
+
+
+def test_a_critic_goes_on_where_it_was() -> None:
+    def scheme(start: Any) -> ls.Scheme:
+        return schemes.ppo(critic=critics.LearnedTable(rate=0.2, per="cell", start=start), aggregation=SUM)
+
+    whole = ls.train(scheme(0.0), POLICY, steps=6, optimizer=sgd(0.2))
+    first = ls.train(scheme(0.0), POLICY, steps=3, optimizer=sgd(0.2))
+    assert first.critic is not None
+    second = ls.train(scheme(first.critic[-1]), first.policy, steps=3, optimizer=sgd(0.2))
+    np.testing.assert_allclose(second.length, whole.length[3:], rtol=1e-10)
+
+
+def test_an_interrupt_while_the_critic_pretrains(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tired(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(critics.LearnedTable, "targets", tired)
+    run = ls.train(schemes.ppo(critic=critics.LearnedTable(rate=0.1, pretrain=5)), POLICY, steps=3)
+    assert (run.interrupted, run.steps) == (True, 0)
