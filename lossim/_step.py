@@ -238,5 +238,5 @@ def _clash(mine: Policy, other: Policy, where: BoolArray) -> str:
         cell, t = (int(i) for i in np.argwhere(where)[0])
         place = (f": on {' / '.join(mine.cell_names[cell])} at position {t + 1} the hazards are "
                  f"{mine.hazard[cell, t]:.3g} and {other.hazard[cell, t]:.3g}")
-    return place + ("; get one policy from the other by moved(...) with a move that does not overflow, or fit smooth laws "
-                    "such as lengths.lognormal")
+    return place + ("; get one policy from the other by moved(...) with a move that does not overflow, or fit smooth "
+                    "laws such as lengths.lognormal")
