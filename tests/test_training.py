@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import _starts
 import lossim as ls
 from lossim import advantages, aggregation, critics, optimizers, penalties, schemes, surrogates
 from lossim._exact import expected_measures
@@ -100,36 +101,60 @@ def test_negative_rewards_lengthen_step_after_step(rule: aggregation.Aggregation
     np.testing.assert_array_equal(run.accuracy, 0.0)
 
 
-@pytest.mark.parametrize("solve_rate", [0.0625, 0.125, 0.25, 0.375])
-def test_a_second_phase_on_sometimes_solvable_prompts_shortens(solve_rate: float) -> None:
-    """Rewards +1, -0.5 and -1 if cut, λ = 0.95, whitened, KL in the reward 0.01, a critic that learns from 0.
+def concise(critic: critics.Critic) -> ls.Scheme:
+    """Rewards +1, -0.5 and -1 if cut, λ = 0.95, whitened, KL in the reward 0.01, 1/T."""
+    return ls.Scheme(reward=ls.Reward(correct=1.0, incorrect=-0.5, truncated=-1.0), aggregation=MEAN,
+                     advantage=advantages.Whitened(inner=advantages.GAE(gae_lambda=0.95, critic=critic)),
+                     penalties=(penalties.KL(coefficient=0.01, place="reward"),), group_size=8)
 
-    With a critic that stays at 0 the same phase lengthens where fewer than about one in five answers are right.
-    """
-    right, wrong = ls.lengths.lognormal(median=400, sigma=0.6), ls.lengths.lognormal(median=1200, sigma=0.6)
-    start = ls.Policy([
+
+def never_then_sometimes(solve_rate: float, right: ls.lengths.Length, wrong: ls.lengths.Length, max_tokens: int
+                         ) -> ls.Policy:
+    return ls.Policy([
         ls.PromptClass("sometimes", weight=0.0, paths=[
             ls.Path("right", probability=solve_rate, length=right, p_correct=1.0),
             ls.Path("wrong", probability=1 - solve_rate, length=wrong, p_correct=0.0)]),
-        ls.PromptClass("never", weight=1.0, paths=[ls.Path("wrong", length=wrong, p_correct=0.0)])], max_tokens=4096)
+        ls.PromptClass("never", weight=1.0, paths=[ls.Path("wrong", length=wrong, p_correct=0.0)])],
+        max_tokens=max_tokens)
 
-    def scheme(critic: critics.Critic) -> ls.Scheme:
-        return ls.Scheme(reward=ls.Reward(correct=1.0, incorrect=-0.5, truncated=-1.0), aggregation=MEAN,
-                         advantage=advantages.Whitened(inner=advantages.GAE(gae_lambda=0.95, critic=critic)),
-                         penalties=(penalties.KL(coefficient=0.01, place="reward"),), group_size=8)
 
+@pytest.mark.parametrize("solve_rate", [0.0625, 0.125, 0.25, 0.375])
+def test_a_second_phase_on_sometimes_solvable_prompts_shortens(solve_rate: float) -> None:
+    """With a critic that learns from 0; with one that stays there, only where more than one in five are right."""
+    start = never_then_sometimes(solve_rate, ls.lengths.lognormal(median=400, sigma=0.6),
+                                 ls.lengths.lognormal(median=1200, sigma=0.6), 4096)
     learning, still = critics.LearnedTable(rate=0.1), critics.Zero()
-    first = ls.train(scheme(learning), start, steps=20, optimizer=sgd(2.0))
+    first = ls.train(concise(learning), start, steps=20, optimizer=sgd(2.0))
     assert first.length[-1] > 1.05 * first.length[0]
     np.testing.assert_array_equal(first.accuracy, 0.0)
     between = first.policy.reweighted({"sometimes": 1.0})
-    second, without = (ls.train(scheme(critic), between, steps=40, optimizer=sgd(2.0), reference=start)
+    second, without = (ls.train(concise(critic), between, steps=40, optimizer=sgd(2.0), reference=start)
                        for critic in (learning, still))
     assert second.length[-1] < 0.95 * second.length[0]
     assert second.accuracy[-1] >= second.accuracy[0]
     assert (without.length[-1] < without.length[0]) == (solve_rate > 0.2)
     assert second.critic is not None
     assert without.critic is None
+
+
+@pytest.mark.parametrize(("model", "problems", "solve_rate"), [
+    ("R1-Distill-Qwen-1.5B", "MATH500", 0.0625), ("R1-Distill-Qwen-1.5B", "AIME24", 0.375),
+    ("R1-Distill-Qwen-7B", "MMLU-STEM", 0.125)])
+def test_the_two_phases_from_published_lengths(model: str, problems: str, solve_rate: float) -> None:
+    """From the mean lengths and at the cap of 20,000 tokens that were published, with wrong answers 1.65 times as long.
+
+    Where few are right, lengths rise on until the critic has caught up.
+    """
+    right, wrong = (path.length for path in _starts.reasoning_start(problems, model).paths)
+    start = never_then_sometimes(solve_rate, right, wrong, 20_000)
+    learning = concise(critics.LearnedTable(rate=0.1))
+    first = ls.train(learning, start, steps=15, optimizer=sgd(2.0))
+    assert first.length[-1] > first.length[0]
+    second = ls.train(learning, first.policy.reweighted({"sometimes": 1.0}), steps=80, optimizer=sgd(2.0),
+                      reference=start)
+    assert second.length[-1] < 0.98 * second.length[0]
+    assert (np.diff(second.length[40:]) < 0).all()
+    assert second.accuracy[-1] >= second.accuracy[0]
 
 
 @pytest.mark.parametrize("solve_rate", [0.0, 1.0])
