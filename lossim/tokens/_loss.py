@@ -94,12 +94,10 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
                 _check.fail(slot, getattr(scheme, slot), "must not act on rewards where advantages are given",
                             "put it into the advantages, and replace the slot")
     log_prob = batch.need("log_prob")
-    compares = scheme.advantage.group_relative
-    inside = loss_mask(batch, scheme.truncation, compares)
-    credit = token_advantages(scheme, batch) if advantages is None else _given("advantages", advantages, inside)
-    if scheme.dynamic_sampling == "drop":
-        inside = inside & _unequal(batch, in_baseline(batch, scheme.truncation))[:, None]
-    kept = loss_mask(batch, scheme.truncation, compares)
+    inside = kept = loss_mask(batch, scheme.truncation, scheme.advantage.group_relative)
+    credit = token_advantages(scheme, batch) if advantages is None else _given("advantages", advantages, kept)
+    if scheme.dynamic_sampling == "drop":  # denominators stay
+        inside = kept & _unequal(batch, in_baseline(batch, scheme.truncation))[:, None]
     weights = _weights(scheme.aggregation, batch, kept) * inside.any(axis=1)
     detached = None if weight is None else _given("weight", weight, inside)
     kl = scheme.kl_in_loss
