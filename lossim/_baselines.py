@@ -40,6 +40,11 @@ class Advantage:
 class ResponseAdvantage(Advantage, ABC):
     """Base of the estimators with one advantage per response."""
 
+    @property
+    def innermost(self) -> ResponseAdvantage:
+        """The estimator itself, or what its wrappers hold."""
+        return self
+
     @abstractmethod
     def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
                  ) -> FloatArray:
@@ -112,7 +117,16 @@ def _variance(centred: FloatArray, count: FloatArray, members: FloatArray, ddof:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _GroupBaseline(ResponseAdvantage):
+class _GroupRelative(ResponseAdvantage):
+    """Base of the estimators that compare a response with the others of its group."""
+
+    @property
+    def group_relative(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class _GroupBaseline(_GroupRelative):
     """Base of A = R - b with a baseline b of the group.
 
     ``group_of_one``: the advantage where the group has one response; ``"zero"`` or ``"raw"`` (R, as verl has it).
@@ -122,10 +136,6 @@ class _GroupBaseline(ResponseAdvantage):
 
     def __post_init__(self) -> None:
         _check.choice("group_of_one", self.group_of_one, ("zero", "raw"))
-
-    @property
-    def group_relative(self) -> bool:
-        return True
 
     def _or_raw(self, credit: FloatArray, returns: FloatArray, members: FloatArray) -> FloatArray:
         return np.where(members > 1, credit, returns) if self.group_of_one == "raw" else credit
@@ -175,7 +185,7 @@ class GPG(GroupMean):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaxRL(ResponseAdvantage):
+class MaxRL(_GroupRelative):
     """A = (R - mean) / (mean + eps) of the group: the gradient of log E[R] as the group sees it, for R ≥ 0.
 
     0 where the mean is not positive. A group of one keeps its R (``"raw"``, as SkyRL) or has A = 0.
@@ -192,10 +202,6 @@ class MaxRL(ResponseAdvantage):
         _check.at_least("eps", self.eps, 0.0)
         _check.choice("group_of_one", self.group_of_one, ("zero", "raw"))
 
-    @property
-    def group_relative(self) -> bool:
-        return True
-
     def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
                  ) -> FloatArray:
         centred, members = _centred(returns, count)
@@ -206,7 +212,7 @@ class MaxRL(ResponseAdvantage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassK(ResponseAdvantage):
+class PassK(_GroupRelative):
     """The best of the group is credited with what it is better than the second best by; all others have A = 0.
 
     A tie for the best leaves nothing. ``standardize`` divides by the group's std + eps, with Bessel's correction.
@@ -222,10 +228,6 @@ class PassK(ResponseAdvantage):
     def __post_init__(self) -> None:
         _check.flag("standardize", self.standardize)
         _check.at_least("eps", self.eps, 0.0)
-
-    @property
-    def group_relative(self) -> bool:
-        return True
 
     @property
     def least_group_size(self) -> int:
@@ -247,7 +249,7 @@ class PassK(ResponseAdvantage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupStandardized(ResponseAdvantage):
+class GroupStandardized(_GroupRelative):
     """A = (R - mean of the group) / (std + eps): GRPO's.
 
     ``scope="batch"`` divides by the std over the whole step instead (the mean stays the group's); its expectation is
@@ -265,10 +267,6 @@ class GroupStandardized(ResponseAdvantage):
         _check.at_least("eps", self.eps, 0.0)
         _check.choice("scope", self.scope, ("group", "batch"))
         _check.choice("group_of_one", self.group_of_one, ("zero", "raw"))
-
-    @property
-    def group_relative(self) -> bool:
-        return True
 
     def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
                  ) -> FloatArray:
@@ -321,6 +319,10 @@ class PositiveOnly(ResponseAdvantage):
         if isinstance(self.inner, GroupStandardized) and self.inner.scope == "batch":
             _check.fail("inner", self.inner, "must not have batch scope",
                         "the sign is the same with GroupMean(); use PositiveOnly(inner=GroupMean())")
+
+    @property
+    def innermost(self) -> ResponseAdvantage:
+        return self.inner.innermost
 
     @property
     def group_relative(self) -> bool:

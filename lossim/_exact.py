@@ -18,7 +18,7 @@ from lossim._groups import ClassLaw
 from lossim._ratios import ONE
 from lossim._step import Step
 from lossim._types import FloatArray, NoClosedForm
-from lossim.advantages import GAE, GPG, GroupStandardized, PositiveOnly, Whitened
+from lossim.advantages import GAE, GPG, GroupStandardized, ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
 
@@ -44,10 +44,7 @@ def expected_measures(step: Step) -> Expected:
     scheme, advantage = step.scheme, step.scheme.advantage
     if scheme.reward.group_relative:
         raise NoClosedForm("reward", "its shaping compares the lengths of a group")
-    inner = step.advantage
-    while isinstance(inner, PositiveOnly):
-        inner = inner.inner
-    if isinstance(inner, GPG):
+    if isinstance(step.advantage, ResponseAdvantage) and isinstance(step.advantage.innermost, GPG):
         raise NoClosedForm("advantage", "GPG's scale is one over the number of paid responses in a step")
     average = _Average(step=step, rule=scheme.aggregation)
     method: Method = "sum" if average.denominators.aggregation is ONE else "quadrature"

@@ -21,7 +21,7 @@ from lossim.advantages import GAE, LengthAdaptive
 from lossim.policies import Policy
 
 __all__ = ["Measures", "TokenSums", "advantage_sums", "by_outcome", "logit_gradient", "path_gradient",
-           "token_sums"]
+           "token_sums", "update_gradient"]
 
 NO_SIGN = "use a surrogate that does not read the sign, as surrogates.CISPO, or a response-level advantage"
 MOST_ENTRIES = 1 << 23
@@ -238,6 +238,13 @@ def _entropy(policy: Policy, coefficient: float, plain: FloatArray, cells: slice
     surprise_stop[:, 0] += path
     surprise_go[:, 0] += path
     return TokenSums(stop=visits * (hazard * surprise_stop)[:, None], go=visits * (stay * surprise_go)[:, None])
+
+
+def update_gradient(step: Step, measures: Measures) -> tuple[FloatArray, FloatArray]:
+    """The gradient of all terms, in the stop logits [cell, t] and the path logits [cell]."""
+    parts = [logit_gradient(step.policy, sums) for sums in token_sums(step, measures).values()]
+    stops, paths = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+    return stops, paths
 
 
 def logit_gradient(policy: Policy, sums: TokenSums) -> tuple[FloatArray, FloatArray]:

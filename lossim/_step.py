@@ -160,9 +160,7 @@ class Step:
     @cached_property
     def baseline(self) -> FloatArray:
         """The fixed baseline of Raw per class (0 for others)."""
-        inner = self.advantage
-        while hasattr(inner, "inner"):
-            inner = inner.inner
+        inner = self.advantage.innermost if isinstance(self.advantage, ResponseAdvantage) else None
         given = inner.baseline if isinstance(inner, Raw) else 0.0
         classes = len(self.policy.class_weight)
         if isinstance(given, tuple) and len(given) != classes:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lossim._gradients import logit_gradient, token_sums
+from lossim._gradients import update_gradient
 from lossim._montecarlo import Credited, credited, measures, unequal
 from lossim._records import Records, clip_fraction
 from lossim._step import Step
@@ -22,7 +22,7 @@ from lossim.critics import Learned, Table
 from lossim.optimizers import Optimizer
 from lossim.policies import Draws, Policy
 
-__all__ = ["Row", "Starved", "sampled_rows", "with_values"]
+__all__ = ["Row", "sampled_rows", "with_values"]
 
 Row = dict[str, FloatArray]
 MOST_RESPONSES = 1 << 18
@@ -35,17 +35,13 @@ MOST_GROUPS, FEW_GROUPS = 1000, 100_000
 """Groups drawn for each that a rollout needs before resampling counts as impossible, and at least."""
 
 
-class Starved(ValueError):
-    """Resampling cannot fill a step."""
-
-
 def sampled_rows(step: Step, optimizer: Optimizer, records: Records, replicates: int, rng: np.random.Generator
                  ) -> Iterator[tuple[Row, Row]]:
     """The state of the replicates before the first step (with an empty move), then each step's state and move.
 
     Raises:
         NoClosedForm: GAE with a reward that compares a group, whitened or under a clip on later optimiser steps.
-        Starved: ``dynamic_sampling="resample"`` and a replicate hardly has groups with unequal rewards.
+        ValueError: ``dynamic_sampling="resample"`` and a replicate hardly has groups with unequal rewards.
     """
     _refuse(step)
     scheme = step.scheme
@@ -112,12 +108,8 @@ class _Stack:
 
     def at(self, position: FloatArray) -> Policy:
         """The policies at a position [replicate, coordinate], as Policy.moved makes each of them."""
-        start, (stops, paths) = self.start, self.start.motion.push(position)
-        probability = np.empty_like(paths)
-        for mine in start.class_cells:
-            odds = start.probability[mine] * np.exp(paths[:, mine] - paths[:, mine].max(axis=1, keepdims=True))
-            probability[:, mine] = odds / odds.sum(axis=1, keepdims=True)
-        return self._of((start.logits + stops).reshape(-1, stops.shape[-1]), probability.ravel())
+        stops, paths = self.start.motion.push(position)
+        return self._of((self.start.logits + stops).reshape(-1, stops.shape[-1]), self.start.tilted(paths).ravel())
 
 
 class _Replicates:
@@ -195,9 +187,7 @@ class _Replicates:
             yield from np.split(order, parts, axis=1)
 
     def _optimise(self, step: Step, batch: Credited) -> None:
-        sums = token_sums(step, measures(step, batch, step.scheme.responses_per_step))
-        parts = [logit_gradient(step.policy, part) for part in sums.values()]
-        stops, paths = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+        stops, paths = update_gradient(step, measures(step, batch, step.scheme.responses_per_step))
         shape = (self.count, self.stack.cells)
         gradient = self.start.motion.pull(stops.reshape(*shape, -1), paths.reshape(shape))
         move, self.memory = self.optimizer.step(self.memory, gradient, self.position)
@@ -230,7 +220,7 @@ class _Replicates:
         have, drawn, kept = (np.zeros(self.count, dtype=np.int64) for _ in range(3))
         while (rows := np.flatnonzero(have < need)).size:
             if (drawn[rows] > max(MOST_GROUPS * need, FEW_GROUPS)).any():
-                raise Starved(f"dynamic_sampling='resample' cannot fill a step: {have.min()} of {need} groups of a "
+                raise ValueError(f"dynamic_sampling='resample' cannot fill a step: {have.min()} of {need} groups of a "
                               f"replicate had unequal rewards in {drawn.max():,} draws; use dynamic_sampling='none' or "
                               "'drop', or other prompts")
             missing = (need - have[rows]) * (drawn[rows] + 1) / (kept[rows] + 1)

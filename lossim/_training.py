@@ -12,7 +12,7 @@ import numpy as np
 from lossim import _check
 from lossim._coordinates import Kernel
 from lossim._exact import expected_measures, share_of_dead_groups
-from lossim._gradients import logit_gradient, token_sums
+from lossim._gradients import update_gradient
 from lossim._provenance import describe_policy, describe_rng, describe_scheme, versions
 from lossim._records import Records, clip_fraction
 from lossim._run import Training, regime_notes
@@ -157,9 +157,7 @@ class _Run:
         """The expected update in coordinates."""
         expected = expected_measures(step)
         self.limit |= expected.method == "large-batch limit"
-        parts = [logit_gradient(step.policy, sums) for sums in token_sums(step, expected.measures).values()]
-        stops, paths = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
-        return self.start.motion.pull(stops, paths)
+        return self.start.motion.pull(*update_gradient(step, expected.measures))
 
     def begin(self) -> None:
         """Train the critic alone where that is asked for; numbers of the policy before the first step."""
@@ -170,17 +168,15 @@ class _Run:
             self.interrupted = True
         self.rows.append((self.state(self.start), {}))
 
-    def moved(self, new: Policy, position: FloatArray, *, last: Step, rate: float) -> None:
-        """Numbers of a step that was taken, with its last optimiser step; the critic learns from its rollout."""
-        old = self.there
-        drawn = self.step(old, old)
-        dead = share_of_dead_groups(drawn)
-        self.learn(drawn)
+    def moved(self, new: Policy, position: FloatArray, *, first: Step, last: Step, rate: float) -> None:
+        """Numbers of a step that was taken, with its first and last optimiser step; the critic learns from it."""
+        dead = share_of_dead_groups(first)
+        self.learn(first)
         self.there, self.position = new, position
         state = self.state(new)
         self.rows.append((state, self.records.change(self.rows[-1][0], state) | {
             "dead_groups": np.array(dead), "learning_rate": np.array(rate),
-            "clip_fraction": clip_fraction(last, old.cell_weight[:, None] * old.ends)}))
+            "clip_fraction": clip_fraction(last, first.old.cell_weight[:, None] * first.old.ends)}))
 
     def result(self, provenance: dict[str, Any]) -> Training:
         columns: dict[str, Any] = {name: np.array([state[name] for state, _ in self.rows]) for name in self.rows[0][0]}
@@ -219,13 +215,15 @@ def _mean_field(run: _Run, steps: int, progress: bool) -> None:
     def advance() -> None:
         nonlocal state
         old, position, rate = run.there, run.position, run.optimizer.rate(state.count)
-        policy = old
-        for _ in range(inner):
-            step = run.step(policy, old)
+        policy, first = old, run.step(old, old)
+        step = first
+        for number in range(inner):
+            if number:
+                step = run.step(policy, old)
             move, state = run.optimizer.step(state, run.update(step), position)
             position = position + move
             policy = run.start.moved(position)
-        run.moved(policy, position, last=step, rate=rate)
+        run.moved(policy, position, first=first, last=step, rate=rate)
 
     if not run.interrupted:
         _follow(run, steps, progress, advance)
@@ -257,8 +255,8 @@ def _flow(run: _Run, steps: int, progress: bool) -> None:
         done = solve_ivp(velocity, (0.0, 1.0), run.position, method="LSODA", rtol=1e-8, atol=1e-10)
         if not done.success:
             raise ArithmeticError(f"the flow cannot be followed further: {done.message}; use a smaller learning_rate")
-        run.moved(run.start.moved(done.y[:, -1]), done.y[:, -1], last=run.step(run.there, run.there),
-                  rate=rule.learning_rate)
+        drawn = run.step(run.there, run.there)
+        run.moved(run.start.moved(done.y[:, -1]), done.y[:, -1], first=drawn, last=drawn, rate=rule.learning_rate)
 
     run.begin()
     _follow(run, steps, progress, advance)

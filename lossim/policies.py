@@ -316,16 +316,20 @@ class Policy:
     def shifted(self, stops: FloatArray, paths: FloatArray) -> Policy:
         """The policy after its logits moved by ``stops`` [cell, t] and ``paths`` [cell]; ±inf logits stay."""
         _check.number_array("stops", stops)
-        probability = np.empty(len(paths))
-        for mine in self.class_cells:
-            odds = self.probability[mine] * np.exp(paths[mine] - paths[mine].max())
-            probability[mine] = odds / odds.sum()
         # Arrays now, classes when somebody asks: most policies on the way of a training run are never asked.
         moved: Policy = object.__new__(Policy)
         moved.__dict__.update({name: getattr(self, name) for name in _UNMOVED},
-                              logits=self.logits + stops, probability=probability,
+                              logits=self.logits + stops, probability=self.tilted(paths),
                               _start=self.__dict__.get("_start", self))
         return moved
+
+    def tilted(self, paths: FloatArray) -> FloatArray:
+        """Chances of the paths after their logits moved by ``paths``, both [..., cell]."""
+        probability = np.empty_like(paths)
+        for mine in self.class_cells:
+            odds = self.probability[mine] * np.exp(paths[..., mine] - paths[..., mine].max(axis=-1, keepdims=True))
+            probability[..., mine] = odds / odds.sum(axis=-1, keepdims=True)
+        return probability
 
     def __getattr__(self, name: str) -> Any:
         if name != "classes" or "_start" not in self.__dict__:

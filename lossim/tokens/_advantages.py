@@ -12,7 +12,6 @@ from lossim.advantages import (
     GAE,
     Advantage,
     LengthAdaptive,
-    PositiveOnly,
     Raw,
     ResponseAdvantage,
     ReturnToGo,
@@ -127,9 +126,7 @@ def by_group(batch: Batch, *columns: FloatArray) -> list[FloatArray]:
 def _by_response(estimator: ResponseAdvantage, batch: Batch, returns: FloatArray, counted: BoolArray) -> FloatArray:
     """A of each response."""
     fixed = np.zeros(len(returns))
-    inner: Advantage = estimator
-    while isinstance(inner, PositiveOnly):
-        inner = inner.inner
+    inner = estimator.innermost
     if isinstance(inner, Raw):
         if batch.baseline is not None:
             fixed = batch.baseline
