@@ -24,8 +24,10 @@ from lossim import (
     surrogates,
     tokens,
 )
+from lossim._audit import audit
 from lossim._coordinates import coordinates, kernel
 from lossim._drift import drift
+from lossim._findings import Audit, Finding, Stop
 from lossim._result import Drift
 from lossim._run import Training
 from lossim._scheme import Scheme, compare
@@ -39,8 +41,10 @@ from lossim.rollouts import Rollouts
 __version__ = "0.1.0"
 
 __all__ = [
+    "Audit",
     "Drift",
     "Estimate",
+    "Finding",
     "NoClosedForm",
     "Outcome",
     "Path",
@@ -49,9 +53,11 @@ __all__ = [
     "Reward",
     "Rollouts",
     "Scheme",
+    "Stop",
     "Training",
     "advantages",
     "aggregation",
+    "audit",
     "compare",
     "coordinates",
     "critics",

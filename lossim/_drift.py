@@ -24,7 +24,7 @@ from lossim.advantages import GAE, GPG, MaxRL, ResponseAdvantage, Whitened
 from lossim.estimates import Estimate
 from lossim.policies import Policy
 
-__all__ = ["drift"]
+__all__ = ["drift", "finished"]
 
 BLOCKS = 64
 """Blocks of batches behind a Monte Carlo standard error."""
@@ -138,7 +138,7 @@ def _exact(step: Step) -> Drift:
                      "need method='monte_carlo'")
     if spread is None:
         notes.append("step_std is known to method='monte_carlo' only")
-    return _finish(step, readout, values, make, notes, {"method": "exact"})
+    return finished(step, readout, values, make, notes, {"method": "exact"})
 
 
 def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: bool) -> Drift:
@@ -195,12 +195,13 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
                      "defined")
         for name in ("reward", "length_per_reward", "alignment"):
             mean[name] = np.nan
-    return _finish(step, readout, mean, make, notes, {"method": "monte_carlo", "batches": blocks * per_block,
-                                                      "blocks": blocks, "rng": seed})
+    return finished(step, readout, mean, make, notes, {"method": "monte_carlo", "batches": blocks * per_block,
+                                                       "blocks": blocks, "rng": seed})
 
 
-def _finish(step: Step, readout: Readout, values: dict[str, Any], make: Callable[[str], Estimate],
-            notes: list[str], provenance: dict[str, Any]) -> Drift:
+def finished(step: Step, readout: Readout, values: dict[str, Any], make: Callable[[str], Estimate],
+             notes: list[str], provenance: dict[str, Any]) -> Drift:
+    """The result of some numbers by name, each made an estimate by ``make``."""
     scheme, policy = step.scheme, step.policy
     undecided = np.abs(values["length_by_path"]) < readout.leak(values)
     given = scheme.advantage.inner if isinstance(scheme.advantage, Whitened) else scheme.advantage

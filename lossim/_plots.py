@@ -23,9 +23,9 @@ __all__ = ["plot_drift", "plot_training"]
 # Okabe and Ito's colours, which colour-blind readers can tell apart; paths take them in turn.
 _BLUE, _VERMILION, _GREEN, _ORANGE, _PURPLE, _SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 _PATHS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
-_OUTCOMES = (("correct", _SKY, ""), ("incorrect", _ORANGE, "////"), ("truncated", "#999999", "...."))
+OUTCOMES = (("correct", _SKY, ""), ("incorrect", _ORANGE, "////"), ("truncated", "#999999", "...."))
 _DASHES = ("-", "--", ":", "-.")
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "legend.fontsize": 8.0,
     "legend.title_fontsize": 8.0, "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "axes.spines.top": False,
     "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "#DDDDDD", "grid.linewidth": 0.6,
@@ -55,22 +55,22 @@ def plot_drift(result: Drift) -> Figure:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams.update(STYLE)
         rows = _rows(result)
         figure = Figure(figsize=(8.6, max(3.6, 1.9 + 0.29 * len(rows))), layout="constrained")
         left, right = figure.subplots(1, 2)
         title = f"{result.scheme.name}: {result.verdict}"
-        figure.suptitle(textwrap.fill(_signs(title), 90), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        figure.suptitle(textwrap.fill(signs(title), 90), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         _draw_reward(left, result)
         _draw_sources(right, result, rows)
         handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=name)
-                   for e, (name, colour, hatch) in enumerate(_OUTCOMES) if any(parts[e] != 0 for _, parts, _ in rows)]
+                   for e, (name, colour, hatch) in enumerate(OUTCOMES) if any(parts[e] != 0 for _, parts, _ in rows)]
         if handles:
             figure.legend(handles=handles, title="outcome", ncols=3, loc="outside lower right", columnspacing=1.2)
     return figure
 
 
-def _signs(text: str) -> str:
+def signs(text: str) -> str:
     """The text with minus signs in front of its numbers, as in the labels of axes."""
     return re.sub(r"(?<![^\s(e])-(?=[\d.])", "−", text)
 
@@ -105,7 +105,7 @@ def _draw_reward(axes: Axes, result: Drift) -> None:
         axes.set_xlim(0.3 * (low + high), 0.8 * (low + high))
     _whole_ticks(axes)
     axes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
-    axes.yaxis.set_major_formatter(lambda y, _: _signs(f"{y:g}"))
+    axes.yaxis.set_major_formatter(lambda y, _: signs(f"{y:g}"))
     axes.grid(True)
     axes.set_xlabel("length (tokens; dots: means)" if dots else "length (tokens)")
     axes.set_ylabel("effective reward (mean 0 on each path)")
@@ -200,7 +200,7 @@ def _draw_sources(axes: Axes, result: Drift, rows: list[Row]) -> None:
     places = np.arange(len(bars))[::-1]
     for place, (label, parts, stderr) in zip(places, bars, strict=True):
         total = label == "sum"
-        looks = [("white", "")] if total else [(colour, hatch) for _, colour, hatch in _OUTCOMES]
+        looks = [("white", "")] if total else [(colour, hatch) for _, colour, hatch in OUTCOMES]
         ends = {1: 0.0, -1: 0.0}  # parts of one sign are stacked
         for part, (colour, hatch) in zip(parts, looks, strict=True):
             side = 1 if part > 0 else -1
@@ -210,7 +210,7 @@ def _draw_sources(axes: Axes, result: Drift, rows: list[Row]) -> None:
         net = float(parts.sum())
         if result.length.method == "monte carlo":
             axes.errorbar(net, place, xerr=stderr, fmt="none", ecolor="black", elinewidth=1.2, capsize=3.0)
-        axes.text(1.01, place, _signs(f"{net:+.3g}"), transform=axes.get_yaxis_transform(), va="center",
+        axes.text(1.01, place, signs(f"{net:+.3g}"), transform=axes.get_yaxis_transform(), va="center",
                   ha="left", fontsize=8.0, fontweight="bold" if total else "normal")
     axes.use_sticky_edges = False
     axes.margins(x=0.06)
@@ -218,7 +218,7 @@ def _draw_sources(axes: Axes, result: Drift, rows: list[Row]) -> None:
     axes.set_ylim(-0.6, len(bars) - 0.4)
     axes.axhline(0.5, color="black", linewidth=0.5)
     axes.grid(True, axis="x")
-    axes.xaxis.set_major_formatter(lambda x, _: _signs(f"{x:g}"))
+    axes.xaxis.set_major_formatter(lambda x, _: signs(f"{x:g}"))
     axes.locator_params(axis="x", nbins=5)
 
 
@@ -232,7 +232,7 @@ def plot_training(run: Training) -> Figure:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams.update(STYLE)
         figure = Figure(figsize=(10.2, 3.5), layout="constrained")
         lengths, causes, shares = figure.subplots(1, 3)
         first, last = (float(np.median(run.length[i])) for i in (0, -1))

@@ -79,7 +79,7 @@ class Readout:
     def reward_gradient(self) -> tuple[FloatArray, FloatArray]:
         """∇E[R] in the logits."""
         policy = self.policy
-        stops, means = np.empty_like(policy.logits), np.empty(len(policy.paths))
+        stops, means = np.empty_like(policy.logits), np.empty(len(policy.probability))
         for cells in blocks(*stops.shape):
             paid = (policy.law[cells] * self.task).sum(axis=1)
             stops[cells] = policy.stay[cells] * paid[:, :-1] - policy.hazard[cells] * after(paid)
@@ -99,8 +99,8 @@ class Readout:
         """
         policy, (ahead, paths) = self.policy, self.length_direction
         along_path = centred(policy, paths)[:, None]
-        stops, first = np.zeros_like(policy.logits), np.zeros(len(policy.paths))
-        table = np.zeros((len(policy.paths), 3, len(ROLES), len(TERMS)))
+        stops, first = np.zeros_like(policy.logits), np.zeros(len(policy.probability))
+        table = np.zeros((len(policy.probability), 3, len(ROLES), len(TERMS)))
         for cells in blocks(*stops.shape):
             hazard, stay = policy.hazard[cells], policy.stay[cells]
             for term, part in token_sums(step, measures, cells).items():
@@ -128,7 +128,7 @@ class Readout:
     @cached_property
     def expectations(self) -> FloatArray:
         """E[function | cell], [cell, function]."""
-        means: FloatArray = self.policy.law.reshape(len(self.policy.paths), -1) @ self.functions.T
+        means: FloatArray = self.policy.law.reshape(len(self.policy.probability), -1) @ self.functions.T
         return means
 
     @cached_property
@@ -202,7 +202,7 @@ class Readout:
         policy = self.policy
         scale = getattr(policy.coordinates, "path_scale", None)
         if scale is None:
-            return np.zeros(len(policy.paths))
+            return np.zeros(len(policy.probability))
         size = LEAK * np.sqrt(scale) * np.abs(values["path_gradient"]).sum() / 2.0
         leak: FloatArray = size * np.abs(policy.mean_length_gradient.sum(axis=1))
         return leak
@@ -253,7 +253,7 @@ def step_std(step: Step, readout: Readout) -> float | None:
             credit = step.advantage.of_group(returns, np.ones_like(returns), returns, fixed)
             total = credit * along(stop_score, go_score)[:, None]
         else:
-            total = _gae_projection(step, cells, stop_score, go_score)
+            total = gae_projection(step, cells, stop_score, go_score)
         if step.kl_slope is not None:
             total += along(stop_score * step.kl_slope[0][cells], go_score * step.kl_slope[1][cells])[:, None]
         total *= size
@@ -275,7 +275,7 @@ def _uncoupled(scheme: Scheme) -> bool:
                 or (isinstance(advantage, GAE) and isinstance(advantage.gae_lambda, LengthAdaptive)))
 
 
-def _gae_projection(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
+def gae_projection(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
     """Σ_t Â_t · score_t by [cell, grade, end] of some cells, from Â_t = a_t + x^{T-t} (δ_last - a_T)."""
     gae, errors = step.advantage, step.errors
     assert isinstance(gae, GAE)

@@ -12,7 +12,7 @@ from lossim import _check
 from lossim._readout import ROLES, TERMS
 from lossim._scheme import Scheme, short
 from lossim._types import BoolArray, Outcome
-from lossim.estimates import Estimate
+from lossim.estimates import SAMPLED, Estimate
 from lossim.policies import Policy
 
 if TYPE_CHECKING:
@@ -119,12 +119,12 @@ class Drift:
     def verdict(self) -> str:
         """Which way mean length goes, and how many tokens in a step of 0.01 nats, in a few words."""
         change, step = self.length, self.length_per_kl
-        if np.isnan(float(step)) and (change.method != "monte carlo" or not np.any(self.update.value)):
+        if np.isnan(float(step)) and (change.method not in SAMPLED or not np.any(self.update.value)):
             return "nothing moves"
         if np.isnan(float(step)) or abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
-            return "no drift of mean length" + (" beyond the noise" if change.method == "monte carlo" else "")
+            return "no drift of mean length" + (" beyond the noise" if change.method in SAMPLED else "")
         way = "longer" if float(change) > 0 else "shorter"
-        return f"responses get {way}, {_number(step, _decimals(abs(float(step)), 3))} tokens in a step of 0.01 nats"
+        return f"responses get {way}, {number(step, decimals(abs(float(step)), 3))} tokens in a step of 0.01 nats"
 
     def __str__(self) -> str:
         return _table(self)
@@ -152,16 +152,17 @@ class Drift:
 
 
 _LONG = ("hazard_gradient", "update", "effective_reward", "response_weight")
-_MADE = {"closed form": "exact", "sum": "exact", "quadrature": "exact", "large-batch limit": "exact for a large batch"}
+_MADE = {"closed form": "exact", "sum": "exact", "quadrature": "exact", "large-batch limit": "exact for a large batch",
+         "monte carlo": "Monte Carlo, {n:,} batches", "bootstrap": "from a log, {n:,} times redrawn"}
 
 
 def _table(result: Drift) -> str:
     """The drift as text: the verdict, what was computed, and its numbers per unit step and in a step of 0.01 nats."""
     scheme, change = result.scheme, result.length
-    sampled = change.method == "monte carlo"
-    made = f"Monte Carlo, {change.n:,} batches" if sampled else _MADE[change.method]
-    lines = [f"{scheme.name}: {result.verdict} ({made})", *_wrapped("scheme", scheme.slots),
-             *_wrapped("policy", [repr(result.policy)]), *_wrapped("moves", [short(result.policy.coordinates)])]
+    sampled = change.method in SAMPLED
+    made = _MADE[change.method].format(n=change.n)
+    lines = [f"{scheme.name}: {result.verdict} ({made})", *wrapped("scheme", scheme.slots),
+             *wrapped("policy", [repr(result.policy)]), *wrapped("moves", [short(result.policy.coordinates)])]
     if np.isnan(float(result.length_per_kl)):
         return "\n".join(lines + [f"  note: {note}" for note in result.notes])
     # Derivatives scale alike along the update, so the step of 0.01 nats is the ratio of these two.
@@ -176,7 +177,7 @@ def _table(result: Drift) -> str:
                                             for cell, names in enumerate(result.cells)])]
     shown = [x for _, block in tokens for _, x in block]
     largest = max((abs(float(x)) for x in shown if abs(float(x)) > float(x.error)), default=0.0)
-    here, there = _decimals(largest, 4), _decimals(largest * abs(step), 4)
+    here, there = decimals(largest, 4), decimals(largest * abs(step), 4)
     width = 21 if sampled else 15
 
     def line(label: str, left: str, right: str, mark: str = "") -> None:
@@ -188,17 +189,17 @@ def _table(result: Drift) -> str:
         for i, (label, x) in enumerate(block):
             scaled = result.length_per_kl if x is change else x * step
             unsure = title.endswith("path") and bool(result.undecided[i])
-            line(f"  {label}", _number(x, here), _number(scaled, there), "  (?)" if unsure else "")
+            line(f"  {label}", number(x, here), number(scaled, there), "  (?)" if unsure else "")
     for label, x in (("P(correct)", result.accuracy), ("mean reward", result.reward),
                      ("P(truncated)", result.truncation_rate)):
-        left, right = (_number(y, _decimals(abs(float(y)), 3)) for y in (x, x * step))
+        left, right = (number(y, decimals(abs(float(y)), 3)) for y in (x, x * step))
         line(label, "undefined" if np.isnan(float(x)) else left, right)
     if result.undecided.any():
         lines.append("  (?) too small for its sign to be known without a measured kernel")
     return "\n".join(lines + [f"  note: {note}" for note in result.notes])
 
 
-def _wrapped(label: str, parts: Sequence[str]) -> list[str]:
+def wrapped(label: str, parts: Sequence[str]) -> list[str]:
     """The parts on lines of some hundred characters, broken between them."""
     lines = [f"  {label:<8}{parts[0]}"]
     for part in parts[1:]:
@@ -209,7 +210,7 @@ def _wrapped(label: str, parts: Sequence[str]) -> list[str]:
     return lines
 
 
-def _decimals(largest: float, digits: int) -> int:
+def decimals(largest: float, digits: int) -> int:
     """Decimals that show a number to so many digits: at least 1, and -1 where only an exponent will do."""
     if not largest > 0.0:
         return 1
@@ -217,7 +218,7 @@ def _decimals(largest: float, digits: int) -> int:
     return max(wanted, 1) if wanted <= 6 else -1
 
 
-def _number(x: Estimate, decimals: int) -> str:
+def number(x: Estimate, decimals: int) -> str:
     """A number to so many decimals, with its standard error if sampled: ~0 if nothing is left of it, "" for NaN."""
     value, noise, form = float(x), float(x.stderr), f".{decimals}f" if decimals > 0 else ".2e"
     if np.isnan(value):
@@ -227,4 +228,4 @@ def _number(x: Estimate, decimals: int) -> str:
     else:
         text = "~0" if abs(value) <= float(x.error) or not float(f"{value:{form}}") else f"{value:+{form}}"
     bar = f"{noise:{form if decimals > 0 else '.0e'}}"
-    return f"{text} ± {bar}" if float(bar) or (x.method == "monte carlo" and text.lstrip("~") != "0") else text
+    return f"{text} ± {bar}" if float(bar) or (x.method in SAMPLED and text.lstrip("~") != "0") else text

@@ -119,9 +119,7 @@ class Scheme:
     def slots(self) -> tuple[str, ...]:
         """What fills the slots, one text each; defaults that say nothing are left out."""
         rule, reward = self.aggregation, self.reward
-        paid = f"reward {reward.correct:g} if correct, else {reward.incorrect:g}"
-        paid += "" if reward.truncated is None else f", {reward.truncated:g} if truncated"
-        paid += "" if reward.shaping is None else f", with {short(reward.shaping)}"
+        paid = reward.text + ("" if reward.shaping is None else f", with {short(reward.shaping)}")
         return (short(self.advantage), *([] if self.surrogate == PolicyGradient() else [short(self.surrogate)]),
                 f"{short(rule)} [verl {rule.verl}, TRL {rule.trl}]", paid,
                 *(short(penalty) for penalty in self.penalties),

@@ -173,12 +173,18 @@ class Step:
         zero = np.broadcast_to(0.0, self.old.logits.shape)
         return (zero, zero) if self.paid is None else self.paid
 
+    @property
+    def expected_pay(self) -> FloatArray:
+        """E[task reward | cell, end], [cell, end]."""
+        right, wrong = self.task[0]
+        expected: FloatArray = wrong + self.old.correctness * (right - wrong)
+        return expected
+
     @cached_property
     def critic_view(self) -> CriticView:
         """What a critic may look at: law and pay of the policy that draws; only for GAE."""
         assert isinstance(self.advantage, GAE)
-        policy, (stop, go), (right, wrong) = self.old, self.paid_or_nothing, self.task[0]
-        expected = wrong + policy.correctness * (right - wrong)
+        policy, (stop, go), expected = self.old, self.paid_or_nothing, self.expected_pay
         return CriticView(
             class_of_cell=policy.class_of_cell, probability=policy.probability, hazard=policy.hazard,
             stay=policy.stay, log_at_risk=policy.log_at_risk[:, :-1], paid_stop=expected[:, :-1] + stop, paid_go=go,

@@ -12,7 +12,9 @@ from lossim._types import FloatArray
 
 __all__ = ["Estimate", "Method"]
 
-Method = Literal["closed form", "sum", "quadrature", "large-batch limit", "monte carlo"]
+Method = Literal["closed form", "sum", "quadrature", "large-batch limit", "monte carlo", "bootstrap"]
+SAMPLED = ("monte carlo", "bootstrap")
+"""Methods whose numbers have a standard error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +25,11 @@ class Estimate:
 
     Attributes:
         value: the number, in the unit of the quantity it belongs to.
-        stderr: one standard deviation of sampling noise; 0 for every method but ``"monte carlo"``.
+        stderr: one standard deviation of sampling noise; 0 for every method but ``"monte carlo"`` and ``"bootstrap"``.
         error: bound on the numerical error of an exact method (rounding of sums, quadrature); 0 if sampled.
         n: number of independent samples behind ``stderr`` (0 if nothing was sampled).
         method: ``"closed form"``, ``"sum"`` (over the law, exact to rounding), ``"quadrature"``,
-            ``"large-batch limit"`` or ``"monte carlo"``.
+            ``"large-batch limit"``, ``"monte carlo"``, or ``"bootstrap"`` (from a log, its prompts drawn again).
 
     >>> Estimate(value=12.3456, stderr=0.21, n=64, method="monte carlo")
     12.35 ± 0.21
@@ -101,7 +103,7 @@ class Estimate:
             return repr(self)
         spec = spec or ".4g"
         text = format(float(self.value), spec)
-        return text if self.method != "monte carlo" else f"{text} ± {float(self.stderr):.2g}"
+        return text if self.method not in SAMPLED else f"{text} ± {float(self.stderr):.2g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values (lists for arrays, None for NaN), ready for strict JSON."""

@@ -316,12 +316,15 @@ class Policy:
     def shifted(self, stops: FloatArray, paths: FloatArray) -> Policy:
         """The policy after its logits moved by ``stops`` [cell, t] and ``paths`` [cell]; ±inf logits stay."""
         _check.number_array("stops", stops)
+        return self.with_rates(logits=self.logits + stops, probability=self.tilted(paths))
+
+    def with_rates(self, **arrays: FloatArray) -> Policy:
+        """The policy with other ``logits`` [cell, t], ``probability`` [cell] or ``class_weight`` [class]; unchecked."""
         # Arrays now, classes when somebody asks: most policies on the way of a training run are never asked.
-        moved: Policy = object.__new__(Policy)
-        moved.__dict__.update({name: getattr(self, name) for name in _UNMOVED},
-                              logits=self.logits + stops, probability=self.tilted(paths),
-                              _start=self.__dict__.get("_start", self))
-        return moved
+        made: Policy = object.__new__(Policy)
+        made.__dict__.update({name: getattr(self, name) for name in _UNMOVED} | arrays,
+                             _start=self.__dict__.get("_start", self))
+        return made
 
     def tilted(self, paths: FloatArray) -> FloatArray:
         """Chances of the paths after their logits moved by ``paths``, both [..., cell]."""

@@ -11,8 +11,8 @@ array([ 1. , -1.4])
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from lossim._shapings import (
 )
 from lossim._types import ArrayLike, BoolArray, FloatArray, IntArray, Outcome
 
-__all__ = ["Cosine", "Discount", "GroupShaping", "KimiLength", "LengthZScore", "LinearPenalty", "MissingEOS",
+__all__ = ["AsLogged", "Cosine", "Discount", "GroupShaping", "KimiLength", "LengthZScore", "LinearPenalty", "MissingEOS",
            "Reward", "Shaping", "SoftOverlong", "StopProperly"]
 
 
@@ -75,6 +75,12 @@ class Reward:
     def group_relative(self) -> bool:
         """Whether the reward of a response depends on the others of its group."""
         return any(isinstance(shaping, GroupShaping) for shaping in _as_tuple(self.shaping))
+
+    @property
+    def text(self) -> str:
+        """How a scheme prints it."""
+        paid = f"reward {self.correct:g} if correct, else {self.incorrect:g}"
+        return paid + ("" if self.truncated is None else f", {self.truncated:g} if truncated")
 
     def values(self, length: ArrayLike, grade_correct: ArrayLike, truncated: ArrayLike) -> FloatArray:
         """Rewards of single responses, in the common shape of the three arrays.
@@ -127,6 +133,36 @@ class Reward:
             result = _applied(shaping, rewards, tokens, right, inside, outcome)
             rewards = _checked(shaping, result, tokens, outcome)
         return rewards
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsLogged(Reward):
+    """What a log says was paid: the reward of schemes that :func:`lossim.audit` has read on it.
+
+    >>> AsLogged().text
+    'reward as logged'
+    """
+
+    correct: float = field(default=1.0, init=False, repr=False)
+    incorrect: float = field(default=0.0, init=False, repr=False)
+    truncated: float | None = field(default=None, init=False, repr=False)
+    shaping: Any = field(default=None, init=False, repr=False)
+
+    @property
+    def text(self) -> str:
+        return "reward as logged"
+
+    def group_values(
+        self, length: ArrayLike, correct: ArrayLike, truncated: ArrayLike, counted: ArrayLike = True
+    ) -> FloatArray:
+        fail("reward", self, "is known on a log only", "use audit(rollouts, scheme), or give a Reward of your own")
+
+
+def applied(shapings: Sequence[Shaping], rewards: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+    """Given rewards, through shapings of single responses in order."""
+    for shaping in shapings:
+        rewards = _checked(shaping, shaping(rewards, length, outcome), length, outcome)
+    return rewards
 
 
 AnyShaping = Shaping | GroupShaping | Callable[[FloatArray, FloatArray, IntArray], ArrayLike]
