@@ -33,6 +33,7 @@ from lossim._run import Training
 from lossim._scheme import Scheme, compare
 from lossim._training import train
 from lossim._types import NoClosedForm, Outcome
+from lossim.configs import ParsedConfig, read_config
 from lossim.estimates import Estimate
 from lossim.policies import Path, Policy, PromptClass
 from lossim.rewards import Reward
@@ -47,6 +48,7 @@ __all__ = [
     "Finding",
     "NoClosedForm",
     "Outcome",
+    "ParsedConfig",
     "Path",
     "Policy",
     "PromptClass",
@@ -69,6 +71,7 @@ __all__ = [
     "optimizers",
     "penalties",
     "policies",
+    "read_config",
     "references",
     "rewards",
     "rollouts",

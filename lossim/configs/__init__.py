@@ -1,0 +1,127 @@
+"""A trainer's config, read as a scheme: nothing is dropped in silence.
+
+>>> from lossim.configs import read_config
+>>> read_config({"loss_type": "grpo", "beta": 0.04}, trainer="trl").scheme
+Scheme 'trl grpo (loss_type grpo)': GroupStandardized(eps=0.0001) · PPOClip ·
+SequenceMeanTokenMean [verl seq-mean-token-mean, TRL grpo] · reward 1 if correct, else 0 ·
+KL(coefficient=0.04, estimator='k3', gradient='bias_corrected') · 1 prompts × 8
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from lossim import _check
+from lossim.configs import _hydra, _source, openrlhf, trl, verl
+from lossim.configs._parsed import Entry, ParsedConfig
+from lossim.configs._settings import Options
+from lossim.critics import Critic
+from lossim.rewards import Reward
+
+__all__ = ["Entry", "ParsedConfig", "read_config"]
+
+PARSERS = {"trl": trl.parse, "verl": verl.parse, "openrlhf": openrlhf.parse}
+WORDS = {"verl": _hydra.overrides, "openrlhf": openrlhf.flags}
+
+
+def read_config(source: Mapping[str, Any] | str | os.PathLike[str] | Sequence[str], *,
+                trainer: Literal["trl", "verl", "openrlhf"], algorithm: Literal["grpo", "rloo"] | None = None,
+                processes: int | None = None, reward: Reward | None = None, critic: Critic | None = None,
+                unsupported: Literal["error", "report"] = "error", ignore: Iterable[str] = ()) -> ParsedConfig:
+    """The scheme that a trainer's config stands for, with what became of every setting.
+
+    Read as TRL 1.16.0, verl 0.9.1 and OpenRLHF 0.11.2 would; what is not given has their default and is listed.
+
+    Args:
+        source: a mapping, nested or with dotted keys (an OmegaConf one too); the path of a ``.yaml``, ``.yml`` (needs
+            ``lossim[configs]``) or ``.json`` file; for verl also Hydra overrides, for OpenRLHF flags: a list of words,
+            or one string as on the command line, which may begin with the program.
+        trainer: ``"trl"`` (``GRPOConfig``, ``RLOOConfig``), ``"verl"`` (``ppo_trainer``) or ``"openrlhf"``
+            (``train_ppo_ray``).
+        algorithm: which of TRL's two configs it is; None tells by settings that only one of them has, else GRPO.
+        processes: devices that TRL's batch sizes are per; None takes 1 unless the config tells.
+        reward: what is paid, which a config does not say; None is ``Reward()``. Length penalties of the config are
+            added to its shaping.
+        critic: the critic for GAE; None is ``critics.Zero()``.
+        unsupported: what becomes of settings that no slot of a scheme can hold: ``"error"``, or ``"report"`` them and
+            leave them out.
+        ignore: keys of the config to pass over: settings of one's own, which are errors otherwise.
+
+    Returns:
+        The scheme, and every setting as read, assumed, ignored, approximated or unsupported.
+
+    Raises:
+        ValueError: an unknown setting, a value out of range, settings that contradict each other, one without a slot
+            (unless reported), a reference that cannot be followed, a file that holds no mapping.
+        TypeError: a value of another kind.
+        FileNotFoundError: no such file.
+        ImportError: a YAML file without pyyaml.
+
+    >>> parsed = read_config("algorithm.adv_estimator=grpo actor_rollout_ref.rollout.n=8 data.train_batch_size=256 "
+    ...                      "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean", trainer="verl")
+    >>> parsed.scheme
+    Scheme 'verl grpo (vanilla, seq-mean-token-mean)': GroupStandardized · PPOClip(dual=3.0) ·
+    SequenceMeanTokenMean [verl seq-mean-token-mean, TRL grpo] · reward 1 if correct, else 0 · 256 prompts × 8
+    >>> read_config("--algo.advantage.estimator dr_grpo --rollout.n_samples_per_prompt 8 --algo.kl.init_coef 0",
+    ...             trainer="openrlhf").scheme.advantage
+    GroupMean(group_of_one='zero')
+    >>> read_config({"los_type": "grpo"}, trainer="trl")
+    Traceback (most recent call last):
+        ...
+    ValueError: los_type is not a setting that lossim knows of TRL 1.16.0 GRPOConfig, got 'grpo'; did you mean
+    'loss_type'?
+    """
+    _check.choice("trainer", trainer, PARSERS)
+    _check.choice("unsupported", unsupported, ("error", "report"))
+    if processes is not None:
+        _check.whole("processes", processes)
+    for name, value, kind in (("reward", reward, Reward), ("critic", critic, Critic)):
+        if value is not None and not isinstance(value, kind):
+            _check.fail(name, value, f"must be a {kind.__name__}", f"see lossim.{name}s", TypeError)
+    if algorithm is not None and trainer != "trl":
+        _check.fail("algorithm", algorithm, "must be left out unless trainer is 'trl'")
+    skipped = _check.members("ignore", list(ignore) if not isinstance(ignore, str) else ignore, str, "keys",
+                             "write one as [key]")
+    given, typed = _read(source, trainer)
+    return PARSERS[trainer](given, Options(reward=reward, critic=critic, algorithm=algorithm, processes=processes,
+                                           report=unsupported == "report", ignore=skipped, typed=typed))
+
+
+def _read(source: Any, trainer: str) -> tuple[dict[str, Any], bool]:
+    """A flat config, and whether its values have types of their own."""
+    if type(source).__module__.startswith("omegaconf."):
+        source = import_module("omegaconf").OmegaConf.to_container(source)  # read as it is, it trips over ???
+    if isinstance(source, Mapping):
+        return _flat(source, trainer), True
+    if isinstance(source, os.PathLike):
+        return _flat(_source.from_file(source), trainer), True
+    if isinstance(source, str):
+        line = "--" in source if trainer == "openrlhf" else "=" in source and trainer == "verl"
+        if not line or _is_file(source):
+            return _flat(_source.from_file(source), trainer), True
+        source = _source.words(source)
+    if not isinstance(source, Sequence) or isinstance(source, (bytes, bytearray)) or trainer not in WORDS:
+        _check.fail("source", source, "must be a mapping or the path of a file",
+                    "of a dataclass pass dataclasses.asdict(config)", TypeError)
+    return WORDS[trainer](source), trainer != "openrlhf"
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # a command line is no name of a file
+        return False
+
+
+def _flat(mapping: Mapping[str, Any], trainer: str) -> dict[str, Any]:
+    given = _source.flat(mapping, nested=trainer != "trl")
+    if trainer != "openrlhf":
+        return given
+    bare = {key.removeprefix("--"): value for key, value in given.items()}
+    if len(bare) < len(given):
+        _check.fail("source", list(given), "must give a flag once, with or without dashes")
+    return bare
