@@ -109,7 +109,7 @@ class Breakdown:
     def __call__(self, part: Credited, made: dict[str, FloatArray]) -> None:
         """Take in some responses."""
         slab, log, cell = part.slab, self.plugin.log, self.plugin.cells.cell(part.slab)
-        added = [np.zeros_like(part.paid), np.zeros_like(part.paid)]
+        added: list[FloatArray] = [np.zeros_like(part.paid), np.zeros_like(part.paid)]
         for name in self.tables.keys() & made.keys():
             added[int(name == "kl")] += made[name] * self.tables[name][cell, slab.end]
         block, prompt = (np.repeat(x, slab.sizes) for x in (log.block_of_prompt[slab.prompt], slab.prompt))
@@ -122,7 +122,7 @@ class Breakdown:
         credit = part.paid if part.credit is None else part.credit
         inside = part.in_loss.astype(np.float64)
         index = np.ravel_multi_index((block, run), self.by_step.shape[:2])
-        for i, x in enumerate((added[0] + added[1], part.counted)):
+        for i, x in enumerate((added[0] + added[1], part.counted.astype(np.float64))):
             self.by_step[..., i] += np.bincount(index, weights=x, minlength=self.by_step[..., i].size).reshape(
                 self.by_step.shape[:2])
         for i, x in enumerate((inside, inside * credit, inside * slab.length, inside * credit * slab.length)):

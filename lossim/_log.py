@@ -21,10 +21,10 @@ from lossim.rollouts import Rollouts
 
 __all__ = ["SOLVE_RATES", "Log", "Pay", "Slab", "read_log"]
 
-MOST_BLOCKS = 512
+MOST_BLOCKS = 256
 """Blocks of prompts that the bootstrap draws from; up to that many prompts are a block each."""
 LEAST_BLOCKS = 32
-MOST_NUMBERS = 1 << 24
+MOST_NUMBERS = 1 << 23
 """Numbers [block, class, grade, end] per measure."""
 SOLVE_RATES = ("never", "up to 1/4", "1/4 to 1/2", "1/2 to 3/4", "above 3/4", "always")
 

@@ -68,7 +68,8 @@ def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokeniz
                 for name, column in spool.items():
                     column.append(arrays[name])
                 if progress:
-                    print(f"\r{tally.rows:,} rows read, {tally.kept:,} kept, in {file.name}", end="", file=sys.stderr)
+                    print(f"\r{tally.rows:,} rows read, {tally.kept:,} kept, in {file.name}", end="",
+                          file=sys.stderr, flush=True)
             if tally.rows == before:
                 notes.append(f"files: {file} holds no rows")
         if progress:
@@ -98,10 +99,11 @@ def _heads(reader: Any, files: list[Path]) -> dict[Path, _names.Head]:
     for file in files:
         with _files.unreadable(file):
             heads[file] = reader.head(file, rows)
-    if not any(head.samples for head in heads.values()):
+    if not any(values for head in heads.values() for values in head.samples.values()):
         more = f", nor do the {len(files) - 1} other files" if len(files) > 1 else ""
         problem = next((head.problem for head in heads.values() if head.problem), "")
-        raise ValueError(f"{problem}; no row can be read" if problem else f"{files[0]}: holds no rows{more}")
+        raise ValueError(f"{problem}; no row can be read" if problem
+                         else f"{files[0]}: holds no rows, or empty ones{more}")
     return heads
 
 

@@ -104,17 +104,18 @@ class Prompts:
         return codes
 
     def _wholes(self, values: NDArray[np.int64]) -> IntArray:
-        place = np.searchsorted(self._known, values)
+        order = np.argsort(values)  # sorted, they are found and put in faster
+        ascending = values[order]
+        place = np.searchsorted(self._known, ascending)
         seen = place < len(self._known)
-        seen[seen] = self._known[place[seen]] == values[seen]
-        new = values[~seen]
-        if new.size:
-            fresh = np.arange(len(self), len(self) + len(new), dtype=np.int32)
-            known = np.concatenate([self._known, new])
-            order = np.argsort(known, kind="stable")
-            self._known, self._codes = known[order], np.concatenate([self._codes, fresh])[order]
-            place = np.searchsorted(self._known, values)
-        return self._codes[place]
+        seen[seen] = self._known[place[seen]] == ascending[seen]
+        codes = np.empty(len(values), np.int32)
+        codes[order[seen]] = self._codes[place[seen]]
+        new = np.sort(order[~seen])  # numbered as they came
+        codes[new] = np.arange(len(self), len(self) + len(new))
+        self._known = np.insert(self._known, place[~seen], ascending[~seen])
+        self._codes = np.insert(self._codes, place[~seen], codes[order[~seen]])
+        return codes
 
 
 class Names:

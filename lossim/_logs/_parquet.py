@@ -45,7 +45,7 @@ def head(file: Path, rows: int) -> Head:
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"{file}: has two columns {twice!r}; columns must have different names")
         first = next(table.iter_batches(batch_size=rows), None)
-        samples = {name: [] if first is None else [value for value in first.column(i).to_pylist() if value is not None]
+        samples = {name: [] if first is None else [value for value in _listed(first.column(i)) if value is not None]
                    for i, name in enumerate(names)}
     return Head(samples)
 
@@ -103,7 +103,15 @@ def _raw(field: str, column: Any) -> Raw:
             return _numbers(column)
     elif field == "tokens" and (types.is_list(kind) or types.is_large_list(kind)) and types.is_integer(kind.value_type):
         return _numbers(compute.list_value_length(column))
-    listed: list[Any] = column.to_pylist()
+    return _listed(column)
+
+
+def _listed(column: Any) -> list[Any]:
+    """A column as Python objects."""
+    try:
+        listed: list[Any] = column.to_pylist()
+    except ValueError:  # times to the nanosecond are for pandas
+        listed = column.cast("string").to_pylist()
     return listed
 
 

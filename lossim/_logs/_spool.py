@@ -86,12 +86,14 @@ def _groups(prompts: IntArray, steps: IntArray | None) -> tuple[IntArray, IntArr
         runs += int(np.count_nonzero(keys[1:] != keys[:-1])) + (len(last) == 0)
         if steps is not None:
             ascending = ascending and bool((keys[1:] >> 31 >= keys[:-1] >> 31).all())
-        found, count = np.unique(keys[len(last):], return_counts=True)
-        merged, place = np.unique(np.concatenate([known, found]), return_inverse=True)
-        sizes = np.zeros(len(merged), np.int64)
-        sizes[place[:len(known)]] = counts
-        sizes[place[len(known):]] += count
-        known, counts, last = merged, sizes, keys[-1:]
+        found, sizes = np.unique(keys[len(last):], return_counts=True)
+        place = np.searchsorted(known, found)
+        seen = place < len(known)
+        seen[seen] = known[place[seen]] == found[seen]
+        counts[place[seen]] += sizes[seen]
+        known = np.insert(known, place[~seen], found[~seen])
+        counts = np.insert(counts, place[~seen], sizes[~seen])
+        last = keys[-1:]
     return known, counts, ascending and runs == len(known)
 
 
@@ -111,13 +113,14 @@ def gather_groups(columns: dict[str, Array], prompts: IntArray, steps: IntArray 
     places = np.cumsum(counts) - counts
     sorted_columns = {name: _blank(len(prompts), column.dtype) for name, column in columns.items()}
     for rows in _chunks(len(prompts)):
-        group = np.searchsorted(known, _keys(prompts, steps, rows))
-        order = np.argsort(group, kind="stable")
-        ordered = group[order]
-        first = np.flatnonzero(np.diff(ordered, prepend=-1))
-        sizes = np.diff(first, append=len(ordered))
-        target = np.repeat(places[ordered[first]] - first, sizes) + np.arange(len(ordered))
-        places[ordered[first]] += sizes
+        keys = _keys(prompts, steps, rows)
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        sizes = np.diff(first, append=len(keys))
+        group = np.searchsorted(known, keys[first])
+        target = np.repeat(places[group] - first, sizes) + np.arange(len(keys))
+        places[group] += sizes
         for name, column in columns.items():
             sorted_columns[name][target] = column[rows][order]
     for column in sorted_columns.values():

@@ -1,0 +1,53 @@
+"""Reading a log of ten million responses, beside pyarrow alone and beside one pass over one column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lossim as ls
+from benchmarks import logs
+
+pytest.importorskip("pyarrow")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file: Path = tmp_path_factory.mktemp("logs") / "run.parquet"
+    logs.write(file)
+    return file
+
+
+@pytest.mark.parametrize("how", ["lossim", "pyarrow", "bincount", "by_group"])
+def test_ten_million_rows(benchmark: Any, log: Path, how: str) -> None:
+    from pyarrow import parquet
+
+    benchmark.group = f"Parquet, {logs.ROWS:,} rows, {len(logs.COLUMNS)} columns"
+    benchmark.extra_info.update(how=how, rows=logs.ROWS, columns=len(logs.COLUMNS))
+    if how == "lossim":
+        rollouts = benchmark.pedantic(ls.Rollouts.read, args=(log,), rounds=3)
+        assert len(rollouts) == logs.ROWS
+        assert rollouts.prompt_ids.max() == logs.ROWS // logs.GROUP - 1
+    elif how == "pyarrow":
+        table = benchmark.pedantic(parquet.read_table, args=(log,), kwargs={
+            "columns": list(logs.COLUMNS), "use_threads": False}, rounds=3)
+        assert table.num_rows == logs.ROWS
+    elif how == "bincount":
+        lengths = parquet.read_table(log, columns=["length"])["length"].to_numpy()
+        counts = benchmark.pedantic(np.bincount, args=(lengths,), rounds=5)
+        assert counts.sum() == logs.ROWS
+    else:
+        rollouts = ls.Rollouts.read(log)
+        grouped = benchmark.pedantic(rollouts.by_group, rounds=3)
+        changes = np.count_nonzero(np.diff(grouped.prompt_ids)) + 1
+        assert changes == logs.ROWS // logs.GROUP
+
+
+def test_memory(benchmark: Any, log: Path) -> None:
+    """The columns alone are 200 MiB in memory; what stays there is a table of 1,250,000 prompts and a chunk."""
+    found = benchmark.pedantic(logs.peaks, args=(log,), rounds=1)
+    benchmark.extra_info.update(found)
+    assert found["traced"] < 120
