@@ -24,10 +24,9 @@ from lossim import (
     surrogates,
     tokens,
 )
-from lossim._audit import audit
+from lossim._auditing import Audit, Finding, Stop, WhatIf, audit
 from lossim._coordinates import coordinates, kernel
 from lossim._drift import drift
-from lossim._findings import Audit, Finding, Stop
 from lossim._result import Drift
 from lossim._run import Training
 from lossim._scheme import Scheme, compare
@@ -57,6 +56,7 @@ __all__ = [
     "Scheme",
     "Stop",
     "Training",
+    "WhatIf",
     "advantages",
     "aggregation",
     "audit",

@@ -32,8 +32,8 @@ from lossim._shapings import (
 )
 from lossim._types import ArrayLike, BoolArray, FloatArray, IntArray, Outcome
 
-__all__ = ["AsLogged", "Cosine", "Discount", "GroupShaping", "KimiLength", "LengthZScore", "LinearPenalty", "MissingEOS",
-           "Reward", "Shaping", "SoftOverlong", "StopProperly"]
+__all__ = ["AsLogged", "Cosine", "Discount", "GroupShaping", "KimiLength", "LengthZScore", "LinearPenalty",
+           "MissingEOS", "Reward", "Shaping", "SoftOverlong", "StopProperly"]
 
 
 @dataclass(frozen=True, kw_only=True)

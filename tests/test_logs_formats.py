@@ -156,6 +156,21 @@ def test_text_is_tokenized_and_the_stop_token_added(tmp_path: Path, suffix: str,
     assert told_and_capped.lengths.tolist() == [1, 5, 4, 5]  # what was cut was cut at the cap
 
 
+def test_text_that_comes_back_as_a_few_more_tokens_counts_as_cut(tmp_path: Path) -> None:
+    """What was decoded need not be encoded as it was; far more tokens are another cap's."""
+    rows = [{"prompt": "p", "completion": "x " * count, "reward": 1.0} for count in (18, 19, 20, 21, 22)]
+    rollouts = read(tmp_path / "log.jsonl", rows, tokenizer=str.split, max_tokens=20)
+    assert rollouts.lengths.tolist() == [19, 20, 20, 20, 20]
+    assert rollouts.truncated.tolist() == [False, False, True, True, True]
+    assert rollouts.reading.choices[-1] == ("length: 2 texts come to more than 20 tokens by the tokenizer, max_tokens, "
+                                            "and count as that many")
+    told = [row | {"truncated": False} for row in rows]
+    again = read(tmp_path / "told.jsonl", told, tokenizer=str.split, max_tokens=20)
+    assert again.lengths.tolist() == [19, 20, 20, 20, 20]
+    with pytest.raises(ValueError, match="must be at most 20, max_tokens"):
+        read(tmp_path / "far.jsonl", [*rows, rows[0] | {"completion": "x " * 24}], tokenizer=str.split, max_tokens=20)
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_chat_messages_are_grouped_and_counted_by_content(tmp_path: Path, suffix: str) -> None:
     rows = [{"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": text}],

@@ -9,12 +9,12 @@ import pytest
 
 import lossim as ls
 from logged import CLASSES, UNKNOWING, gradient, ragged, sample
-from lossim import _log
-from lossim._cells import Cells
+from lossim._auditing import _log
+from lossim._auditing._cells import Cells
+from lossim._auditing._log import Pay, read_log
+from lossim._auditing._plugin import Plugin
 from lossim._gradients import update_gradient
-from lossim._log import Pay, read_log
 from lossim._montecarlo import batch_measures
-from lossim._plugin import Plugin
 from lossim._scheme import Scheme
 from lossim._step import Step
 from lossim.advantages import (

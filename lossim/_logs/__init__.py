@@ -81,6 +81,9 @@ def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokeniz
         result = {name: column.array() for name, column in spool.items()}
     if rules.counted_zero:
         notes.append(f"reward: {rules.counted_zero:,} entries of the reward's columns are null or nan and count 0")
+    if rules.retokenized:
+        notes.append(f"length: {rules.retokenized:,} texts come to more than {max_tokens} tokens by the tokenizer, "
+                     "max_tokens, and count as that many")
     names = _sort_classes(result, list(rules.classes.names)) if "classes" in result else None
     return result, names, Reading(files=tuple(map(str, files)), format=kind, rows=tally.rows, kept=tally.kept,
                                   skipped=tally.skipped, places=tuple(tally.places),

@@ -34,6 +34,10 @@ class Chunk:
     broken: dict[int, str] = field(default_factory=dict)
 
 
+RETOKENIZED = 0.1
+"""How much longer than max_tokens a text may come back from a tokenizer, as a share; beyond, it is another cap's."""
+
+
 @dataclass
 class Rules:
     """What a reader carries from chunk to chunk."""
@@ -45,6 +49,7 @@ class Rules:
     classes: Names = field(default_factory=Names)
     groups: Groups = field(default_factory=Groups)
     counted_zero: int = 0
+    retokenized: int = 0
 
 
 class _Flaws:
@@ -179,6 +184,11 @@ def _lengths(rules: Rules, flaws: _Flaws, cut: BoolArray | None) -> dict[str, ND
     assert rules.tokenizer is not None
     counts, bad = count_text(_raw(way, flaws), rules.tokenizer, flaws.good)
     flaws.where(bad, way, "must be text or messages that hold text")
+    if cap is not None:  # text need not come back as the tokens it was made of
+        told_by_end = 0 if cut is None else ~cut
+        over = (counts + told_by_end > cap) & (counts <= (1.0 + RETOKENIZED) * cap + 1.0)
+        rules.retokenized += int(np.count_nonzero(over & flaws.good))
+        counts = np.where(over, cap - told_by_end, counts)
     if cut is None and cap is not None:
         cut = counts >= cap
         values = np.where(cut, counts, counts + 1)

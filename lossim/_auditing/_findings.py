@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossim._log import SOLVE_RATES
+from lossim._auditing._log import SOLVE_RATES
 from lossim._result import Drift, decimals, number, wrapped
 from lossim._types import FloatArray, Outcome
 from lossim.estimates import Estimate
@@ -199,7 +199,7 @@ class Finding:
 def tokens(x: Estimate, digits: int = 3) -> str:
     """A number of tokens with its standard error."""
     if np.isnan(float(x)):
-        return "unknown"
+        return "not told from noise" if x.n else "unknown"
     if np.isnan(float(x.stderr)):
         return f"{float(x):+.{digits}g}"
     return number(x, decimals(max(abs(float(x)), float(x.stderr)), digits))
@@ -237,7 +237,7 @@ class Audit:
 
     def plot(self) -> Figure:
         """The drift of the schemes, and where that of the first comes from, as a matplotlib figure."""
-        from lossim._audit_plot import plot_audit
+        from lossim._auditing._plot import plot_audit
 
         return plot_audit(self)
 
@@ -296,8 +296,8 @@ def _table(finding: Finding) -> list[str]:
     per, unit = (rate, "tokens in 0.01 nats") if np.isfinite(rate) else (1.0, "tokens per unit step")
     lines = [f"{finding.name}: {finding.verdict}", *wrapped("scheme", drift.scheme.slots)]
 
-    def row(label: str, text: str, beside: str = "") -> None:
-        lines.append(f"  {label:<34}{text:>18}{beside}".rstrip())
+    def row(label: str, text: str) -> None:
+        lines.append(f"  {label:<34}{text:>22}".rstrip())
 
     row("", unit)
     row("mean length", tokens(drift.length_per_kl if np.isfinite(rate) else drift.length))
@@ -322,8 +322,8 @@ def _table(finding: Finding) -> list[str]:
     row("Cov(A, T), the rule of thumb", tokens(finding.covariance))
     row("dead groups", f"{finding.dead_groups:.1%}")
     if finding.what_if:
-        lines.append(f"  {'what if':<48}{'tokens in 0.01 nats':>22}{'Cov(A, T)':>12}")
-        lines += [f"    {each.change:<46}{tokens(each.length_per_kl):>22}{float(each.covariance):>+12.3g}"
+        lines.append(f"  {'what if':<46}{'tokens in 0.01 nats':>22}{'Cov(A, T)':>12}")
+        lines += [f"    {each.change:<44}{tokens(each.length_per_kl):>22}{float(each.covariance):>+12.3g}"
                   for each in finding.what_if]
     if finding.stops:
         lines.append("  what would stop it")
@@ -336,7 +336,7 @@ _OTHER = {True: "it cannot tell right from wrong", False: "it knew right from wr
 
 def _by_length(finding: Finding, per: float) -> list[str]:
     drift = finding.source("length")
-    lines = [f"  {'by length':<16}{'responses':>10}{'tokens':>18}{'weight of a token':>19}{'mean advantage':>16}"
+    lines = [f"  {'by length':<16}{'responses':>10}{'tokens':>22}{'weight of a token':>19}{'mean advantage':>16}"
              f"{'effective reward':>18}"]
     ends = [*finding.length_bins[1:], None]
     for i, (first, following) in enumerate(zip(finding.length_bins, ends, strict=True)):
@@ -344,16 +344,16 @@ def _by_length(finding: Finding, per: float) -> list[str]:
             continue
         label = f"{first:,} on" if following is None else f"{first:,} to {following - 1:,}"
         reward = "" if np.isnan(finding.effective_reward[i]) else f"{finding.effective_reward[i]:+.3g}"
-        lines.append(f"    {label:<14}{finding.share[i]:>10.1%}{tokens(drift[i] * per):>18}"
+        lines.append(f"    {label:<14}{finding.share[i]:>10.1%}{tokens(drift[i] * per):>22}"
                      f"{finding.token_weight[i]:>19.3g}{finding.mean_advantage[i]:>+16.3g}{reward:>18}".rstrip())
     return lines
 
 
 def _by_step(finding: Finding, per: float) -> list[str]:
     assert finding.by_step is not None
-    lines, shown = [f"  {'by step':<34}{'tokens':>18}"], len(finding.steps)
+    lines, shown = [f"  {'by step':<34}{'tokens':>22}"], len(finding.steps)
     for i in np.unique(np.linspace(0, shown - 1, min(shown, 8)).astype(int)):
         first, last = finding.steps[i]
         label = f"{first}" if first == last else f"{first} to {last}"
-        lines.append(f"    {label:<32}{tokens(finding.by_step[int(i)] * per):>18}")
+        lines.append(f"    {label:<32}{tokens(finding.by_step[int(i)] * per):>22}")
     return lines + ([f"    ({shown - 8} runs of steps between these are in by_step)"] if shown > 8 else [])

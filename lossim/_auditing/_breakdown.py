@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lossim._log import SOLVE_RATES, Log
+from lossim._auditing._log import SOLVE_RATES, Log
+from lossim._auditing._plugin import Credited, Plugin, adaptive
 from lossim._numerics import along
-from lossim._plugin import Credited, Plugin, adaptive
 from lossim._readout import Readout, centred, gae_projection
 from lossim._types import FloatArray, IntArray
 from lossim.advantages import GAE

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from lossim import _check
-from lossim._bootstrap import drifts, redraws
-from lossim._breakdown import Breakdown, length_edges, step_bins
-from lossim._cells import Cells, Paths
+from lossim._auditing._bootstrap import drifts, redraws
+from lossim._auditing._breakdown import Breakdown, length_edges, step_bins
+from lossim._auditing._cells import Cells, Paths
+from lossim._auditing._findings import Audit, Finding, WhatIf
+from lossim._auditing._knobs import other_settings, shorter, stops
+from lossim._auditing._log import Log, Pay, read_log
+from lossim._auditing._plugin import Plugin, adaptive
 from lossim._coordinates import Coordinates, Features
-from lossim._findings import Audit, Finding, WhatIf
-from lossim._knobs import other_settings, shorter, stops
-from lossim._log import Log, Pay, read_log
-from lossim._plugin import Plugin, adaptive
 from lossim._provenance import describe_rng, versions
 from lossim._readout import Readout
 from lossim._result import Drift
@@ -222,7 +222,7 @@ def _general(log: Log, reward: Reward | None) -> list[str]:
     notes = ["responses are paid as logged, whatever reward a scheme names"] if reward is None else []
     reading = log.rollouts.reading
     if reading is not None:
-        notes += [f"read from the log: {choice}" for choice in reading.choices]
+        notes += [f"read: {choice}" for choice in reading.choices]
         if reading.skipped:
             notes.append(f"{reading.rows - reading.kept:,} of {reading.rows:,} rows could not be read and are left out")
     if log.rollouts.classes is None:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from lossim._bootstrap import length_now
-from lossim._cells import Cells
-from lossim._findings import Stop
-from lossim._log import Pay
-from lossim._plugin import Plugin, adaptive
+from lossim._auditing._bootstrap import length_now
+from lossim._auditing._cells import Cells
+from lossim._auditing._findings import Stop
+from lossim._auditing._log import Pay
+from lossim._auditing._plugin import Plugin, adaptive
 from lossim._readout import Readout
 from lossim._scheme import Truncation
 from lossim._types import FloatArray, IntArray, Outcome

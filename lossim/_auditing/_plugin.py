@@ -13,9 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from lossim._cells import Cells
+from lossim._auditing._cells import Cells
+from lossim._auditing._log import Log, Pay, Slab
 from lossim._gradients import Measures, advantage_sums
-from lossim._log import Log, Pay, Slab
 from lossim._scheme import Scheme
 from lossim._step import Step
 from lossim._types import BoolArray, FloatArray, IntArray

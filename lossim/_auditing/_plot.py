@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lossim._findings import Audit, Finding
+    from lossim._auditing._findings import Audit, Finding
     from lossim.estimates import Estimate
 
 __all__ = ["plot_audit"]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lossim._cells import Cells
+from lossim._auditing._cells import Cells
+from lossim._auditing._plugin import Plugin, adaptive
 from lossim._drift import finished
-from lossim._plugin import Plugin, adaptive
 from lossim._readout import NATS, Readout, effective_reward
 from lossim._result import Drift
 from lossim._types import FloatArray

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from lossim._auditing._log import Log, Slab
 from lossim._coordinates import Coordinates
-from lossim._log import Log, Slab
 from lossim._prompts import Path, PromptClass
 from lossim._types import FloatArray, IntArray
 from lossim.lengths import from_logits
