@@ -12,6 +12,7 @@ reward 1 if correct, else 0 · 64 prompts × 8
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from lossim import _check
@@ -208,3 +209,16 @@ def delta_l(*, alpha: float = 0.75, reward: Reward = ZERO_ONE, group_size: int =
     """ΔL normalisation: group std, weights T^-α over their mean in the step. Source: arXiv 2509.07558."""
     return Scheme(name="delta_l", reward=reward, advantage=GroupStandardized(), surrogate=PPOClip(),
                   aggregation=LengthPower(alpha=alpha), group_size=group_size, prompts_per_step=prompts_per_step)
+
+
+def presets() -> dict[str, Callable[..., Scheme]]:
+    """All presets by name. Each can be called without arguments but ``remax``, which needs ``greedy_reward``.
+
+    >>> presets()["dr_grpo"](group_size=4).advantage
+    GroupMean(group_of_one='zero')
+    >>> list(presets())[:4]
+    ['ppo', 'vapo', 'grpo', 'dr_grpo']
+    """
+    every = (ppo, vapo, grpo, dr_grpo, dapo, rloo, reinforce_plus_plus, reinforce_plus_plus_baseline, remax, opo, gspo,
+             gmpo, cispo, sapo, luspo, delta_l)
+    return {preset.__name__: preset for preset in every}

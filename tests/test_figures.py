@@ -220,6 +220,20 @@ def test_drift_by_path(stored):
     assert all(apart["undecided"][path][i] for path in ("right", "wrong") for i in (3, 4))
 
 
+def test_audit_and_covariance(stored):
+    numbers = stored["audit_and_covariance"]
+    rows = {row["scheme"]: row for row in numbers["rows"]}
+    assert all(abs(row["audit"] - row["exact"]) < 3 * row["stderr"] for row in rows.values())
+    wrong = {name for name, row in rows.items() if np.sign(row["exact"]) != np.sign(row["covariance"])}
+    assert wrong == {"PPO, λ = 1", "PPO, λ = 0.95"}
+    assert all(abs(row["covariance"]) > 10 * row["covariance_stderr"] for row in rows.values())
+    same = [rows[name]["covariance"] for name in ("PPO, λ = 1, token sum", "PPO, λ = 1", "PPO, λ = 0.95")]
+    assert max(same) - min(same) < 1e-9 * abs(same[0])
+    module = regenerate.module("audit_and_covariance")
+    direct = ls.drift(module.schemes()["PPO, λ = 1"], module.start())
+    assert rows["PPO, λ = 1"]["exact"] == pytest.approx(float(direct.length_per_kl), rel=1e-9)
+
+
 def test_two_phases(stored):
     numbers = stored["two_phases"]
     losses = {(curve["rule"], curve["gae_lambda"]): np.diff(curve["length"]) for curve in numbers["losses"]}
