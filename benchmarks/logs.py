@@ -1,7 +1,9 @@
-"""A log of ten million responses, and the memory that reading it takes.
+"""A log of ten million responses, and the memory that reading and auditing it takes.
 
-    python -m benchmarks.logs FILE    read it in this process and print, as JSON, MiB: of Python and numpy at the peak
-                                      (tracemalloc), and of the whole process, before and at the peak
+    python -m benchmarks.logs FILE traced|resident
+
+prints, as JSON and in MiB, what Python and numpy hold at the peak while reading and in an audit (tracemalloc), or the
+largest size of the whole process before, after reading, and after sorting by group.
 """
 
 from __future__ import annotations
@@ -62,8 +64,11 @@ def main() -> None:
     next(parquet.ParquetFile(file).iter_batches(batch_size=1))  # pyarrow and what it loads
     if how == "traced":
         tracemalloc.start()
-        ls.Rollouts.read(file)
-        print(json.dumps({"traced": tracemalloc.get_traced_memory()[1] / 2**20}))
+        rollouts = ls.Rollouts.read(file)
+        read = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        ls.audit(rollouts, ls.schemes.dapo(), what_if=False)
+        print(json.dumps({"traced": read / 2**20, "traced_audit": tracemalloc.get_traced_memory()[1] / 2**20}))
         return
     before = resident()
     rollouts = ls.Rollouts.read(file)

@@ -66,6 +66,18 @@ and writes down the numbers of every policy on its way.
 
 {runs}
 
+## A log of ten million responses
+
+Parquet, {log_columns} columns ({log_file:.0f} MB), 1,250,000 prompts with ids anywhere in 60 bits, the responses of a
+step of 8,192 in any order; [benchmarks/test_logs.py](../benchmarks/test_logs.py). Reading checks every row and numbers
+the prompts. The audit is of DAPO, with 200 redrawn logs and the second reading of the paths.
+
+{logs}
+
+Memory of Python and numpy at the peak: {traced:.0f} MiB while reading, {traced_audit:.0f} MiB in the audit, which sorts
+the log by group first; the columns alone would be 200 MiB. They lie in temporary files, which the system may keep in
+memory as far as there is room.
+
 ## Beside the trainers' own code
 
 All sides in float64 and in one run of [benchmarks/trainers.py](../benchmarks/trainers.py), which stops unless they give
@@ -142,6 +154,20 @@ def run_rows() -> list[list[str]]:
             for one in measured("test_training.py")]
 
 
+def logged() -> dict[str, Any]:
+    """What the section on logs says."""
+    found = {one["name"].split("[")[-1].rstrip("]"): one for one in measured("test_logs.py")}
+    times = {how: found[how]["stats"]["min"] for how in ("bincount", "pyarrow", "lossim", "by_group", "audit")}
+    names = {"bincount": "one pass of `numpy.bincount` over the lengths", "pyarrow": "`pyarrow.parquet.read_table`",
+             "lossim": "`Rollouts.read`", "by_group": "`Rollouts.by_group`", "audit": "`audit`"}
+    memory = found["test_memory"]["extra_info"]
+    return {"log_columns": found["lossim"]["extra_info"]["columns"], "log_file": memory["file"],
+            "traced": memory["traced"], "traced_audit": memory["traced_audit"],
+            "logs": table(["", "time", "× bincount", "× pyarrow's read"],
+                          [[names[how], seconds(t), f"{t / times['bincount']:.0f}", f"{t / times['pyarrow']:.1f}"]
+                           for how, t in times.items()])}
+
+
 def batches() -> dict[tuple[str, int, int], dict[str, Any]]:
     """Best times of the batch benchmarks by (kind, max_tokens, responses), with the number of tokens."""
     cases: dict[tuple[str, int, int], dict[str, Any]] = {}
@@ -207,7 +233,7 @@ def main() -> None:
         runs=table(["", "steps", "time"], run_rows()),
         batches=table(["scheme", "max_tokens", "responses", "tokens", "lossim", "ragged", "padded"],
                       batch_rows(batches())),
-        import_time=1e3 * found["import"], **trainer_parts)
+        **logged(), import_time=1e3 * found["import"], **trainer_parts)
     TARGET.write_text(text, encoding="utf-8")
     print(f"wrote {TARGET.relative_to(ROOT)}")
 

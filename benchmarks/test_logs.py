@@ -1,4 +1,4 @@
-"""Reading a log of ten million responses, beside pyarrow alone and beside one pass over one column."""
+"""Reading and auditing a log of ten million responses, beside pyarrow alone and beside one pass over one column."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.parametrize("how", ["lossim", "pyarrow", "bincount", "by_group"])
+@pytest.mark.parametrize("how", ["lossim", "pyarrow", "bincount", "by_group", "audit"])
 def test_ten_million_rows(benchmark: Any, log: Path, how: str) -> None:
     from pyarrow import parquet
 
@@ -39,6 +39,10 @@ def test_ten_million_rows(benchmark: Any, log: Path, how: str) -> None:
         lengths = parquet.read_table(log, columns=["length"])["length"].to_numpy()
         counts = benchmark.pedantic(np.bincount, args=(lengths,), rounds=5)
         assert counts.sum() == logs.ROWS
+    elif how == "audit":
+        rollouts = ls.Rollouts.read(log)
+        audit = benchmark.pedantic(ls.audit, args=(rollouts, ls.schemes.dapo()), kwargs={"what_if": False}, rounds=1)
+        assert audit.log["responses"] == logs.ROWS
     else:
         rollouts = ls.Rollouts.read(log)
         grouped = benchmark.pedantic(rollouts.by_group, rounds=3)
@@ -49,5 +53,6 @@ def test_ten_million_rows(benchmark: Any, log: Path, how: str) -> None:
 def test_memory(benchmark: Any, log: Path) -> None:
     """The columns alone are 200 MiB in memory; what stays there is a table of 1,250,000 prompts and a chunk."""
     found = benchmark.pedantic(logs.peaks, args=(log,), rounds=1)
-    benchmark.extra_info.update(found)
+    benchmark.extra_info.update(found, file=log.stat().st_size / 1e6)
     assert found["traced"] < 120
+    assert found["traced_audit"] < 600
