@@ -27,6 +27,8 @@ from lossim import (
 from lossim._auditing import Audit, Finding, Stop, WhatIf, audit
 from lossim._coordinates import coordinates, kernel
 from lossim._drift import drift
+from lossim._fit import fit
+from lossim._fitted import Fit, FittedClass, FittedDrift, FittedTraining
 from lossim._result import Drift
 from lossim._run import Training
 from lossim._scheme import Scheme, compare
@@ -45,6 +47,10 @@ __all__ = [
     "Drift",
     "Estimate",
     "Finding",
+    "Fit",
+    "FittedClass",
+    "FittedDrift",
+    "FittedTraining",
     "NoClosedForm",
     "Outcome",
     "ParsedConfig",
@@ -65,6 +71,7 @@ __all__ = [
     "critics",
     "drift",
     "estimates",
+    "fit",
     "formulas",
     "kernel",
     "lengths",

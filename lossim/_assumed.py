@@ -30,6 +30,8 @@ def grades(rollouts: Rollouts, notes: list[str], above: float | None = None) -> 
     None if nothing says.
     """
     if rollouts.correct is not None:
+        if above is not None:
+            _check.fail("correct_above", above, "is for logs without grades, and this one has them", "leave it out")
         return rollouts.correct
     if above is not None:
         notes.append(f"grades are read off the rewards: above {above:g} is correct")

@@ -43,7 +43,7 @@ from lossim.rewards import Reward, SoftOverlong
 from lossim.surrogates import CISPO, GMPO, GSPO, SAPO, PPOClip
 
 __all__ = ["Scheme", "cispo", "compare", "dapo", "delta_l", "dr_grpo", "gmpo", "grpo", "gspo", "luspo", "opo", "ppo",
-           "reinforce_plus_plus", "reinforce_plus_plus_baseline", "remax", "rloo", "sapo", "vapo"]
+           "presets", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "remax", "rloo", "sapo", "vapo"]
 
 ZERO_ONE = Reward(correct=1.0, incorrect=0.0)
 PLUS_MINUS = Reward(correct=1.0, incorrect=-1.0)

@@ -339,6 +339,8 @@ def test_several_schemes_stand_side_by_side() -> None:
     assert audit["adaptive"].sources is None
     assert np.isnan(audit["adaptive"].length.stderr)
     assert not audit[0].what_if
+    assert audit["adaptive"].verdict.startswith("responses get")
+    assert ls.audit(sample(prompts=200), PPO, replicates=0).verdict.startswith("ppo: responses get")
     text = str(audit)
     assert "tokens in 0.01 nats" in text
     assert "note: adaptive: λ depends on the length" in text
@@ -416,6 +418,7 @@ BAD = {
     "a smaller cap": (lambda: ls.audit(sample(), GRPO, max_tokens=8), ValueError, "max_tokens must be at least"),
     "replicates": (lambda: ls.audit(sample(), GRPO, replicates=3), ValueError, "must be 0 or at least 20"),
     "rng": (lambda: ls.audit(sample(), GRPO, rng=3), TypeError, "rng must be a Generator"),
+    "grades twice": (lambda: ls.audit(sample(), GRPO, correct_above=0.5), ValueError, "is for logs without grades"),
     "reward": (lambda: ls.audit(sample(), GRPO, reward=1.0), TypeError, "reward must be a Reward"),
     "classes": (lambda: ls.audit(altered(sample(), classes=np.arange(120) % 2), GRPO), ValueError,
                 "must be one class for all responses to a prompt"),

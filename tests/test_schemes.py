@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
@@ -86,8 +85,7 @@ LIMITS = {
     "ppo, whitened": (schemes.ppo(whiten=True, prompts_per_step=3), dict(
         reward=plus_or_minus, advantage="gae", gae_lambda=0.95, wrappers=["whiten"], prompts_per_step=3)),
 }
-PRESETS: dict[str, Callable[..., ls.Scheme]] = {
-    name: getattr(schemes, name) for name in schemes.__all__ if name not in ("Scheme", "compare")}
+PRESETS = schemes.presets()
 REQUIRED = {"remax": {"greedy_reward": 0.5}}
 
 

@@ -145,8 +145,8 @@ class Finding:
 
     @property
     def significant(self) -> bool:
-        """Whether the drift is beyond two standard errors."""
-        return abs(float(self.length)) > 2.0 * float(self.length.stderr)
+        """Whether the drift is beyond two standard errors, as far as they are known."""
+        return bool(abs(float(self.length)) > 2.0 * np.nan_to_num(float(self.length.stderr)))
 
     @property
     def verdict(self) -> str:
@@ -155,7 +155,7 @@ class Finding:
             dead = self.dead_groups == 1.0 and self.drift.scheme.advantage.group_relative
             return "nothing moves" + (": all groups are dead" if dead else "")
         if not self.significant:
-            return "no drift of mean length beyond the noise of this log"
+            return "no drift of mean length" + (" beyond the noise of this log" if float(self.length) else "")
         way = "longer" if float(self.length) > 0 else "shorter"
         step = self.length_per_kl
         much = "" if np.isnan(float(step)) else f", {tokens(step)} tokens in a step of 0.01 nats"

@@ -144,7 +144,7 @@ def _knobs(plugin: Plugin) -> Iterator[_Knob]:
                     grid=_around(now, spread))
     slope = spread / log.mean_length
     yield _Knob(name="penalty per token", now=0.0, make=lambda x: paying(LinearPenalty(slope=x)),
-                grid=_around(0.0, slope))
+                grid=_around(0.0, slope), note=_on_dead_groups(plugin))
     if log.rollouts.kl is not None:
         kl = plugin.kl[0] or plugin.kl[1] or KL(coefficient=0.0, estimator="k3")
         rest = tuple(penalty for penalty in scheme.penalties if not isinstance(penalty, KL))
@@ -169,6 +169,13 @@ def _knobs(plugin: Plugin) -> Iterator[_Knob]:
     elif isinstance(gae, Raw) and not isinstance(gae.baseline, tuple):
         yield _Knob(name="baseline", now=gae.baseline, grid=tuple(np.linspace(low, high, 9)), make=lambda x: replace(
             plugin, scheme=replace(scheme, advantage=_with_baseline(scheme.advantage, x))))
+
+
+def _on_dead_groups(plugin: Plugin) -> str:
+    given = plugin.scheme.advantage
+    inner = given.inner if isinstance(given, Whitened) else given
+    divides = isinstance(inner, GroupStandardized) and inner.scope == "group"
+    return "the std makes any penalty count in full where rewards are equal" if divides else ""
 
 
 def _with_baseline(advantage: Any, baseline: float) -> Any:
