@@ -65,10 +65,10 @@ def main() -> None:
     if how == "traced":
         tracemalloc.start()
         rollouts = ls.Rollouts.read(file)
-        read = tracemalloc.get_traced_memory()[1]
+        reading = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         ls.audit(rollouts, ls.schemes.dapo(), what_if=False)
-        print(json.dumps({"traced": read / 2**20, "traced_audit": tracemalloc.get_traced_memory()[1] / 2**20}))
+        print(json.dumps({"traced": reading / 2**20, "traced_audit": tracemalloc.get_traced_memory()[1] / 2**20}))
         return
     before = resident()
     rollouts = ls.Rollouts.read(file)

@@ -27,8 +27,7 @@ from lossim import (
 from lossim._auditing import Audit, Finding, Stop, WhatIf, audit
 from lossim._coordinates import coordinates, kernel
 from lossim._drift import drift
-from lossim._fit import fit
-from lossim._fitted import Fit, FittedClass, FittedDrift, FittedTraining
+from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
 from lossim._result import Drift
 from lossim._run import Training
 from lossim._scheme import Scheme, compare

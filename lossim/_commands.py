@@ -21,7 +21,7 @@ from lossim import _check
 from lossim._assumed import levels
 from lossim._auditing import Finding, audit
 from lossim._drift import drift
-from lossim._fit import fit
+from lossim._fitting import fit
 from lossim._provenance import describe_scheme
 from lossim._result import wrapped
 from lossim._scheme import Scheme

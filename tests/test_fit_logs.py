@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import lossim as ls
-from lossim import _assumed, _fitting
-from lossim._fit import fit
+from lossim import _assumed
+from lossim._fitting import _estimator
+from lossim._fitting._fit import fit
 from lossim._logs import _spool
 from lossim.rollouts import Rollouts
 
@@ -175,7 +176,7 @@ def test_chunks_and_columns_on_disk_change_nothing(tmp_path: Path, monkeypatch: 
     plain = fit(Rollouts.read(file), **options)
     monkeypatch.setattr(_spool, "IN_MEMORY", 50)
     monkeypatch.setattr(_assumed, "CHUNK", 64)
-    monkeypatch.setattr(_fitting, "CHUNK", 64)
+    monkeypatch.setattr(_estimator, "CHUNK", 64)
     spooled = Rollouts.read(file)
     assert isinstance(spooled.lengths.base, np.memmap)
     found = fit(spooled, **options)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from lossim import _check
 from lossim._assumed import cuts, grades, levels
 from lossim._coordinates import Coordinates, Features
-from lossim._fitted import Fit, FittedClass
-from lossim._fitting import Fitter, Parameters, Responses, chunks
+from lossim._fitting._estimator import Fitter, Parameters, Responses, chunks
+from lossim._fitting._fitted import Fit, FittedClass
 from lossim._provenance import versions
 from lossim._types import BoolArray, FloatArray, IntArray, Outcome
 from lossim.policies import Policy

@@ -13,7 +13,7 @@ from scipy.special import ndtri
 from lossim import _check
 from lossim._coordinates import Coordinates
 from lossim._drift import drift
-from lossim._fitting import Fitter, Parameters
+from lossim._fitting._estimator import Fitter, Parameters
 from lossim._result import Drift
 from lossim._run import Training
 from lossim._scheme import Scheme

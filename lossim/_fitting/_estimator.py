@@ -10,8 +10,8 @@ import numpy as np
 
 from lossim._assumed import CHUNK
 from lossim._coordinates import Coordinates
-from lossim._mixture import Cells, class_laws, hazard_logits, make_cells, slopes
-from lossim._prior import Counts, Prior, merged, npmle, of_size, pairs, posterior
+from lossim._fitting._mixture import Cells, class_laws, hazard_logits, make_cells, slopes
+from lossim._fitting._prior import Counts, Prior, merged, npmle, of_size, pairs, posterior
 from lossim._prompts import Path, PromptClass
 from lossim._types import BoolArray, FloatArray, IntArray
 from lossim.lengths import from_logits
