@@ -284,7 +284,14 @@ def _function(name: str) -> Callable[[str], Any]:
                     f"did you mean {near[0]!r}?" if near else "")
     if not callable(function):
         _check.fail("--tokenizer", name, f"must name a function, not {type(function).__name__}", error=TypeError)
-    return function
+
+    def guarded(text: str) -> Any:
+        try:
+            return function(text)
+        except Exception as error:
+            raise ValueError(f"--tokenizer {name} raised {type(error).__name__}: {error}, for {text[:60]!r}") from error
+
+    return guarded
 
 
 # --- text -------------------------------------------------------------------------------------------------------

@@ -17,9 +17,12 @@ from lossim.policies import Path, Policy
 __all__ = ["describe_policy", "describe_rng", "describe_scheme", "versions"]
 
 
-def describe_scheme(scheme: Scheme) -> dict[str, str]:
-    """Every slot of a scheme, by name."""
-    return {slot.name: repr(getattr(scheme, slot.name)) for slot in fields(Scheme)}
+def describe_scheme(scheme: Scheme) -> dict[str, str | int]:
+    """Every slot of a scheme, by name: words and counts as they are, the rest as it prints."""
+    def plain(value: object) -> str | int:
+        return value if isinstance(value, (str, int)) else repr(value)
+
+    return {slot.name: plain(getattr(scheme, slot.name)) for slot in fields(Scheme)}
 
 
 def describe_policy(policy: Policy) -> dict[str, Any]:

@@ -123,6 +123,27 @@ def test_sources_add_up_to_the_drift(scheme: Scheme) -> None:
     assert float(finding.share.sum()) == pytest.approx(1.0)
 
 
+def test_sources_of_a_redrawn_log_add_up_to_its_drift() -> None:
+    """With each block drawn once they are the sources themselves: from the counts, not response by response."""
+    for scheme in (GRPO, replace(PPO, advantage=Whitened(inner=GAE(critic=Exact())))):
+        finding = ls.audit(ragged(), scheme, replicates=40, what_if=False)[0]
+        one = ls.audit(ragged(), scheme, replicates=0, what_if=False)[0]
+        assert one.source("outcome").stderr.tolist() == pytest.approx([np.nan] * 3, nan_ok=True)
+        total = finding.source_draws.sum(axis=(1, 2, 3)).std(ddof=0)
+        assert total * np.sqrt(24 / 23) == pytest.approx(float(finding.length.stderr), rel=0.1)
+        assert finding.source("outcome").stderr.shape == (3,)
+
+
+def test_a_critic_that_knows_the_law_makes_sources_scatter_with_it() -> None:
+    """The law is redrawn with the responses: held fixed, error bars were half of what they are."""
+    scheme = replace(PPO, advantage=GAE(gae_lambda=0.9, critic=Exact()))
+    found = [ls.audit(sample(KNOWING, prompts=60, seed=seed), scheme, replicates=40, what_if=False)[0].source("outcome")
+             for seed in range(40)]
+    scatter = np.std([each.value for each in found], axis=0, ddof=1)[:2]
+    told = np.mean([each.stderr for each in found], axis=0)[:2]
+    assert (np.abs(told / scatter - 1.0) < 4 * np.sqrt(1 / 80)).all()  # a standard deviation of 40 is known to 11 %
+
+
 def test_sources_by_outcome_are_those_of_the_drift() -> None:
     """The token sums of the engine are the other road."""
     finding = ls.audit(sample(prompts=200), PPO, reward=PLUS_MINUS, what_if=False)[0]
@@ -232,7 +253,14 @@ def cut(log: ls.Rollouts, cap: int) -> ls.Rollouts:
     paid = log.rewards[log.truncated].mean()
     return altered(log, lengths=np.minimum(log.lengths, cap), truncated=log.truncated | over,
                    rewards=np.where(over & ~log.truncated, paid, log.rewards),
-                   correct=log.correct & ~(over & ~log.truncated))
+                   correct=log.correct & ~(over & ~log.truncated),
+                   kl=None if log.kl is None else log.kl * np.minimum(1.0, cap / log.lengths))
+
+
+def test_a_smaller_cap_keeps_the_share_of_the_kl() -> None:
+    log = altered(sample(prompts=100), kl=0.05 * sample(prompts=100).lengths)
+    scheme = replace(GRPO, penalties=(KL(coefficient=2.0, estimator="k2"),))
+    assert float(what_if(log, scheme)["cut at 8 tokens"]) == pytest.approx(audited(cut(log, 8), scheme))
 
 
 def test_what_if_of_gae_and_kl() -> None:
@@ -294,6 +322,30 @@ def test_stops_of_kl_and_the_exponent_of_length() -> None:
         assert (abs(drift) < 2e-3) == (alpha.needed is not None)
 
 
+def test_turning_one_kl_leaves_the_other() -> None:
+    log = sample(prompts=150)
+    log = altered(log, kl=0.02 * np.maximum(log.lengths - 6, 0) * log.lengths)
+    loss = KL(coefficient=0.02, estimator="k2")
+    scheme = replace(GRPO, advantage=GroupMean(), penalties=(loss, KL(coefficient=0.01, place="reward")))
+    found = stops(log, scheme)["KL coefficient"]
+    assert found.knob == "KL coefficient (k1 in the reward)"
+    if found.needed is not None:
+        turned = replace(scheme, penalties=(loss, KL(coefficient=found.needed, place="reward")))
+        assert nothing(log, turned, audited(log, scheme))
+
+
+def test_a_jump_across_zero_is_called_one() -> None:
+    """Divided by the group's std, the smallest penalty orders the responses of a dead group by length."""
+    never = ls.policies.unsolvable(length=ls.lengths.geometric(mean=20), max_tokens=400)
+    log = never.sample(np.random.default_rng(0), prompts=100, group_size=4)
+    mixed = altered(log, rewards=np.where(np.arange(400) < 40, np.tile([1.0, 0.0, 0.0, 0.0], 100), 0.0),
+                    correct=np.where(np.arange(400) < 40, np.tile([True, False, False, False], 100), False))
+    penalty = stops(mixed, GRPO)["penalty per token"]
+    assert abs(penalty.needed) < 1e-4
+    assert "the drift jumps across zero there" in penalty.note
+    assert "the std makes any penalty count in full where rewards are equal" in penalty.note
+
+
 def test_where_no_setting_stops_it_that_is_said() -> None:
     never = ls.policies.unsolvable(length=ls.lengths.geometric(mean=20), max_tokens=400)
     log = never.sample(np.random.default_rng(0), prompts=100, group_size=4, reward=PLUS_MINUS)
@@ -320,6 +372,32 @@ def test_the_three_treatments_of_truncated_responses() -> None:
 
 
 # --- as a user meets it ---------------------------------------------------------------------------------------
+
+
+def test_a_measured_kernel_fits_the_cells_it_was_measured_on() -> None:
+    kernel = ls.kernel(np.array([[141.0, 100.0], [100.0, 132.0]]).reshape(2, 1, 2, 1), positions=[1], paths=[[433.0]])
+    policy = ls.policies.two_paths(solve_rate=0.5, right=ls.lengths.geometric(mean=8),
+                                   wrong=ls.lengths.geometric(mean=12), max_tokens=64, coordinates=kernel)
+    log = policy.sample(np.random.default_rng(0), prompts=800, group_size=4)
+    finding = ls.audit(log, GRPO, coordinates=kernel)[0]
+    assert abs(float(finding.length) - float(ls.drift(GRPO, policy).length)) < 4 * float(finding.length.stderr)
+    assert np.isnan(float(finding.if_other_paths))
+
+
+def test_few_prompts_need_more_than_two_standard_errors() -> None:
+    """Nothing drifts where length says nothing about the grade: a drift may be claimed in about 1 of 20 logs."""
+    policy = ls.Policy([ls.PromptClass("all", paths=[ls.Path("all", length=ls.lengths.geometric(mean=9),
+                                                             p_correct=0.5, p_correct_truncated=0.5)])], max_tokens=16)
+    claims = [ls.audit(policy.sample(np.random.default_rng(seed), prompts=4, group_size=8), GRPO, paths="one",
+                       replicates=100, what_if=False)[0].significant for seed in range(100)]
+    assert np.mean(claims) < 0.2
+
+
+def test_step_std_counts_groups_not_prompts() -> None:
+    log = sample(KNOWING, prompts=400, seed=1)
+    repeated = altered(log, prompt_ids=log.prompt_ids % 40 + 40 * log.classes, steps=log.prompt_ids // 40)
+    once, often = (float(ls.audit(each, GRPO, what_if=False)[0].drift.step_std) for each in (log, repeated))
+    assert often == pytest.approx(once, rel=0.35)
 
 
 def test_a_log_has_one_answer_and_the_rng_another() -> None:

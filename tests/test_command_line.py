@@ -265,8 +265,8 @@ def test_config_is_read_and_shown_once(capsys: pytest.CaptureFixture[str], log: 
     assert said["audit"] == plain(ls.audit(ls.Rollouts.read([log]), parsed.scheme, replicates=20).to_dict())
     for words in (options, [*options, "--compare", "grpo"]):
         out, _ = run(capsys, *words)
-        assert [len(re.findall(rf"^{title}:$", out, re.M)) for title in ("read", "assumed", "ignored")] == [1, 1, 1]
-        assert out.count("  learning_rate") == out.count(f"from trl {parsed.version}") == 1
+        assert [len(re.findall(rf"^{title}:", out, re.M)) for title in ("read", "assumed", "ignored")] == [1, 1, 1]
+        assert out.count("learning_rate") == out.count(f"from trl {parsed.version}") == 1
         assert out.count("  scheme  GroupStandardized") == out.count("ConstantNormalizer") == 1
 
 

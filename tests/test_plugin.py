@@ -176,6 +176,19 @@ def test_equal_groups_are_resampled_by_leaving_them_out() -> None:
         np.testing.assert_allclose(whole.sums[name], x, atol=1e-15)
 
 
+def test_a_mean_over_groups_is_over_those_that_were_resampled() -> None:
+    log = ragged()
+    scheme = Scheme(advantage=GroupMean(), aggregation=TokenMean(scope="group"), dynamic_sampling="resample")
+    groups = list(zip(log.steps, log.prompt_ids, strict=True))
+    paid = {group: {float(r) for r, other in zip(log.rewards, groups, strict=True) if other == group}
+            for group in set(groups)}
+    keep = np.array([len(paid[group]) > 1 for group in groups])
+    assert 0 < keep.sum() < len(log)
+    rest = ls.Rollouts(log.lengths[keep], log.rewards[keep], log.prompt_ids[keep], log.truncated[keep],
+                       log.correct[keep], log.classes[keep], steps=log.steps[keep])
+    np.testing.assert_allclose(plugin(log, scheme).sums["response"],
+                               plugin(rest, replace(scheme, dynamic_sampling="none")).sums["response"], atol=1e-15)
+
 def with_kl(log: ls.Rollouts, seed: int = 3) -> ls.Rollouts:
     kl = np.random.default_rng(seed).gamma(2.0, 0.02, len(log)) * log.lengths
     return ls.Rollouts(log.lengths, log.rewards, log.prompt_ids, log.truncated, log.correct, log.classes, kl=kl)

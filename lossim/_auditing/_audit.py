@@ -17,7 +17,7 @@ from lossim._auditing._findings import Audit, Finding, WhatIf
 from lossim._auditing._knobs import other_settings, shorter, stops
 from lossim._auditing._log import Log, Pay, read_log
 from lossim._auditing._plugin import Plugin, adaptive
-from lossim._coordinates import Coordinates, Features
+from lossim._coordinates import Coordinates, Features, Kernel
 from lossim._provenance import describe_rng, versions
 from lossim._readout import Readout
 from lossim._result import Drift
@@ -95,7 +95,7 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
     readout = Readout(policy=cells.policy, task=np.zeros((1, 2, log.shape[2])), scale=1.0)
     say = _Reporter(progress)
     breakdowns = [_walk(plugin, readout, say) for plugin in plugins]
-    made = drifts(cells, plugins, weights, progress)
+    made = drifts(cells, plugins, weights, progress, breakdowns)
     other = _other_paths(plugins, weights, progress)
     asked = what_if if what_if is not None else len(chosen) == 1
     findings = []
@@ -144,11 +144,13 @@ def _walk(plugin: Plugin, readout: Readout, say: _Reporter) -> Breakdown:
 
 
 def _other_paths(plugins: Sequence[Plugin], weights: FloatArray, progress: bool) -> list[Estimate]:
-    """``length_per_kl`` with the other reading of the paths."""
+    """``length_per_kl`` with the other reading of the paths; NaN where it cannot be had."""
     first = plugins[0].cells
     if first.log.correct is None:
         return [Estimate(value=np.nan, stderr=np.nan, method="bootstrap")] * len(plugins)
     cells = replace(first, paths="one" if first.paths == "outcome" else "outcome")
+    if isinstance(first.coordinates, Kernel):  # numbers for the cells that were measured, and no others
+        return [Estimate(value=np.nan, stderr=np.nan, method="bootstrap")] * len(plugins)
     alike = []
     for plugin in plugins:
         other = replace(plugin, cells=cells)
@@ -189,10 +191,12 @@ def _finding(plugin: Plugin, breakdown: Breakdown, drift: Drift, other: Estimate
         share=sums[0] / sums[0].sum(), mean_advantage=sums[3] / responses,
         token_weight=np.divide(sums[2], sums[1] * heavy, out=np.zeros_like(responses), where=sums[1] * heavy > 0),
         effective_reward=_paid_for(drift, breakdown), covariance=breakdown.covariance(weights),
-        dead_groups=float(breakdown.groups[1] / breakdown.groups[0]), graded=log.correct is not None, steps=steps,
+        dead_groups=float(breakdown.groups[1] / breakdown.groups[0]), graded=log.correct is not None, blocks=log.blocks,
+        steps=steps,
         by_step=breakdown.steps(weights) if known and len(steps) > 1 else None, if_other_paths=other, what_if=ideas,
         stops=ends, notes=tuple(dict.fromkeys([*drift.notes, *_particular(plugin)])),
-        source_draws=breakdown.drawn(breakdown.sources, weights) if known else None)
+        source_draws=np.array(breakdown.draws) if known and breakdown.draws else None,
+        rate_draws=breakdown.drawn(breakdown.sources.sum(axis=(1, 2, 4)), weights) if known else None)
 
 
 def _paid_for(drift: Drift, breakdown: Breakdown) -> FloatArray:
@@ -213,7 +217,7 @@ def _describe(log: Log) -> dict[str, Any]:
             "steps": len(log.steps[1]), "max_tokens": log.max_tokens,
             "mean_length": float(law.sum(axis=(0, 1)) @ length) / count,
             "accuracy": float(law[:, 0].sum()) / count if log.correct is not None else None,
-            "truncation_rate": float(law[..., -1].sum()) / count,
+            "truncation_rate": None if log.cut is None else float(law[..., -1].sum()) / count,
             "mean_reward": float(log.rollouts.rewards.mean(dtype=np.float64))}
 
 
@@ -224,7 +228,8 @@ def _general(log: Log, reward: Reward | None) -> list[str]:
     if reading is not None:
         notes += [f"read: {choice}" for choice in reading.choices]
         if reading.skipped:
-            notes.append(f"{reading.rows - reading.kept:,} of {reading.rows:,} rows could not be read and are left out")
+            notes.append(f"{reading.rows - reading.kept:,} of {reading.rows:,} rows are left out: "
+                         + "; ".join(f"{count:,} {reason}" for reason, count in reading.skipped.items()))
     if log.rollouts.classes is None:
         notes.append("the log names no prompt classes: all prompts share one pair of paths")
     if log.rollouts.steps is None:

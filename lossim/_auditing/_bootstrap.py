@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from lossim._auditing._breakdown import Breakdown
 from lossim._auditing._cells import Cells
 from lossim._auditing._plugin import Plugin, adaptive
 from lossim._drift import finished
-from lossim._readout import NATS, Readout, effective_reward
+from lossim._readout import NATS, Readout, effective_reward, inner_product
 from lossim._result import Drift
 from lossim._types import FloatArray
 from lossim.estimates import Estimate
@@ -47,15 +48,19 @@ def length_now(plugin: Plugin, readout: Readout) -> float:
     """dE[T]/dη on the log as it is, tokens per unit step."""
     stops, paths, _ = readout.gradient(plugin.step, plugin.of_cells(plugin.sums))
     ahead, along_paths = readout.length_direction
-    return float(np.vdot(stops, ahead) + paths @ along_paths)
+    return inner_product((stops, paths), (ahead, along_paths))
 
 
-def drifts(cells: Cells, plugins: Sequence[Plugin], weights: FloatArray, progress: bool = False) -> list[Drift]:
-    """The drift of each scheme, all redrawn alike, so that their differences are paired."""
+def drifts(cells: Cells, plugins: Sequence[Plugin], weights: FloatArray, progress: bool = False,
+           breakdowns: Sequence[Breakdown] = ()) -> list[Drift]:
+    """The drift of each scheme, all redrawn alike, so that their differences are paired.
+
+    ``breakdowns``, one for each scheme or none, collect what contributions become in each redrawn log.
+    """
     shared = Readout(policy=cells.policy, task=np.zeros((1, 2, cells.log.shape[2])), scale=1.0)
     readouts = [readout_of(plugin, shared) for plugin in plugins]
     values = [_read(plugin, readout, plugin.sums) for plugin, readout in zip(plugins, readouts, strict=True)]
-    spreads = [_Spread(value, readout) for value, readout in zip(values, readouts, strict=True)]
+    spreads = [_Spread(value, readout, cells.log.blocks) for value, readout in zip(values, readouts, strict=True)]
     at_once = max(MOST_NUMBERS // (math.prod(cells.log.shape) * 3 * len(plugins)), 1)
     for start in range(0, len(weights), at_once):
         drawn = weights[start:start + at_once]
@@ -63,10 +68,12 @@ def drifts(cells: Cells, plugins: Sequence[Plugin], weights: FloatArray, progres
         measures = [{} if adaptive(plugin.scheme) else plugin.redrawn(drawn) for plugin in plugins]
         for i in range(len(drawn)):
             redrawn = Readout(policy=cells.redrawn(law[i]), task=shared.task, scale=1.0)
-            for plugin, sums, spread in zip(plugins, measures, spreads, strict=True):
+            for number, (plugin, sums, spread) in enumerate(zip(plugins, measures, spreads, strict=True)):
                 if sums:
-                    readout = readout_of(plugin, redrawn)
-                    spread.add(_read(plugin, readout, {name: x[i] for name, x in sums.items()}), readout)
+                    readout, mine = readout_of(plugin, redrawn), {name: x[i] for name, x in sums.items()}
+                    spread.add(_read(plugin, readout, mine), readout)
+                    if breakdowns:
+                        breakdowns[number].draws.append(breakdowns[number].redrawn(readout, mine))
         if progress:
             print(f"\rprompts redrawn {start + len(drawn):,} of {len(weights):,} times", end="", file=sys.stderr)
     if progress:
@@ -78,8 +85,9 @@ def drifts(cells: Cells, plugins: Sequence[Plugin], weights: FloatArray, progres
 class _Spread:
     """Spread of what replicates give, one after the other."""
 
-    def __init__(self, value: dict[str, Any], readout: Readout) -> None:
+    def __init__(self, value: dict[str, Any], readout: Readout, blocks: int) -> None:
         self.value, self.readout, self.count = value, readout, 0
+        self.widen = np.sqrt(blocks / max(blocks - 1.0, 1.0))  # redrawn means scatter by (B - 1)/B less than means do
         self.squares = {name: np.zeros(np.shape(x)) for name, x in value.items()}
         self.noise, self.each = np.zeros(2), list[tuple[float, ...]]()
 
@@ -92,14 +100,15 @@ class _Spread:
         self.noise += self.readout.norms(apart)
         nats, squared = readout.norms(values)
         best = readout.reward_gradient, readout.best_move
-        inner = np.vdot(best[1][0], values["hazard_gradient"]) + best[1][1] @ values["path_gradient"]
-        size = np.vdot(best[0][0], best[1][0]) + best[0][1] @ best[1][1]
+        inner = inner_product(best[1], (values["hazard_gradient"], values["path_gradient"]))
+        size = inner_product(*best)
         self.each.append((float(values["length"]), float(values["reward"]), float(nats), float(squared), float(inner),
                           float(size)))
 
     def stderr(self, name: str) -> Any:
         """Standard error of a number that is linear in the gradient."""
-        return np.sqrt(self.squares[name] / self.count) if self.count else np.full(self.squares[name].shape, np.nan)
+        return self.widen * np.sqrt(self.squares[name] / self.count) if self.count else np.full(
+            self.squares[name].shape, np.nan)
 
     def ratios(self, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
         """The numbers that are not linear, noise taken off, and their standard errors."""
@@ -113,7 +122,10 @@ class _Spread:
             drawn = {"length_per_kl": length * np.sqrt(NATS / (nats - 2.0 * noise[0])),
                      "length_per_reward": 0.01 * length / reward,
                      "alignment": inner / np.sqrt((squared - 2.0 * noise[1]) * size)}
-        stderr = {name: float(np.sqrt(np.mean((x - ratios[name]) ** 2))) for name, x in drawn.items()}
+        stderr = {name: self.widen * float(np.sqrt(np.mean((x - ratios[name]) ** 2))) for name, x in drawn.items()}
+        if np.isnan(stderr["length_per_kl"]) and values["length"]:  # the size of a step is lost in some redrawn logs
+            stderr["length_per_kl"] = abs(ratios["length_per_kl"] / float(values["length"])) * float(
+                self.stderr("length"))
         return ratios, stderr
 
 
@@ -124,15 +136,15 @@ def _drift(plugin: Plugin, readout: Readout, values: dict[str, Any], spread: _Sp
     stderr = {name: spread.stderr(name) for name in values} | unsure
     stderr["effective_reward"] = np.nan
     notes = []
-    if any(np.isnan(stderr[name]) for name in unsure if not np.isnan(numbers[name])):
-        hidden = spread.count > 0
-        for name in unsure:
-            if hidden and np.isnan(stderr[name]):
-                numbers[name] = np.nan
-        notes.append("how far the update moves the policy is not told from the noise of the log" if hidden else
-                     "λ depends on the length here, and each redrawn log would take O(max_tokens²): no standard errors")
-    prompts, scheme = plugin.log.prompts[1], plugin.scheme
-    numbers["step_std"] = float(stderr["length"]) * np.sqrt(prompts / scheme.prompts_per_step)
+    if spread.count:
+        numbers |= {name: np.nan for name in unsure if np.isnan(stderr[name])}
+        if np.isnan(numbers["length_per_kl"]) and np.any(values["update"]):
+            notes.append("how far the update moves the policy is not told from the noise of the log: no step of 0.01 "
+                         "nats")
+    elif adaptive(plugin.scheme):
+        notes.append("λ depends on the length here, and each redrawn log would take O(max_tokens²): no standard errors")
+    groups, scheme = len(plugin.log.starts) - 1, plugin.scheme
+    numbers["step_std"] = float(stderr["length"]) * np.sqrt(groups / scheme.prompts_per_step)
     stderr["step_std"] = numbers["step_std"] / np.sqrt(2.0 * max(plugin.log.blocks - 1, 1))
 
     def make(name: str) -> Estimate:

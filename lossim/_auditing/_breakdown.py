@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ MOST_STEPS = 64
 
 
 def length_edges(log: Log) -> IntArray:
-    """The first length of each bin but the first: quantiles of the log's lengths, and the cut as a bin of its own."""
+    """The first length of each bin but the first: quantiles of the log's lengths."""
     by_end = log.law.sum(axis=(0, 1))
     by_length = by_end[:-1].copy()
     by_length[-1] += by_end[-1]
@@ -65,13 +65,15 @@ def projections(plugin: Plugin, readout: Readout) -> dict[str, FloatArray]:
 class Breakdown:
     """Sums by block of prompts, filled while the responses go by (see :meth:`Plugin.measured`).
 
-    All but ``pairs`` are contributions to dE[T] with the law of the log held fixed, times n.
+    ``sources`` and ``by_step`` are contributions to dE[T] with the law of the log held fixed, times n; ``draws`` [term,
+    outcome, length bin] are those of redrawn logs under their own law.
     """
 
     plugin: Plugin
     readout: Readout
     edges: IntArray
     bins: IntArray
+    draws: list[FloatArray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _ = self.tables, self.sources, self.by_step, self.pairs, self.profile
@@ -131,6 +133,20 @@ class Breakdown:
             self.profile[i] += np.bincount(bin_, weights=x, minlength=len(self.edges) + 1)
         first = np.cumsum(slab.sizes) - slab.sizes
         self.groups[:] += len(first), int((~part.alive[first]).sum())
+
+    def redrawn(self, readout: Readout, sums: dict[str, FloatArray]) -> FloatArray:
+        """Contributions by [term, outcome, length bin] of other measures [class, grade, end], under their own law."""
+        classes, _, ends = self.plugin.log.shape
+        of_bin = np.searchsorted(self.edges, readout.policy.length, side="right")
+        bins = len(self.edges) + 1
+        parts = np.zeros((2, 3, bins))
+        for name, table in projections(self.plugin, readout).items():
+            if name in sums:
+                added = (sums[name] * table.reshape(classes, -1, ends)).sum(axis=0)
+                for outcome, x in enumerate((added[0, :-1], added[1, :-1], added[:, -1:].sum(axis=0))):
+                    where = of_bin[:-1] if outcome < 2 else of_bin[-1:]
+                    parts[int(name == "kl"), outcome] += np.bincount(where, weights=x, minlength=bins)
+        return parts
 
     # --- read ---------------------------------------------------------------------------------------------------
 

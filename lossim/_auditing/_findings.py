@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import t as student
 
+from lossim import _check
 from lossim._auditing._log import SOLVE_RATES
 from lossim._result import Drift, decimals, number, wrapped
 from lossim._types import FloatArray, Outcome
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Audit", "Finding", "Stop", "WhatIf"]
 
+AXES = ("term", "outcome", "solve rate", "length")
 OUTCOMES = tuple(each.name.lower() for each in Outcome)
 
 
@@ -80,6 +83,7 @@ class Finding:
             update, mean 0 over what stopped; NaN where nothing did.
         covariance: Cov(A, T), the rule of thumb: positive should lengthen. Reward units × tokens.
         dead_groups: share of groups whose rewards are all equal.
+        blocks: prompts, or blocks of prompts, that are drawn again.
         graded: whether it is known which responses are correct; if not, all count as incorrect.
         by_step: [run of steps], contribution per response of each run, tokens per unit step, with the law of the
             whole log; None for a log of one step. ``steps`` names the first and last step of each.
@@ -99,6 +103,7 @@ class Finding:
     covariance: Estimate
     dead_groups: float
     graded: bool
+    blocks: int
     by_step: Estimate | None
     steps: tuple[tuple[int, int], ...]
     if_other_paths: Estimate
@@ -106,6 +111,7 @@ class Finding:
     stops: tuple[Stop, ...]
     notes: tuple[str, ...]
     source_draws: FloatArray | None = field(repr=False)
+    rate_draws: FloatArray | None = field(repr=False)
 
     solve_rates = SOLVE_RATES
 
@@ -127,15 +133,20 @@ class Finding:
     def source(self, axis: str) -> Estimate:
         """Contributions to ``length`` along one axis, tokens per unit step, with standard errors of the sums.
 
-        ``axis`` is "term" (policy, KL), "outcome", "solve rate" or "length".
+        ``axis`` is "term" (policy, KL), "outcome", "solve rate" or "length". Standard errors by solve rate hold the law
+        of the log fixed, the others do not.
         """
-        if self.sources is None or self.source_draws is None:
+        _check.choice("axis", axis, AXES)
+        if self.sources is None:
             raise ValueError("sources are not known where λ depends on the length; use a constant gae_lambda")
-        keep = {"term": 0, "outcome": 1, "solve rate": 2, "length": 3}[axis]
-        others = tuple(i for i in range(4) if i != keep)
-        drawn = self.source_draws.sum(axis=tuple(i + 1 for i in others))
-        value = self.sources.value.sum(axis=others)
-        stderr = drawn.std(axis=0, ddof=1) if len(drawn) else np.full(value.shape, np.nan)
+        keep = AXES.index(axis)
+        value = self.sources.value.sum(axis=tuple(i for i in range(4) if i != keep))
+        stderr = np.full(value.shape, np.nan)
+        if self.source_draws is not None and self.rate_draws is not None:
+            place = {0: 1, 1: 2, 3: 3}.get(keep)
+            drawn = self.rate_draws if place is None else self.source_draws.sum(
+                axis=tuple(i for i in (1, 2, 3) if i != place))
+            stderr = drawn.std(axis=0, ddof=1) * np.sqrt(self.blocks / max(self.blocks - 1, 1))
         return Estimate(value=value, stderr=stderr, n=self.sources.n, method="bootstrap")
 
     @property
@@ -145,8 +156,9 @@ class Finding:
 
     @property
     def significant(self) -> bool:
-        """Whether the drift is beyond two standard errors, as far as they are known."""
-        return bool(abs(float(self.length)) > 2.0 * np.nan_to_num(float(self.length.stderr)))
+        """Whether the drift is beyond two standard errors (more with few prompts: 95.4 % of Student's t), if known."""
+        bar = float(student.ppf(0.977, max(self.blocks - 1, 1))) * float(self.length.stderr)
+        return bool(abs(float(self.length)) > np.nan_to_num(bar))
 
     @property
     def verdict(self) -> str:
@@ -159,20 +171,21 @@ class Finding:
         way = "longer" if float(self.length) > 0 else "shorter"
         step = self.length_per_kl
         much = "" if np.isnan(float(step)) else f", {tokens(step)} tokens in a step of 0.01 nats"
-        return f"responses get {way}{much}{self._through}"
+        unsure = " (no error bar)" if np.isnan(float(self.length.stderr)) else ""
+        return f"responses get {way}{much}{unsure}{self._through}"
 
     @property
     def _through(self) -> str:
         if self.sources is None or not self.graded:
             return ""
         by_outcome = self.source("outcome").value * np.sign(float(self.length))
-        first = int(np.argmax(by_outcome))
-        return f", mostly through {OUTCOMES[first]} responses" if by_outcome[first] > 0 else ""
+        second, first = np.argsort(by_outcome)[-2:]
+        clear = by_outcome[first] > 1.5 * max(by_outcome[second], 0.0)
+        return f", mostly through {OUTCOMES[first]} responses" if clear else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
-        axes = {} if self.sources is None else {axis: self.source(axis).to_dict()
-                                                for axis in ("term", "outcome", "solve rate", "length")}
+        axes = {} if self.sources is None else {axis: self.source(axis).to_dict() for axis in AXES}
 
         def numbers(x: FloatArray) -> list[float | None]:
             return [float(each) if np.isfinite(each) else None for each in x]
@@ -212,7 +225,7 @@ class Audit:
     Attributes:
         findings: one for each scheme.
         log: what the log holds: numbers of responses, prompts, groups and steps, ``mean_length``, ``accuracy``,
-            ``truncation_rate``, ``max_tokens``, ``mean_reward``.
+            ``truncation_rate``, ``max_tokens``, ``mean_reward``; None where the log does not say.
         paths: how the log was made a policy, ``"outcome"`` or ``"one"``.
         notes: what was assumed or approximated.
         provenance: what it takes to run it again.
@@ -251,7 +264,8 @@ class Audit:
         parts = [f"{log['responses']:,} responses to {log['prompts']:,} prompts in {log['groups']:,} groups",
                  f"{log['steps']:,} step{'s' * (log['steps'] != 1)}", f"mean length {log['mean_length']:,.4g}",
                  "correctness unknown" if log["accuracy"] is None else f"{log['accuracy']:.1%} correct",
-                 f"{log['truncation_rate']:.1%} truncated at {log['max_tokens']:,}",
+                 f"truncation unknown, longest {log['max_tokens']:,}" if log["truncation_rate"] is None
+                 else f"{log['truncation_rate']:.1%} truncated at {log['max_tokens']:,}",
                  f"mean reward {log['mean_reward']:.3g}"]
         lines = [self.verdict, *wrapped("log", parts)]
         if len(self.findings) == 1:
@@ -326,7 +340,7 @@ def _table(finding: Finding) -> list[str]:
         lines += [f"    {each.change:<44}{tokens(each.length_per_kl):>22}{float(each.covariance):>+12.3g}"
                   for each in finding.what_if]
     if finding.stops:
-        lines.append("  what would stop it")
+        lines.append("  what would stop it" + ("" if finding.significant else " (it is within the noise)"))
         lines += [f"    {each}" for each in finding.stops]
     return lines + [f"  note: {note}" for note in finding.notes]
 

@@ -127,6 +127,7 @@ class _Knob:
     note: str = ""
 
 
+PENALTY = "penalty per token"
 REACH = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -143,11 +144,12 @@ def _knobs(plugin: Plugin) -> Iterator[_Knob]:
         yield _Knob(name="reward of truncated responses", now=now, make=lambda x: paying(ForTruncated(reward=x)),
                     grid=_around(now, spread))
     slope = spread / log.mean_length
-    yield _Knob(name="penalty per token", now=0.0, make=lambda x: paying(LinearPenalty(slope=x)),
+    yield _Knob(name=PENALTY, now=0.0, make=lambda x: paying(LinearPenalty(slope=x)),
                 grid=_around(0.0, slope), note=_on_dead_groups(plugin))
     if log.rollouts.kl is not None:
         kl = plugin.kl[0] or plugin.kl[1] or KL(coefficient=0.0, estimator="k3")
-        rest = tuple(penalty for penalty in scheme.penalties if not isinstance(penalty, KL))
+        rest = tuple(penalty for penalty in scheme.penalties
+                     if not (isinstance(penalty, KL) and penalty.place == kl.place))
 
         def with_kl(x: float) -> Plugin:
             return replace(plugin, scheme=replace(scheme, penalties=(*rest, replace(kl, coefficient=x))))
@@ -162,7 +164,7 @@ def _knobs(plugin: Plugin) -> Iterator[_Knob]:
             assert isinstance(gae.gae_lambda, float | int)
             yield _Knob(name="λ", now=float(gae.gae_lambda), make=lambda x: with_gae(plugin, gae_lambda=x),
                         grid=(0.0, 0.5, 0.9, 0.95, 0.99, 1.0), note=f"with the critic {gae.critic!r}")
-        if isinstance(gae.critic, Zero | Constant):
+        if type(gae) is GAE and isinstance(gae.critic, Zero | Constant):
             value = gae.critic.value if isinstance(gae.critic, Constant) else 0.0
             yield _Knob(name="value of a constant critic", now=value, grid=tuple(np.linspace(low, high, 9)),
                         make=lambda x: with_gae(plugin, critic=Constant(value=x)))
@@ -212,6 +214,9 @@ def _solve(knob: _Knob, readout: Readout) -> Stop:
         return Stop(knob=knob.name, now=now, needed=None,
                     note=f"none {span} does, the drift keeps its sign" + (f"; {knob.note}" if knob.note else ""))
     needed = roots[0] if now is None else min(roots, key=lambda x: abs(x - now))
-    return Stop(knob=knob.name, now=now, needed=float(needed), note=knob.note)
+    jumps = abs(drift(needed)) > 1e-2 * (largest if now is None else abs(at[grid.index(now)]))
+    notes = [*(["the drift jumps across zero there"] if jumps else []), *([knob.note] if knob.note else []),
+             *(["paid for, not charged"] if knob.name == PENALTY and needed < 0 else [])]
+    return Stop(knob=knob.name, now=now, needed=float(needed), note="; ".join(notes))
 
 

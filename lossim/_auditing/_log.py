@@ -94,7 +94,8 @@ class Log:
     """Rollouts with their groups in one run each, cut at ``max_tokens``.
 
     ``correct`` and ``cut`` [response] are None where not known (none is then). ``shortened`` logs are cut below the
-    length that responses had: what lies beyond is truncated and wrong, and is paid ``paid_if_cut``.
+    length that responses had: what lies beyond is truncated and wrong, is paid ``paid_if_cut``, and keeps its share of
+    the KL.
     """
 
     rollouts: Rollouts
@@ -133,14 +134,6 @@ class Log:
             return np.zeros(len(self.starts) - 1, dtype=np.int64), np.array([0])
         names, number = np.unique(self.rollouts.steps[self.starts[:-1]], return_inverse=True)
         return number, names
-
-    @cached_property
-    def mean_group_size(self) -> FloatArray:
-        """Responses per group in each step."""
-        number, names = self.steps
-        size: FloatArray = np.bincount(number, weights=np.diff(self.starts), minlength=len(names)) / np.bincount(
-            number, minlength=len(names))
-        return size
 
     @cached_property
     def classes(self) -> tuple[IntArray, IntArray]:
@@ -182,18 +175,19 @@ class Log:
         groups = slice(*(int(i) for i in np.searchsorted(self.starts, [first, last])))
         length = np.asarray(given.lengths[rows], dtype=np.int64)
         reward = np.asarray(given.rewards[rows], dtype=np.float64)
+        kl = None if given.kl is None else np.asarray(given.kl[rows], dtype=np.float64)
         nobody = np.zeros(len(length), dtype=bool)
         correct, cut = (nobody if known is None else np.asarray(known[rows]) for known in (self.correct, self.cut))
         if self.shortened:
             over = length > self.max_tokens
             reward = np.where(over & ~cut, self.paid_if_cut, reward)
             correct, cut = correct & ~(over & ~cut), cut | over
+            kl = None if kl is None else kl * np.minimum(1.0, self.max_tokens / length)
             length = np.minimum(length, self.max_tokens)
         return Slab(
             length=length.astype(np.float64), reward=reward, cut=cut, correct=correct,
             end=np.where(cut, self.max_tokens, length - 1),
-            kl=None if given.kl is None else np.asarray(given.kl[rows], dtype=np.float64),
-            sizes=np.diff(self.starts[groups.start:groups.stop + 1]), prompt=self.prompts[0][groups],
+            kl=kl, sizes=np.diff(self.starts[groups.start:groups.stop + 1]), prompt=self.prompts[0][groups],
             step=self.steps[0][groups], prompt_class=self.classes[0][groups])
 
     @cached_property
@@ -310,8 +304,10 @@ def read_log(rollouts: Rollouts, *, max_tokens: int | None = None, correct_above
     grouped = rollouts.by_group()
     correct = grades(grouped, notes, correct_above)
     if correct is None and needs_grades:
-        _check.fail("correct", None, "must be known, or rewards take exactly two values",
-                    "give correct_above=, or Rollouts with correct=, or use paths='one' and no reward=")
+        low, high = float(grouped.rewards.min()), float(grouped.rewards.max())
+        _check.fail("correct", [low, high], "must be known, or rewards take exactly two values (their range is shown)",
+                    "give correct_above=, the reward above which a response is correct, or Rollouts with correct=, or "
+                    "use paths='one' and no reward=")
     cut, cap = cuts(grouped, max_tokens, notes)
     log = Log(rollouts=grouped, correct=correct, cut=cut, max_tokens=cap, seed=seed, notes=tuple(notes))
     _check_classes(log)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_audit"]
 
+AS_LOGGED = "as logged"
 BARS = 12
 """Bars at most on the right: the largest ones."""
 
@@ -26,7 +27,8 @@ def plot_audit(audit: Audit) -> Figure:
     """Where the drift of the first scheme comes from, and what other settings would do, as one figure.
 
     Left: contributions of responses by length, stacked by outcome. Right: the drift under other settings of the scheme,
-    or under the other schemes where the audit has several. Bars of one standard error; all in a step of 0.01 nats.
+    or under the other schemes where the audit has several, as far as it is told from noise. Bars of one standard error.
+    All in a step of 0.01 nats, the left side per unit step where such a step is not known.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -48,25 +50,28 @@ def _rows(audit: Audit) -> list[tuple[str, Estimate]]:
     """Labels and drifts of the right side, the scheme itself first."""
     first = audit.findings[0]
     if len(audit.findings) > 1:
-        rows = [(each.name, each.length_per_kl) for each in audit.findings]
-        return sorted(rows, key=lambda row: (np.isnan(float(row[1])), float(row[1])))
-    other = [(each.change, each.length_per_kl) for each in first.what_if]
+        rows = [(each.name, each.length_per_kl) for each in audit.findings if np.isfinite(float(each.length_per_kl))]
+        return sorted(rows, key=lambda row: float(row[1]))
+    other = [(each.change, each.length_per_kl) for each in first.what_if if np.isfinite(float(each.length_per_kl))]
+    if np.isnan(float(first.length_per_kl)):
+        return other[:BARS]
     apart = sorted(other, key=lambda row: -abs(float(row[1]) - float(first.length_per_kl)))[:BARS - 1]
-    return [("as logged", first.length_per_kl), *(row for row in other if row in apart)]
+    return [(AS_LOGGED, first.length_per_kl), *(row for row in other if row in apart)]
 
 
 def _draw_lengths(ax: Axes, finding: Finding) -> None:
     ax.axhline(0.0, color="black", linewidth=0.8)
+    known = bool(np.isfinite(finding.rate))
+    per = finding.rate if known else 1.0
     ax.set(title="Where the drift comes from", xlabel="length of the response (tokens)",
-           ylabel="contribution (tokens in 0.01 nats)")
+           ylabel=f"contribution (tokens {'in 0.01 nats' if known else 'per unit step'})")
     shown = np.flatnonzero(finding.share)
     ends = [*(f"–{last - 1:,}" for last in finding.length_bins[1:]), " on"]
     ax.set_xticks(range(len(shown)), [f"{finding.length_bins[i]:,}{ends[i]}" for i in shown], rotation=30, ha="right")
-    if finding.sources is None or np.isnan(finding.rate):
-        reason = "λ depends on the length" if finding.sources is None else "nothing moves"
-        ax.text(0.5, 0.5, f"not known: {reason}", transform=ax.transAxes, ha="center")
+    if finding.sources is None:
+        ax.text(0.5, 0.5, "not known: λ depends on the length", transform=ax.transAxes, ha="center")
         return
-    by_outcome = finding.sources.value.sum(axis=(0, 2))[:, shown] * finding.rate
+    by_outcome = finding.sources.value.sum(axis=(0, 2))[:, shown] * per
     above, below = np.zeros(len(shown)), np.zeros(len(shown))
     for (name, colour, hatch), parts in zip(OUTCOMES, by_outcome, strict=True):
         if parts.any():
@@ -75,7 +80,7 @@ def _draw_lengths(ax: Axes, finding: Finding) -> None:
                    linewidth=0.5, label=name)
             above, below = above + np.maximum(parts, 0.0), below + np.minimum(parts, 0.0)
     total = finding.source("length")
-    noise = np.nan_to_num(np.asarray(total.stderr))[shown] * abs(finding.rate)
+    noise = np.nan_to_num(np.asarray(total.stderr))[shown] * abs(per)
     ax.errorbar(np.arange(len(shown)), by_outcome.sum(axis=0), yerr=noise, fmt="D", color="black", markersize=3.5,
                 linewidth=1.0, label="sum")
     ax.margins(y=0.08)
@@ -84,18 +89,19 @@ def _draw_lengths(ax: Axes, finding: Finding) -> None:
 
 def _draw_rows(ax: Axes, rows: list[tuple[str, Estimate]], schemes: bool) -> None:
     ax.set(title="The same log under other schemes" if schemes else "The same log under other settings",
-           xlabel="change of mean length (tokens in 0.01 nats)")
+           xlabel="change of mean length\n(tokens in 0.01 nats)")
     y = np.arange(len(rows))[::-1]
-    value = np.nan_to_num([float(x) for _, x in rows])
+    value = np.array([float(x) for _, x in rows])
     noise = np.nan_to_num([float(x.stderr) for _, x in rows])
-    colours = ["#999999" if schemes or i else "#0072B2" for i in range(len(rows))]
+    colours = ["#0072B2" if label == AS_LOGGED else "#999999" for label, _ in rows]
     ax.barh(y, value, xerr=noise, color=colours, edgecolor="black", linewidth=0.5, height=0.7,
             error_kw={"linewidth": 1.0})
     ax.axvline(0.0, color="black", linewidth=0.8)
-    if not schemes:
+    if rows and rows[0][0] == AS_LOGGED:
         ax.axvline(value[0], color="#0072B2", linewidth=0.8, linestyle="--")
-    ax.set_yticks(y, [textwrap.shorten(label, 46) + ("" if np.isfinite(float(x)) else " (unknown)")
-                      for label, x in rows])
+    if not rows:
+        ax.text(0.5, 0.5, "not told from noise", transform=ax.transAxes, ha="center")
+    ax.set_yticks(y, [textwrap.shorten(label, 46) for label, _ in rows])
     ax.set_ylim(-0.7, len(rows) - 0.3)
 
 

@@ -60,18 +60,19 @@ class Credited:
     alive: BoolArray
 
 
-SUMS = ("n", "size", "tokens", "first", "second")
+SUMS = ("n", "groups", "size", "tokens", "first", "second")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Totals:
     """Sums over the responses of each step (or block of prompts) that its denominators and its whitening take.
 
-    ``n`` responses, ``size`` of the aggregation's denominator, ``tokens`` in the loss, ``first`` and ``second`` the
-    sums of the advantages of those tokens and of their squares.
+    ``n`` responses in so many ``groups``, ``size`` of the aggregation's denominator, ``tokens`` in the loss, ``first``
+    and ``second`` the sums of the advantages of those tokens and of their squares.
     """
 
     n: FloatArray
+    groups: FloatArray
     size: FloatArray
     tokens: FloatArray
     first: FloatArray
@@ -173,7 +174,9 @@ class Plugin:
     @property
     def scale(self) -> float:
         """About how large an update's coefficients are before anything cancels, per response."""
-        return max((float(np.abs(x).sum()) for name, x in self.sums.items() if name != "plain"), default=0.0)
+        value = float(np.abs(self.step.errors.last).max()) if isinstance(self.advantage, GAE) else 0.0
+        return max((float(np.abs(x).sum()) * (value if name == "gae" else 1.0) for name, x in self.sums.items()
+                    if name != "plain"), default=0.0)
 
     # --- responses --------------------------------------------------------------------------------------------
 
@@ -207,8 +210,7 @@ class Plugin:
                 size = rule.size(slab.length[members])
                 assert size is not None
                 total = (size * kept).sum(axis=1, keepdims=True)
-                mean_size = self.log.mean_group_size[slab.step[slab.group[members[:, :1]]]]
-                own *= mean_size / np.where(total > 0, total, 1.0)
+                own /= np.where(total > 0, total, 1.0)
             weight[members] = own
             if not isinstance(self.advantage, GAE):
                 given = self.advantage.of_group(paid[members], inside.astype(np.float64), slab.length[members],
@@ -245,7 +247,10 @@ class Plugin:
             slab, rule = part.slab, self.scheme.aggregation
             size, in_loss = rule.size(slab.length), part.in_loss
             first, second = self._advantage_sums(part)
-            rows = {"n": part.counted, "size": in_loss * (slab.length if size is None else size),
+            opens = np.zeros_like(part.counted)
+            opens[np.cumsum(slab.sizes) - slab.sizes] = True
+            rows = {"n": part.counted, "groups": part.counted & opens,
+                    "size": in_loss * (slab.length if size is None else size),
                     "tokens": in_loss * slab.length, "first": in_loss * first, "second": in_loss * second}
             step, block = np.repeat(slab.step, slab.sizes), np.repeat(self.log.block_of_prompt[slab.prompt], slab.sizes)
             for name, x in rows.items():
@@ -280,11 +285,12 @@ class Plugin:
     def scales(self, totals: Totals) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(n·weight) / own factors, the mean taken off each advantage, and what the rest is multiplied by."""
         rule, scheme = self.scheme.aggregation, self.scheme
-        if self.has_size:
+        if rule.within_group:
+            weight = totals.n / np.maximum(totals.groups, 1.0)
+        elif self.has_size:
             weight = totals.n / np.where(totals.size > 0, totals.size, 1.0)
         else:
-            weight = np.full_like(totals.n, 1.0 if rule.within_group else
-                                  rule.scale(scheme.group_size, scheme.prompts_per_step))
+            weight = np.full_like(totals.n, rule.scale(scheme.group_size, scheme.prompts_per_step))
         if self.whitened is None:
             return weight, np.zeros_like(totals.n), np.ones_like(totals.n)
         tokens = np.maximum(totals.tokens, 1.0)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from lossim._provenance import describe_scheme
 from lossim._scheme import Scheme, short
+from lossim.rewards import Reward
 
 __all__ = ["Entry", "ParsedConfig"]
 
@@ -82,14 +84,18 @@ class ParsedConfig:
         cap = "" if self.max_tokens is None else f", at most {self.max_tokens} tokens"
         lines = [str(self.scheme), f"from {self.trainer} {self.version}, {self.algorithm}{cap}"]
         for name, entries in self._lists.items():
-            lines += [f"{name}:", *_table(entries)] if entries else []
+            if name == "ignored" and entries:
+                lines += wrap("ignored: " + ", ".join(entry.key for entry in entries),
+                              110, subsequent_indent="  ")
+            elif entries:
+                lines += [f"{name}:", *_table(entries)]
         return "\n".join(lines)
 
     __repr__ = __str__
 
 
 def _shown(value: Any) -> str:
-    text = short(value) if is_dataclass(value) else repr(value)
+    text = value.text if isinstance(value, Reward) else short(value) if is_dataclass(value) else repr(value)
     return text if len(text) <= WIDTH else text[:WIDTH - 3] + "..."
 
 
