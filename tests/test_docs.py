@@ -199,3 +199,11 @@ def test_every_paper_that_code_cites_is_a_reference() -> None:
              for number in re.findall(r"\b\d{4}\.\d{5}\b", path.read_text(encoding="utf-8"))}
     assert len(cited) > 20
     assert cited <= known
+
+
+def test_names_of_columns_are_those_that_readers_know() -> None:
+    from lossim._logs._names import ALIASES
+
+    rows = [line.split("|")[1:4] for line in page("docs/auditing.md").splitlines() if line.startswith("| ")]
+    listed = {field.strip(): tuple(re.findall(r"`([^`]+)`", names)) for field, _, names in rows[1:]}
+    assert listed == ALIASES

@@ -153,7 +153,7 @@ class Breakdown:
     def estimate(self, sums: FloatArray, weights: FloatArray) -> Estimate:
         """Contributions per response, [block, ...], with what redrawn blocks make of them."""
         value = sums.sum(axis=0) / max(float(self.plugin.totals[1].n.sum()), 1.0)
-        return _spread(value, self.drawn(sums, weights))
+        return self._spread(value, self.drawn(sums, weights))
 
     def drawn(self, sums: FloatArray, weights: FloatArray) -> FloatArray:
         """The same of the log redrawn, [replicate, ...]."""
@@ -168,7 +168,7 @@ class Breakdown:
             covariance: FloatArray = at - a * t
             return covariance
 
-        return _spread(float(of(self.pairs.sum(axis=0))), of(np.tensordot(weights, self.pairs, axes=1)))
+        return self._spread(float(of(self.pairs.sum(axis=0))), of(np.tensordot(weights, self.pairs, axes=1)))
 
     def steps(self, weights: FloatArray) -> Estimate:
         """The contribution of each run of steps per response of it, [run]."""
@@ -176,12 +176,12 @@ class Breakdown:
             mean: FloatArray = sums[..., 0] / np.maximum(sums[..., 1], 1.0)
             return mean
 
-        return _spread(of(self.by_step.sum(axis=0)), of(np.tensordot(weights, self.by_step, axes=1)))
+        return self._spread(of(self.by_step.sum(axis=0)), of(np.tensordot(weights, self.by_step, axes=1)))
 
-
-def _spread(value: Any, drawn: FloatArray) -> Estimate:
-    """A value with the spread of its replicates; without any, the spread is not known."""
-    stderr = drawn.std(axis=0, ddof=1) if len(drawn) else np.full(np.shape(value), np.nan)
-    return Estimate(value=value, stderr=stderr, n=len(drawn), method="bootstrap")
+    def _spread(self, value: Any, drawn: FloatArray) -> Estimate:
+        """A value with the spread of its replicates; without any, the spread is not known."""
+        widen = np.sqrt(self.plugin.log.blocks / max(self.plugin.log.blocks - 1.0, 1.0))
+        stderr = widen * drawn.std(axis=0, ddof=1) if len(drawn) else np.full(np.shape(value), np.nan)
+        return Estimate(value=value, stderr=stderr, n=len(drawn), method="bootstrap")
 
 

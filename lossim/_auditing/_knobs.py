@@ -118,13 +118,17 @@ def stops(plugin: Plugin, readout: Readout, says: Callable[[str], None]) -> tupl
 
 @dataclass(frozen=True, kw_only=True)
 class _Knob:
-    """One number to turn: what it makes of the scheme, where it stands, and the values to look at, outwards."""
+    """One number to turn: what it makes of the scheme, where it stands, and the values to look at.
+
+    ``note`` is said with every answer, ``jump`` where the drift jumps across zero.
+    """
 
     name: str
     now: float
     make: Callable[[float], Plugin]
     grid: tuple[float, ...]
     note: str = ""
+    jump: str = ""
 
 
 PENALTY = "penalty per token"
@@ -145,7 +149,7 @@ def _knobs(plugin: Plugin) -> Iterator[_Knob]:
                     grid=_around(now, spread))
     slope = spread / log.mean_length
     yield _Knob(name=PENALTY, now=0.0, make=lambda x: paying(LinearPenalty(slope=x)),
-                grid=_around(0.0, slope), note=_on_dead_groups(plugin))
+                grid=_around(0.0, slope), jump=_on_dead_groups(plugin))
     if log.rollouts.kl is not None:
         kl = plugin.kl[0] or plugin.kl[1] or KL(coefficient=0.0, estimator="k3")
         rest = tuple(penalty for penalty in scheme.penalties
@@ -215,8 +219,8 @@ def _solve(knob: _Knob, readout: Readout) -> Stop:
                     note=f"none {span} does, the drift keeps its sign" + (f"; {knob.note}" if knob.note else ""))
     needed = roots[0] if now is None else min(roots, key=lambda x: abs(x - now))
     jumps = abs(drift(needed)) > 1e-2 * (largest if now is None else abs(at[grid.index(now)]))
-    notes = [*(["the drift jumps across zero there"] if jumps else []), *([knob.note] if knob.note else []),
-             *(["paid for, not charged"] if knob.name == PENALTY and needed < 0 else [])]
-    return Stop(knob=knob.name, now=now, needed=float(needed), note="; ".join(notes))
+    notes = (jumps * "the drift jumps across zero there", jumps * knob.jump, knob.note,
+             "paid for, not charged" if knob.name == PENALTY and needed < 0 else "")
+    return Stop(knob=knob.name, now=now, needed=float(needed), note="; ".join(filter(None, notes)))
 
 
