@@ -172,6 +172,15 @@ The last column is the default of the field `group_of_one`, `"raw"` or `"zero"`,
 - **With vLLM**: TRL's `off_policy_mask_threshold` then takes the ratio to the sampling engine, and VESPO's w has it as
   a factor; here both take the ratio to `old_log_prob`, which may be the engine's.
 
+- **Behind the baseline**: OpenRLHF pays its KL (0.01 unless told otherwise) after the group's baseline was taken off,
+  so its `group_norm`, `rloo`, `dr_grpo` and `reinforce_baseline` have no scheme here as long as there is a KL.
+
+### Clips
+
+verl's `actor.clip_ratio` does nothing as long as `clip_ratio_low` and `clip_ratio_high` have values, and both are 0.2
+unless told otherwise. TRL's CISPO clamps at `epsilon_high` itself and not at 1 + `epsilon_high`. `read_config` knows
+these.
+
 ### The value behind the last token
 
 0 here, in verl and in OpenRLHF, whether the response stopped or was cut; `bootstrap_truncated=True` takes the critic's
