@@ -110,7 +110,8 @@ class Rollouts:
         ``truncated`` comes from a column of booleans or of reasons ("length", "stop"); without one it is length ≥
         ``max_tokens`` (of text alone, where that is tokenized), and unknown without ``max_tokens``.
 
-        Prompts are numbered from 0 by content (ids, text or messages), classes in the order of their names.
+        Prompts are numbered from 0 by content (ids, text or messages), classes in the order of their names. 1 and 1.0
+        are one id, 1 and "1" are two; CSV holds text, in which "1" and "1.0" stay two.
         Beyond 2,000,000 rows the columns live in unnamed temporary files instead of memory.
 
         Args:
@@ -126,8 +127,9 @@ class Rollouts:
 
         Raises:
             ValueError: for a bad row (missing, not a number, not finite, a length below 1 or not whole, not JSON,
-                ragged CSV, not UTF-8), named by file, line, field and value; for a file that cannot be read, a
-                column that is not there, and a log in which no row is good.
+                ragged CSV, not UTF-8), named by file, line, field and value; for a file that cannot be read (in CSV
+                a quote that is never closed and takes in the lines after it), a column that is not there, and a log
+                in which no row is good.
             FileNotFoundError: for a path that is not there.
             ImportError: for Parquet without pyarrow (``lossim[logs]``).
 
@@ -154,13 +156,20 @@ class Rollouts:
     @classmethod
     def from_jsonl(cls, path: Paths, *, columns: Columns | None = None, tokenizer: Tokenizer | None = None,
                    max_tokens: int | None = None, on_error: OnError = "raise", progress: bool = False) -> Self:
-        """`read` for JSON Lines under any name, gzipped or not: one object per line; a blank line is no row."""
+        """`read` for JSON Lines under any name, gzipped or not: one object per line; a blank line is no row.
+
+        Of a key that an object holds twice the last value counts, as `json.loads` has it; that is not looked for.
+        """
         return cls._read("jsonl", path, columns, tokenizer, max_tokens, on_error, progress)
 
     @classmethod
     def from_csv(cls, path: Paths, *, columns: Columns | None = None, tokenizer: Tokenizer | None = None,
                  max_tokens: int | None = None, on_error: OnError = "raise", progress: bool = False) -> Self:
-        """`read` for CSV under any name, gzipped or not: the first row names the columns; .tsv has tabs."""
+        """`read` for CSV under any name, gzipped or not: the first row names the columns; .tsv has tabs.
+
+        A field with nothing in it is missing, a prompt's too; the text of a response may be empty. Text in quotes may
+        run over several lines: a bad row says how many it takes in, since a stray quote may have put good ones there.
+        """
         return cls._read("csv", path, columns, tokenizer, max_tokens, on_error, progress)
 
     @classmethod

@@ -31,7 +31,7 @@ class Coded:
 
 
 def coded(values: list[Any]) -> Coded:
-    """Values of any kind, the different ones in order of first appearance."""
+    """Values of any kind, the different ones in order of first appearance; 1 and 1.0 are one, 1 and "1" are two."""
     found: dict[Any, int] = {}
     kinds = set(map(type, values))
     if kinds == {str} or kinds == {int}:
@@ -41,6 +41,8 @@ def coded(values: list[Any]) -> Coded:
     codes = [-1] * len(values)
     for i, value in enumerate(values):
         if value is not None:
+            if type(value) is float and value.is_integer():
+                value = int(value)
             codes[i] = found.setdefault(
                 (type(value), value if isinstance(value, (str, int, float)) else _content(value)), len(found))
             if codes[i] == len(items):
@@ -72,7 +74,7 @@ def digest(value: Any) -> bytes:
     if isinstance(value, str):
         text = "s" + value
     elif isinstance(value, (int, float)):
-        text = f"n{value + 0.0 if isinstance(value, float) else value!r}"  # 0.0 and -0.0 are one
+        text = f"n{value!r}"
     else:
         text = "j" + _content(value)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

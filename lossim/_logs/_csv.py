@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +20,8 @@ from lossim._logs._values import Numbers, Raw
 __all__ = ["chunks", "head"]
 
 ROWS, CHARACTERS = 1 << 14, 1 << 24  # of a chunk, whichever comes first
-LONGEST = 1 << 24  # characters of a field: a quote that is never closed does not swallow the file
+LONGEST = 1 << 24  # characters of a field: a quote that is never closed does not fill the memory
+UNCLOSED, TOO_LONG = "unexpected end of data", "field larger than field limit"
 
 
 class _Lines:
@@ -42,17 +44,17 @@ class _Lines:
 
 @contextmanager
 def _rows(file: Path) -> Iterator[Iterator[tuple[int, int, list[str] | str]]]:
-    """Rows as (line, characters or so, fields or what is wrong with it); a blank line is none."""
+    """Rows as (first line, last line, fields or what is wrong with it); a blank line is none."""
     tab = file.name.lower().removesuffix(".gz").endswith(".tsv")
     before = csv.field_size_limit(LONGEST)
     try:
         with open_bytes(file) as stream:
-            yield _each(_Lines(stream), "\t" if tab else ",")
+            yield _each(file, _Lines(stream), "\t" if tab else ",")
     finally:
         csv.field_size_limit(before)
 
 
-def _each(text: _Lines, delimiter: str) -> Iterator[tuple[int, int, list[str] | str]]:
+def _each(file: Path, text: _Lines, delimiter: str) -> Iterator[tuple[int, int, list[str] | str]]:
     reader = csv.reader(iter(text), delimiter=delimiter, strict=True)
     while True:
         start = text.number + 1
@@ -64,10 +66,29 @@ def _each(text: _Lines, delimiter: str) -> Iterator[tuple[int, int, list[str] | 
             return
         except csv.Error as problem:
             row = f"is not CSV: {problem}"
+            if text.number > start and str(problem).startswith((UNCLOSED, TOO_LONG)):
+                _check_quote(file, start, text.number, delimiter, str(problem))
         if text.undecodable:
             text.undecodable.clear()
             row = "is not UTF-8 text"
-        yield start, 0 if isinstance(row, str) else sum(map(len, row)), row
+        yield start, text.number, row
+
+
+def _check_quote(file: Path, start: int, end: int, delimiter: str, problem: str) -> None:
+    """Raise if lines ``start`` to ``end`` end within quotes opened in a line before: good rows would go with it."""
+    with open_bytes(file) as stream:
+        csv.field_size_limit(2**31 - 1)
+        try:
+            last = next(csv.reader(islice(_Lines(stream), start - 1, end), delimiter=delimiter))[-1]
+        except csv.Error:  # of a line that is too long; only that line is lost
+            return
+        finally:
+            csv.field_size_limit(LONGEST)
+    opened = end - last.count("\n") + last.endswith("\n")
+    if opened < end:
+        how = "never closed" if problem.startswith(UNCLOSED) else f"not closed within {LONGEST:,} characters"
+        raise ValueError(f"{file}: a quote opened in line {opened} is {how}; everything after it would be one row; "
+                         "close it, or mend the file if it was cut off there")
 
 
 def _header(file: Path, rows: Iterator[tuple[int, int, list[str] | str]]) -> list[str]:
@@ -100,20 +121,28 @@ def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
         starts: list[int] = []
         broken: dict[int, str] = {}
         size = 0
-        for start, characters, row in table:
+        for start, end, row in table:
             if isinstance(row, list) and len(row) != len(names):
                 row = f"has not as many fields as line 1: {len(row)}, not {len(names)}"
             if isinstance(row, str):
-                broken[len(kept)] = row
+                broken[len(kept)] = _told(row, end - start + 1)
                 row = [""] * len(names)
             kept.append(row)
             starts.append(start)
-            size += characters
+            size += sum(map(len, row))
             if len(kept) >= ROWS or size >= CHARACTERS:
                 yield _chunk(names, kept, starts, broken, plan)
                 kept, starts, broken, size = [], [], {}, 0
         if kept:
             yield _chunk(names, kept, starts, broken, plan)
+
+
+def _told(row: str, lines: int) -> str:
+    """What is wrong with a row, and how many lines it takes in: among them may be good rows."""
+    if lines == 1:
+        return row
+    rule, colon, more = row.partition(":")
+    return f"over several lines {rule}:{more}{';' * len(colon)} its quotes take in {lines:,} lines"
 
 
 def _chunk(names: list[str], rows: list[list[str]], starts: list[int], broken: dict[int, str], plan: Plan) -> Chunk:
@@ -145,6 +174,7 @@ def _number(text: str) -> float | str | None:
 
 
 def _words(texts: list[str]) -> Raw:
+    """Texts; CSV writes one that is empty and one that is missing alike."""
     return [text or None for text in texts]
 
 
@@ -165,4 +195,4 @@ def _texts(texts: list[str]) -> Raw:
 
 _READ: dict[str, Callable[[list[str]], Raw]] = {
     "length": _numbers, "reward": _numbers, "step": _numbers, "kl": _numbers, "truncated": _words, "correct": _words,
-    "class": _words, "tokens": _ids, "text": _texts, "prompt": _texts, "row key": _texts}
+    "class": _words, "prompt": _words, "tokens": _ids, "text": _texts, "row key": _texts}

@@ -31,7 +31,7 @@ def _open(file: Path) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(file, buffer_size=BUFFER) as table:
             yield table
-    except (pa.ArrowException, OSError) as problem:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:  # the last for names
         if isinstance(problem, FileNotFoundError):
             raise
         raise ValueError(f"{file}: cannot be read as Parquet: {str(problem)[:300]}") from problem
@@ -45,8 +45,7 @@ def head(file: Path, rows: int) -> Head:
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"{file}: has two columns {twice!r}; columns must have different names")
         first = next(table.iter_batches(batch_size=rows), None)
-        samples = {name: [] if first is None else [value for value in _listed(first.column(i)) if value is not None]
-                   for i, name in enumerate(names)}
+        samples = {name: [] if first is None else _sample(first.select([i])) for i, name in enumerate(names)}
     return Head(samples)
 
 
@@ -57,10 +56,43 @@ def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
         size = max((_size(field, schema.field(name).type) for field, names in plan.sources.items() for name in names),
                    key=list(BATCH).index)
         for batch in table.iter_batches(batch_size=BATCH[size], columns=list(plan.names)):
-            columns = {(field, name): _raw(field, batch.column(batch.schema.names.index(name)))
-                       for field, names in plan.sources.items() for name in names}
-            yield Chunk(np.arange(row + 1, row + 1 + batch.num_rows), columns)
+            broken: dict[int, str] = {}
+            try:
+                columns = _columns(batch, plan)
+            except UnicodeDecodeError:
+                batch, broken = _readable(batch)
+                columns = _columns(batch, plan)
+            yield Chunk(np.arange(row + 1, row + 1 + batch.num_rows), columns, broken)
             row += batch.num_rows
+
+
+def _columns(batch: Any, plan: Plan) -> dict[tuple[str, str], Raw]:
+    return {(field, name): _raw(field, batch.column(batch.schema.names.index(name)))
+            for field, names in plan.sources.items() for name in names}
+
+
+def _sample(column: Any) -> list[Any]:
+    """What a batch of one column holds, as far as it can be read."""
+    try:
+        listed = _listed(column.column(0))
+    except UnicodeDecodeError:
+        listed = _listed(_readable(column)[0].column(0))
+    return [value for value in listed if value is not None]
+
+
+def _readable(batch: Any) -> tuple[Any, dict[int, str]]:
+    """A batch with nothing in the rows whose text is not UTF-8, which pyarrow does not check, and these rows."""
+    import pyarrow as pa
+
+    broken: dict[int, str] = {}
+    for row in range(batch.num_rows):
+        try:
+            for column in batch.columns:
+                _listed(column.slice(row, 1))
+        except UnicodeDecodeError as problem:
+            broken[row] = f"is not UTF-8 text: {problem.reason} at byte {problem.start}"
+    rows = [None if row in broken else row for row in range(batch.num_rows)]
+    return batch.take(pa.array(rows, pa.int64())), broken
 
 
 def repeats(files: list[Path], step: str) -> dict[Path, int]:
@@ -110,7 +142,9 @@ def _listed(column: Any) -> list[Any]:
     """A column as Python objects."""
     try:
         listed: list[Any] = column.to_pylist()
-    except ValueError:  # times to the nanosecond are for pandas
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, OverflowError):  # times to the nanosecond are for pandas, some are beyond Python's
         listed = column.cast("string").to_pylist()
     return listed
 
