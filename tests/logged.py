@@ -9,6 +9,10 @@ from statistics import mean, stdev
 import numpy as np
 
 import lossim as ls
+from lossim._scheme import Scheme
+from lossim.advantages import GAE, GroupStandardized
+from lossim.aggregation import SequenceMeanTokenMean
+from lossim.rewards import Reward
 
 CLASSES = ls.Policy(
     [ls.PromptClass("hard", weight=0.6, paths=[
@@ -125,3 +129,31 @@ def gradient(log: ls.Rollouts, *, estimator: str, aggregation: str, truncation: 
             share = count[row.kind, each] / of_class[row.kind]
             path_gradient[row.kind, each] += c * ((1.0 if each == path(row) else 0.0) - share)
     return stop_gradient, path_gradient
+
+
+# --- for audits -----------------------------------------------------------------------------------------------
+
+PLUS_MINUS = Reward(incorrect=-1.0)
+GRPO = Scheme(name="grpo", advantage=GroupStandardized(), aggregation=SequenceMeanTokenMean(), group_size=4)
+PPO = Scheme(name="ppo", advantage=GAE(gae_lambda=0.9), aggregation=SequenceMeanTokenMean(), reward=PLUS_MINUS,
+             group_size=4)
+
+
+def altered(log: ls.Rollouts, **changes: object) -> ls.Rollouts:
+    columns = {name: getattr(log, name) for name in ("lengths", "rewards", "prompt_ids", "truncated", "correct",
+                                                     "classes", "steps", "kl")}
+    return ls.Rollouts(**(columns | changes))
+
+
+def audited(log: ls.Rollouts, scheme: Scheme, **keywords: object) -> float:
+    return float(ls.audit(log, scheme, what_if=False, replicates=0, **keywords)[0].length)
+
+
+# What the engine cannot take to be one law: right responses that are cut and graded wrong change path in a log.
+KNOWING = ls.Policy(
+    [ls.PromptClass("hard", weight=0.6, paths=[
+        ls.Path("right", probability=0.3, length=ls.lengths.geometric(mean=7), p_correct=1.0, p_correct_truncated=1.0),
+        ls.Path("wrong", probability=0.7, length=ls.lengths.geometric(mean=12), p_correct=0.0)]),
+     ls.PromptClass("easy", weight=0.4, paths=[
+         ls.Path("right", probability=0.7, length=ls.lengths.geometric(mean=4), p_correct=1.0, p_correct_truncated=1.0),
+         ls.Path("wrong", probability=0.3, length=ls.lengths.geometric(mean=9), p_correct=0.0)])], max_tokens=24)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from lossim import _check
 from lossim._auditing._log import SOLVE_RATES
@@ -91,6 +91,8 @@ class Finding:
         what_if: the same log under other settings.
         stops: what would bring the drift to zero.
         notes: what was assumed or approximated for this scheme.
+        source_draws: [replicate, term, outcome, length bin], contributions in redrawn logs under their own law; None
+            without any. ``rate_draws`` [replicate, solve rate], with the law of the log held fixed.
     """
 
     drift: Drift
@@ -157,7 +159,7 @@ class Finding:
     @property
     def significant(self) -> bool:
         """Whether the drift is beyond two standard errors (more with few prompts: 95.4 % of Student's t), if known."""
-        bar = float(student.ppf(0.977, max(self.blocks - 1, 1))) * float(self.length.stderr)
+        bar = float(stdtrit(max(self.blocks - 1, 1), 0.977)) * float(self.length.stderr)
         return bool(abs(float(self.length)) > np.nan_to_num(bar))
 
     @property
