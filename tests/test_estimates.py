@@ -160,7 +160,7 @@ def test_both_methods_report_the_same_things(method: Any) -> None:
     plain = json.loads(json.dumps(result.to_dict()))
     assert plain["length"]["value"] == result.length.value
     assert plain["cells"] == [["prompts", "right"], ["prompts", "wrong"]]
-    assert plain["provenance"]["scheme"]["group_size"] == "8"
+    assert plain["provenance"]["scheme"]["group_size"] == 8
     assert set(shapes) | {"length", "notes", "undecided"} <= set(plain)
     text = str(result)
     assert text == repr(result)

@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 from lossim._auditing._bootstrap import length_now
 from lossim._auditing._cells import Cells
@@ -200,6 +199,8 @@ def _around(now: float, unit: float) -> tuple[float, ...]:
 
 def _solve(knob: _Knob, readout: Readout) -> Stop:
     """The root nearest to where the knob stands, between two values of the grid where the drift changes sign."""
+    from scipy.optimize import brentq  # which would double the time of `import lossim`
+
     def drift(x: float) -> float:
         return length_now(knob.make(x), readout)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 from scipy.special import xlog1py, xlogy
 
 from lossim._types import FloatArray, IntArray
@@ -130,6 +129,8 @@ def _maxima(counts: Counts, prior: Prior, grid: FloatArray) -> FloatArray:
 
 def _reweighted(counts: Counts, prior: Prior) -> Prior:
     """Newton steps for the weights at fixed points, under w ≥ 0 and Σ w = 1."""
+    from scipy.optimize import nnls  # which would double the time of `import lossim`
+
     points, weights = prior.points, prior.weights
     likelihood, root = counts.likelihood(points), np.sqrt(counts.prompts / counts.total)
     value = float(counts.prompts @ np.log(likelihood @ weights))

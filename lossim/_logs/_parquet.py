@@ -31,7 +31,7 @@ def _open(file: Path) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(file, buffer_size=BUFFER) as table:
             yield table
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:  # the last for names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:  # the last: for names of columns
         if isinstance(problem, FileNotFoundError):
             raise
         raise ValueError(f"{file}: cannot be read as Parquet: {str(problem)[:300]}") from problem
