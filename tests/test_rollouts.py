@@ -83,3 +83,11 @@ def test_by_group_is_a_stable_sort_unless_every_group_is_one_run(
     assert grouped.class_names == ("a", "b")
     assert grouped.by_group() is grouped
     assert len(pickle.loads(pickle.dumps(grouped))) == rows
+
+
+def test_columns_that_were_not_read_are_named(tmp_path: Path) -> None:
+    log = tmp_path / "run.jsonl"
+    log.write_text('{"prompt": "p", "length": 3, "reward": 1, "kl_divergence": 0.1, "source": "maths", "note": "x"}\n')
+    rollouts = ls.Rollouts.read(log)
+    assert rollouts.class_names == ("maths",)
+    assert rollouts.reading.choices[-1] == "not read: 'kl_divergence', 'note'"

@@ -21,10 +21,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "prompt_id", "prompt_ids", "prompt_index", "group_id", "question_id", "problem_id", "input",
                "question", "problem", "query", "uid"),
     "truncated": ("truncated", "is_truncated", "finish_reason", "stop_reason"),
-    "correct": ("correct", "acc", "is_correct"),
-    "class": ("class", "classes", "data_source", "level", "difficulty"),
+    "correct": ("correct", "acc", "is_correct", "passed"),
+    "class": ("class", "classes", "data_source", "dataset", "source", "domain", "category", "level", "difficulty"),
     "step": ("step", "steps", "global_step", "global_steps", "training_step", "train_step"),
-    "kl": ("kl", "sequence_kl", "response_kl"),
+    "kl": ("kl", "sequence_kl", "response_kl", "kl_sum"),
 }
 """Our names and the columns that are known by them, the first one found that holds what it should."""
 
@@ -123,6 +123,9 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
     choices += _on_lengths(way, sources, max_tokens, tokenizer is not None)
     if "step" not in sources:
         choices.append("step: no column; equal prompts form one group throughout")
+    used = {name for names in sources.values() for name in names}
+    if unread := {name: values for name, values in samples.items() if name not in used}:
+        choices.append(f"not read: {_listed(unread)}")
     return Plan(sources=sources, weights=weights, choices=tuple(choices), trl=set(samples) >= TRL_TABLE)
 
 
