@@ -141,6 +141,16 @@ def test_any_rows_of_csv(rows: list[Any], options: dict[str, Any]) -> None:
     check("csv", as_csv(rows), options, rows=len(rows))
 
 
+@pytest.mark.parametrize("quoted", [b"x", b"easy", b"a b c", b"no field"])
+def test_a_stray_quote_takes_no_line_of_csv_with_it_untold(quoted: bytes) -> None:
+    plain = FILES["csv"].replace(quoted, b'"' + quoted + b'"')
+    for place in range(len(plain)):
+        result = check("csv", plain[:place] + b'"' + plain[place:], {})
+        if result is not None and result.reading is not None:
+            told = [re.search("its quotes take in ([0-9]+) lines", bad.message) for bad in result.reading.places]
+            assert len(result) + sum(int(lines[1]) if lines else 1 for lines in told) == len(GOOD)
+
+
 COLUMN = st.sampled_from([pa.int8(), pa.uint64(), pa.int64(), pa.float16(), pa.float32(), pa.float64(), pa.bool_(),
                           pa.string(), pa.large_string(), pa.binary(), pa.null(), pa.date32(), pa.timestamp("us"),
                           pa.timestamp("ns"),

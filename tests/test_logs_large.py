@@ -73,6 +73,9 @@ def test_a_field_that_never_ends_is_a_bad_row(tmp_path: Path, monkeypatch: pytes
     assert rollouts.lengths.tolist() == [1, 2]
     assert rollouts.reading is not None
     assert "field larger than field limit" in rollouts.reading.places[0].message
+    (tmp_path / "log.csv").write_text('prompt,length,reward\na,1,0\n"b,2,0\n' + "c,2,0\n" * 20)
+    with pytest.raises(ValueError, match=r"log\.csv: a quote opened in line 3 is not closed within 50 characters"):
+        ls.Rollouts.read(tmp_path, on_error="report")
 
 
 def test_files_on_disk_have_no_name_and_go_with_the_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
