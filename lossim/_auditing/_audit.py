@@ -226,7 +226,7 @@ def _general(log: Log, reward: Reward | None) -> list[str]:
     notes = ["responses are paid as logged, whatever reward a scheme names"] if reward is None else []
     reading = log.rollouts.reading
     if reading is not None:
-        notes += [f"read: {choice}" for choice in reading.choices]
+        notes += [choice if choice.startswith("not read") else f"read: {choice}" for choice in reading.choices]
         if reading.skipped:
             notes.append(f"{reading.rows - reading.kept:,} of {reading.rows:,} rows are left out: "
                          + "; ".join(f"{count:,} {reason}" for reason, count in reading.skipped.items()))
