@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +27,7 @@ _BLUE, _VERMILION, _GREEN, _ORANGE, _PURPLE, _SKY = "#0072B2", "#D55E00", "#009E
 _PATHS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
 OUTCOMES = (("correct", _SKY, ""), ("incorrect", _ORANGE, "////"), ("truncated", "#999999", "...."))
 _DASHES = ("-", "--", ":", "-.")
-STYLE: Any = {
+_STYLE: Any = {
     "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "legend.fontsize": 8.0,
     "legend.title_fontsize": 8.0, "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "axes.spines.top": False,
     "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "#DDDDDD", "grid.linewidth": 0.6,
@@ -40,6 +42,17 @@ _SMALL = 0.005
 """Bars below this share of the largest are added up in one."""
 
 
+@contextmanager
+def styled() -> Iterator[None]:
+    """Matplotlib's defaults and the style of these pictures, whatever is set outside; put back afterwards."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
 def plot_drift(result: Drift) -> Figure:
     """What the loss pays for, and where the drift comes from, as one figure.
 
@@ -49,13 +62,10 @@ def plot_drift(result: Drift) -> Figure:
     drift, by path and token, split by the outcome of the response; sampled ones with bars of one standard error or
     a little more.
     """
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+    with styled():
         rows = _rows(result)
         figure = Figure(figsize=(8.6, max(3.6, 1.9 + 0.29 * len(rows))), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -227,12 +237,9 @@ def plot_training(run: Training) -> Figure:
 
     Of a sampled run the median over replicates, with a band that 5 % of them are below and 5 % above.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+    with styled():
         figure = Figure(figsize=(10.2, 3.5), layout="constrained")
         lengths, causes, shares = figure.subplots(1, 3)
         first, last = (float(np.median(run.length[i])) for i in (0, -1))

@@ -16,10 +16,9 @@ from lossim._auditing._cells import Cells, Paths
 from lossim._auditing._findings import Audit, Finding, WhatIf
 from lossim._auditing._knobs import other_settings, shorter, stops
 from lossim._auditing._log import Log, Pay, read_log
-from lossim._auditing._plugin import Plugin, adaptive
+from lossim._auditing._plugin import Plugin
 from lossim._coordinates import Coordinates, Features, Kernel
 from lossim._provenance import describe_rng, versions
-from lossim._readout import Readout
 from lossim._result import Drift
 from lossim._scheme import Scheme
 from lossim._types import FloatArray
@@ -92,17 +91,15 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
         notes.append("a single prompt has no spread over prompts: no standard errors")
     weights = redraws(source, log.blocks, replicates)
     plugins = [Plugin(cells=cells, scheme=scheme, pay=Pay(rule=reward)) for scheme in chosen]
-    readout = Readout(policy=cells.policy, task=np.zeros((1, 2, log.shape[2])), scale=1.0)
     say = _Reporter(progress)
-    breakdowns = [_walk(plugin, readout, say) for plugin in plugins]
+    breakdowns = [_walk(plugin, say) for plugin in plugins]
     made = drifts(cells, plugins, weights, progress, breakdowns)
     other = _other_paths(plugins, weights, progress)
     asked = what_if if what_if is not None else len(chosen) == 1
     findings = []
     for plugin, breakdown, drift, length in zip(plugins, breakdowns, made, other, strict=True):
         ideas = _what_if(plugin, weights, say) if asked else ()
-        ends = stops(plugin, readout, say) if asked and not adaptive(plugin.scheme) and np.any(drift.update.value) \
-            else ()
+        ends = stops(plugin, say) if asked and not plugin.adaptive and np.any(drift.update.value) else ()
         findings.append(_finding(plugin, breakdown, drift, length, weights, ideas, ends))
     say.end()
     return Audit(findings=tuple(findings), log=_describe(log), paths=paths, notes=tuple(notes + _general(log, reward)),
@@ -135,10 +132,10 @@ class _Reporter:
             print(file=sys.stderr)
 
 
-def _walk(plugin: Plugin, readout: Readout, say: _Reporter) -> Breakdown:
+def _walk(plugin: Plugin, say: _Reporter) -> Breakdown:
     """One pass over the log: measures, and where they come from."""
     say(f"{plugin.scheme.name}: reading the log")
-    breakdown = Breakdown(plugin=plugin, readout=readout, edges=length_edges(plugin.log), bins=step_bins(plugin.log))
+    breakdown = Breakdown(plugin=plugin, edges=length_edges(plugin.log), bins=step_bins(plugin.log))
     plugin.__dict__["measures"] = plugin.measured(breakdown)
     return breakdown
 
@@ -168,8 +165,7 @@ def _what_if(plugin: Plugin, weights: FloatArray, say: _Reporter) -> tuple[WhatI
     for cells, group in ((plugin.cells, settings), *([] if cut is None else [
             (cut.cells, [(f"cut at {cut.log.max_tokens:,} tokens", cut)])])):
         say(f"{plugin.scheme.name}: other settings")
-        readout = Readout(policy=cells.policy, task=np.zeros((1, 2, cells.log.shape[2])), scale=1.0)
-        breakdowns = [_walk(each, readout, say) for _, each in group]
+        breakdowns = [_walk(each, say) for _, each in group]
         for (change, _), drift, breakdown in zip(group, drifts(cells, [each for _, each in group], weights[:50]),
                                                  breakdowns, strict=True):
             found.append(WhatIf(change=change, length_per_kl=drift.length_per_kl, length=drift.length,
@@ -182,7 +178,7 @@ def _finding(plugin: Plugin, breakdown: Breakdown, drift: Drift, other: Estimate
     log, sums = plugin.log, breakdown.profile
     responses = np.maximum(sums[0], 1.0)
     heavy = sums[2].sum() / sums[1].sum()
-    known = not adaptive(plugin.scheme)
+    known = not plugin.adaptive
     sources = breakdown.estimate(breakdown.sources, weights) if known else None
     names, runs = log.steps[1], breakdown.bins
     steps = tuple((int(names[runs == run][0]), int(names[runs == run][-1])) for run in range(int(runs[-1]) + 1))
@@ -211,13 +207,12 @@ def _paid_for(drift: Drift, breakdown: Breakdown) -> FloatArray:
 
 
 def _describe(log: Log) -> dict[str, Any]:
-    law, length = log.law, np.append(np.arange(1.0, log.max_tokens + 1.0), float(log.max_tokens))
-    count = float(law.sum())
+    count = float(log.law.sum())
     return {"responses": int(count), "prompts": log.prompts[1], "groups": len(log.starts) - 1,
             "steps": len(log.steps[1]), "max_tokens": log.max_tokens,
-            "mean_length": float(law.sum(axis=(0, 1)) @ length) / count,
-            "accuracy": float(law[:, 0].sum()) / count if log.correct is not None else None,
-            "truncation_rate": None if log.cut is None else float(law[..., -1].sum()) / count,
+            "mean_length": log.mean_length,
+            "accuracy": float(log.law[:, 0].sum()) / count if log.correct is not None else None,
+            "truncation_rate": None if log.cut is None else log.cut_share,
             "mean_reward": float(log.rollouts.rewards.mean(dtype=np.float64))}
 
 

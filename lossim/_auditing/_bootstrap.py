@@ -12,7 +12,8 @@ import numpy as np
 
 from lossim._auditing._breakdown import Breakdown
 from lossim._auditing._cells import Cells
-from lossim._auditing._plugin import Plugin, adaptive
+from lossim._auditing._log import widening
+from lossim._auditing._plugin import Plugin
 from lossim._drift import finished
 from lossim._readout import NATS, Readout, effective_reward, inner_product
 from lossim._result import Drift
@@ -44,8 +45,9 @@ def _read(plugin: Plugin, readout: Readout, sums: dict[str, FloatArray]) -> dict
     return readout.linear(plugin.step_of(readout.policy), plugin.of_cells(sums))
 
 
-def length_now(plugin: Plugin, readout: Readout) -> float:
+def length_now(plugin: Plugin) -> float:
     """dE[T]/dη on the log as it is, tokens per unit step."""
+    readout = plugin.cells.readout
     stops, paths, _ = readout.gradient(plugin.step, plugin.of_cells(plugin.sums))
     ahead, along_paths = readout.length_direction
     return inner_product((stops, paths), (ahead, along_paths))
@@ -57,17 +59,16 @@ def drifts(cells: Cells, plugins: Sequence[Plugin], weights: FloatArray, progres
 
     ``breakdowns``, one for each scheme or none, collect what contributions become in each redrawn log.
     """
-    shared = Readout(policy=cells.policy, task=np.zeros((1, 2, cells.log.shape[2])), scale=1.0)
-    readouts = [readout_of(plugin, shared) for plugin in plugins]
+    readouts = [readout_of(plugin, cells.readout) for plugin in plugins]
     values = [_read(plugin, readout, plugin.sums) for plugin, readout in zip(plugins, readouts, strict=True)]
     spreads = [_Spread(value, readout, cells.log.blocks) for value, readout in zip(values, readouts, strict=True)]
     at_once = max(MOST_NUMBERS // (math.prod(cells.log.shape) * 3 * len(plugins)), 1)
     for start in range(0, len(weights), at_once):
         drawn = weights[start:start + at_once]
         law = cells.log.redrawn(cells.log.counts, drawn)
-        measures = [{} if adaptive(plugin.scheme) else plugin.redrawn(drawn) for plugin in plugins]
+        measures = [{} if plugin.adaptive else plugin.redrawn(drawn) for plugin in plugins]
         for i in range(len(drawn)):
-            redrawn = Readout(policy=cells.redrawn(law[i]), task=shared.task, scale=1.0)
+            redrawn = cells.readout_of(cells.redrawn(law[i]))
             for number, (plugin, sums, spread) in enumerate(zip(plugins, measures, spreads, strict=True)):
                 if sums:
                     readout, mine = readout_of(plugin, redrawn), {name: x[i] for name, x in sums.items()}
@@ -87,7 +88,7 @@ class _Spread:
 
     def __init__(self, value: dict[str, Any], readout: Readout, blocks: int) -> None:
         self.value, self.readout, self.count = value, readout, 0
-        self.widen = np.sqrt(blocks / max(blocks - 1.0, 1.0))  # redrawn means scatter by (B - 1)/B less than means do
+        self.widen = widening(blocks)
         self.squares = {name: np.zeros(np.shape(x)) for name, x in value.items()}
         self.noise, self.each = np.zeros(2), list[tuple[float, ...]]()
 
@@ -141,7 +142,7 @@ def _drift(plugin: Plugin, readout: Readout, values: dict[str, Any], spread: _Sp
         if np.isnan(numbers["length_per_kl"]) and np.any(values["update"]):
             notes.append("how far the update moves the policy is not told from the noise of the log: no step of 0.01 "
                          "nats")
-    elif adaptive(plugin.scheme):
+    elif plugin.adaptive:
         notes.append("λ depends on the length here, and each redrawn log would take O(max_tokens²): no standard errors")
     groups, scheme = len(plugin.log.starts) - 1, plugin.scheme
     numbers["step_std"] = float(stderr["length"]) * np.sqrt(groups / scheme.prompts_per_step)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lossim._auditing._log import SOLVE_RATES, Log
-from lossim._auditing._plugin import Credited, Plugin, adaptive
+from lossim._auditing._log import SOLVE_RATES, Log, widening
+from lossim._auditing._plugin import Credited, Plugin
 from lossim._numerics import along
 from lossim._readout import Readout, centred, gae_projection
 from lossim._types import FloatArray, IntArray
@@ -52,7 +52,7 @@ def projections(plugin: Plugin, readout: Readout) -> dict[str, FloatArray]:
     go[:, 0] += path
     whole = along(stop, go)
     tables = {"response": whole, "kl": whole}
-    if isinstance(plugin.advantage, GAE) and not adaptive(plugin.scheme):
+    if isinstance(plugin.advantage, GAE) and not plugin.adaptive:
         unpaid = plugin.step_of(policy)
         paid = plugin.step_of(policy)
         paid.__dict__["task"] = np.ones_like(unpaid.task)
@@ -70,7 +70,6 @@ class Breakdown:
     """
 
     plugin: Plugin
-    readout: Readout
     edges: IntArray
     bins: IntArray
     draws: list[FloatArray] = field(default_factory=list)
@@ -81,7 +80,7 @@ class Breakdown:
     @cached_property
     def tables(self) -> dict[str, FloatArray]:
         """See :func:`projections`."""
-        return projections(self.plugin, self.readout)
+        return projections(self.plugin, self.plugin.cells.readout)
 
     @cached_property
     def sources(self) -> FloatArray:
@@ -100,7 +99,7 @@ class Breakdown:
 
     @cached_property
     def profile(self) -> FloatArray:
-        """Σ 1, T, weight·T, A over responses, and the same of groups and dead ones, [row, length bin]."""
+        """Σ 1, T, weight·T, A over responses, [row, length bin]."""
         return np.zeros((4, len(self.edges) + 1))
 
     @cached_property
@@ -112,15 +111,16 @@ class Breakdown:
         """Take in some responses."""
         slab, log, cell = part.slab, self.plugin.log, self.plugin.cells.cell(part.slab)
         added: list[FloatArray] = [np.zeros_like(part.paid), np.zeros_like(part.paid)]
-        for name in self.tables.keys() & made.keys():
-            added[int(name == "kl")] += made[name] * self.tables[name][cell, slab.end]
-        block, prompt = (np.repeat(x, slab.sizes) for x in (log.block_of_prompt[slab.prompt], slab.prompt))
+        for name, table in self.tables.items():
+            if name in made:
+                added[int(name == "kl")] += made[name] * table[cell, slab.end]
+        block, prompt = log.block(slab), slab.prompt[slab.group]
         bin_ = np.searchsorted(self.edges, slab.length, side="right")
         for term, x in enumerate(added):
             index = np.ravel_multi_index((block, np.full_like(block, term), slab.outcome, log.solve_rate[prompt], bin_),
                                          self.sources.shape)
             self.sources.ravel()[:] += np.bincount(index, weights=x, minlength=self.sources.size)
-        run = self.bins[np.repeat(slab.step, slab.sizes)]
+        run = self.bins[slab.of_step]
         credit = part.paid if part.credit is None else part.credit
         inside = part.in_loss.astype(np.float64)
         index = np.ravel_multi_index((block, run), self.by_step.shape[:2])
@@ -131,8 +131,7 @@ class Breakdown:
             self.pairs[:, i] += np.bincount(block, weights=x, minlength=log.blocks)
         for i, x in enumerate((np.ones_like(credit), slab.length, made["plain"] * slab.length, credit)):
             self.profile[i] += np.bincount(bin_, weights=x, minlength=len(self.edges) + 1)
-        first = np.cumsum(slab.sizes) - slab.sizes
-        self.groups[:] += len(first), int((~part.alive[first]).sum())
+        self.groups[:] += len(slab.first), int((~part.alive[slab.first]).sum())
 
     def redrawn(self, readout: Readout, sums: dict[str, FloatArray]) -> FloatArray:
         """Contributions by [term, outcome, length bin] of other measures [class, grade, end], under their own law."""
@@ -180,8 +179,9 @@ class Breakdown:
 
     def _spread(self, value: Any, drawn: FloatArray) -> Estimate:
         """A value with the spread of its replicates; without any, the spread is not known."""
-        widen = np.sqrt(self.plugin.log.blocks / max(self.plugin.log.blocks - 1.0, 1.0))
-        stderr = widen * drawn.std(axis=0, ddof=1) if len(drawn) else np.full(np.shape(value), np.nan)
+        stderr = np.full(np.shape(value), np.nan)
+        if len(drawn):
+            stderr = widening(self.plugin.log.blocks) * drawn.std(axis=0, ddof=1)
         return Estimate(value=value, stderr=stderr, n=len(drawn), method="bootstrap")
 
 

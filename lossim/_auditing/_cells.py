@@ -11,6 +11,7 @@ import numpy as np
 from lossim._auditing._log import Log, Slab
 from lossim._coordinates import Coordinates
 from lossim._prompts import Path, PromptClass
+from lossim._readout import Readout
 from lossim._types import FloatArray, IntArray
 from lossim.lengths import from_logits
 from lossim.policies import Policy
@@ -59,6 +60,15 @@ class Cells:
             for cell, path in enumerate(names, start=number * len(names))])
             for number, (name, share) in enumerate(zip(self.log.class_names, weight, strict=True))]
         return Policy(classes, max_tokens=self.log.max_tokens, coordinates=self.coordinates)
+
+    @cached_property
+    def readout(self) -> Readout:
+        """The directions of that policy; no scheme's rewards are in it."""
+        return self.readout_of(self.policy)
+
+    def readout_of(self, policy: Policy) -> Readout:
+        """The same of another policy."""
+        return Readout(policy=policy, task=np.zeros((1, 2, self.log.shape[2])), scale=1.0)
 
     def redrawn(self, law: FloatArray) -> Policy:
         """The policy of other counts [class, grade, end]; graded by position as the log itself."""

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from lossim import _check
-from lossim._auditing._log import SOLVE_RATES
+from lossim._auditing._log import SOLVE_RATES, widening
 from lossim._result import Drift, decimals, number, wrapped
 from lossim._types import FloatArray, Outcome
 from lossim.estimates import Estimate
@@ -148,7 +148,7 @@ class Finding:
             place = {0: 1, 1: 2, 3: 3}.get(keep)
             drawn = self.rate_draws if place is None else self.source_draws.sum(
                 axis=tuple(i for i in (1, 2, 3) if i != place))
-            stderr = drawn.std(axis=0, ddof=1) * np.sqrt(self.blocks / max(self.blocks - 1, 1))
+            stderr = widening(self.blocks) * drawn.std(axis=0, ddof=1)
         return Estimate(value=value, stderr=stderr, n=self.sources.n, method="bootstrap")
 
     @property

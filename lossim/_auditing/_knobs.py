@@ -13,8 +13,7 @@ from lossim._auditing._bootstrap import length_now
 from lossim._auditing._cells import Cells
 from lossim._auditing._findings import Stop
 from lossim._auditing._log import Pay
-from lossim._auditing._plugin import Plugin, adaptive
-from lossim._readout import Readout
+from lossim._auditing._plugin import Plugin
 from lossim._scheme import Truncation
 from lossim._types import FloatArray, IntArray, Outcome
 from lossim.advantages import GAE, GroupMean, GroupStandardized, Raw, Whitened
@@ -67,7 +66,7 @@ def other_settings(plugin: Plugin) -> Iterator[tuple[str, Plugin]]:
                 isinstance(rule, ConstantNormalizer) and isinstance(scheme.aggregation, SequenceMeanTokenSum)):
             yield f"aggregation {rule.verl}", replace(plugin, scheme=replace(scheme, aggregation=rule))
     gae = plugin.advantage
-    if isinstance(gae, GAE) and not adaptive(scheme):
+    if isinstance(gae, GAE) and not plugin.adaptive:
         if gae.gae_lambda != 1.0:
             yield "λ = 1", with_gae(plugin, gae_lambda=1.0)
         if not isinstance(gae.critic, Exact):
@@ -105,13 +104,13 @@ def with_gae(plugin: Plugin, **changes: Any) -> Plugin:
     return replace(plugin, scheme=replace(scheme, advantage=advantage))
 
 
-def stops(plugin: Plugin, readout: Readout, says: Callable[[str], None]) -> tuple[Stop, ...]:
+def stops(plugin: Plugin, says: Callable[[str], None]) -> tuple[Stop, ...]:
     """For each knob the smallest change that brings the drift to zero, by root finding on the log itself."""
     found, whole = [], replace(plugin, cells=replace(plugin.cells, log=plugin.log.whole))
-    whole.cells.__dict__["policy"] = plugin.cells.policy
+    whole.cells.__dict__.update(policy=plugin.cells.policy, readout=plugin.cells.readout)
     for knob in _knobs(whole):
         says(knob.name)
-        found.append(_solve(knob, readout))
+        found.append(_solve(knob))
     return tuple(found)
 
 
@@ -162,24 +161,22 @@ def _knobs(plugin: Plugin) -> Iterator[_Knob]:
     yield _Knob(name="aggregation by T^-α (0 constant, 1 nearly a mean over tokens)", now=np.nan, grid=(0.0, 0.5, 1.0),
                 make=lambda x: replace(plugin, scheme=replace(scheme, aggregation=LengthPower(alpha=x))))
     gae = plugin.advantage
-    if isinstance(gae, GAE) and not adaptive(scheme):
+    if isinstance(gae, GAE) and not plugin.adaptive:
         if type(gae) is GAE:
             assert isinstance(gae.gae_lambda, float | int)
             yield _Knob(name="λ", now=float(gae.gae_lambda), make=lambda x: with_gae(plugin, gae_lambda=x),
                         grid=(0.0, 0.5, 0.9, 0.95, 0.99, 1.0), note=f"with the critic {gae.critic!r}")
-        if type(gae) is GAE and isinstance(gae.critic, Zero | Constant):
-            value = gae.critic.value if isinstance(gae.critic, Constant) else 0.0
-            yield _Knob(name="value of a constant critic", now=value, grid=tuple(np.linspace(low, high, 9)),
-                        make=lambda x: with_gae(plugin, critic=Constant(value=x)))
+            if isinstance(gae.critic, Zero | Constant):
+                value = gae.critic.value if isinstance(gae.critic, Constant) else 0.0
+                yield _Knob(name="value of a constant critic", now=value, grid=tuple(np.linspace(low, high, 9)),
+                            make=lambda x: with_gae(plugin, critic=Constant(value=x)))
     elif isinstance(gae, Raw) and not isinstance(gae.baseline, tuple):
         yield _Knob(name="baseline", now=gae.baseline, grid=tuple(np.linspace(low, high, 9)), make=lambda x: replace(
             plugin, scheme=replace(scheme, advantage=_with_baseline(scheme.advantage, x))))
 
 
 def _on_dead_groups(plugin: Plugin) -> str:
-    given = plugin.scheme.advantage
-    inner = given.inner if isinstance(given, Whitened) else given
-    divides = isinstance(inner, GroupStandardized) and inner.scope == "group"
+    divides = isinstance(plugin.advantage, GroupStandardized) and plugin.advantage.scope == "group"
     return "the std makes any penalty count in full where rewards are equal" if divides else ""
 
 
@@ -197,12 +194,12 @@ def _around(now: float, unit: float) -> tuple[float, ...]:
     return tuple(sorted({now, *(now + sign * unit * reach for reach in REACH for sign in (-1.0, 1.0))}))
 
 
-def _solve(knob: _Knob, readout: Readout) -> Stop:
+def _solve(knob: _Knob) -> Stop:
     """The root nearest to where the knob stands, between two values of the grid where the drift changes sign."""
     from scipy.optimize import brentq  # which would double the time of `import lossim`
 
     def drift(x: float) -> float:
-        return length_now(knob.make(x), readout)
+        return length_now(knob.make(x))
 
     now = None if np.isnan(knob.now) else knob.now
     grid = sorted({*knob.grid, *([] if now is None else [now])})

@@ -19,7 +19,7 @@ from lossim._types import BoolArray, FloatArray, IntArray, Outcome
 from lossim.rewards import Reward, Shaping, applied
 from lossim.rollouts import Rollouts
 
-__all__ = ["SOLVE_RATES", "Log", "Pay", "Slab", "read_log"]
+__all__ = ["SOLVE_RATES", "Log", "Pay", "Slab", "read_log", "widening"]
 
 MOST_BLOCKS = 256
 """Blocks of prompts that the bootstrap draws from; up to that many prompts are a block each."""
@@ -27,6 +27,11 @@ LEAST_BLOCKS = 32
 MOST_NUMBERS = 1 << 23
 """Numbers [block, class, grade, end] per measure."""
 SOLVE_RATES = ("never", "up to 1/4", "1/4 to 1/2", "1/2 to 3/4", "above 3/4", "always")
+
+
+def widening(blocks: int) -> float:
+    """What the spread of redrawn means has to be multiplied by: it is (B - 1)/B of the variance of a mean."""
+    return math.sqrt(blocks / max(blocks - 1.0, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +73,19 @@ class Slab:
         return self.prompt_class[self.group]
 
     @cached_property
+    def of_step(self) -> IntArray:
+        """The number of a response's step."""
+        return self.step[self.group]
+
+    @cached_property
+    def first(self) -> IntArray:
+        """The first response of each group."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    @cached_property
     def by_size(self) -> tuple[IntArray, ...]:
         """For each size a group has: the responses of those groups, [group, member]."""
-        start = np.cumsum(self.sizes) - self.sizes
-        return tuple(start[self.sizes == size][:, None] + np.arange(size) for size in np.unique(self.sizes))
+        return tuple(self.first[self.sizes == size][:, None] + np.arange(size) for size in np.unique(self.sizes))
 
     def paid(self, pay: Pay, counted: BoolArray) -> FloatArray:
         """Rewards of the responses; ``counted`` ones are in the statistics of a group."""
@@ -220,6 +234,10 @@ class Log:
         """How many blocks there are."""
         return int(self.block_of_prompt.max()) + 1
 
+    def block(self, slab: Slab) -> IntArray:
+        """The block of prompts that a response belongs to."""
+        return self.block_of_prompt[slab.prompt][slab.group]
+
     def place(self, slab: Slab) -> IntArray:
         """Where a response stands in an array [class, grade, end]."""
         return (2 * slab.of_class + ~slab.correct) * self.shape[2] + slab.end
@@ -232,8 +250,7 @@ class Log:
     def tally(self, slab: Slab, weights: FloatArray | None) -> FloatArray:
         """Sums over responses by [block, class, grade, end]."""
         shape = (self.blocks, *self.shape)
-        block = np.repeat(self.block_of_prompt[slab.prompt], slab.sizes)
-        index = block * math.prod(self.shape) + self.place(slab)
+        index = self.block(slab) * math.prod(self.shape) + self.place(slab)
         sums = np.bincount(index, weights=weights, minlength=math.prod(shape))
         return sums.reshape(shape).astype(np.float64, copy=False)
 

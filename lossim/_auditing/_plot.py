@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossim._plots import OUTCOMES, STYLE, signs
+from lossim._plots import OUTCOMES, signs, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,13 +30,10 @@ def plot_audit(audit: Audit) -> Figure:
     or under the other schemes where the audit has several, as far as it is told from noise. Bars of one standard error.
     All in a step of 0.01 nats, the left side per unit step where such a step is not known.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
     finding = audit.findings[0]
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+    with styled():
         rows = _rows(audit)
         figure = Figure(figsize=(8.6, max(3.6, 1.6 + 0.27 * len(rows))), layout="constrained")
         left, right = figure.subplots(1, 2)

@@ -113,6 +113,11 @@ class Plugin:
         return inner
 
     @property
+    def adaptive(self) -> bool:
+        """Whether λ depends on the length, so that every pass takes O(N²)."""
+        return isinstance(self.advantage, GAE) and isinstance(self.advantage.gae_lambda, LengthAdaptive)
+
+    @property
     def whitened(self) -> Whitened | None:
         """Whitening over the tokens of a step, if there is any."""
         return self.scheme.advantage if isinstance(self.scheme.advantage, Whitened) else None
@@ -160,10 +165,10 @@ class Plugin:
         """Mean reward by [class, grade, end], 0 where nothing ended."""
         paid = np.zeros(self.log.shape)
         for slab in self.log.slabs():
-            paid += self.log.total(slab, self._paid(slab))
+            paid += self.log.total(slab, self._less_kl(slab, slab.paid(self.pay, self._in_baseline(slab))))
         return np.divide(paid, self.log.law, out=np.zeros_like(paid), where=self.log.law > 0)
 
-    @property
+    @cached_property
     def task(self) -> FloatArray:
         """Mean reward by grade and end over all classes, [1, grade, end], for the change of the reward."""
         law = self.log.law.sum(axis=0)
@@ -171,7 +176,7 @@ class Plugin:
         mean: FloatArray = np.divide(paid, law, out=np.zeros_like(paid), where=law > 0)
         return mean[None]
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """About how large an update's coefficients are before anything cancels, per response."""
         value = float(np.abs(self.step.errors.last).max()) if isinstance(self.advantage, GAE) else 0.0
@@ -180,10 +185,13 @@ class Plugin:
 
     # --- responses --------------------------------------------------------------------------------------------
 
-    def _paid(self, slab: Slab) -> FloatArray:
-        paid = slab.paid(self.pay, np.ones_like(slab.cut) if self.scheme.truncation != "remove" else ~slab.cut)
+    def _in_baseline(self, slab: Slab) -> BoolArray:
+        return ~slab.cut if self.scheme.truncation == "remove" else np.ones_like(slab.cut)
+
+    def _less_kl(self, slab: Slab, task: FloatArray) -> FloatArray:
+        """Task rewards with what KL in the reward takes off them."""
         in_reward = self.kl[0]
-        return paid if in_reward is None or slab.kl is None else paid - in_reward.coefficient * slab.kl
+        return task if in_reward is None or slab.kl is None else task - in_reward.coefficient * slab.kl
 
     def credited(self) -> Iterator[Credited]:
         """The log slab by slab, credited by group."""
@@ -192,10 +200,10 @@ class Plugin:
 
     def _credited(self, slab: Slab) -> Credited:
         scheme, rule = self.scheme, self.scheme.aggregation
-        in_baseline = ~slab.cut if scheme.truncation == "remove" else np.ones_like(slab.cut)
+        in_baseline = self._in_baseline(slab)
         in_loss = np.ones_like(slab.cut) if scheme.truncation == "keep" else ~slab.cut
         task = slab.paid(self.pay, in_baseline)
-        paid = self._paid(slab)
+        paid = self._less_kl(slab, task)
         alive, credit, weight = np.empty_like(slab.cut), np.zeros_like(paid), np.empty_like(paid)
         least = 2 if scheme.advantage.group_relative and scheme.truncation == "remove" else 1
         for members in slab.by_size:
@@ -223,8 +231,7 @@ class Plugin:
             counted, in_loss, in_baseline = alive, in_loss & alive, in_baseline & alive
         if self.of_whole_step:
             assert isinstance(self.advantage, ResponseAdvantage)
-            step = np.repeat(slab.step, slab.sizes)
-            for rows in np.split(np.arange(len(step)), np.flatnonzero(np.diff(step)) + 1):
+            for rows in np.split(np.arange(len(paid)), np.flatnonzero(np.diff(slab.of_step)) + 1):
                 credit[rows] = self.advantage.of_step(credit[None, rows], paid[None, rows], in_baseline[None, rows])[0]
         in_loss_kl = self.kl[1]
         slope = None if in_loss_kl is None or slab.kl is None else -in_loss_kl.coefficient * in_loss_kl.slope(
@@ -248,13 +255,12 @@ class Plugin:
             size, in_loss = rule.size(slab.length), part.in_loss
             first, second = self._advantage_sums(part)
             opens = np.zeros_like(part.counted)
-            opens[np.cumsum(slab.sizes) - slab.sizes] = True
+            opens[slab.first] = True
             rows = {"n": part.counted, "groups": part.counted & opens,
                     "size": in_loss * (slab.length if size is None else size),
                     "tokens": in_loss * slab.length, "first": in_loss * first, "second": in_loss * second}
-            step, block = np.repeat(slab.step, slab.sizes), np.repeat(self.log.block_of_prompt[slab.prompt], slab.sizes)
             for name, x in rows.items():
-                for total, index in zip(sums[name], (step, block), strict=True):
+                for total, index in zip(sums[name], (slab.of_step, self.log.block(slab)), strict=True):
                     total += np.bincount(index, weights=x, minlength=len(total))
         by_step, by_block = (Totals(**{name: both[i] for name, both in sums.items()}) for i in (0, 1))
         return by_step, by_block
@@ -307,7 +313,7 @@ class Plugin:
         """
         weight, mean, factor = self.scales(self.totals[0])
         for part in self.credited():
-            step = np.repeat(part.slab.step, part.slab.sizes)
+            step = part.slab.of_step
             plain = part.weight * weight[step]
             scaled = plain * factor[step]
             made = {"plain": plain}
@@ -363,16 +369,10 @@ class Plugin:
         """The measures [class, grade, end], per response, of the log as it is."""
         return {name: x[0] for name, x in self.redrawn(np.ones((1, self.log.blocks))).items()}
 
-    def of_cells(self, sums: dict[str, FloatArray], *, kl: bool = True) -> Measures:
-        """The measures as the engine takes them; with the KL of the log among the advantages, or without it."""
+    def of_cells(self, sums: dict[str, FloatArray]) -> Measures:
+        """The measures as the engine takes them, the KL of the log among the advantages."""
         split = {name: self.cells.of_cells(x) for name, x in sums.items()}
-        if kl and "kl" in split:
+        if "kl" in split:
             split["response"] = split["kl"] + split.get("response", 0.0)
         return Measures(response=split.get("response"), gae=split.get("gae"), extra=split.get("extra"),
                         plain=split["plain"] if self.scheme.entropy is not None else None)
-
-
-def adaptive(scheme: Scheme) -> bool:
-    """Whether λ depends on the length, so that every pass takes O(N²)."""
-    inner = scheme.advantage.inner if isinstance(scheme.advantage, Whitened) else scheme.advantage
-    return isinstance(inner, GAE) and isinstance(inner.gae_lambda, LengthAdaptive)
