@@ -8,10 +8,18 @@ from lossim import _check
 from lossim._types import BoolArray, FloatArray
 from lossim.rollouts import Rollouts
 
-__all__ = ["CHUNK", "cuts", "grades", "levels"]
+__all__ = ["CHUNK", "check", "cuts", "grades", "levels"]
 
 CHUNK = 1 << 20
 """Responses looked at at once: a log may be larger than memory."""
+
+
+def check(rollouts: Rollouts) -> None:
+    """Rollouts, and at least one response."""
+    if not isinstance(rollouts, Rollouts):
+        _check.fail("rollouts", rollouts, "must be Rollouts", "for example Rollouts.read('log.jsonl')", TypeError)
+    if not len(rollouts):
+        _check.fail("rollouts", rollouts, "must hold at least one response")
 
 
 def levels(rollouts: Rollouts, most: int = 3) -> FloatArray:

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from lossim import _check
-from lossim._assumed import CHUNK, cuts, grades
+from lossim._assumed import CHUNK, check, cuts, grades
 from lossim._types import BoolArray, FloatArray, IntArray, Outcome
 from lossim.rewards import Reward, Shaping, applied
 from lossim.rollouts import Rollouts
@@ -313,10 +313,7 @@ def read_log(rollouts: Rollouts, *, max_tokens: int | None = None, correct_above
     Raises:
         ValueError: an empty log, an unclear cap, grades that are needed and not known, a prompt of two classes.
     """
-    if not isinstance(rollouts, Rollouts):
-        _check.fail("rollouts", rollouts, "must be Rollouts", "for example Rollouts.read('log.jsonl')", TypeError)
-    if not len(rollouts):
-        _check.fail("rollouts", rollouts, "must hold at least one response")
+    check(rollouts)
     notes: list[str] = []
     grouped = rollouts.by_group()
     correct = grades(grouped, notes, correct_above)

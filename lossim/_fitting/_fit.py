@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossim import _check
-from lossim._assumed import cuts, grades, levels
+from lossim._assumed import check, cuts, grades, levels
 from lossim._coordinates import Coordinates, Features
 from lossim._fitting._estimator import Fitter, Parameters, Responses, chunks
 from lossim._fitting._fitted import Fit, FittedClass
@@ -179,10 +179,7 @@ def _about_lengths(log: Responses, paths: str, smoothing: float) -> list[str]:
 def _settled(rollouts: Rollouts, *, max_tokens: int | None, correct_above: float | None, classes: int | str | None,
              notes: list[str]) -> Responses:
     """Check a log and say what has to be assumed about it."""
-    if not isinstance(rollouts, Rollouts):
-        _check.fail("rollouts", rollouts, "must be Rollouts", "for example Rollouts.read('log.jsonl')", TypeError)
-    if not len(rollouts):
-        _check.fail("rollouts", rollouts, "must hold at least one response")
+    check(rollouts)
     correct = grades(rollouts, notes, correct_above)
     if correct is None:
         _check.fail("rewards", levels(rollouts).tolist(), "must take exactly two values to stand for grades",
