@@ -98,32 +98,34 @@ def test_stops_of_a_critic() -> None:
                    reward=PLUS_MINUS)
 
 
-def test_stops_of_kl_and_the_exponent_of_length() -> None:
+def test_stops_of_kl_in_the_loss() -> None:
     log = sample(prompts=150)
     log = altered(log, kl=0.02 * np.maximum(log.lengths - 6, 0) * log.lengths)
-    scheme = replace(GRPO, advantage=GroupMean(), penalties=(KL(coefficient=0.01, estimator="k2"),))
-    before, found = audited(log, scheme), stops(log, scheme)
-    needed = found["KL coefficient"].needed
-    if needed is not None:
-        assert nothing(log, replace(scheme, penalties=(KL(coefficient=needed, estimator="k2"),)), before)
-    mixed = replace(GRPO, advantage=Raw(baseline=0.3))
-    alpha = stops(log, mixed)["aggregation by T^-α"]
+    scheme = replace(GRPO, advantage=GroupMean(), penalties=(KL(coefficient=0.01, estimator="k1"),))
+    needed = stops(log, scheme)["KL coefficient"].needed
+    assert nothing(log, replace(scheme, penalties=(KL(coefficient=needed, estimator="k1"),)), audited(log, scheme))
+
+
+def test_stops_of_the_exponent_of_length() -> None:
+    log, scheme = sample(prompts=200), replace(GRPO, advantage=Raw(baseline=0.5))
+    alpha = stops(log, scheme, reward=PLUS_MINUS)["aggregation by T^-α"]
     assert alpha.now is None
-    for a in (0.0, 1.0) if alpha.needed is None else (alpha.needed,):
-        drift = audited(log, replace(mixed, aggregation=LengthPower(alpha=a)))
-        assert (abs(drift) < 2e-3) == (alpha.needed is not None)
+    assert 0.0 < alpha.needed < 1.0
+    at = [audited(log, replace(scheme, aggregation=LengthPower(alpha=a)), reward=PLUS_MINUS)
+          for a in (0.0, alpha.needed, 1.0)]
+    assert at[0] * at[2] < 0
+    assert abs(at[1]) < 2e-3 * max(map(abs, at))
 
 
 def test_turning_one_kl_leaves_the_other() -> None:
     log = sample(prompts=150)
-    log = altered(log, kl=0.02 * np.maximum(log.lengths - 6, 0) * log.lengths)
+    log = altered(log, kl=0.2 * np.maximum(14 - log.lengths, 0))
     loss = KL(coefficient=0.02, estimator="k2")
     scheme = replace(GRPO, advantage=GroupMean(), penalties=(loss, KL(coefficient=0.01, place="reward")))
     found = stops(log, scheme)["KL coefficient"]
     assert found.knob == "KL coefficient (k1 in the reward)"
-    if found.needed is not None:
-        turned = replace(scheme, penalties=(loss, KL(coefficient=found.needed, place="reward")))
-        assert nothing(log, turned, audited(log, scheme))
+    turned = replace(scheme, penalties=(loss, KL(coefficient=found.needed, place="reward")))
+    assert nothing(log, turned, audited(log, scheme))
 
 
 def test_a_jump_across_zero_is_called_one() -> None:
