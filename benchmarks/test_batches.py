@@ -11,9 +11,9 @@ import pytest
 import lossim as ls
 from benchmarks import peers
 from benchmarks.worlds import batch_policy
-from lossim._gradients import logit_gradient, token_sums
-from lossim._montecarlo import batch_measures, draw_batches
-from lossim._step import Step
+from lossim._engine.gradients import logit_gradient, token_sums
+from lossim._engine.sampled import batch_measures, draw_batches
+from lossim._engine.step import Step
 from lossim.aggregation import TokenMean
 from lossim.critics import Exact
 from lossim.policies import Draws

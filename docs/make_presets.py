@@ -20,7 +20,7 @@ from presets_text import ENTRIES, LEFT_OUT, NUMBERS, Entry
 
 import lossim as ls
 from lossim import references, schemes
-from lossim._scheme import short
+from lossim.schemes import short
 
 HERE = Path(__file__).parent
 TARGET = HERE / "presets.md"

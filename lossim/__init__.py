@@ -25,19 +25,17 @@ from lossim import (
     tokens,
 )
 from lossim._auditing import Audit, Finding, Stop, WhatIf, audit
-from lossim._coordinates import coordinates, kernel
-from lossim._drift import drift
+from lossim._engine import Drift, drift
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
-from lossim._result import Drift
-from lossim._run import Training
-from lossim._scheme import Scheme, compare
-from lossim._training import train
-from lossim._types import NoClosedForm, Outcome
+from lossim._model import coordinates, kernel
+from lossim._support.types import NoClosedForm, Outcome
+from lossim._training import Training, train
 from lossim.configs import ParsedConfig, read_config
 from lossim.estimates import Estimate
 from lossim.policies import Path, Policy, PromptClass
 from lossim.rewards import Reward
 from lossim.rollouts import Rollouts
+from lossim.schemes import Scheme, compare
 
 __version__ = "0.1.0"
 

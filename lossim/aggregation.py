@@ -13,8 +13,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from lossim import _check
-from lossim._types import BoolArray, FloatArray
+from lossim._support import checks
+from lossim._support.types import BoolArray, FloatArray
 
 __all__ = ["Aggregation", "ConstantNormalizer", "LengthPower", "SequenceMeanTokenMean", "SequenceMeanTokenSum",
            "TokenMean", "TokenSum"]
@@ -71,7 +71,7 @@ class _SequenceMean(Aggregation):
     counting: Counting = "all"
 
     def __post_init__(self) -> None:
-        _check.choice("counting", self.counting, ("all", "kept"))
+        checks.choice("counting", self.counting, ("all", "kept"))
 
     def size(self, length: FloatArray) -> FloatArray | None:
         return np.ones_like(length) if self.counting == "kept" else None
@@ -121,7 +121,7 @@ class ConstantNormalizer(_SequenceMean):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.constant is not None:
-            _check.positive("constant", self.constant)
+            checks.positive("constant", self.constant)
 
     def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
         return np.full_like(length, 1.0 / (self.constant or max_tokens))
@@ -153,7 +153,7 @@ class TokenMean(Aggregation):
     scope: Literal["step", "group"] = "step"
 
     def __post_init__(self) -> None:
-        _check.choice("scope", self.scope, ("step", "group"))
+        checks.choice("scope", self.scope, ("step", "group"))
 
     @property
     def within_group(self) -> bool:
@@ -177,9 +177,9 @@ class LengthPower(Aggregation):
     constant: float | None = None
 
     def __post_init__(self) -> None:
-        _check.in_interval("alpha", self.alpha, 0.0, 1.0)
+        checks.in_interval("alpha", self.alpha, 0.0, 1.0)
         if self.constant is not None:
-            _check.positive("constant", self.constant)
+            checks.positive("constant", self.constant)
 
     def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
         return length**-self.alpha / (self.constant or max_tokens)

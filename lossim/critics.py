@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from lossim import _check
-from lossim._numerics import after, backward_recurrence, discounted_sum
-from lossim._types import BoolArray, FloatArray, IntArray
+from lossim._support import checks
+from lossim._support.positions import after, backward_recurrence, discounted_sum
+from lossim._support.types import BoolArray, FloatArray, IntArray
 
 __all__ = ["Constant", "Critic", "CriticView", "Exact", "Learned", "LearnedTable", "Linear", "RunningMean", "Table",
            "Zero"]
@@ -63,7 +63,7 @@ class Constant(Critic):
     value: float
 
     def __post_init__(self) -> None:
-        _check.finite("value", self.value)
+        checks.finite("value", self.value)
 
     def values(self, view: CriticView) -> FloatArray:
         cells, positions = view.hazard.shape
@@ -87,8 +87,8 @@ class Linear(Critic):
     slope: float
 
     def __post_init__(self) -> None:
-        _check.finite("level", self.level)
-        _check.finite("slope", self.slope)
+        checks.finite("level", self.level)
+        checks.finite("slope", self.slope)
 
     def values(self, view: CriticView) -> FloatArray:
         cells, positions = view.hazard.shape
@@ -105,9 +105,9 @@ class Table(Critic):
     table: FloatArray
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "table", _check.number_array("table", self.table, ndim=2))
+        object.__setattr__(self, "table", checks.number_array("table", self.table, ndim=2))
         if not self.table.size:
-            _check.fail("table", self.table.shape, "must hold at least one class or cell and one position (its shape "
+            checks.fail("table", self.table.shape, "must hold at least one class or cell and one position (its shape "
                         "is shown)")
 
     def values(self, view: CriticView) -> FloatArray:
@@ -115,7 +115,7 @@ class Table(Critic):
         classes = int(view.class_of_cell.max()) + 1
         rows, columns = self.table.shape
         if rows not in (classes, cells) or columns not in (positions, positions + 1):
-            _check.fail("table", self.table.shape, f"must have shape [{classes} classes or {cells} cells, {positions} "
+            checks.fail("table", self.table.shape, f"must have shape [{classes} classes or {cells} cells, {positions} "
                         f"or {positions + 1} positions]")
         table = self.table[view.class_of_cell] if rows == classes else self.table.copy()
         if columns == positions:
@@ -136,8 +136,8 @@ class Exact(Critic):
     bias: float = 0.0
 
     def __post_init__(self) -> None:
-        _check.choice("per", self.per, ("cell", "class"))
-        _check.finite("bias", self.bias)
+        checks.choice("per", self.per, ("cell", "class"))
+        checks.finite("bias", self.bias)
 
     def values(self, view: CriticView) -> FloatArray:
         step = view.hazard * view.paid_stop + view.stay * view.paid_go
@@ -176,10 +176,10 @@ class Learned(Critic):
     pretrain: int = 0
 
     def __post_init__(self) -> None:
-        _check.probability("rate", self.rate)
-        _check.choice("per", self.per, ("class", "cell"))
-        _check.probability("gae_lambda", self.gae_lambda)
-        _check.whole("pretrain", self.pretrain, low=0)
+        checks.probability("rate", self.rate)
+        checks.choice("per", self.per, ("class", "cell"))
+        checks.probability("gae_lambda", self.gae_lambda)
+        checks.whole("pretrain", self.pretrain, low=0)
 
     @abstractmethod
     def start_values(self, view: CriticView) -> FloatArray:
@@ -216,7 +216,7 @@ class Learned(Critic):
         """
         now, beyond = values[:, :-1], values[:, -1:] if bootstrap_truncated else np.zeros((len(values), 1))
         if not np.isfinite(beyond).all():
-            _check.fail("bootstrap_truncated", True, "needs a critic with a value beyond max_tokens",
+            checks.fail("bootstrap_truncated", True, "needs a critic with a value beyond max_tokens",
                         "start it from a number or from max_tokens + 1 of them")
         go = view.paid_go + view.gamma * np.column_stack([values[:, 1:-1], beyond]) - now
         go[:, -1] += view.paid_truncated
@@ -297,11 +297,11 @@ class LearnedTable(Learned):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.start, (list, tuple, np.ndarray)):
-            _check.finite("start", self.start)
+            checks.finite("start", self.start)
             return
-        start = _check.number_array("start", self.start)
+        start = checks.number_array("start", self.start)
         if start.ndim not in (1, 2) or not start.size:
-            _check.fail("start", start.shape, "must be one number, or hold one per position, or one per class and "
+            checks.fail("start", start.shape, "must be one number, or hold one per position, or one per class and "
                         "position (its shape is shown)")
         object.__setattr__(self, "start", start)
 
@@ -311,7 +311,7 @@ class LearnedTable(Learned):
             return np.full((cells, positions + 1), float(self.start))
         classes, ends = int(view.class_of_cell.max()) + 1, (positions, positions + 1)
         if self.start.shape not in {(*rows, n) for rows in ((), (classes,), (cells,)) for n in ends}:
-            _check.fail("start", self.start.shape, f"must be one number or have shape [{positions} or {positions + 1} "
+            checks.fail("start", self.start.shape, f"must be one number or have shape [{positions} or {positions + 1} "
                         f"positions], or one such row for each of {classes} classes or {cells} cells (its shape is "
                         "shown)")
         values = np.full((cells, positions + 1), np.nan)
@@ -338,7 +338,7 @@ class RunningMean(Learned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.finite("start", self.start)
+        checks.finite("start", self.start)
 
     def start_values(self, view: CriticView) -> FloatArray:
         return Constant(value=self.start).values(view)

@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from lossim import _check
-from lossim._types import FloatArray
+from lossim._support import checks
+from lossim._support.types import FloatArray
 
 __all__ = ["Estimate", "Method"]
 
@@ -44,19 +44,19 @@ class Estimate:
     method: Method = "sum"
 
     def __post_init__(self) -> None:
-        _check.choice("method", self.method, get_args(Method))
-        _check.whole("n", self.n, low=0)
+        checks.choice("method", self.method, get_args(Method))
+        checks.whole("n", self.n, low=0)
         for name in ("value", "stderr", "error"):
             try:
                 number = np.asarray(getattr(self, name))
             except ValueError:  # rows of different lengths
                 number = np.array(None)
             if number.dtype.kind not in "biuf":
-                _check.fail(name, getattr(self, name), "must be a number or an array of numbers", "", TypeError)
+                checks.fail(name, getattr(self, name), "must be a number or an array of numbers", "", TypeError)
             if name != "value" and number.shape not in ((), np.shape(self.value)):
-                _check.fail(name, number.shape, f"must be a number or have the shape of value, {np.shape(self.value)}")
+                checks.fail(name, number.shape, f"must be a number or have the shape of value, {np.shape(self.value)}")
             if name != "value" and (number < 0).any():
-                _check.fail(name, getattr(self, name), "must not be negative")
+                checks.fail(name, getattr(self, name), "must not be negative")
 
     def __float__(self) -> float:
         return float(self.value)

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossim import _check
-from lossim._types import ArrayLike, FloatArray
+from lossim._support import checks
+from lossim._support.types import ArrayLike, FloatArray
 
 __all__ = [
     "length_derivative", "length_drift", "logit_drift_gae_mean_over_tokens", "logit_drift_gae_token_sum",
@@ -201,7 +201,7 @@ def sign_flip_solve_rate(
                                        _finite("reward_incorrect", reward_incorrect))
     if np.any(high <= low):
         first = np.unravel_index(int(np.argmax(high <= low)), high.shape)
-        _check.fail("reward_correct", float(high[first]),
+        checks.fail("reward_correct", float(high[first]),
                     f"must be above reward_incorrect, here {float(low[first]):g}", "swap the two")
     rate: FloatArray = (v - low) / (high - low)
     return rate
@@ -263,5 +263,5 @@ def _finite(name: str, value: ArrayLike) -> FloatArray:
 def _in(name: str, value: ArrayLike, low: float, high: float, fix: str = "") -> FloatArray:
     """Finite numbers in [low, high], as an array."""
     if isinstance(value, float | int):  # a message without brackets for a single number
-        _check.in_interval(name, _check.finite(name, value), low, high, fix)
-    return _check.number_array(name, value, low=low, high=high, fix=fix)
+        checks.in_interval(name, checks.finite(name, value), low, high, fix)
+    return checks.number_array(name, value, low=low, high=high, fix=fix)

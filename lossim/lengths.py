@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from scipy.special import log_ndtr, logit
 
-from lossim._check import at_least, fail, floats, number_array, positive, whole
-from lossim._types import ArrayLike, FloatArray
+from lossim._support.checks import at_least, fail, floats, number_array, positive, whole
+from lossim._support.types import ArrayLike, FloatArray
 
 __all__ = ["Length", "Tabulated", "from_logits", "from_scipy", "geometric", "lognormal", "observed", "table"]
 

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossim import _check
-from lossim._types import ArrayLike, FloatArray
+from lossim._support import checks
+from lossim._support.types import ArrayLike, FloatArray
 
 __all__ = ["SGD", "AdamW", "Optimizer", "Ramp", "State", "cosine", "linear", "warmup"]
 
@@ -65,11 +65,11 @@ class Optimizer(ABC):
     schedule: Callable[[int], float] | None = None
 
     def __post_init__(self) -> None:
-        _check.at_least("learning_rate", self.learning_rate, 0.0)
+        checks.at_least("learning_rate", self.learning_rate, 0.0)
         if self.max_norm is not None:
-            _check.positive("max_norm", self.max_norm, "leave it at None for no clip")
+            checks.positive("max_norm", self.max_norm, "leave it at None for no clip")
         if isinstance(self.schedule, type) or not (self.schedule is None or callable(self.schedule)):
-            _check.fail("schedule", self.schedule, "must be a callable count -> factor",
+            checks.fail("schedule", self.schedule, "must be a callable count -> factor",
                         "for example optimizers.cosine(100)", TypeError)
 
     @property
@@ -92,10 +92,10 @@ class Optimizer(ABC):
         >>> AdamW(learning_rate=0.1).start((2,)).moments
         (array([0., 0.]), array([0., 0.]))
         """
-        entries = _check.members("shape", shape, numbers.Integral, "whole numbers", "use the shape of the gradient")
-        sizes = tuple(_check.whole(f"shape[{i}]", size) for i, size in enumerate(entries))
+        entries = checks.members("shape", shape, numbers.Integral, "whole numbers", "use the shape of the gradient")
+        sizes = tuple(checks.whole(f"shape[{i}]", size) for i, size in enumerate(entries))
         if not sizes:
-            _check.fail("shape", shape, "must have at least one axis, the coordinates", "use the shape of the gradient")
+            checks.fail("shape", shape, "must have at least one axis, the coordinates", "use the shape of the gradient")
         return State(count=0, shape=sizes, moments=tuple(np.zeros(sizes) for _ in range(self._memories)))
 
     def rate(self, count: int) -> float:
@@ -108,10 +108,10 @@ class Optimizer(ABC):
         >>> [SGD(learning_rate=0.2, schedule=warmup(4)).rate(count) for count in (0, 1, 4, 9)]
         [0.0, 0.05, 0.2, 0.2]
         """
-        done = _check.whole("count", count, low=0)
+        done = checks.whole("count", count, low=0)
         if self.schedule is None:
             return float(self.learning_rate)
-        return float(self.learning_rate) * _check.at_least(f"schedule({done})", self.schedule(done), 0.0)
+        return float(self.learning_rate) * checks.at_least(f"schedule({done})", self.schedule(done), 0.0)
 
     def step(self, state: State, gradient: ArrayLike, position: ArrayLike) -> tuple[FloatArray, State]:
         """One update: the move to add to the position, and the next state.
@@ -131,12 +131,12 @@ class Optimizer(ABC):
         array([[0.6, 0.8], [0.3, 0.4]])
         """
         if not isinstance(state, State) or len(state.moments) != self._memories:
-            _check.fail("state", state, "must be a state of this optimiser", "begin with its start(shape)", TypeError)
-        arrays = {"gradient": _check.number_array("gradient", gradient),
-                  "position": _check.number_array("position", position)}
+            checks.fail("state", state, "must be a state of this optimiser", "begin with its start(shape)", TypeError)
+        arrays = {"gradient": checks.number_array("gradient", gradient),
+                  "position": checks.number_array("position", position)}
         for name, array in arrays.items():
             if array.shape != state.shape:
-                _check.fail(name, array.shape, f"must have the shape {state.shape} that the state was started with",
+                checks.fail(name, array.shape, f"must have the shape {state.shape} that the state was started with",
                             "start again for another shape")
         move, moments = self._move(state, self._clipped(arrays["gradient"]), arrays["position"], self.rate(state.count))
         return move, State(count=state.count + 1, shape=state.shape, moments=moments)
@@ -209,12 +209,12 @@ class AdamW(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        pair = _check.number_array("betas", self.betas, ndim=1, low=0.0)
+        pair = checks.number_array("betas", self.betas, ndim=1, low=0.0)
         if pair.size != 2:
-            _check.fail("betas", self.betas, "must be two numbers, (β₁, β₂)")
+            checks.fail("betas", self.betas, "must be two numbers, (β₁, β₂)")
         object.__setattr__(self, "betas", tuple(_below_one(f"betas[{i}]", float(pair[i])) for i in range(2)))
-        _check.at_least("eps", self.eps, 0.0)
-        _check.at_least("weight_decay", self.weight_decay, 0.0)
+        checks.at_least("eps", self.eps, 0.0)
+        checks.at_least("weight_decay", self.weight_decay, 0.0)
 
     @property
     def _memories(self) -> int:
@@ -251,14 +251,14 @@ class Ramp:
     smooth: bool
 
     def __post_init__(self) -> None:
-        _check.whole("steps", self.steps, fix="leave the schedule at None for a constant rate")
-        _check.at_least("first", self.first, 0.0)
-        _check.at_least("last", self.last, 0.0)
-        _check.flag("smooth", self.smooth)
+        checks.whole("steps", self.steps, fix="leave the schedule at None for a constant rate")
+        checks.at_least("first", self.first, 0.0)
+        checks.at_least("last", self.last, 0.0)
+        checks.flag("smooth", self.smooth)
 
     def __call__(self, count: int) -> float:
         """The factor after ``count`` updates."""
-        done = min(_check.whole("count", count, low=0) / self.steps, 1.0)
+        done = min(checks.whole("count", count, low=0) / self.steps, 1.0)
         weight = 0.5 * (1.0 + math.cos(math.pi * done)) if self.smooth else 1.0 - done
         return float(weight * self.first + (1.0 - weight) * self.last)
 
@@ -301,7 +301,7 @@ def linear(steps: int, last: float = 0.0) -> Ramp:
 
 def _below_one(name: str, value: float) -> float:
     """A number in [0, 1)."""
-    number = _check.at_least(name, value, 0.0)
+    number = checks.at_least(name, value, 0.0)
     if number >= 1.0:
-        _check.fail(name, value, "must be below 1")
+        checks.fail(name, value, "must be below 1")
     return number

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from lossim import _check
-from lossim._types import FloatArray
+from lossim._support import checks
+from lossim._support.types import FloatArray
 
 __all__ = ["KL", "Entropy"]
 
@@ -49,19 +49,19 @@ class KL:
     to: Literal["reference", "old"] = "reference"
 
     def __post_init__(self) -> None:
-        _check.at_least("coefficient", self.coefficient, 0.0)
-        _check.choice("estimator", self.estimator, ("k1", "k2", "k3", "abs"))
-        _check.choice("place", self.place, ("loss", "reward"))
-        _check.at_least("content_per_token", self.content_per_token, 0.0)
-        _check.choice("gradient", self.gradient, ("own", "straight_through", "bias_corrected"))
-        _check.choice("to", self.to, ("reference", "old"))
+        checks.at_least("coefficient", self.coefficient, 0.0)
+        checks.choice("estimator", self.estimator, ("k1", "k2", "k3", "abs"))
+        checks.choice("place", self.place, ("loss", "reward"))
+        checks.at_least("content_per_token", self.content_per_token, 0.0)
+        checks.choice("gradient", self.gradient, ("own", "straight_through", "bias_corrected"))
+        checks.choice("to", self.to, ("reference", "old"))
         if self.place == "reward":
             for name, only in (("estimator", "k1"), ("gradient", "own"), ("to", "reference")):
                 if getattr(self, name) != only:
-                    _check.fail(name, getattr(self, name), f"must be {only!r} for a KL in the reward",
+                    checks.fail(name, getattr(self, name), f"must be {only!r} for a KL in the reward",
                                 "use place='loss'")
         if self.place == "loss" and self.content_per_token:
-            _check.fail("content_per_token", self.content_per_token, "must be 0 for a KL in the loss",
+            checks.fail("content_per_token", self.content_per_token, "must be 0 for a KL in the loss",
                         "content tokens have no stop logit, so their KL moves no length there; use place='reward'")
 
     def estimate(self, log_ratio: FloatArray) -> FloatArray:
@@ -103,4 +103,4 @@ class Entropy:
     coefficient: float
 
     def __post_init__(self) -> None:
-        _check.finite("coefficient", self.coefficient)
+        checks.finite("coefficient", self.coefficient)

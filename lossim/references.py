@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lossim import _check
+from lossim._support import checks
 
 __all__ = [
     "CISPO", "CONCISE_REASONING", "DAPO", "DEEPSEEKMATH", "DEEPSEEK_V32", "DELTA_L", "DEMYSTIFYING_LONG_COT", "DPPO",
@@ -43,7 +43,7 @@ class Reference:
 
     def __post_init__(self) -> None:
         if not (self.arxiv or self.url):
-            _check.fail("url", self.url, "must be given for a reference without an arXiv number")
+            checks.fail("url", self.url, "must be given for a reference without an arXiv number")
         if not self.url:
             object.__setattr__(self, "url", f"https://arxiv.org/abs/{self.arxiv}")
 

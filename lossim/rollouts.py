@@ -10,9 +10,10 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lossim import _check, _logs
+from lossim import _logs
 from lossim._logs import Place, Reading
-from lossim._types import ArrayLike, BoolArray, FloatArray, IntArray
+from lossim._support import checks
+from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray
 
 __all__ = ["Place", "Reading", "Rollouts"]
 
@@ -63,20 +64,20 @@ class Rollouts:
                  truncated: ArrayLike | None = None, correct: ArrayLike | None = None,
                  classes: ArrayLike | None = None, steps: ArrayLike | None = None, kl: ArrayLike | None = None,
                  class_names: Sequence[str] | None = None, reading: Reading | None = None) -> None:
-        length = _check.number_array("lengths", lengths, ndim=1, low=1.0, high=_LARGEST)
+        length = checks.number_array("lengths", lengths, ndim=1, low=1.0, high=_LARGEST)
         if (length != np.floor(length)).any():
             first = int(np.flatnonzero(length != np.floor(length))[0])
-            _check.fail(f"lengths[{first}]", float(length[first]), "must be a whole number of tokens")
+            checks.fail(f"lengths[{first}]", float(length[first]), "must be a whole number of tokens")
         columns: dict[str, Any] = {
-            "lengths": length.astype(np.int64), "rewards": _check.number_array("rewards", rewards, ndim=1),
+            "lengths": length.astype(np.int64), "rewards": checks.number_array("rewards", rewards, ndim=1),
             "prompt_ids": _ids(prompt_ids), "truncated": _booleans("truncated", truncated),
             "correct": _booleans("correct", correct), "classes": _wholes("classes", classes),
-            "steps": _wholes("steps", steps), "kl": None if kl is None else _check.number_array("kl", kl, ndim=1)}
+            "steps": _wholes("steps", steps), "kl": None if kl is None else checks.number_array("kl", kl, ndim=1)}
         for name, column in columns.items():
             if column is not None and column.shape != length.shape:
-                _check.fail(name, column.shape, f"must have one entry per response, {length.shape}")
+                checks.fail(name, column.shape, f"must have one entry per response, {length.shape}")
         if reading is not None and not isinstance(reading, Reading):
-            _check.fail("reading", reading, "must be a Reading or None", error=TypeError)
+            checks.fail("reading", reading, "must be a Reading or None", error=TypeError)
         self._set(columns, _names(class_names, columns["classes"]), reading)
 
     def _set(self, columns: Mapping[str, NDArray[Any] | None], class_names: tuple[str, ...] | None,
@@ -230,13 +231,13 @@ def _codes(ids: NDArray[Any], low: int) -> IntArray:
 def _names(given: Any, classes: IntArray | None) -> tuple[str, ...] | None:
     if given is None:
         return None
-    names: tuple[str, ...] = _check.members("class_names", given, str, "strings")
+    names: tuple[str, ...] = checks.members("class_names", given, str, "strings")
     if len(set(names)) < len(names):
-        _check.fail("class_names", names, "must be different")
+        checks.fail("class_names", names, "must be different")
     if classes is None:
-        _check.fail("class_names", names, "cannot be given without classes, which index them")
+        checks.fail("class_names", names, "cannot be given without classes, which index them")
     if classes.size and not 0 <= classes.min() <= classes.max() < len(names):
-        _check.fail("classes", [int(classes.min()), int(classes.max())],
+        checks.fail("classes", [int(classes.min()), int(classes.max())],
                     f"must index the {len(names)} class names, from 0 (the least and the largest are shown)")
     return names
 
@@ -246,25 +247,105 @@ def _ids(given: ArrayLike) -> NDArray[Any]:
     try:
         ids = np.asarray(given)
     except ValueError:
-        _check.fail("prompt_ids", given, "must hold one id per response")
+        checks.fail("prompt_ids", given, "must hold one id per response")
     if ids.dtype.kind not in "biufUS" or (ids.dtype.kind == "f" and np.isnan(ids).any()):
-        _check.fail("prompt_ids", given, "must be numbers or strings, none of them nan")
+        checks.fail("prompt_ids", given, "must be numbers or strings, none of them nan")
     return ids
 
 
 def _wholes(name: str, given: ArrayLike | None) -> IntArray | None:
     if given is None:
         return None
-    numbers = _check.number_array(name, given, low=-_LARGEST, high=_LARGEST)
+    numbers = checks.number_array(name, given, low=-_LARGEST, high=_LARGEST)
     if (numbers % 1).any():
-        _check.fail(name, float(numbers[numbers % 1 > 0][0]), "must be whole numbers")
+        checks.fail(name, float(numbers[numbers % 1 > 0][0]), "must be whole numbers")
     return numbers.astype(np.int64)
 
 
 def _booleans(name: str, given: ArrayLike | None) -> BoolArray | None:
     if given is None:
         return None
-    numbers = _check.number_array(name, given, fix="leave it out where it is not known")
+    numbers = checks.number_array(name, given, fix="leave it out where it is not known")
     if not np.isin(numbers, (0.0, 1.0)).all():
-        _check.fail(name, float(numbers[~np.isin(numbers, (0.0, 1.0))][0]), "must be True or False (or 1 and 0)")
+        checks.fail(name, float(numbers[~np.isin(numbers, (0.0, 1.0))][0]), "must be True or False (or 1 and 0)")
     return numbers.astype(np.bool_)
+
+
+# --- what a log leaves open, settled ----------------------------------------------------------------------
+
+CHUNK = 1 << 20
+"""Responses looked at at once: a log may be larger than memory."""
+
+
+def check(rollouts: Rollouts) -> None:
+    """Rollouts, and at least one response."""
+    if not isinstance(rollouts, Rollouts):
+        checks.fail("rollouts", rollouts, "must be Rollouts", "for example Rollouts.read('log.jsonl')", TypeError)
+    if not len(rollouts):
+        checks.fail("rollouts", rollouts, "must hold at least one response")
+
+
+def levels(rollouts: Rollouts, most: int = 3) -> FloatArray:
+    """The different rewards, increasing, up to so many of them."""
+    found: FloatArray = np.zeros(0)
+    for at in range(0, len(rollouts), CHUNK):
+        found = np.unique(np.concatenate([found, rollouts.rewards[at:at + CHUNK]]))[:most]
+        if len(found) == most:
+            break
+    return found
+
+
+def grades(rollouts: Rollouts, notes: list[str], above: float | None = None) -> BoolArray | None:
+    """Which responses are correct: as logged, else those paid more than ``above``, else the better paid of two rewards.
+
+    None if nothing says.
+    """
+    if rollouts.correct is not None:
+        if above is not None:
+            checks.fail("correct_above", above, "is for logs without grades, and this one has them", "leave it out")
+        return rollouts.correct
+    if above is not None:
+        notes.append(f"grades are read off the rewards: above {above:g} is correct")
+        return np.asarray(rollouts.rewards > above)
+    paid = levels(rollouts)
+    if len(paid) != 2:
+        return None
+    notes.append(f"grades are read off the rewards: {paid[1]:g} is correct, {paid[0]:g} is not")
+    return np.asarray(rollouts.rewards > paid[0])
+
+
+def cuts(rollouts: Rollouts, max_tokens: int | None, notes: list[str]) -> tuple[BoolArray | None, int]:
+    """Which responses were cut (None for none), and the cap."""
+    longest = int(rollouts.lengths.max())
+    if max_tokens is not None and longest > checks.whole("max_tokens", max_tokens):
+        checks.fail("max_tokens", max_tokens, f"must be at least the longest response, {longest:,} tokens",
+                    "leave those responses out, or give the cap they were drawn under")
+    cut = rollouts.truncated
+    if cut is None and max_tokens is None:
+        notes.append(f"max_tokens is the longest response, {longest:,} tokens, and none is taken to be truncated: the "
+                     "log does not say, and max_tokens= was not given")
+        return None, longest
+    if cut is None:
+        assert max_tokens is not None
+        cut = np.asarray(rollouts.lengths >= max_tokens)
+        notes.append(f"a response of max_tokens, {max_tokens:,} tokens, is taken to be truncated "
+                     f"({cut.sum():,} of {len(cut):,} are): the log does not say")
+        return cut, max_tokens
+    at = [np.unique(rollouts.lengths[i:i + CHUNK][cut[i:i + CHUNK]]) for i in range(0, len(cut), CHUNK)]
+    where = np.unique(np.concatenate(at))
+    if not len(where):
+        if max_tokens is None:
+            notes.append(f"max_tokens is the longest response, {longest:,} tokens: none was truncated, and max_tokens= "
+                         "was not given")
+        return cut, longest if max_tokens is None else max_tokens
+    if len(where) > 1:
+        checks.fail("lengths of truncated responses", [int(where[0]), int(where[-1])], "must all be max_tokens (two of "
+                    "them are shown)", "take the responses of each cap separately, or mark as truncated only those cut "
+                    "at max_tokens")
+    if max_tokens not in (None, int(where[0])):
+        checks.fail("max_tokens", max_tokens, f"must be the length of the truncated responses, {where[0]}",
+                    f"leave it out, or pass max_tokens={where[0]}")
+    if longest > where[0]:
+        checks.fail("max_tokens", int(where[0]), "(the length of the truncated responses) must be at least the longest "
+                    f"response, {longest:,} tokens", "check which responses are truncated")
+    return cut, int(where[0])

@@ -14,8 +14,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from lossim import _check
-from lossim._types import FloatArray
+from lossim._support import checks
+from lossim._support.types import FloatArray
 
 __all__ = ["CISPO", "GMPO", "GSPO", "SAPO", "TOPR", "VESPO", "ImportanceWeight", "OffPolicyMask", "PPOClip",
            "PolicyGradient", "Surrogate"]
@@ -119,12 +119,12 @@ class PPOClip(Surrogate):
     delta: float | None = None
 
     def __post_init__(self) -> None:
-        _check.at_least("low", self.low, 0.0)
-        _check.at_least("high", self.high, 0.0)
+        checks.at_least("low", self.low, 0.0)
+        checks.at_least("high", self.high, 0.0)
         for name, least in (("dual", 1.0), ("delta", 1.0 + self.high)):
             bound = getattr(self, name)
-            if bound is not None and _check.finite(name, bound) <= least:
-                _check.fail(name, bound, f"must be above {least:g}", "leave it at None for no such clip")
+            if bound is not None and checks.finite(name, bound) <= least:
+                checks.fail(name, bound, f"must be above {least:g}", "leave it at None for no such clip")
 
     @property
     def _most(self) -> float:
@@ -147,8 +147,8 @@ class CISPO(Surrogate):
     high: float = 4.0
 
     def __post_init__(self) -> None:
-        _check.in_interval("low", self.low, 0.0, 1.0)
-        _check.at_least("high", self.high, 0.0)
+        checks.in_interval("low", self.low, 0.0, 1.0)
+        checks.at_least("high", self.high, 0.0)
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         return np.clip(_ratio(log_ratio), 1.0 - self.low, 1.0 + self.high)
@@ -175,8 +175,8 @@ class SAPO(Surrogate):
     negative: float = 1.05
 
     def __post_init__(self) -> None:
-        _check.positive("positive", self.positive)
-        _check.positive("negative", self.negative)
+        checks.positive("positive", self.positive)
+        checks.positive("negative", self.negative)
 
     def _gate(self, ratio: FloatArray, sign: int) -> tuple[FloatArray, float]:
         temperature = self.positive if sign > 0 else self.negative
@@ -202,8 +202,8 @@ class GSPO(Surrogate):
     high: float = 4e-4
 
     def __post_init__(self) -> None:
-        _check.at_least("low", self.low, 0.0)
-        _check.at_least("high", self.high, 0.0)
+        checks.at_least("low", self.low, 0.0)
+        checks.at_least("high", self.high, 0.0)
 
     def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
         return _moving(_ratio(total / length), sign, self.low, self.high)
@@ -225,8 +225,8 @@ class GMPO(Surrogate):
     high: float = 0.4
 
     def __post_init__(self) -> None:
-        _check.at_least("low", self.low, 0.0)
-        _check.at_least("high", self.high, 0.0)
+        checks.at_least("low", self.low, 0.0)
+        checks.at_least("high", self.high, 0.0)
 
     def response_part(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         return np.minimum(log_ratio, self.high) if sign > 0 else np.maximum(log_ratio, -self.low)
@@ -259,9 +259,9 @@ class VESPO(Surrogate):
 
     def __post_init__(self) -> None:
         for name in ("positive", "negative"):
-            pair = _check.number_array(name, getattr(self, name), ndim=1, low=0.0)
+            pair = checks.number_array(name, getattr(self, name), ndim=1, low=0.0)
             if pair.size != 2:
-                _check.fail(name, getattr(self, name), "must be two numbers, (k, λ)")
+                checks.fail(name, getattr(self, name), "must be two numbers, (k, λ)")
             object.__setattr__(self, name, (float(pair[0]), float(pair[1])))
 
     def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
@@ -286,9 +286,9 @@ class OffPolicyMask(Surrogate):
 
     def __post_init__(self) -> None:
         if not isinstance(self.inner, Surrogate) or self.inner.response_level:
-            _check.fail("inner", self.inner, "must be a surrogate that reads each token's own ratio",
+            checks.fail("inner", self.inner, "must be a surrogate that reads each token's own ratio",
                         "for example surrogates.PPOClip()", TypeError)
-        _check.at_least("threshold", self.threshold, 0.0)
+        checks.at_least("threshold", self.threshold, 0.0)
 
     @property
     def weight(self) -> bool:  # type: ignore[override]

@@ -9,10 +9,10 @@ from statistics import mean, stdev
 import numpy as np
 
 import lossim as ls
-from lossim._scheme import Scheme
 from lossim.advantages import GAE, GroupStandardized
 from lossim.aggregation import SequenceMeanTokenMean
 from lossim.rewards import Reward
+from lossim.schemes import Scheme
 
 CLASSES = ls.Policy(
     [ls.PromptClass("hard", weight=0.6, paths=[

@@ -10,11 +10,11 @@ import pytest
 
 import lossim as ls
 from logged import CLASSES, GRPO, KNOWING, PPO, altered, audited, ragged, sample
-from lossim._scheme import Scheme
 from lossim.advantages import GAE, LeaveOneOut, Whitened
 from lossim.aggregation import TokenMean
 from lossim.penalties import Entropy
 from lossim.rewards import LinearPenalty, Reward
+from lossim.schemes import Scheme
 
 
 def test_a_measured_kernel_fits_the_cells_it_was_measured_on() -> None:

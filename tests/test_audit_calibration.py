@@ -9,10 +9,10 @@ import pytest
 
 import lossim as ls
 from logged import GRPO, KNOWING, PLUS_MINUS, PPO, UNKNOWING, sample
-from lossim._scheme import Scheme
 from lossim.advantages import GAE, GroupMean, GroupStandardized, LeaveOneOut, Whitened
 from lossim.aggregation import ConstantNormalizer, LengthPower, TokenMean
 from lossim.rewards import Reward
+from lossim.schemes import Scheme
 
 PROMPTS, LOGS = 120, 60
 

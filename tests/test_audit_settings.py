@@ -9,12 +9,12 @@ import pytest
 
 import lossim as ls
 from logged import GRPO, PLUS_MINUS, PPO, altered, audited, sample
-from lossim._scheme import Scheme
 from lossim.advantages import GAE, GroupMean, GroupStandardized, Raw
 from lossim.aggregation import ConstantNormalizer, LengthPower, TokenMean
 from lossim.critics import Constant, Exact
 from lossim.penalties import KL
 from lossim.rewards import Reward
+from lossim.schemes import Scheme
 
 
 def what_if(log: ls.Rollouts, scheme: Scheme, **keywords: object) -> dict[str, ls.Estimate]:

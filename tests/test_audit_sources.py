@@ -9,11 +9,11 @@ import pytest
 
 import lossim as ls
 from logged import GRPO, KNOWING, PLUS_MINUS, PPO, altered, ragged, sample
-from lossim._scheme import Scheme
 from lossim.advantages import GAE, GroupMean, Whitened
 from lossim.aggregation import ConstantNormalizer, SequenceMeanTokenMean, TokenMean
 from lossim.critics import Exact
 from lossim.penalties import KL
+from lossim.schemes import Scheme
 
 
 @pytest.mark.parametrize("scheme", [GRPO, PPO, replace(PPO, advantage=Whitened(inner=GAE())),

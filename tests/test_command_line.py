@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import lossim as ls
-from lossim import _commands, schemes
+from lossim import schemes
 from lossim.__main__ import main
+from lossim._cli import commands as _commands
 from lossim.configs import read_config
 
 CONFIG = {"loss_type": "dr_grpo", "num_generations": 8, "max_completion_length": 256, "learning_rate": 1e-6}

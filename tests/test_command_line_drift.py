@@ -10,7 +10,7 @@ import pytest
 
 import lossim as ls
 from lossim import schemes
-from lossim._fitting._fit import fit
+from lossim._fitting.fit import fit
 from lossim.configs import read_config
 from tests.test_command_line import CONFIG, LAWS, QUICK, overlong, plain, refused, rows, run, strict, written
 

@@ -14,8 +14,8 @@ import pytest
 
 import lossim as ls
 from lossim import __main__ as command
-from lossim import _commands
 from lossim.__main__ import main
+from lossim._cli import commands as _commands
 from tests.test_command_line import LAWS, QUICK, refused, rows, run, strict, written
 
 

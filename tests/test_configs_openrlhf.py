@@ -13,10 +13,10 @@ from config_cases import accounted, mattering
 from lossim import advantages as adv
 from lossim import aggregation as agg
 from lossim import penalties, rewards, surrogates
-from lossim._scheme import compare
 from lossim.configs import read_config
 from lossim.configs._openrlhf_keys import INERT, TABLE
 from lossim.configs.openrlhf import flags
+from lossim.schemes import compare
 
 BASE = "--rollout.n_samples_per_prompt 8 --rollout.batch_size 64 --train.batch_size 512 --algo.kl.init_coef 0 "
 GROUP = BASE + "--algo.advantage.estimator group_norm "

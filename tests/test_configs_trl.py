@@ -12,9 +12,9 @@ from config_cases import accounted, mattering
 from lossim import advantages as adv
 from lossim import aggregation as agg
 from lossim import penalties, rewards, schemes, surrogates
-from lossim._scheme import compare
 from lossim.configs import read_config
 from lossim.configs._trl_keys import INERT, TABLES
+from lossim.schemes import compare
 
 STD = adv.GroupStandardized(eps=1e-4)
 DEFAULT = ls.Scheme(name="trl grpo (loss_type dapo)", advantage=STD, surrogate=surrogates.PPOClip(),

@@ -12,9 +12,9 @@ from config_cases import accounted, mattering
 from lossim import advantages as adv
 from lossim import aggregation as agg
 from lossim import critics, penalties, rewards, schemes, surrogates
-from lossim._scheme import compare
 from lossim.configs import read_config
 from lossim.configs._verl_keys import INERT, TABLE
+from lossim.schemes import compare
 
 A, R = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
 BASE = {"algorithm.adv_estimator": "grpo", R + "n": 8, "data.train_batch_size": 256}

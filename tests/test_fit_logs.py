@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import lossim as ls
-from lossim import _assumed
-from lossim._fitting import _estimator
-from lossim._fitting._fit import fit
-from lossim._logs import _spool
+from lossim import rollouts as _assumed
+from lossim._fitting import estimator as _estimator
+from lossim._fitting.fit import fit
+from lossim._logs import spool as _spool
 from lossim.rollouts import Rollouts
 
 

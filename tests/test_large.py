@@ -11,7 +11,7 @@ from scipy import stats
 
 import lossim as ls
 from lossim import _drift, _montecarlo
-from lossim._step import Step
+from lossim._engine.step import Step
 from lossim.advantages import GroupStandardized, LeaveOneOut, Raw, Whitened
 from lossim.aggregation import LengthPower, SequenceMeanTokenMean, SequenceMeanTokenSum, TokenMean
 from lossim.critics import Constant, Exact

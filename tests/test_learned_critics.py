@@ -14,7 +14,7 @@ import lossim as ls
 import reference as ref
 import translate
 from lossim import advantages, critics, penalties, schemes
-from lossim._step import Step
+from lossim._engine.step import Step
 
 Array = np.ndarray[Any, Any]
 Per = Literal["class", "cell"]

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from lossim import lengths
-from lossim._types import FloatArray
+from lossim._support.types import FloatArray
 from lossim.lengths import Length
 
 LAWS: list[Callable[[], Length]] = [

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from lossim._fitting._mixture import class_laws, hazard_logits, make_cells, slopes
-from lossim._fitting._prior import Counts, directional_derivative, merged, npmle, of_size, pairs, posterior
+from lossim._fitting.mixture import class_laws, hazard_logits, make_cells, slopes
+from lossim._fitting.prior import Counts, directional_derivative, merged, npmle, of_size, pairs, posterior
 
 
 def counts_of(rates: np.ndarray, answers: np.ndarray, seed: int) -> Counts:

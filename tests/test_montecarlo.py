@@ -11,9 +11,9 @@ import lossim as ls
 import reference as ref
 import translate
 from lossim import advantages
-from lossim._gradients import logit_gradient, token_sums
-from lossim._montecarlo import batch_measures, draw_batches
-from lossim._step import Step
+from lossim._engine.gradients import logit_gradient, token_sums
+from lossim._engine.sampled import batch_measures, draw_batches
+from lossim._engine.step import Step
 from lossim.policies import Draws
 from test_enumeration import PENALTIES, RULES, SAMPLINGS, TRUNCATIONS, make_world
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossim import _numerics
-from lossim._ratios import ONE, reciprocal
+from lossim._engine.ratios import ONE, reciprocal
+from lossim._support import positions as _numerics
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 SEEDS = st.integers(0, 2**32 - 1)

@@ -11,8 +11,8 @@ import lossim as ls
 import reference as ref
 import translate
 from lossim import surrogates
-from lossim._montecarlo import draw_batches
-from lossim._step import Step
+from lossim._engine.sampled import draw_batches
+from lossim._engine.step import Step
 from test_enumeration import RULES, SAMPLINGS, TRUNCATIONS
 from test_montecarlo import as_batch, engine_gradient
 

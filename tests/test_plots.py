@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import lossim as ls
 from lossim import lengths, schemes
-from lossim._plots import plot_drift
+from lossim._pictures.results import plot_drift
 
 MONTE_CARLO = "monte_carlo"
 

@@ -9,14 +9,13 @@ import pytest
 
 import lossim as ls
 from logged import CLASSES, UNKNOWING, gradient, ragged, sample
-from lossim._auditing import _log
-from lossim._auditing._cells import Cells
-from lossim._auditing._log import Pay, read_log
-from lossim._auditing._plugin import Plugin
-from lossim._gradients import update_gradient
-from lossim._montecarlo import batch_measures
-from lossim._scheme import Scheme
-from lossim._step import Step
+from lossim._auditing import log as _log
+from lossim._auditing.cells import Cells
+from lossim._auditing.log import Pay, read_log
+from lossim._auditing.plugin import Plugin
+from lossim._engine.gradients import update_gradient
+from lossim._engine.sampled import batch_measures
+from lossim._engine.step import Step
 from lossim.advantages import (
     GAE,
     GPG,
@@ -41,6 +40,7 @@ from lossim.aggregation import (
 )
 from lossim.penalties import KL, Entropy
 from lossim.policies import Draws
+from lossim.schemes import Scheme
 
 PROMPTS, GROUP = 30, 4
 MEAN = SequenceMeanTokenMean()

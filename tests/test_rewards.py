@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossim._types import BoolArray, FloatArray, IntArray, Outcome
+from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
 from lossim.rewards import (
     Cosine,
     Discount,

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lossim as ls
-from lossim._logs import _spool
+from lossim._logs import spool as _spool
 
 GIVEN: dict[str, Any] = {"lengths": [3, 5], "rewards": [1.0, 0.0], "prompt_ids": [0, 0]}
 COLUMNS = ("lengths", "rewards", "prompt_ids", "truncated", "correct", "classes", "steps", "kl")

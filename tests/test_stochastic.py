@@ -14,11 +14,11 @@ import lossim as ls
 import reference as ref
 import translate
 from lossim import _stochastic, critics, optimizers, surrogates
-from lossim._gradients import logit_gradient, token_sums
-from lossim._montecarlo import batch_measures
-from lossim._records import Records
-from lossim._step import Step
-from lossim._stochastic import _Replicates, _Stack
+from lossim._engine.gradients import logit_gradient, token_sums
+from lossim._engine.sampled import batch_measures
+from lossim._engine.step import Step
+from lossim._training.records import Records
+from lossim._training.replicates import _Replicates, _Stack
 from lossim.policies import Draws
 from test_enumeration import RULES, SAMPLINGS, TRUNCATIONS
 from test_montecarlo import KINDS

@@ -10,8 +10,8 @@ import pytest
 import lossim as ls
 import reference as ref
 import translate
-from lossim._montecarlo import draw_batches
-from lossim._step import Step
+from lossim._engine.sampled import draw_batches
+from lossim._engine.step import Step
 from lossim.advantages import GAE, Raw
 from lossim.policies import Draws
 from test_enumeration import RULES, SAMPLINGS, TRUNCATIONS

@@ -12,7 +12,7 @@ import pytest
 import _starts
 import lossim as ls
 from lossim import advantages, aggregation, critics, optimizers, penalties, schemes, surrogates
-from lossim._exact import expected_measures
+from lossim._engine.exact import expected_measures
 
 POLICY = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=9), wrong=ls.lengths.geometric(mean=14),
                                max_tokens=64, coordinates=ls.coordinates(bins=3))
@@ -240,7 +240,7 @@ def test_an_interrupt_keeps_what_was_done(monkeypatch: pytest.MonkeyPatch, capsy
             raise KeyboardInterrupt
         return expected_measures(*arguments)
 
-    monkeypatch.setattr("lossim._training.expected_measures", tired)
+    monkeypatch.setattr("lossim._training.train.expected_measures", tired)
     run = ls.train(schemes.grpo(), POLICY, steps=50, progress=True)
     assert run.interrupted
     assert run.steps == 4

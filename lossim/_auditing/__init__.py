@@ -5,7 +5,7 @@ From below: ``_log`` (groups and counts), ``_cells`` (the log as a policy), ``_p
 ``_knobs`` (other settings), ``_findings`` (the results), ``_audit`` (the front door), ``_plot``.
 """
 
-from lossim._auditing._audit import audit
-from lossim._auditing._findings import Audit, Finding, Stop, WhatIf
+from lossim._auditing.audit import audit
+from lossim._auditing.findings import Audit, Finding, Stop, WhatIf
 
 __all__ = ["Audit", "Finding", "Stop", "WhatIf", "audit"]

@@ -4,7 +4,7 @@ From below: ``_mixture`` (laws of length), ``_prior`` (the law of solve rates), 
 refits on redrawn prompts), ``_fitted`` (the results), ``_fit`` (the front door).
 """
 
-from lossim._fitting._fit import fit
-from lossim._fitting._fitted import Fit, FittedClass, FittedDrift, FittedTraining
+from lossim._fitting.fit import fit
+from lossim._fitting.fitted import Fit, FittedClass, FittedDrift, FittedTraining
 
 __all__ = ["Fit", "FittedClass", "FittedDrift", "FittedTraining", "fit"]

@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossim import _check
-from lossim._logs import _csv, _files, _jsonl, _names, _parquet
-from lossim._logs._reading import Place, Reading, Tally
-from lossim._logs._rows import Rules, check
-from lossim._logs._spool import CHUNK, Column, gather_groups
-from lossim._logs._values import tokens_of
+from lossim._logs import csv, jsonl, parquet
+from lossim._logs.files import find, natural, unreadable
+from lossim._logs.names import Head, Plan
+from lossim._logs.names import plan as plan_columns
+from lossim._logs.reading import Place, Reading, Tally
+from lossim._logs.rows import Rules, check
+from lossim._logs.spool import CHUNK, Column, gather_groups
+from lossim._logs.values import tokens_of
+from lossim._support import checks
 
 __all__ = ["CHUNK", "Place", "Reading", "gather_groups", "read"]
 
 HEAD = 1000  # rows that tell the columns, of all files together
-FORMATS: dict[str, Any] = {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}
+FORMATS: dict[str, Any] = {"jsonl": jsonl, "csv": csv, "parquet": parquet}
 TYPES = {"lengths": np.int32, "rewards": np.float64, "prompt_ids": np.int32, "truncated": np.bool_,
          "correct": np.bool_, "classes": np.int32, "steps": np.int32, "kl": np.float64}
 FIELDS = {"length": "lengths", "tokens": "lengths", "text": "lengths", "reward": "rewards", "prompt": "prompt_ids",
@@ -32,17 +35,17 @@ def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokeniz
          max_tokens: int | None, on_error: str, progress: bool
          ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...] | None, Reading]:
     """Columns of the rows that are good, the names of classes, and how it went; see `lossim.Rollouts.read`."""
-    _check.choice("on_error", on_error, ("raise", "report"))
-    _check.flag("progress", progress)
+    checks.choice("on_error", on_error, ("raise", "report"))
+    checks.flag("progress", progress)
     if max_tokens is not None:
-        max_tokens = _check.whole("max_tokens", max_tokens)
+        max_tokens = checks.whole("max_tokens", max_tokens)
     if tokenizer is not None:
         _check_tokenizer(tokenizer)
-    kind, files, notes = _files.find(path, kind)
+    kind, files, notes = find(path, kind)
     reader = FORMATS[kind]
     heads = _heads(reader, files)
     where = str(files[0]) + (f" and {len(files) - 1} more" if len(files) > 1 else "")
-    plan = _names.plan(_pooled(heads), columns, tokenizer, max_tokens, where)
+    plan = plan_columns(_pooled(heads), columns, tokenizer, max_tokens, where)
     for file, head in heads.items():
         gone = next((name for name in plan.names if name not in head.samples), None)
         if head.fixed and head.samples and gone is not None:
@@ -53,7 +56,7 @@ def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokeniz
     told = {FIELDS[field] for field in plan.sources if field in FIELDS}
     told |= {"truncated"} if max_tokens is not None else set()
     spool = {name: Column(dtype) for name, dtype in TYPES.items() if name in told}
-    again = _parquet.repeats(files, "step") if plan.trl and kind == "parquet" else {}
+    again = parquet.repeats(files, "step") if plan.trl and kind == "parquet" else {}
     with ExitStack() as stack:
         for column in spool.values():
             stack.callback(column.close)
@@ -90,17 +93,17 @@ def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokeniz
                                   choices=plan.choices + tuple(notes))
 
 
-def _chunks(reader: Any, file: Path, plan: _names.Plan) -> Any:
+def _chunks(reader: Any, file: Path, plan: Plan) -> Any:
     """The chunks of a file; whatever keeps it from being read is said with its name."""
-    with _files.unreadable(file):
+    with unreadable(file):
         yield from reader.chunks(file, plan)
 
 
-def _heads(reader: Any, files: list[Path]) -> dict[Path, _names.Head]:
+def _heads(reader: Any, files: list[Path]) -> dict[Path, Head]:
     rows = max(HEAD // len(files), 32)
-    heads: dict[Path, _names.Head] = {}
+    heads: dict[Path, Head] = {}
     for file in files:
-        with _files.unreadable(file):
+        with unreadable(file):
             heads[file] = reader.head(file, rows)
     if not any(values for head in heads.values() for values in head.samples.values()):
         more = f", nor do the {len(files) - 1} other files" if len(files) > 1 else ""
@@ -110,7 +113,7 @@ def _heads(reader: Any, files: list[Path]) -> dict[Path, _names.Head]:
     return heads
 
 
-def _pooled(heads: dict[Path, _names.Head]) -> dict[str, list[Any]]:
+def _pooled(heads: dict[Path, Head]) -> dict[str, list[Any]]:
     pooled: dict[str, list[Any]] = {}
     for head in heads.values():
         for name, values in head.samples.items():
@@ -120,16 +123,16 @@ def _pooled(heads: dict[Path, _names.Head]) -> dict[str, list[Any]]:
 
 def _check_tokenizer(tokenizer: Any) -> None:
     if not callable(tokenizer):
-        _check.fail("tokenizer", tokenizer, "must be a function from text to a number of tokens or to token ids",
+        checks.fail("tokenizer", tokenizer, "must be a function from text to a number of tokens or to token ids",
                     "for example tokenizer=lambda text: tok.encode(text, add_special_tokens=False)", TypeError)
     if extra := tokens_of(tokenizer, ""):
-        _check.fail("tokenizer", extra, "must give no tokens for an empty text (it adds special tokens)",
+        checks.fail("tokenizer", extra, "must give no tokens for an empty text (it adds special tokens)",
                     "pass lambda text: tok.encode(text, add_special_tokens=False)")
 
 
 def _sort_classes(columns: dict[str, NDArray[Any]], names: list[str]) -> tuple[str, ...]:
     """Classes numbered in the order of their names."""
-    order = sorted(range(len(names)), key=lambda i: (_files.natural(names[i]), names[i]))
+    order = sorted(range(len(names)), key=lambda i: (natural(names[i]), names[i]))
     if order != list(range(len(names))):
         rank = np.empty(len(names), np.int32)
         rank[order] = np.arange(len(names))

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from lossim import _check
+from lossim._support import checks
 from lossim.configs import _hydra, _source, openrlhf, trl, verl
 from lossim.configs._parsed import Entry, ParsedConfig
 from lossim.configs._settings import Options
@@ -75,16 +75,16 @@ def read_config(source: Mapping[str, Any] | str | os.PathLike[str] | Sequence[st
     ValueError: los_type is not a setting that lossim knows of TRL 1.16.0 GRPOConfig, got 'grpo'; did you mean
     'loss_type'?
     """
-    _check.choice("trainer", trainer, PARSERS)
-    _check.choice("unsupported", unsupported, ("error", "report"))
+    checks.choice("trainer", trainer, PARSERS)
+    checks.choice("unsupported", unsupported, ("error", "report"))
     if processes is not None:
-        _check.whole("processes", processes)
+        checks.whole("processes", processes)
     for name, value, kind in (("reward", reward, Reward), ("critic", critic, Critic)):
         if value is not None and not isinstance(value, kind):
-            _check.fail(name, value, f"must be a {kind.__name__}", f"see lossim.{name}s", TypeError)
+            checks.fail(name, value, f"must be a {kind.__name__}", f"see lossim.{name}s", TypeError)
     if algorithm is not None and trainer != "trl":
-        _check.fail("algorithm", algorithm, "must be left out unless trainer is 'trl'")
-    skipped = _check.members("ignore", list(ignore) if not isinstance(ignore, str) else ignore, str, "keys",
+        checks.fail("algorithm", algorithm, "must be left out unless trainer is 'trl'")
+    skipped = checks.members("ignore", list(ignore) if not isinstance(ignore, str) else ignore, str, "keys",
                              "write one as [key]")
     given, typed = _read(source, trainer)
     return PARSERS[trainer](given, Options(reward=reward, critic=critic, algorithm=algorithm, processes=processes,
@@ -105,7 +105,7 @@ def _read(source: Any, trainer: str) -> tuple[dict[str, Any], bool]:
             return _flat(_source.from_file(source), trainer), True
         source = _source.words(source)
     if not isinstance(source, Sequence) or isinstance(source, (bytes, bytearray)) or trainer not in WORDS:
-        _check.fail("source", source, "must be a mapping or the path of a file",
+        checks.fail("source", source, "must be a mapping or the path of a file",
                     "of a dataclass pass dataclasses.asdict(config)", TypeError)
     return WORDS[trainer](source), trainer != "openrlhf"
 
@@ -123,5 +123,5 @@ def _flat(mapping: Mapping[str, Any], trainer: str) -> dict[str, Any]:
         return given
     bare = {key.removeprefix("--"): value for key, value in given.items()}
     if len(bare) < len(given):
-        _check.fail("source", list(given), "must give a flag once, with or without dashes")
+        checks.fail("source", list(given), "must give a flag once, with or without dashes")
     return bare

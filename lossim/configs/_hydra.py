@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lossim import _check
+from lossim._support import checks
 from lossim.configs import _source
 from lossim.configs._verl_keys import TABLE
 
@@ -26,13 +26,13 @@ def overrides(tokens: Sequence[str]) -> dict[str, Any]:
             if name in ("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"):
                 value = value or next(rest, "")
                 if name in ("--config-name", "-cn") and value not in COMPOSED:
-                    _check.fail("--config-name", value, "must be ppo_trainer or ppo_megatron_trainer, of which lossim "
+                    checks.fail("--config-name", value, "must be ppo_trainer or ppo_megatron_trainer, of which lossim "
                                 "knows the defaults", "pass the composed config (print it by --cfg job)")
                 continue
-            _check.fail("source", token, "must hold overrides, key=value")
+            checks.fail("source", token, "must hold overrides, key=value")
         key, equals, value = token.partition("=")
         if not equals or not re.fullmatch(r"\+{0,2}[A-Za-z_][\w.@/-]*", key):
-            _check.fail("source", token, "must hold overrides, key=value")
+            checks.fail("source", token, "must hold overrides, key=value")
         key = key.lstrip("+")
         found[key] = _source.scalar(_source.no_shell(key, value) if key in TABLE else value)
     return found
@@ -42,19 +42,19 @@ def check_composed(entries: Any) -> None:
     """Refuse a ``defaults`` list that takes settings from other files than verl's own."""
     for entry in entries if isinstance(entries, list) else [] if entries is None else [entries]:
         if entry not in COMPOSED:
-            _check.fail("defaults", entry, "must not compose other files, which are not read",
+            checks.fail("defaults", entry, "must not compose other files, which are not read",
                         "pass the composed config (print it by --cfg job)")
 
 
 def resolved(key: str, value: Any, given: Mapping[str, Any], depth: int = 0) -> Any:
     """The value, with a reference to another key followed."""
     if value == "???":
-        _check.fail(key, value, "must be given; ??? stands for what is missing")
+        checks.fail(key, value, "must be given; ??? stands for what is missing")
     if not isinstance(value, str) or "${" not in value:
         return value
     match = re.fullmatch(r"\$\{(?:oc\.select:\s*)?(\.*[\w.]+)\s*(?:,\s*([^${}]*))?\}", value)
     if match is None or depth > _source.DEEPEST or (match[2] is not None and "oc.select" not in value):
-        _check.fail(key, value, "must be a value, or name another key as ${a.b} does", "write the value out")
+        checks.fail(key, value, "must be a value, or name another key as ${a.b} does", "write the value out")
     name, fallback = match[1], match[2]
     if name.startswith("."):
         up = len(name) - len(name.lstrip("."))
@@ -65,4 +65,4 @@ def resolved(key: str, value: Any, given: Mapping[str, Any], depth: int = 0) -> 
         return _source.scalar(fallback)
     if name in TABLE:
         return TABLE[name].default
-    _check.fail(key, value, f"names {name}, which the config does not give", "write the value out")
+    checks.fail(key, value, f"names {name}, which the config does not give", "write the value out")

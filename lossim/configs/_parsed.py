@@ -8,9 +8,9 @@ from dataclasses import dataclass, is_dataclass
 from textwrap import wrap
 from typing import Any, NamedTuple
 
-from lossim._provenance import describe_scheme
-from lossim._scheme import Scheme, short
+from lossim._engine import describe_scheme
 from lossim.rewards import Reward
+from lossim.schemes import Scheme, short
 
 __all__ = ["Entry", "ParsedConfig"]
 

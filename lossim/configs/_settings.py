@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lossim import _check
-from lossim._scheme import Scheme
+from lossim._support import checks
 from lossim.configs._parsed import Entry, ParsedConfig
 from lossim.critics import Critic, Zero
 from lossim.rewards import Reward, Shaping
+from lossim.schemes import Scheme
 
 __all__ = ["Kind", "Options", "Settings", "choice", "flag", "number", "pair", "text", "whole"]
 
@@ -37,22 +37,22 @@ class Kind:
                              and self.of != "choice"):
             if self.optional or self.of == "any":
                 return None
-            _check.fail(name, value, "must not be empty", f"the trainer's default is {self.default!r}", TypeError)
+            checks.fail(name, value, "must not be empty", f"the trainer's default is {self.default!r}", TypeError)
         if self.of == "choice":
-            return _check.choice(name, value, self.words)
+            return checks.choice(name, value, self.words)
         if self.of == "flag":
             if not typed and isinstance(value, str) and value.lower() in ("true", "false"):
                 return value.lower() == "true"
             fix = "write it without quotes" if isinstance(value, str) else ""
-            return _check.flag(name, value, fix)
+            return checks.flag(name, value, fix)
         if self.of == "text":
-            return _check.text(name, value)
+            return checks.text(name, value)
         if self.of == "any":
             return value
         if self.of == "pair":
             numbers = value.split() if isinstance(value, str) else value
             if not isinstance(numbers, Sequence) or len(numbers) != 2:
-                _check.fail(name, value, "must be two numbers")
+                checks.fail(name, value, "must be two numbers")
             low, high = (self._number(f"{name}[{i}]", entry) for i, entry in enumerate(numbers))
             return low, high
         if self.of == "whole":
@@ -64,15 +64,15 @@ class Kind:
             try:
                 value = float(value)
             except ValueError:
-                _check.fail(name, value, "must be a number", "", TypeError)
-        return _check.in_interval(name, value, self.low, self.high)
+                checks.fail(name, value, "must be a number", "", TypeError)
+        return checks.in_interval(name, value, self.low, self.high)
 
     def _whole(self, name: str, value: Any, typed: bool) -> int:
         if not typed and isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value):
             value = int(value)
         if isinstance(value, np.integer):
             value = int(value)
-        return _check.whole(name, value, low=int(self.low) if math.isfinite(self.low) else -_check.LARGEST_WHOLE)
+        return checks.whole(name, value, low=int(self.low) if math.isfinite(self.low) else -checks.LARGEST_WHOLE)
 
 
 def number(default: float | None, *, low: float = -math.inf, high: float = math.inf, optional: bool = False) -> Kind:
@@ -141,7 +141,7 @@ class Settings:
         self.unsupported: list[Entry] = []
         for key in options.ignore:
             if key not in given:
-                _check.fail("ignore", key, "must hold keys of the config", _nearest(key, given))
+                checks.fail("ignore", key, "must hold keys of the config", _nearest(key, given))
         for key, value in given.items():
             if key in options.ignore:
                 self.ignored.append(Entry(key, value, "passed over as told by ignore="))
@@ -153,7 +153,7 @@ class Settings:
                 self.ignored.append(Entry(key, value, "empty"))
             else:
                 known = [*table, *(name for name in inert if not name.endswith("*"))]
-                _check.fail(key, value, f"is not a setting that lossim knows of {source}",
+                checks.fail(key, value, f"is not a setting that lossim knows of {source}",
                             _nearest(key, known) or f"to pass over it: ignore=[{key!r}]")
 
     def has(self, key: str) -> bool:
@@ -199,7 +199,7 @@ class Settings:
         """How many devices there are, from the config or from the caller."""
         asked = self.options.processes
         if told is not None and asked not in (None, told):
-            _check.fail("processes", asked, f"must be {told}, as the config has it")
+            checks.fail("processes", asked, f"must be {told}, as the config has it")
         self.processes = self._supplied("processes", asked, 1 if told is None else told, why)
         return self.processes
 
@@ -211,7 +211,7 @@ class Settings:
         """Refuse a setting that a scheme cannot hold, or report that it is left out."""
         value = self.take(key)
         if not self.options.report:
-            _check.fail(key, value, f"asks for {what}, for which a scheme has no slot",
+            checks.fail(key, value, f"asks for {what}, for which a scheme has no slot",
                         f"{fix}{', ' if fix else ''}or pass unsupported='report' to leave it out")
         self.unsupported.append(Entry(key, value, what))
 
@@ -223,7 +223,7 @@ class Settings:
                             for key, value in self.values.items() if key not in taken)
         for name, value in (("critic", self.options.critic), ("processes", self.options.processes)):
             if value is not None and name not in taken:
-                _check.fail(name, value, f"has no effect on this config ({algorithm})", "leave it out")
+                checks.fail(name, value, f"has no effect on this config ({algorithm})", "leave it out")
         return ParsedConfig(
             scheme=scheme, trainer=trainer, version=version, algorithm=algorithm, max_tokens=max_tokens,
             read=tuple(self.read), assumed=tuple(self.assumed), ignored=tuple(self.ignored),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lossim import _check
+from lossim._support import checks
 
 __all__ = ["flat", "from_file", "scalar", "words"]
 
@@ -21,20 +21,20 @@ def from_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """The mapping in a ``.yaml``, ``.yml`` or ``.json`` file."""
     file = Path(path)
     if file.suffix.lower() not in (".yaml", ".yml", ".json"):
-        _check.fail("source", str(path), "must be a mapping, or name a .yaml, .yml or .json file",
+        checks.fail("source", str(path), "must be a mapping, or name a .yaml, .yml or .json file",
                     "read the file and pass what it holds")
     try:
         content = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        _check.fail("source", str(path), "must name a file that exists", error=FileNotFoundError)
+        checks.fail("source", str(path), "must name a file that exists", error=FileNotFoundError)
     except (OSError, UnicodeDecodeError) as problem:
         raise ValueError(f"source must name a text file in UTF-8 that can be read, got {str(path)!r}: {problem}"
                          ) from problem
     loaded = _json(content, file) if file.suffix.lower() == ".json" else _yaml(content, file)
     if loaded is None:
-        _check.fail("source", str(path), "must name a file that holds a mapping, and this one is empty")
+        checks.fail("source", str(path), "must name a file that holds a mapping, and this one is empty")
     if not isinstance(loaded, Mapping):
-        _check.fail("source", str(path), f"must name a file that holds a mapping, and this one holds a "
+        checks.fail("source", str(path), f"must name a file that holds a mapping, and this one holds a "
                     f"{type(loaded).__name__}")
     return loaded
 
@@ -43,7 +43,7 @@ def _json(content: str, file: Path) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         for i, (key, _) in enumerate(pairs):
             if any(key == earlier for earlier, _ in pairs[:i]):
-                _check.fail(key, str(file), "must be given once in a mapping (the file is shown)")
+                checks.fail(key, str(file), "must be given once in a mapping (the file is shown)")
         return dict(pairs)
 
     try:
@@ -51,7 +51,7 @@ def _json(content: str, file: Path) -> Any:
     except json.JSONDecodeError as problem:
         raise ValueError(f"{file} must be JSON: {problem}") from problem
     except RecursionError:
-        _check.fail("source", str(file), f"must be nested no deeper than {DEEPEST} levels")
+        checks.fail("source", str(file), f"must be nested no deeper than {DEEPEST} levels")
 
 
 def _yaml(content: str, file: Path) -> Any:
@@ -70,7 +70,7 @@ def _yaml(content: str, file: Path) -> Any:
                 if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
                     continue
                 if key_node.value in seen:
-                    _check.fail(key_node.value, str(file), f"must be given once in a mapping, and is given again in "
+                    checks.fail(key_node.value, str(file), f"must be given once in a mapping, and is given again in "
                                 f"line {key_node.start_mark.line + 1} (the file is shown)")
                 seen.add(key_node.value)
             made: dict[Any, Any] = super().construct_mapping(node, deep)
@@ -81,17 +81,17 @@ def _yaml(content: str, file: Path) -> Any:
     except yaml.YAMLError as problem:
         raise ValueError(f"{file} must be YAML, indented by spaces: {problem}") from problem
     except RecursionError:
-        _check.fail("source", str(file), f"must be nested no deeper than {DEEPEST} levels")
+        checks.fail("source", str(file), f"must be nested no deeper than {DEEPEST} levels")
 
 
 def flat(mapping: Mapping[Any, Any], *, nested: bool = True, prefix: str = "", depth: int = 0) -> dict[str, Any]:
     """A mapping with dotted keys: ``{"a": {"b": 1}}`` and ``{"a.b": 1}`` are the same."""
     if depth > DEEPEST:
-        _check.fail(prefix.rstrip("."), "...", f"must be nested no deeper than {DEEPEST} levels")
+        checks.fail(prefix.rstrip("."), "...", f"must be nested no deeper than {DEEPEST} levels")
     found: dict[str, Any] = {}
     for key, value in mapping.items():
         if not isinstance(key, str) or not key:
-            _check.fail(f"a key{f' of {prefix[:-1]}' if prefix else ''}", key, "must be text",
+            checks.fail(f"a key{f' of {prefix[:-1]}' if prefix else ''}", key, "must be text",
                         "YAML takes on, off, yes and no for booleans; quote them", TypeError)
         name = prefix + key
         inside = {name: value}
@@ -99,13 +99,13 @@ def flat(mapping: Mapping[Any, Any], *, nested: bool = True, prefix: str = "", d
             inside = flat(value, prefix=name + ".", depth=depth + 1)
         for full, entry in inside.items():
             if full in found:
-                _check.fail(full, entry, "must be given once, nested or dotted")
+                checks.fail(full, entry, "must be given once, nested or dotted")
             found[full] = entry
     for name in found:
         part = name.rpartition(".")[0]
         while part:
             if part in found:
-                _check.fail(part, found[part], f"cannot be a value, since {name} is given too")
+                checks.fail(part, found[part], f"cannot be a value, since {name} is given too")
             part = part.rpartition(".")[0]
     return found
 
@@ -122,7 +122,7 @@ def words(line: str) -> list[str]:
 
 def after_module(tokens: Sequence[Any], modules: tuple[str, ...]) -> list[str]:
     """The words behind the name of the program, all of them if it is not named."""
-    found = [_check.text(f"source[{i}]", token) for i, token in enumerate(tokens)]
+    found = [checks.text(f"source[{i}]", token) for i, token in enumerate(tokens)]
     at = [i for i, token in enumerate(found) if token.removesuffix(".py").replace("/", ".").endswith(modules)]
     return found[at[0] + 1:] if at else found
 
@@ -130,7 +130,7 @@ def after_module(tokens: Sequence[Any], modules: tuple[str, ...]) -> list[str]:
 def no_shell(name: str, value: str) -> str:
     """The value of a setting that counts, unless it has a shell variable in it."""
     if re.search(r"\$(?!\{)|\$\{[A-Za-z_]\w*\}|`", value):
-        _check.fail(name, value, "must not hold a shell variable, which only the shell knows", "write the value out")
+        checks.fail(name, value, "must not hold a shell variable, which only the shell knows", "write the value out")
     return value
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lossim import _check
-from lossim._scheme import Scheme
+from lossim._support import checks
 from lossim.advantages import GAE, Advantage, GroupMean, GroupStandardized, LeaveOneOut, Raw, ReturnToGo, Whitened
 from lossim.aggregation import Aggregation, SequenceMeanTokenMean, TokenMean
 from lossim.configs import _source
@@ -15,6 +14,7 @@ from lossim.configs._parsed import ParsedConfig
 from lossim.configs._settings import Options, Settings
 from lossim.penalties import KL, Entropy
 from lossim.rewards import Reward, Shaping, SoftOverlong, StopProperly
+from lossim.schemes import Scheme
 from lossim.surrogates import GSPO, PPOClip, Surrogate
 
 __all__ = ["flags", "parse"]
@@ -35,14 +35,14 @@ def flags(tokens: Sequence[str]) -> dict[str, Any]:
         elif name:
             found[name].append(token)
         else:
-            _check.fail("source", token, "must begin with a flag, or name openrlhf.cli.train_ppo_ray before the flags")
+            checks.fail("source", token, "must begin with a flag, or name openrlhf.cli.train_ppo_ray before the flags")
     for name, values in found.items():
         for value in values if name in TABLE else ():
             _source.no_shell(name, value)
         if name in TABLE and TABLE[name].of == "flag" and values:
-            _check.fail(name, values, "must be given without a value")
+            checks.fail(name, values, "must be given without a value")
         if name in TABLE and TABLE[name].of not in ("flag", "pair", "any") and len(values) != 1:
-            _check.fail(name, values, "must be given with one value")
+            checks.fail(name, values, "must be given with one value")
         found[name] = True if not values else values[0] if len(values) == 1 else values
     return found
 
@@ -90,7 +90,7 @@ def _steps(settings: Settings, estimator: str) -> tuple[int, int, int, int]:
     group, prompts = settings.take("rollout.n_samples_per_prompt"), settings.take("rollout.batch_size")
     batch, epochs = settings.take("train.batch_size", "in responses"), settings.take("train.max_epochs")
     if group < 2 and estimator in GROUPED:
-        _check.fail("rollout.n_samples_per_prompt", group, f"must be at least 2 for {estimator}, which OpenRLHF asks "
+        checks.fail("rollout.n_samples_per_prompt", group, f"must be at least 2 for {estimator}, which OpenRLHF asks "
                     "for too")
     if prompts * group % batch or batch % group:
         settings.no_slot("train.batch_size", f"optimiser steps of {batch} responses on a rollout of {prompts} × "
@@ -108,7 +108,7 @@ def _advantage(settings: Settings, estimator: str, kl_in_reward: bool) -> Advant
     if estimator == "group_norm":
         return GroupStandardized(eps=1e-9)
     if estimator == "flash_reinforce":
-        _check.fail("algo.advantage.estimator", estimator, "takes the mean of the whole rollout as baseline, for which "
+        checks.fail("algo.advantage.estimator", estimator, "takes the mean of the whole rollout as baseline, for which "
                     "a scheme has no slot", "on batches make it one group with GroupMean()")
     scale = not settings.take("algo.advantage.no_std_norm")
     inner: Any = GroupMean()
@@ -150,7 +150,7 @@ def _surrogate(settings: Settings, loss_type: str, constant: bool) -> Surrogate:
     low, high = (settings.take("actor.eps_clip"),) * 2 if both is None else both
     dual = settings.take("actor.dual_clip")
     if dual is not None and dual <= 1.0:
-        _check.fail("actor.dual_clip", dual, "must be above 1, which OpenRLHF asks for too")
+        checks.fail("actor.dual_clip", dual, "must be above 1, which OpenRLHF asks for too")
     if loss_type == "ppo":
         return PPOClip(low=low, high=high, dual=dual)
     if dual is not None:
@@ -182,7 +182,7 @@ def _shapings(settings: Settings, longest: int | None) -> tuple[Shaping, ...]:
     if buffer is not None:
         end = settings.take("data.max_len") if longest is None else longest
         made.append(SoftOverlong(max_tokens=end, factor=settings.take("reward.overlong_penalty_factor"),
-                                 buffer=_check.in_interval("reward.overlong_buffer_len", _check.positive(
+                                 buffer=checks.in_interval("reward.overlong_buffer_len", checks.positive(
                                      "reward.overlong_buffer_len", buffer), 0.0, end)))
     stop = settings.take("reward.stop_properly_penalty_coef")
     if stop is not None:
@@ -219,7 +219,7 @@ def _filter(settings: Settings, group: int, reward: Reward) -> str:
     if not settings.take(key):
         return "none"
     if group < 2:
-        _check.fail("rollout.n_samples_per_prompt", group, "must be at least 2 with dynamic filtering, which OpenRLHF "
+        checks.fail("rollout.n_samples_per_prompt", group, "must be at least 2 with dynamic filtering, which OpenRLHF "
                     "asks for too")
     low, high = settings.take("algo.dynamic_filtering_range")
     if (reward.incorrect, reward.correct) != (low, high) or reward.truncated not in (None, low, high):

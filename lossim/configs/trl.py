@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lossim import _check
-from lossim._scheme import Scheme
+from lossim._support import checks
 from lossim.advantages import GroupMean, GroupStandardized, LeaveOneOut, ResponseAdvantage
 from lossim.aggregation import (
     Aggregation,
@@ -19,6 +18,7 @@ from lossim.configs._parsed import ParsedConfig
 from lossim.configs._settings import Options, Settings
 from lossim.configs._trl_keys import INERT, TABLES, VERSION
 from lossim.penalties import KL, Entropy
+from lossim.schemes import Scheme
 from lossim.surrogates import CISPO, GSPO, SAPO, VESPO, OffPolicyMask, PolicyGradient, PPOClip, Surrogate
 
 __all__ = ["parse"]
@@ -38,7 +38,7 @@ def parse(given: Mapping[str, Any], options: Options) -> ParsedConfig:
     if told:
         settings.say_assumed("algorithm", algorithm, told)
     if settings.peek("auto_find_batch_size"):
-        _check.fail("auto_find_batch_size", True, "must be False, which TRL asks for too")
+        checks.fail("auto_find_batch_size", True, "must be False, which TRL asks for too")
     scheme, max_tokens = _grpo(settings) if algorithm == "grpo" else _rloo(settings)
     return settings.parsed(scheme, "trl", VERSION, config, max_tokens, {})
 
@@ -46,11 +46,11 @@ def parse(given: Mapping[str, Any], options: Options) -> ParsedConfig:
 def _algorithm(given: Mapping[str, Any], options: Options) -> tuple[str, str]:
     """Which of the two configs it is, and a remark if it is a guess."""
     if options.algorithm is not None:
-        return _check.choice("algorithm", options.algorithm, TABLES), ""
+        return checks.choice("algorithm", options.algorithm, TABLES), ""
     own = {name: [key for key in given if key in table and not all(key in other for other in TABLES.values())]
            for name, table in TABLES.items()}
     if own["grpo"] and own["rloo"]:
-        _check.fail("algorithm", None, f"must be given: {own['grpo'][0]} is of GRPOConfig, {own['rloo'][0]} of "
+        checks.fail("algorithm", None, f"must be given: {own['grpo'][0]} is of GRPOConfig, {own['rloo'][0]} of "
                     "RLOOConfig", "algorithm='grpo' or 'rloo'")
     if own["grpo"] or own["rloo"]:
         name = "grpo" if own["grpo"] else "rloo"
@@ -95,7 +95,7 @@ def _surrogate(settings: Settings, loss_type: str) -> Surrogate:
                          "set it to token")
     if loss_type == "sapo":
         for key in ("sapo_temperature_pos", "sapo_temperature_neg"):
-            _check.positive(key, settings.take(key))
+            checks.positive(key, settings.take(key))
         return SAPO(positive=settings.take("sapo_temperature_pos"), negative=settings.take("sapo_temperature_neg"))
     high = settings.take("epsilon_high", "None stands for epsilon")
     if loss_type == "cispo":
@@ -137,7 +137,7 @@ def _aggregation(settings: Settings, loss_type: str, longest: int | None) -> Agg
         return SequenceMeanTokenSum()
     if loss_type == "dr_grpo":
         if longest is None:
-            _check.fail("max_completion_length", None, "must be given for loss_type dr_grpo, which divides by it")
+            checks.fail("max_completion_length", None, "must be given for loss_type dr_grpo, which divides by it")
         return ConstantNormalizer(constant=longest)
     window = settings.peek("gradient_accumulation_steps")
     if loss_type == "bnpo" and window * settings.processes > 1:
@@ -174,7 +174,7 @@ def _reference(settings: Settings, beta: float) -> None:
     if not settings.take("sync_ref_model"):
         return
     if not beta:
-        _check.fail("sync_ref_model", True, "must be False without a KL, which TRL asks for too", "set beta")
+        checks.fail("sync_ref_model", True, "must be False without a KL, which TRL asks for too", "set beta")
     settings.approximate("sync_ref_model", "the reference moves with the policy; here it stands")
 
 
@@ -240,25 +240,25 @@ def _steps(settings: Settings) -> tuple[int, int, int, int]:
     """Responses per prompt, prompts per optimiser step, optimiser steps per pass and passes over a rollout."""
     group = settings.take("num_generations")
     if group < 2:
-        _check.fail("num_generations", group, "must be at least 2, which TRL asks for too")
+        checks.fail("num_generations", group, "must be at least 2, which TRL asks for too")
     device, window = settings.take("per_device_train_batch_size"), settings.take("gradient_accumulation_steps")
     batch, micro = settings.take("generation_batch_size"), settings.take("steps_per_generation")
     iterations = settings.take("num_iterations")
     if batch is not None and micro is not None:  # as a config that TRL has filled in and dumped
         if batch % (device * micro):
-            _check.fail("generation_batch_size", batch, "must not be given beside steps_per_generation, of which it is "
+            checks.fail("generation_batch_size", batch, "must not be given beside steps_per_generation, of which it is "
                         f"no multiple ({device} responses on a device × {micro})")
         processes = settings.processes_from(batch // (device * micro), "told from generation_batch_size and "
                                             "steps_per_generation")
     else:
         processes = settings.processes_from(None, "not in the config: one device; processes= says otherwise")
     if batch is not None and micro is None and batch % (device * processes):
-        _check.fail("generation_batch_size", batch, f"must be a multiple of {device * processes} responses "
+        checks.fail("generation_batch_size", batch, f"must be a multiple of {device * processes} responses "
                     f"({device} on each of {processes} devices)", "processes= says how many devices there are")
     micro = _micro(settings)
     batch = device * processes * micro
     if batch % group:
-        _check.fail("num_generations", group, f"must divide the {batch} responses of a generation batch "
+        checks.fail("num_generations", group, f"must divide the {batch} responses of a generation batch "
                     f"({device} on a device × {processes} devices × {micro} steps)",
                     "processes= says how many devices there are")
     return (group, *_inner(settings, batch, group, window, micro, iterations))

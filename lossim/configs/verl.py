@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lossim import _check
-from lossim._scheme import Scheme
+from lossim._support import checks
 from lossim.advantages import (
     GAE,
     GPG,
@@ -34,6 +33,7 @@ from lossim.configs._settings import Options, Settings
 from lossim.configs._verl_keys import ACTOR, HINTS, INERT, ROLLOUT, TABLE, VERSION
 from lossim.penalties import KL, Entropy
 from lossim.rewards import Shaping, SoftOverlong
+from lossim.schemes import Scheme
 from lossim.surrogates import CISPO, GMPO, GSPO, SAPO, ImportanceWeight, PolicyGradient, PPOClip, Surrogate
 
 __all__ = ["parse"]
@@ -50,7 +50,7 @@ K = {"kl": "k1", "k1": "k1", "abs": "abs", "mse": "k2", "k2": "k2", "low_var_kl"
 def parse(given: Mapping[str, Any], options: Options) -> ParsedConfig:
     """The scheme of a flat config."""
     for key in sorted(HINTS.keys() & given.keys() - set(options.ignore)):
-        _check.fail(key, given[key], f"is not a setting that lossim knows of verl {VERSION}", HINTS[key])
+        checks.fail(key, given[key], f"is not a setting that lossim knows of verl {VERSION}", HINTS[key])
     _hydra.check_composed(given.get("defaults"))
     given = {key: _hydra.resolved(key, value, given) if key in TABLE else value for key, value in given.items()}
     settings = Settings(given, TABLE, INERT, f"verl {VERSION}", options)
@@ -71,7 +71,7 @@ def _scheme(settings: Settings) -> tuple[Scheme, int]:
         settings.no_slot("algorithm.use_pf_ppo", "a batch drawn again by its scores", "set it to False")
     mode = _mode(settings)
     if mode == "geo_mean" and isinstance(advantage, Whitened) and isinstance(advantage.inner, GAE):
-        _check.fail(ACTOR + "policy_loss.loss_mode", mode, "needs one advantage per response, for which a scheme has a "
+        checks.fail(ACTOR + "policy_loss.loss_mode", mode, "needs one advantage per response, for which a scheme has a "
                     "slot, not the mean of those of its tokens", "take a group estimator")
     if settings.take("distillation.enabled"):
         settings.no_slot("distillation.enabled", "a loss to a teacher")
@@ -107,7 +107,7 @@ def _advantage(settings: Settings, group: int, kl_in_reward: bool) -> Advantage:
     alone: Any = "raw" if group == 1 else "zero"
     if group == 1 and name not in ("gae", "reinforce_plus_plus", "remax"):
         if name in ("grpo_passk", "rloo_vectorized"):
-            _check.fail(ROLLOUT + "n", group, f"must be at least 2 for {name}")
+            checks.fail(ROLLOUT + "n", group, f"must be at least 2 for {name}")
         settings.remark(ROLLOUT + "n", "a group of one: verl's advantage is then the reward itself")
     if name in ("gae", "reinforce_plus_plus"):
         gamma = settings.take("algorithm.gamma")
@@ -122,10 +122,10 @@ def _advantage(settings: Settings, group: int, kl_in_reward: bool) -> Advantage:
             return PassK(standardize=std)
         return GroupStandardized() if std else GroupMean(group_of_one=alone)
     if name == "remax":
-        _check.fail(key, name, "needs the reward of greedy responses, which no config holds",
+        checks.fail(key, name, "needs the reward of greedy responses, which no config holds",
                     "build it: schemes.remax(greedy_reward=...)")
     if name.endswith("optimal_token_baseline"):
-        _check.fail(key, name, "needs probabilities of the whole vocabulary, for which a scheme has no slot")
+        checks.fail(key, name, "needs probabilities of the whole vocabulary, for which a scheme has no slot")
     if name == "gdpo":
         settings.no_slot(key, "rewards that are normalised one by one", "take tokens.gdpo on batches")
         return Whitened(inner=GroupStandardized())
@@ -158,11 +158,11 @@ def _surrogate(settings: Settings, mode: str) -> tuple[Surrogate, tuple[KL, ...]
     if mode == "gpg":
         return PolicyGradient(), ()
     if mode == "sapo":
-        up, down = (_check.positive(ACTOR + name, settings.take(ACTOR + name)) for name in ("tau_pos", "tau_neg"))
+        up, down = (checks.positive(ACTOR + name, settings.take(ACTOR + name)) for name in ("tau_pos", "tau_neg"))
         return SAPO(positive=up, negative=down), ()
     if mode == "dro":
         beta = settings.take(ACTOR + "policy_loss.dro_beta")
-        _check.positive(ACTOR + "policy_loss.dro_beta", 0.0 if beta is None else beta, "verl asks for it too")
+        checks.positive(ACTOR + "policy_loss.dro_beta", 0.0 if beta is None else beta, "verl asks for it too")
         return PolicyGradient(), (KL(coefficient=beta, estimator="k2", to="old"),)
     if mode == "kl_cov":
         settings.no_slot(key, "a KL on the tokens of largest covariance")
@@ -180,7 +180,7 @@ def _surrogate(settings: Settings, mode: str) -> tuple[Surrogate, tuple[KL, ...]
         return PPOClip(low=low, high=high), ()
     dual = settings.take(ACTOR + "clip_ratio_c", "a dual clip, which verl cannot switch off")
     if dual <= 1.0:
-        _check.fail(ACTOR + "clip_ratio_c", dual, "must be above 1, which verl asks for too")
+        checks.fail(ACTOR + "clip_ratio_c", dual, "must be above 1, which verl asks for too")
     if mode in ("dppo_tv", "dppo_kl"):
         settings.no_slot(key, "a mask by how far a token's probability moved", "take tokens.dppo_mask on batches")
         return CISPO(low=1.0, high=dual - 1.0), ()
@@ -201,7 +201,7 @@ def _aggregation(settings: Settings, mode: str, longest: int) -> tuple[Aggregati
         settings.approximate(ACTOR + "loss_scale_factor", "null divides by the longest response of each micro-batch "
                              f"(trainer.use_v1) or the padded width; here by {longest}. Set it")
         return ConstantNormalizer(constant=longest), name
-    return ConstantNormalizer(constant=_check.positive(ACTOR + "loss_scale_factor", constant)), name
+    return ConstantNormalizer(constant=checks.positive(ACTOR + "loss_scale_factor", constant)), name
 
 
 def _kl_in_reward(settings: Settings) -> tuple[KL, ...]:
@@ -249,10 +249,10 @@ def _overlong(settings: Settings) -> tuple[Shaping, ...]:
     needed = [base + name for name in ("overlong_buffer_cfg.len", "overlong_buffer_cfg.penalty_factor", "max_resp_len")]
     for key in needed:
         if settings.take(key) is None:
-            _check.fail(key, None, "must be given for the overlong punishment, which verl asks for too")
+            checks.fail(key, None, "must be given for the overlong punishment, which verl asks for too")
     buffer, factor, longest = (settings.peek(key) for key in needed)
-    return (SoftOverlong(max_tokens=_check.positive(needed[2], longest), factor=factor, capped=False,
-                         buffer=_check.in_interval(needed[0], _check.positive(needed[0], buffer), 0.0, longest)),)
+    return (SoftOverlong(max_tokens=checks.positive(needed[2], longest), factor=factor, capped=False,
+                         buffer=checks.in_interval(needed[0], checks.positive(needed[0], buffer), 0.0, longest)),)
 
 
 def _filter(settings: Settings, group: int, shaped: bool) -> str:
@@ -260,13 +260,13 @@ def _filter(settings: Settings, group: int, shaped: bool) -> str:
     if not settings.take(key):
         return "none"
     if group < 2:
-        _check.fail(ROLLOUT + "n", group, f"must be at least 2 with {key}")
+        checks.fail(ROLLOUT + "n", group, f"must be at least 2 with {key}")
     if not settings.take("trainer.use_v1"):
         settings.approximate(key, "the trainer that trainer.use_v1=False names does not read it, DAPO's recipe does; "
                              "here groups are filtered")
     metric = settings.take("algorithm.filter_groups.metric")
     if metric is None:
-        _check.fail("algorithm.filter_groups.metric", metric, f"must be given with {key}, which verl asks for too")
+        checks.fail("algorithm.filter_groups.metric", metric, f"must be given with {key}, which verl asks for too")
     if shaped and metric != "reward":
         settings.approximate("algorithm.filter_groups.metric", "groups equal in this metric; here in the whole reward")
     return "resample"

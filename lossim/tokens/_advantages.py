@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossim import _check
-from lossim._numerics import blocks, discounted_sum
-from lossim._scheme import Scheme
-from lossim._types import BoolArray, FloatArray
+from lossim._support import checks
+from lossim._support.positions import blocks, discounted_sum
+from lossim._support.types import BoolArray, FloatArray
 from lossim.advantages import (
     GAE,
     Advantage,
@@ -19,6 +18,7 @@ from lossim.advantages import (
 )
 from lossim.critics import Constant, Zero
 from lossim.penalties import KL
+from lossim.schemes import Scheme
 from lossim.tokens._batch import Batch
 
 __all__ = ["advantages", "by_group", "in_baseline", "loss_mask", "whiten"]
@@ -50,7 +50,7 @@ def advantages(given: Advantage | Scheme, batch: Batch) -> FloatArray:
            [0.  , 0.  , 0.  ]])
     """
     if not isinstance(given, (Advantage, Scheme)):
-        _check.fail("given", given, "must be an advantage estimator or a Scheme", "for example advantages.GroupMean()",
+        checks.fail("given", given, "must be an advantage estimator or a Scheme", "for example advantages.GroupMean()",
                     TypeError)
     estimator = given.advantage if isinstance(given, Scheme) else given
     kl = given.kl_in_reward if isinstance(given, Scheme) else None
@@ -80,7 +80,7 @@ def _kl_paid(batch: Batch, kl: KL | None) -> FloatArray | None:
 
 def _cut(batch: Batch, reason: str) -> BoolArray:
     if batch.truncated is None:
-        _check.fail("truncated", None, f"must be given for {reason}", "pass truncated= to tokens.Batch")
+        checks.fail("truncated", None, f"must be given for {reason}", "pass truncated= to tokens.Batch")
     return batch.truncated
 
 
@@ -131,7 +131,7 @@ def _by_response(estimator: ResponseAdvantage, batch: Batch, returns: FloatArray
         if batch.baseline is not None:
             fixed = batch.baseline
         elif isinstance(inner.baseline, tuple):
-            _check.fail("baseline", inner.baseline, "must be one number here, where prompts have no classes",
+            checks.fail("baseline", inner.baseline, "must be one number here, where prompts have no classes",
                         "give the baseline of each response as baseline= of the batch")
         else:
             fixed = np.full(len(returns), inner.baseline)
@@ -149,7 +149,7 @@ def _gae(gae: GAE, batch: Batch, reward: FloatArray) -> FloatArray:
     """GAE of each token, by blocks of responses that stay in the cache."""
     values = _values(gae, batch)
     if gae.bootstrap_truncated and values.shape[1] == batch.mask.shape[1]:
-        _check.fail("values", values.shape, "must have one more column than the mask for bootstrap_truncated",
+        checks.fail("values", values.shape, "must have one more column than the mask for bootstrap_truncated",
                     "its entry behind the last token is the value there")
     cut = _cut(batch, "bootstrap_truncated") if gae.bootstrap_truncated else None
     width = batch.mask.shape[1]
@@ -194,7 +194,7 @@ def _values(gae: GAE, batch: Batch) -> FloatArray:
     if batch.values is not None and not isinstance(gae, ReturnToGo):
         return batch.values
     if not isinstance(gae.critic, (Zero, Constant)):
-        _check.fail("values", None, f"must be given for the critic {gae.critic!r}, which reads a policy",
+        checks.fail("values", None, f"must be given for the critic {gae.critic!r}, which reads a policy",
                     "pass values= to tokens.Batch")
     level = gae.critic.value if isinstance(gae.critic, Constant) else 0.0
     rows, width = batch.mask.shape

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossim import _check
-from lossim._types import ArrayLike, BoolArray, FloatArray, IntArray
+from lossim._support import checks
+from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray
 
 __all__ = ["Batch"]
 
@@ -74,13 +74,13 @@ class Batch:
             given[name] = None if value is None else _tokens(name, value, inside)
         one_each = f"one entry for each of the {rows} responses"
         given["truncated"] = None if truncated is None else _flags("truncated", truncated, 1, one_each, (rows,))
-        given["baseline"] = None if baseline is None else _check.number_array("baseline", baseline, ndim=1)
+        given["baseline"] = None if baseline is None else checks.number_array("baseline", baseline, ndim=1)
         if given["baseline"] is not None and given["baseline"].shape != (rows,):
-            _check.fail("baseline", given["baseline"].shape, f"must have {one_each} (its shape is shown)")
-        given["max_tokens"] = None if max_tokens is None else _check.whole("max_tokens", max_tokens)
+            checks.fail("baseline", given["baseline"].shape, f"must have {one_each} (its shape is shown)")
+        given["max_tokens"] = None if max_tokens is None else checks.whole("max_tokens", max_tokens)
         longest = int(inside.sum(axis=1).max())
         if max_tokens is not None and max_tokens < longest:
-            _check.fail("max_tokens", max_tokens, f"must be at least {longest}, the length of the longest response")
+            checks.fail("max_tokens", max_tokens, f"must be at least {longest}, the length of the longest response")
         for name, value in given.items():
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
@@ -119,7 +119,7 @@ class Batch:
         """A field that may be missing, or an error that names it."""
         value = getattr(self, name)
         if value is None:
-            _check.fail(name, None, "must be given for this", f"pass {name}= to tokens.Batch")
+            checks.fail(name, None, "must be given for this", f"pass {name}= to tokens.Batch")
         return value
 
     def __repr__(self) -> str:
@@ -133,29 +133,29 @@ def _flags(name: str, value: ArrayLike, ndim: int, what: str, shape: tuple[int, 
     if isinstance(value, np.ndarray) and value.dtype == np.bool_:
         given: NDArray[Any] = value
     else:
-        given = _check.floats(name, value)
+        given = checks.floats(name, value)
         bad = np.argwhere((given != 0.0) & (given != 1.0))
         if len(bad):
             first = tuple(int(i) for i in bad[0])
-            _check.fail(f"{name}[{', '.join(map(str, first))}]", float(given[first]), "must be 0 or 1")
+            checks.fail(f"{name}[{', '.join(map(str, first))}]", float(given[first]), "must be 0 or 1")
     if given.ndim != ndim or not given.size or shape not in (None, given.shape):
-        _check.fail(name, given.shape, f"must be {what} (its shape is shown)")
+        checks.fail(name, given.shape, f"must be {what} (its shape is shown)")
     flags: BoolArray = given != 0
     return flags
 
 
 def _reward(reward: ArrayLike, inside: BoolArray) -> FloatArray:
     """Rewards as given, [response] or [response, t]."""
-    paid, (rows, width) = _check.floats("reward", reward), inside.shape
+    paid, (rows, width) = checks.floats("reward", reward), inside.shape
     if paid.shape == (rows,):
         return _finite("reward", paid, np.ones(rows, dtype=bool))
     if paid.shape != (rows, width):
-        _check.fail("reward", paid.shape, f"must have shape [{rows}] or [{rows}, {width}], as the mask (its shape is "
+        checks.fail("reward", paid.shape, f"must have shape [{rows}] or [{rows}, {width}], as the mask (its shape is "
                     "shown)")
     lost = np.argwhere(~inside & np.isfinite(paid) & (paid != 0.0))
     if len(lost):
         row, column = (int(i) for i in lost[0])
-        _check.fail(f"reward[{row}, {column}]", float(paid[row, column]), "must be 0 outside the mask, where nothing "
+        checks.fail(f"reward[{row}, {column}]", float(paid[row, column]), "must be 0 outside the mask, where nothing "
                     "is read", "put it on the last token of the mask, or pay the response: reward of shape [response]")
     return _finite("reward", paid, inside)
 
@@ -167,17 +167,17 @@ def _finite(name: str, array: FloatArray, inside: BoolArray) -> FloatArray:
         suspect = not np.isfinite(held.sum())  # one pass, where looking at each number takes three
     if suspect and (bad := ~np.isfinite(held)).any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
-        _check.fail(f"{name}[{', '.join(map(str, first))}]", float(held[first]), "must be finite inside the mask")
+        checks.fail(f"{name}[{', '.join(map(str, first))}]", float(held[first]), "must be finite inside the mask")
     return held
 
 
 def _tokens(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
     plain = isinstance(value, np.ndarray) and value.dtype == np.float64  # is copied below
-    array: FloatArray = np.asarray(value) if plain else _check.floats(name, value)
+    array: FloatArray = np.asarray(value) if plain else checks.floats(name, value)
     rows, width = inside.shape
     shapes = ((rows, width), (rows, width + 1)) if name == "values" else ((rows, width),)
     if array.shape not in shapes:
-        _check.fail(name, array.shape, "must have shape " + " or ".join(f"[{r}, {t}]" for r, t in shapes)
+        checks.fail(name, array.shape, "must have shape " + " or ".join(f"[{r}, {t}]" for r, t in shapes)
                     + ", as the mask (its shape is shown)")
     if array.shape[1] > width:  # what is behind the last token is read where a cut response bootstraps
         behind = np.pad(inside, ((0, 0), (0, 1)))
@@ -187,7 +187,7 @@ def _tokens(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
     if name != "values" and array.max() > 0:
         row, column = (int(i) for i in np.unravel_index(np.argmax(array), array.shape))
         if array[row, column] > ROUNDING:
-            _check.fail(f"{name}[{row}, {column}]", float(array[row, column]), "must be at most 0, a log probability",
+            checks.fail(f"{name}[{row}, {column}]", float(array[row, column]), "must be at most 0, a log probability",
                         "if it is rounding, pass np.minimum(x, 0)")
         array = np.minimum(array, 0.0)
     return array
@@ -196,13 +196,13 @@ def _tokens(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
 def _groups(group: ArrayLike, rows: int) -> IntArray:
     given: NDArray[Any] = np.asarray(group)
     if given.shape != (rows,):
-        _check.fail("group", given.shape, f"must name the prompt of each of the {rows} responses (its shape is shown)")
+        checks.fail("group", given.shape, f"must name the prompt of each of the {rows} responses (its shape is shown)")
     kinds = {type(each) for each in (group if isinstance(group, Sequence) else given.tolist())}
     named = given.dtype.kind in "US"
     if given.dtype.kind not in "biufUS" or (named and not kinds <= {str, bytes, np.str_, np.bytes_}):
-        _check.fail("group", group, "must hold numbers or strings, one kind of them", error=TypeError)
+        checks.fail("group", group, "must hold numbers or strings, one kind of them", error=TypeError)
     if given.dtype.kind == "f" and not np.isfinite(given).all():
-        _check.fail("group", group, "must hold no NaN or infinity")
+        checks.fail("group", group, "must hold no NaN or infinity")
     _, number = np.unique(given, return_inverse=True)
     index: IntArray = number
     return index

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossim import _check
-from lossim._numerics import blocks
-from lossim._scheme import Scheme
-from lossim._types import ArrayLike, BoolArray, FloatArray
+from lossim._support import checks
+from lossim._support.positions import blocks
+from lossim._support.types import ArrayLike, BoolArray, FloatArray
 from lossim.aggregation import Aggregation, ConstantNormalizer, LengthPower
+from lossim.schemes import Scheme
 from lossim.surrogates import Surrogate
 from lossim.tokens._advantages import advantages as token_advantages
 from lossim.tokens._advantages import by_group, in_baseline, loss_mask
@@ -81,17 +81,17 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
     2.5
     """
     if not isinstance(scheme, Scheme):
-        _check.fail("scheme", scheme, "must be a Scheme", "for example schemes.grpo()", TypeError)
+        checks.fail("scheme", scheme, "must be a Scheme", "for example schemes.grpo()", TypeError)
     if scheme.entropy is not None:
-        _check.fail("penalties", scheme.penalties, "must hold no entropy term at the token level, which needs the "
+        checks.fail("penalties", scheme.penalties, "must hold no entropy term at the token level, which needs the "
                     "probabilities of the whole vocabulary", "leave it out")
     if not isinstance(batch, Batch):
-        _check.fail("batch", batch, "must be a tokens.Batch", "build one from the trainer's arrays", TypeError)
+        checks.fail("batch", batch, "must be a tokens.Batch", "build one from the trainer's arrays", TypeError)
     if advantages is not None:
         for slot, moot in (("dynamic_sampling", scheme.dynamic_sampling == "drop"),
                            ("penalties", scheme.kl_in_reward is not None)):
             if moot:
-                _check.fail(slot, getattr(scheme, slot), "must not act on rewards where advantages are given",
+                checks.fail(slot, getattr(scheme, slot), "must not act on rewards where advantages are given",
                             "put it into the advantages, and replace the slot")
     log_prob = batch.need("log_prob")
     inside = kept = loss_mask(batch, scheme.truncation, scheme.advantage.group_relative)
@@ -123,16 +123,16 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
 
 def _given(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
     """Numbers from outside, [response] or [response, t], 0 outside the loss."""
-    array = _check.floats(name, value)
+    array = checks.floats(name, value)
     if array.shape == inside.shape[:1]:
         array = array[:, None]
     elif array.shape != inside.shape:
-        _check.fail(name, array.shape, f"must have shape [{len(inside)}] or {list(inside.shape)}, as the mask (its "
+        checks.fail(name, array.shape, f"must have shape [{len(inside)}] or {list(inside.shape)}, as the mask (its "
                     "shape is shown)")
     array = np.where(inside, array, 0.0)
     if not np.isfinite(array).all():
         row, column = np.argwhere(~np.isfinite(array))[0]
-        _check.fail(f"{name}[{row}, {column}]", float(array[row, column]), "must be finite inside the mask")
+        checks.fail(f"{name}[{row}, {column}]", float(array[row, column]), "must be finite inside the mask")
     return array
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from lossim import _check
-from lossim._types import ArrayLike, FloatArray
+from lossim._support import checks
+from lossim._support.types import ArrayLike, FloatArray
 from lossim.advantages import GroupStandardized, Whitened
 from lossim.tokens._advantages import advantages as token_advantages
 from lossim.tokens._advantages import whiten
@@ -37,11 +37,11 @@ def importance_weights(batch: Batch, *, level: Literal["token", "sequence", "geo
     >>> importance_weights(batch, outside="zero")
     array([[1., 0.]])
     """
-    _check.choice("level", level, ("token", "sequence", "geometric"))
-    _check.choice("outside", outside, ("clip", "zero"))
-    _check.at_least("low", low, 0.0)
+    checks.choice("level", level, ("token", "sequence", "geometric"))
+    checks.choice("outside", outside, ("clip", "zero"))
+    checks.at_least("low", low, 0.0)
     if not (isinstance(high, (int, float, np.floating)) and high >= low):
-        _check.fail("high", high, f"must be at least low ({low:g})", "use math.inf for no upper bound")
+        checks.fail("high", high, f"must be at least low ({low:g})", "use math.inf for no upper bound")
     drawn = batch.need("log_prob") if batch.old_log_prob is None else batch.old_log_prob
     log_ratio = drawn - batch.need("rollout_log_prob")
     if level != "token":
@@ -68,12 +68,12 @@ def dppo_mask(batch: Batch, advantages: ArrayLike, *, low: float = 0.2, high: fl
     >>> dppo_mask(batch, [1.0])
     array([[0., 1.]])
     """
-    _check.choice("divergence", divergence, ("tv", "kl"))
-    _check.at_least("low", low, 0.0)
-    _check.at_least("high", high, 0.0)
-    credit = _check.floats("advantages", advantages)
+    checks.choice("divergence", divergence, ("tv", "kl"))
+    checks.at_least("low", low, 0.0)
+    checks.at_least("high", high, 0.0)
+    credit = checks.floats("advantages", advantages)
     if credit.shape not in (batch.mask.shape, batch.mask.shape[:1]):
-        _check.fail("advantages", credit.shape, f"must have shape {list(batch.mask.shape)}, as the mask (its shape is "
+        checks.fail("advantages", credit.shape, f"must have shape {list(batch.mask.shape)}, as the mask (its shape is "
                     "shown)")
     credit = credit[:, None] if credit.ndim == 1 else credit
     log_new, log_old = batch.need("log_prob"), batch.need("old_log_prob")
@@ -104,14 +104,14 @@ def gdpo(rewards: ArrayLike, batch: Batch, *, weights: ArrayLike | None = None, 
     array([[ 0.707],
            [-0.707]])
     """
-    paid = _check.number_array("rewards", rewards, ndim=2)
+    paid = checks.number_array("rewards", rewards, ndim=2)
     if paid.shape[0] != len(batch.mask) or not paid.shape[1]:
-        _check.fail("rewards", paid.shape, f"must have shape [{len(batch.mask)}, components] (its shape is shown)")
-    _check.at_least("eps", eps, 0.0)
-    _check.choice("over", over, ("tokens", "responses"))
-    share = np.ones(paid.shape[1]) if weights is None else _check.number_array("weights", weights, ndim=1)
+        checks.fail("rewards", paid.shape, f"must have shape [{len(batch.mask)}, components] (its shape is shown)")
+    checks.at_least("eps", eps, 0.0)
+    checks.choice("over", over, ("tokens", "responses"))
+    share = np.ones(paid.shape[1]) if weights is None else checks.number_array("weights", weights, ndim=1)
     if share.shape != paid.shape[1:]:
-        _check.fail("weights", share.shape, f"must have one entry for each of the {paid.shape[1]} rewards (its shape "
+        checks.fail("weights", share.shape, f"must have one entry for each of the {paid.shape[1]} rewards (its shape "
                     "is shown)")
     estimator = GroupStandardized(eps=eps)
     ones = np.ones((len(paid), 1), dtype=bool)

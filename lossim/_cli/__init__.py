@@ -1,0 +1,5 @@
+"""The command line: arguments, what the commands compute, and how both are worded."""
+
+from lossim._cli.arguments import main
+
+__all__ = ["main"]

@@ -1,0 +1,262 @@
+"""From a log of responses to a policy: prompt classes by solve rate, laws of length by class and outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossim._engine import versions
+from lossim._fitting.estimator import Fitter, Parameters, Responses, chunks
+from lossim._fitting.fitted import Fit, FittedClass
+from lossim._model import Coordinates, Features
+from lossim._support import checks
+from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
+from lossim.policies import Policy
+from lossim.rewards import Reward
+from lossim.rollouts import Rollouts, check, cuts, grades, levels
+
+__all__ = ["fit"]
+
+BY_SOLVE_RATE = "solve rate"
+MOST_POSITIONS = 1 << 20
+
+
+def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", classes: int | str | None = None,
+        max_tokens: int | None = None, correct_above: float | None = None, coordinates: Coordinates | None = None,
+        smoothing: float = 1.0, replicates: int = 100, rng: np.random.Generator | None = None,
+        progress: bool = False) -> Fit:
+    """The policy that a log was drawn from, as far as the log tells.
+
+    Prompts with k of n correct are taken to have a solve rate each. The law of solve rates is the nonparametric
+    maximum-likelihood one, merged to as few classes as are as likely (within 2 nats of log likelihood). Length laws are
+    by class and grade: for n responses about n^⅓ cells hold equally many, those at both ends halved further; inside a
+    cell the law is exponential with the mean of the cell's lengths. What a prompt's k of n leaves open about its class
+    is resolved by EM, and small classes lean on the law of all.
+
+    Args:
+        rollouts: the log. Without ``correct``, rewards of two values stand for grades. Equal ids are one prompt, also
+            in different steps.
+        paths: ``"outcome"``: each class has a right and a wrong path, and a truncated response is on that of its grade.
+            ``"one"``: one path, whose correctness depends on the length where it stops.
+        classes: None: those of the log if it has any, else by solve rate; a number: so many by solve rate;
+            ``"solve rate"``: by solve rate whatever the log has.
+        max_tokens: the cut; by default the length of the truncated responses, or the longest length. If the log does
+            not say which responses are truncated, those of ``max_tokens`` are.
+        correct_above: responses paid more than this are correct, where the log has no grades and rewards take more
+            than two values.
+        coordinates: of the policy, see :func:`lossim.coordinates`; of the default kind unless given.
+        smoothing: width of the cells, 1 as above; larger is smoother. 0 takes the observed hazards as they are, which
+            are 0 at lengths that nobody has.
+        replicates: refits, to prompts drawn again, for standard errors; they are computed when first asked for.
+        rng: for these draws; a fixed seed unless given, so that results are the same each time.
+        progress: compute the refits now, and report them on stderr.
+
+    Columns of the log may be memory maps, which ``Rollouts.read`` makes of large logs. A Fit keeps 12 bytes per
+    response, and 25 are needed in memory while the log is taken apart (more where prompt ids are not whole numbers
+    from 0); refits need no more than that.
+
+    Raises:
+        ValueError: rewards of other than two values with neither grades nor ``correct_above``, or both of these;
+            truncated responses of different lengths, or shorter than another response or than ``max_tokens``; a
+            response longer than ``max_tokens``; a prompt in two classes.
+
+    >>> import lossim as ls
+    >>> true = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.lognormal(median=60, sigma=0.5),
+    ...                              wrong=ls.lengths.geometric(mean=90), max_tokens=512)
+    >>> log = true.sample(np.random.default_rng(1), prompts=1000, group_size=8)
+    >>> found = ls.fit(log)
+    >>> print(found)
+    fit of 8,000 responses to 1,000 prompts, max_tokens 512
+                                     log       fit
+      mean length (tokens)         81.11     81.12
+      P(correct)                  0.3891    0.3891
+      P(truncated)              0.001375  0.001375
+      mean reward: 1 if correct, 0 if incorrect, 0 if truncated
+      class       weight  prompts  P(correct)   P(cut)   tokens if correct  if incorrect
+      class 0      1.000    1,000       0.389    0.001               67.08          89.1
+      note: prompt classes are those of the log
+      note: truncated responses, 0.14% of all, are on the path of their grade (0 right, 11 wrong): how they would
+      have ended is not in the log
+    >>> scheme = ls.schemes.grpo()
+    >>> print(found.drift(scheme, refits=50))
+    grpo: responses get longer, +4.15 tokens in a step of 0.01 nats
+                                                ± stderr                90% interval
+      tokens in 0.01 nats             +4.146        0.16            +3.876 to +4.417
+      tokens per unit step           +0.6691        0.04          +0.6026 to +0.7357
+      P(correct) per unit step     +0.009345     0.00023       +0.00896 to +0.009731
+      P(truncated), the same      +9.914e-05     2.5e-05    +5.882e-05 to +0.0001395
+    ...
+    >>> ls.drift(scheme, true).verdict
+    'responses get longer, +4.17 tokens in a step of 0.01 nats'
+    """
+    checks.choice("paths", paths, ("outcome", "one"))
+    if isinstance(classes, str):
+        checks.choice("classes", classes, (BY_SOLVE_RATE,))
+    elif classes is not None:
+        checks.whole("classes", classes)
+    width = checks.at_least("smoothing", smoothing, 0.0)
+    if correct_above is not None:
+        checks.finite("correct_above", correct_above)
+    checks.whole("replicates", replicates, low=0)
+    checks.flag("progress", progress)
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        checks.fail("rng", rng, "must be a numpy Generator", "pass np.random.default_rng(0)", TypeError)
+    notes: list[str] = []
+    log = _settled(rollouts, max_tokens=max_tokens, correct_above=correct_above, classes=classes, notes=notes)
+    rewards, reward = _rewards(rollouts.rewards, log.correct, log.truncated, notes)
+    fitter = Fitter(log, paths=paths, classes=classes if isinstance(classes, int) else None, smoothing=width)
+    found = fitter.fit()
+    policy = fitter.policy(found, coordinates)
+    seed = 0 if rng is None else int(rng.integers(2**62))
+    logged = {"mean_length": float(log.length.mean()), "accuracy": float(log.correct.mean()),
+              "truncation_rate": float(log.truncated.mean())}
+    notes += _about_classes(fitter, found, policy, classes) + _about_lengths(log, paths, width)
+    result = Fit(
+        policy=policy, classes=_classes(policy, log.prompts), rewards=rewards, reward=reward, logged=logged,
+        fitted={name: getattr(policy, name) for name in logged}, replicates=replicates, notes=tuple(notes),
+        provenance={"paths": paths, "classes": classes, "smoothing": width, "max_tokens": log.max_tokens,
+                    "correct_above": correct_above, "replicates": replicates, "seed": seed,
+                    "responses": len(log.length), "prompts": log.prompts}
+        | versions(), _fitter=fitter, _coordinates=coordinates, _seed=seed)
+    if progress:
+        for _ in result.refits(progress=True):
+            pass
+    return result
+
+
+def _classes(policy: Policy, prompts: int) -> tuple[FittedClass, ...]:
+    made = []
+    for each, cells in zip(policy.classes, policy.class_cells, strict=True):
+        law = np.tensordot(policy.probability[cells], policy.law[cells], axes=1)  # [grade, end]
+        made.append(FittedClass(name=each.name, weight=each.weight, prompts=each.weight * prompts,
+                                solve_rate=float(law[0].sum()), truncation_rate=float(law[:, -1].sum()),
+                                length=(_mean(law[0, :-1], policy.length[:-1]), _mean(law[1, :-1], policy.length[:-1]),
+                                        _mean(law[:, -1].sum(keepdims=True), policy.length[-1:]))))
+    return tuple(made)
+
+
+def _mean(mass: FloatArray, length: FloatArray) -> float:
+    return float(mass @ length / mass.sum()) if mass.sum() > 0 else float("nan")
+
+
+def _about_classes(fitter: Fitter, found: Parameters, policy: Policy, classes: int | str | None) -> list[str]:
+    """What was assumed about solve rates."""
+    if fitter.labels is not None:
+        return ["prompt classes are those of the log"]
+    kept = len(found.rates)
+    fewer = "" if kept == found.found else f", taken as {kept}, which costs {found.lost:.2f} nats of log likelihood"
+    notes = [f"the likeliest law of solve rates has {found.found} point{'s' * (found.found > 1)}{fewer}"]
+    if isinstance(classes, int) and kept < classes:
+        notes.append(f"{classes} classes were asked for, and the log tells no more than {kept} apart")
+    if kept > 1 and isinstance(policy.coordinates, Features) and policy.coordinates.sharing < 1.0:
+        notes.append("each class moves partly by itself (sharing below 1), so a drift depends on how many classes "
+                     "there are; coordinates(sharing=1) does not")
+    if fitter.answers.max() == 1:
+        notes.append("one response per prompt: how solve rates differ between prompts is not in the log")
+    return notes
+
+
+def _about_lengths(log: Responses, paths: str, smoothing: float) -> list[str]:
+    """What was assumed about laws of length."""
+    notes = []
+    cut = int(np.count_nonzero(log.truncated))
+    if cut and paths == "outcome":
+        right = int(np.count_nonzero(log.truncated & log.correct))
+        notes.append(f"truncated responses, {cut / len(log.length):.2%} of all, are on the path of their grade "
+                     f"({right:,} right, {cut - right:,} wrong): how they would have ended is not in the log")
+    if smoothing == 0.0:
+        notes.append("nothing is smoothed: the hazard is 0 at lengths that no response has, and stays so")
+    return notes
+
+
+# ---- what a log leaves open, settled ----
+
+
+def _settled(rollouts: Rollouts, *, max_tokens: int | None, correct_above: float | None, classes: int | str | None,
+             notes: list[str]) -> Responses:
+    """Check a log and say what has to be assumed about it."""
+    check(rollouts)
+    correct = grades(rollouts, notes, correct_above)
+    if correct is None:
+        checks.fail("rewards", levels(rollouts).tolist(), "must take exactly two values to stand for grades",
+                    "give correct_above=, or Rollouts with correct=")
+    cut, cap = cuts(rollouts, max_tokens, notes)
+    if cap > MOST_POSITIONS:
+        checks.fail("max_tokens", cap, f"must be at most {MOST_POSITIONS:,} to fit laws of length")
+    prompt, prompts = _numbered(rollouts.prompt_ids)
+    labels, names = (None, ()) if classes is not None else _labels(rollouts, prompt, prompts)
+    if rollouts.steps is not None and rollouts.steps.min() < rollouts.steps.max():
+        notes.append(f"steps {rollouts.steps.min()} to {rollouts.steps.max()} are taken together, as if one policy had "
+                     "drawn them")
+    return Responses(length=rollouts.lengths, correct=correct,
+                     truncated=np.zeros(len(rollouts), dtype=np.bool_) if cut is None else cut, prompt=prompt,
+                     prompts=prompts, labels=labels, names=names, max_tokens=cap)
+
+
+def _numbered(ids: NDArray[Any]) -> tuple[IntArray, int]:
+    """The number of each response's prompt, in the order of the ids, and how many prompts there are."""
+    if ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() > 4 * len(ids):
+        names, number = np.unique(ids, return_inverse=True)
+        return number.astype(np.int32), len(names)
+    seen = np.zeros(int(ids.max()) + 1, dtype=np.bool_)  # small whole numbers, as logs have that do not fit in memory
+    for part in chunks(len(ids)):
+        seen[ids[part]] = True
+    rank, prompt = np.cumsum(seen, dtype=np.int32) - 1, np.empty(len(ids), dtype=np.int32)
+    for part in chunks(len(ids)):
+        prompt[part] = rank[ids[part]]
+    return prompt, int(np.count_nonzero(seen))
+
+
+def _labels(rollouts: Rollouts, prompt: IntArray, prompts: int) -> tuple[IntArray | None, tuple[str, ...]]:
+    """The class of each prompt as the log has it, numbered by the classes that occur."""
+    given = rollouts.classes
+    if given is None:
+        return None, ()
+    of_prompt = np.zeros(prompts, dtype=np.int64)
+    for part in chunks(len(given)):
+        of_prompt[prompt[part]] = given[part]
+    for part in chunks(len(given)):
+        other = np.flatnonzero(of_prompt[prompt[part]] != given[part])
+        if other.size:
+            row = part.start + int(other[0])
+            checks.fail(f"classes of prompt {rollouts.prompt_ids[row].item()!r}",
+                        sorted({int(given[row]), int(of_prompt[prompt[row]])}),
+                        "must be one class for all responses to a prompt",
+                        f"give each prompt one, or pass classes={BY_SOLVE_RATE!r}")
+    kinds, label = np.unique(of_prompt, return_inverse=True)
+    names = rollouts.class_names
+    return label, tuple(names[kind] if names else f"class {kind}" for kind in kinds)
+
+
+def _rewards(paid: FloatArray, correct: BoolArray, truncated: BoolArray, notes: list[str]
+             ) -> tuple[dict[str, float], Reward]:
+    """Mean logged reward by outcome (NaN where there is none), and the Reward that pays it."""
+    def sums(of: Callable[[FloatArray, IntArray], FloatArray]) -> FloatArray:
+        total = np.zeros(len(Outcome))
+        for part in chunks(len(paid)):
+            outcome = np.where(truncated[part], Outcome.TRUNCATED,
+                               np.where(correct[part], Outcome.CORRECT, Outcome.INCORRECT))
+            total += np.bincount(outcome, of(paid[part], outcome), len(total))
+        return total
+
+    names = tuple(outcome.name.lower() for outcome in Outcome)
+    counts = sums(lambda pay, _: np.ones(len(pay)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = sums(lambda pay, _: pay) / counts
+    spread = np.sqrt(sums(lambda pay, outcome: (pay - means[outcome]) ** 2) / np.maximum(counts, 1))
+    varying = [f"{name} (±{s:.3g})" for name, s, mean in zip(names, spread, means, strict=True)
+               if s > 1e-6 * max(1.0, abs(mean))]
+    if varying:
+        notes.append(f"logged rewards vary within an outcome, {', '.join(varying)}: Fit.reward pays their mean, and a "
+                     "shaping that depends on the length is for the scheme to say")
+    usual = {"correct": 1.0, "incorrect": 0.0}
+    absent = [name for name, count in zip(names[:2], counts, strict=False) if not count]
+    if absent:
+        notes.append("no response stopped " + " or ".join(absent) + ": Fit.reward pays "
+                     + ", ".join(f"{usual[name]:g} if {name}" for name in absent))
+    found = {name: float(mean) for name, mean in zip(names, means, strict=True)}
+    known = usual | {name: mean for name, mean in found.items() if np.isfinite(mean)}
+    return found, Reward(correct=known["correct"], incorrect=known["incorrect"], truncated=known.get("truncated"))

@@ -1,0 +1,317 @@
+"""The results of ``fit``: a policy fitted to a log, its classes, and drifts and runs with intervals over refits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from lossim._engine import Drift, drift
+from lossim._fitting.estimator import Fitter, Parameters
+from lossim._model import Coordinates
+from lossim._support import checks
+from lossim._support.types import FloatArray
+from lossim._training import Training, train
+from lossim.estimates import Estimate
+from lossim.policies import Policy
+from lossim.rewards import Reward
+from lossim.schemes import Scheme
+
+__all__ = ["Fit", "FittedClass", "FittedDrift", "FittedTraining"]
+
+NUMBERS = ("length", "length_per_kl", "accuracy", "truncation_rate")
+LEVEL = 0.9
+FAILURES = (ValueError, ArithmeticError, NotImplementedError)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedDrift:
+    """The drift on a fitted policy, and how far it is known from a log of this size.
+
+    Standard errors are standard deviations over refits to the log with its prompts drawn again, with replacement, all
+    responses of a prompt together. They say nothing of what the model leaves out.
+
+    Attributes:
+        drift: the :class:`~lossim.Drift` of the fitted policy.
+        length, length_per_kl, accuracy, truncation_rate: its numbers of these names, with that standard error.
+        replicates: the same numbers of each refit, name → [refit].
+        failed: refits that have none, because the fit or the drift cannot be computed.
+        notes: what was assumed in the fit and in the drift.
+    """
+
+    drift: Drift
+    length: Estimate
+    length_per_kl: Estimate
+    accuracy: Estimate
+    truncation_rate: Estimate
+    replicates: dict[str, FloatArray] = field(repr=False)
+    failed: int
+    notes: tuple[str, ...]
+
+    def interval(self, name: str = "length_per_kl", level: float = LEVEL) -> tuple[float, float]:
+        """Bounds that hold the number of the true policy in about ``level`` of logs: its value and z standard errors.
+
+        In fewer of small logs: 79 % instead of 90 % for PPO's length_per_kl with 150 prompts of 8
+        (``docs/derivations.md``, section 17). ``name`` is one of length, length_per_kl, accuracy and truncation_rate.
+        """
+        number: Estimate = getattr(self, checks.choice("name", name, NUMBERS))
+        z = float(ndtri(0.5 + checks.in_interval("level", level, 0.0, 0.9999) / 2.0))
+        return float(number) - z * float(number.stderr), float(number) + z * float(number.stderr)
+
+    @property
+    def verdict(self) -> str:
+        """Which way mean length goes, if the log is large enough to tell."""
+        low, high = self.interval()
+        if not np.isfinite(low) or low > 0.0 or high < 0.0:
+            return self.drift.verdict
+        return f"the log is too small to tell which way length goes ({low:+.3g} to {high:+.3g} tokens in 0.01 nats)"
+
+    def to_dict(self, *, arrays: bool = True) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON; ``arrays`` as in :meth:`lossim.Drift.to_dict`."""
+        return {name: getattr(self, name).to_dict() for name in NUMBERS} | {
+            "drift": self.drift.to_dict(arrays=arrays), "failed": self.failed, "notes": list(self.notes),
+            "verdict": self.verdict, "replicates": {name: _listed(x) for name, x in self.replicates.items()}}
+
+    def __str__(self) -> str:
+        name = self.drift.scheme.name
+        rows = [f"{name}: {self.verdict}", f"  {'':<26}{'':>12}{'± stderr':>12}{f'{LEVEL:.0%} interval':>28}"]
+        labels = {"length_per_kl": "tokens in 0.01 nats", "length": "tokens per unit step",
+                  "accuracy": "P(correct) per unit step", "truncation_rate": "P(truncated), the same"}
+        for key, label in labels.items():
+            number, (low, high) = getattr(self, key), self.interval(key)
+            rows.append(f"  {label:<26}{float(number):>+12.4g}{float(number.stderr):>12.2g}"
+                        f"{f'{low:+.4g} to {high:+.4g}':>28}")
+        count = len(self.replicates["length"])
+        rows.append(f"  from {count:,} refits{f', {self.failed:,} more failed' if self.failed else ''}")
+        return "\n".join(rows + [f"  note: {note}" for note in self.notes])
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedTraining:
+    """A run from a fitted policy, and a band of runs from refits to the log with its prompts drawn again.
+
+    Attributes:
+        training: the :class:`~lossim.Training` from the fitted policy.
+        low, high: mean length, tokens, [step + 1]: 5 % of the refits are below ``low`` and 5 % above ``high``.
+        lengths: mean length of each refit's run, [refit, step + 1].
+        failed: refits whose run cannot be computed or ends earlier.
+        notes: what was assumed in the fit and in the run.
+    """
+
+    training: Training
+    low: FloatArray
+    high: FloatArray
+    lengths: FloatArray = field(repr=False)
+    failed: int
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON."""
+        return {"training": self.training.to_dict(), "low": _listed(self.low), "high": _listed(self.high),
+                "lengths": _listed(self.lengths), "failed": self.failed, "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        band = (f"mean length at the end: {float(np.mean(self.training.length[-1])):.4g} tokens, "
+                f"{self.low[-1]:.4g} to {self.high[-1]:.4g} in 90 % of {len(self.lengths):,} refits")
+        failed = f" ({self.failed:,} more failed)" if self.failed else ""
+        return "\n".join([str(self.training), band + failed, *(f"note: {note}" for note in self.notes)])
+
+    __repr__ = __str__
+
+
+def _listed(values: FloatArray) -> Any:
+    mixed = values.astype(object)
+    mixed[~np.isfinite(values)] = None
+    return mixed.tolist()
+
+
+def _tried(policies: Iterator[Policy | None], compute: Callable[[Policy], FloatArray | None]
+           ) -> tuple[list[FloatArray], int]:
+    """The rows of the refits for which they can be computed, and how many have none."""
+    rows, failed = [], 0
+    for policy in policies:
+        try:
+            row = None if policy is None else compute(policy)
+        except FAILURES:
+            row = None
+        failed += row is None
+        if row is not None:
+            rows.append(row)
+    return rows, failed
+
+
+def _drift_of_refits(here: Drift, policies: Iterator[Policy | None], compute: Callable[[Policy], Drift],
+                    notes: tuple[str, ...]) -> FittedDrift:
+    """The drift of a fit with standard errors over refits."""
+    def numbers(policy: Policy) -> FloatArray:
+        drift = compute(policy)
+        return np.array([float(getattr(drift, name)) for name in NUMBERS])
+
+    rows, failed = _tried(policies, numbers)
+    table = np.array(rows).reshape(len(rows), len(NUMBERS))
+    made = {}
+    for name, column in zip(NUMBERS, table.T, strict=True):
+        known = column[np.isfinite(column)]
+        stderr = float(known.std(ddof=1)) if len(known) > 1 else np.nan
+        made[name] = Estimate(value=float(getattr(here, name)), stderr=stderr, n=len(known), method="bootstrap")
+    return FittedDrift(drift=here, **made, failed=failed, notes=notes + here.notes,
+                       replicates=dict(zip(NUMBERS, table.T, strict=True)))
+
+
+def _training_of_refits(here: Training, policies: Iterator[Policy | None], compute: Callable[[Policy], Training],
+                       notes: tuple[str, ...]) -> FittedTraining:
+    """The run from a fit, with a band over refits."""
+    count = len(here.length)
+
+    def lengths(policy: Policy) -> FloatArray | None:
+        run = compute(policy)
+        series = run.length if run.replicates is None else run.length.mean(axis=1)
+        return series[:count] if len(series) >= count else None
+
+    rows, failed = _tried(policies, lengths)
+    table = np.array(rows).reshape(len(rows), count)
+    low, high = np.quantile(table, (0.05, 0.95), axis=0) if rows else np.full((2, count), np.nan)
+    return FittedTraining(training=here, low=low, high=high, lengths=table, failed=failed, notes=notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedClass:
+    """A class of prompts: its share of them, and what its responses are like.
+
+    Attributes:
+        name: by the log, or by solve rate.
+        weight: share of prompts; ``prompts`` is that many of the log's.
+        solve_rate: P(correct), truncated responses by their grade.
+        length: mean length, tokens, of correct and incorrect responses that stopped, and of truncated ones; NaN where
+            there are none.
+        truncation_rate: P(truncated).
+    """
+
+    name: str
+    weight: float
+    prompts: float
+    solve_rate: float
+    length: tuple[float, float, float]
+    truncation_rate: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fit:
+    """A policy fitted to a log, and what the log and the fit say of it.
+
+    Attributes:
+        policy: the :class:`~lossim.Policy`, with the coordinates it was asked for.
+        classes: a :class:`FittedClass` for each class of prompts.
+        rewards: mean logged reward by outcome, "correct", "incorrect" and "truncated"; NaN where there are none.
+        reward: a :class:`~lossim.Reward` that pays them. A scheme keeps its own reward unless it is given this one,
+            ``dataclasses.replace(scheme, reward=fit.reward)``.
+        logged, fitted: mean length (tokens), P(correct) and P(truncated) over the log's responses, and of the policy.
+            They differ where prompts have different numbers of responses: prompts count alike in the policy.
+        replicates: refits that standard errors are taken over.
+        notes: what was assumed.
+        provenance: what it takes to fit again.
+    """
+
+    policy: Policy
+    classes: tuple[FittedClass, ...]
+    rewards: dict[str, float]
+    reward: Reward
+    logged: dict[str, float]
+    fitted: dict[str, float]
+    replicates: int
+    notes: tuple[str, ...]
+    provenance: dict[str, Any]
+    _fitter: Fitter = field(repr=False)
+    _coordinates: Coordinates | None = field(repr=False)
+    _seed: int = field(repr=False)
+    _done: list[Parameters | None] = field(repr=False, default_factory=list)
+
+    def refits(self, count: int | None = None, *, progress: bool = False) -> Iterator[Policy | None]:
+        """Policies fitted to the log with its prompts drawn again, with replacement; None where that cannot be fitted.
+
+        They are the same each time, and computed once; ``count`` at most ``replicates``, all unless given.
+        """
+        if count is not None and checks.whole("count", count, low=0) > self.replicates:
+            checks.fail("refits", count, f"must be at most {self.replicates}, the replicates of the fit",
+                        "fit with more replicates")
+        checks.flag("progress", progress)
+        return self._refitted(self.replicates if count is None else count, progress)
+
+    def _refitted(self, total: int, progress: bool) -> Iterator[Policy | None]:
+        fitter = self._fitter
+        for number in range(total):
+            if number == len(self._done):
+                rng = np.random.default_rng([self._seed, number])
+                times = np.bincount(rng.integers(fitter.prompts, size=fitter.prompts), minlength=fitter.prompts)
+                try:
+                    self._done.append(fitter.fit(times))
+                except (ValueError, ArithmeticError, RuntimeError):
+                    self._done.append(None)
+            yield self._policy(self._done[number])
+            if progress:
+                print(f"\rrefit {number + 1:,} of {total:,}", end="\n" if number + 1 == total else "", file=sys.stderr)
+
+    def _policy(self, fitted: Parameters | None) -> Policy | None:
+        """The policy of a refit, None if there is none or it does not go with the coordinates."""
+        try:
+            return None if fitted is None else self._fitter.policy(fitted, self._coordinates)
+        except ValueError:
+            return None
+
+    def drift(self, scheme: Scheme, *, refits: int | None = None, progress: bool = False, **keywords: Any
+              ) -> FittedDrift:
+        """:func:`lossim.drift` on the fitted policy, with standard errors over refits (all unless ``refits`` says).
+
+        The reward is the scheme's own, not that of the log; other keywords are those of :func:`lossim.drift`.
+        """
+        here = drift(scheme, self.policy, **keywords)
+        return _drift_of_refits(here, self.refits(refits, progress=progress),
+                               lambda policy: drift(scheme, policy, **keywords), self.notes)
+
+    def train(self, scheme: Scheme, *, steps: int, refits: int = 20, progress: bool = False, **keywords: Any
+              ) -> FittedTraining:
+        """:func:`lossim.train` from the fitted policy, with a band of runs from ``refits``.
+
+        The reward is the scheme's own; other keywords, as ``optimizer``, are those of :func:`lossim.train`.
+        """
+        checks.whole("refits", refits, low=0)
+        here = train(scheme, self.policy, steps=steps, **keywords)
+        return _training_of_refits(here, self.refits(min(refits, self.replicates), progress=progress),
+                                  lambda policy: train(scheme, policy, steps=steps, **keywords), self.notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON (None for NaN)."""
+        def plain(value: float) -> float | None:
+            return value if np.isfinite(value) else None
+
+        classes = [{"name": each.name, "weight": each.weight, "prompts": each.prompts, "solve_rate": each.solve_rate,
+                    "length": [plain(x) for x in each.length], "truncation_rate": each.truncation_rate}
+                   for each in self.classes]
+        return {"classes": classes, "rewards": {name: plain(x) for name, x in self.rewards.items()},
+                "logged": self.logged, "fitted": self.fitted, "max_tokens": self.policy.max_tokens,
+                "replicates": self.replicates, "notes": list(self.notes), "provenance": self.provenance}
+
+    def __str__(self) -> str:
+        rows = [f"fit of {self.provenance['responses']:,} responses to {self.provenance['prompts']:,} prompts, "
+                f"max_tokens {self.policy.max_tokens:,}",
+                f"  {'':<24}{'log':>10}{'fit':>10}"]
+        rows += [f"  {label:<24}{self.logged[key]:>10.4g}{self.fitted[key]:>10.4g}" for key, label in (
+            ("mean_length", "mean length (tokens)"), ("accuracy", "P(correct)"), ("truncation_rate", "P(truncated)"))]
+        rows.append("  mean reward: " + ", ".join(f"{x:.3g} if {name}" for name, x in self.rewards.items()
+                                                  if np.isfinite(x)))
+        wide = max(10, *(len(each.name) + 2 for each in self.classes))
+        rows.append(f"  {'class':<{wide}}{'weight':>8}{'prompts':>9}{'P(correct)':>12}{'P(cut)':>9}"
+                    f"{'tokens if correct':>20}{'if incorrect':>14}")
+        for each in self.classes:
+            right, wrong = ("" if np.isnan(x) else f"{x:.4g}" for x in each.length[:2])
+            rows.append(f"  {each.name:<{wide}}{each.weight:>8.3f}{each.prompts:>9,.0f}{each.solve_rate:>12.3f}"
+                        f"{each.truncation_rate:>9.3f}{right:>20}{wrong:>14}")
+        return "\n".join(rows + [f"  note: {note}" for note in self.notes])
+
+    __repr__ = __str__

@@ -1,0 +1,252 @@
+"""The law of solve rates that a log tells: the prior of each prompt's own rate, by maximum likelihood.
+
+A prompt has a solve rate p drawn from an unknown law and k correct answers of n. All that the likelihood knows of the
+log is how many prompts have each pair (k, n), so cost does not grow with prompts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import xlog1py, xlogy
+
+from lossim._support.types import FloatArray, IntArray
+
+__all__ = ["Counts", "Prior", "directional_derivative", "merged", "npmle", "of_size", "pairs", "posterior"]
+
+CONVERGED = 1e-9
+"""Largest directional derivative left: times the prompts it bounds what the log likelihood is short of its maximum."""
+LIGHT = 1e-12
+"""Weights below this are dropped."""
+LOST = 2.0
+"""Nats of log likelihood that fewer classes may cost."""
+EDGE, SMALL = 0.002, 1.0
+"""A solve rate this close to 0 or 1 is put there, if that costs less than so many nats."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Counts:
+    """How many prompts have how many correct answers of how many: ``prompts`` [pair], ``correct``, ``answers``."""
+
+    correct: FloatArray
+    answers: FloatArray
+    prompts: FloatArray
+
+    @property
+    def total(self) -> float:
+        """Number of prompts."""
+        return float(self.prompts.sum())
+
+    def likelihood(self, points: FloatArray) -> FloatArray:
+        """P(answers | p) over its largest value, [pair, point]: p^k (1-p)^(n-k), binomial coefficients left out."""
+        k, left = self.correct[:, None], (self.answers - self.correct)[:, None]
+        best = self.correct / self.answers
+        top = xlogy(self.correct, best) + xlog1py(self.answers - self.correct, -best)
+        values: FloatArray = np.exp(xlogy(k, points) + xlog1py(left, -points) - top[:, None])
+        return values
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prior:
+    """A law of solve rates: ``points`` (increasing) with ``weights``, and the log likelihood of a log in nats.
+
+    The log likelihood is that of the correct answers over what each prompt's own rate k/n would give: at most 0.
+    """
+
+    points: FloatArray
+    weights: FloatArray
+    log_likelihood: float
+
+
+def _weighed(counts: Counts, points: FloatArray, weights: FloatArray) -> Prior:
+    order = np.argsort(points)
+    weights = weights[order] / weights.sum()
+    mixed = counts.likelihood(points[order]) @ weights
+    with np.errstate(divide="ignore"):
+        return Prior(points=points[order], weights=weights, log_likelihood=float(counts.prompts @ np.log(mixed)))
+
+
+def posterior(counts: Counts, prior: Prior) -> FloatArray:
+    """P(point | k of n), [pair, point]; the weights where k of n cannot happen."""
+    joint = counts.likelihood(prior.points) * prior.weights
+    total = joint.sum(axis=1, keepdims=True)
+    shares: FloatArray = np.where(total > 0, joint / np.where(total > 0, total, 1.0), prior.weights)
+    return shares
+
+
+def directional_derivative(counts: Counts, prior: Prior, points: FloatArray) -> FloatArray:
+    """D(p) = mean over prompts of P(answers | p)/P(answers) - 1; at the maximum ≤ 0, and 0 at the points."""
+    mixed = counts.likelihood(prior.points) @ prior.weights
+    derivative: FloatArray = (counts.prompts / mixed) @ counts.likelihood(points) / counts.total - 1.0
+    return derivative
+
+
+def npmle(counts: Counts) -> Prior:
+    """The law of solve rates under which the log is most likely, any law allowed.
+
+    It has finitely many points (Lindsay 1983, Ann. Statist. 11, 86). Each round adds every local maximum of the
+    directional derivative and solves for all weights by a Newton step under w ≥ 0, with a line search (Wang 2007,
+    J. R. Statist. Soc. B 69, 185).
+    """
+    grid = np.sin(np.linspace(0.0, np.pi / 2.0, 60 + 10 * int(np.sqrt(counts.answers.max().clip(max=2500.0))))) ** 2
+    start = np.unique(np.append(grid[::12], grid[-1]))
+    best = _reweighted(counts, _weighed(counts, start, np.ones(len(start), dtype=np.float64)))
+    for _ in range(200):
+        found = _maxima(counts, best, grid)
+        if not found.size:
+            break
+        points, first = np.unique(np.concatenate([best.points, found]), return_index=True)
+        weights = np.concatenate([best.weights, np.zeros(len(found))])[first]
+        new = _reweighted(counts, Prior(points=points, weights=weights, log_likelihood=best.log_likelihood))
+        if new.log_likelihood <= best.log_likelihood + 1e-12 * counts.total:
+            break
+        best = new
+    return _clustered(counts, best)
+
+
+def _maxima(counts: Counts, prior: Prior, grid: FloatArray) -> FloatArray:
+    """Where the directional derivative is positive and largest nearby, refined between the grid's points."""
+    mixed = counts.likelihood(prior.points) @ prior.weights
+    per_prompt = counts.prompts / mixed / counts.total
+
+    def derivative(points: FloatArray) -> FloatArray:
+        values: FloatArray = per_prompt @ counts.likelihood(points) - 1.0
+        return values
+
+    values = np.concatenate([[-np.inf], derivative(grid), [-np.inf]])
+    tops = np.flatnonzero((values[1:-1] >= values[:-2]) & (values[1:-1] > values[2:]))
+    low, high = grid[np.maximum(tops - 1, 0)], grid[np.minimum(tops + 1, len(grid) - 1)]
+    golden = (np.sqrt(5.0) - 1.0) / 2.0
+    for _ in range(40):  # golden section, all maxima at once
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        rising = derivative(left) < derivative(right)
+        low, high = np.where(rising, left, low), np.where(rising, high, right)
+    inside = (low + high) / 2.0
+    candidates = np.unique(np.concatenate([inside, [0.0, 1.0]]))
+    return candidates[derivative(candidates) > CONVERGED]
+
+
+def _reweighted(counts: Counts, prior: Prior) -> Prior:
+    """Newton steps for the weights at fixed points, under w ≥ 0 and Σ w = 1."""
+    from scipy.optimize import nnls  # which would double the time of `import lossim`
+
+    points, weights = prior.points, prior.weights
+    likelihood, root = counts.likelihood(points), np.sqrt(counts.prompts / counts.total)
+    value = float(counts.prompts @ np.log(likelihood @ weights))
+    for _ in range(30):
+        scaled = root[:, None] * (likelihood / (likelihood @ weights)[:, None] - 2.0)
+        target, _ = nnls(np.vstack([scaled, np.ones(len(points))]), np.append(np.zeros(len(root)), 1.0))
+        target /= target.sum()
+        step, moved, new = 1.0, target, -np.inf
+        while step > 1e-10:
+            moved = weights + step * (target - weights)
+            with np.errstate(divide="ignore"):
+                new = float(counts.prompts @ np.log(likelihood @ moved))
+            if new >= value:
+                break
+            step /= 2.0
+        if not new > value + 1e-13 * counts.total:
+            break
+        weights, value = moved, new
+    kept = weights > LIGHT
+    return _weighed(counts, points[kept], weights[kept])
+
+
+def _clustered(counts: Counts, prior: Prior) -> Prior:
+    """Neighbouring points that the search left on both sides of one maximum become one."""
+    gaps = np.diff(prior.points) > 1e-3
+    label = np.concatenate([[0], np.cumsum(gaps)])
+    weights: FloatArray = np.bincount(label, prior.weights).astype(np.float64)
+    points: FloatArray = np.bincount(label, prior.weights * prior.points) / weights
+    for edge in (0.0, 1.0):  # an average with a point that is exactly there
+        points[np.abs(points - edge) < 1e-4] = edge
+    joined = _weighed(counts, points, weights)
+    return joined if joined.log_likelihood > prior.log_likelihood - 1e-4 else prior
+
+
+def _climbed(counts: Counts, prior: Prior, rounds: int) -> Prior:
+    """Points and weights moved uphill together, by EM with extrapolation (SQUAREM, Varadhan and Roland 2008)."""
+    def turn(points: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        joint = counts.likelihood(points) * weights
+        share = counts.prompts[:, None] * joint / joint.sum(axis=1, keepdims=True)
+        return (counts.correct @ share) / np.maximum(counts.answers @ share, 1e-300), share.sum(axis=0) / counts.total
+
+    def packed(points: FloatArray, weights: FloatArray) -> FloatArray:
+        return np.concatenate([points, weights])
+
+    here, size = packed(prior.points, prior.weights), len(prior.points)
+    best = prior
+    for _ in range(rounds):
+        one = packed(*turn(here[:size], here[size:]))
+        two = packed(*turn(one[:size], one[size:]))
+        first, second = one - here, two - 2.0 * one + here
+        far, here = here, two
+        if np.abs(first).max() < 1e-9:
+            break
+        bend = float(np.linalg.norm(second))
+        if bend > 0.0:
+            length = max(float(np.linalg.norm(first)) / bend, 1.0)
+            leap = far + 2.0 * length * first + length**2 * second
+            if (leap[:size] >= 0).all() and (leap[:size] <= 1).all() and (leap[size:] > 0).all():
+                jumped = _weighed(counts, leap[:size], leap[size:])
+                if jumped.log_likelihood > best.log_likelihood:
+                    here = packed(*turn(jumped.points, jumped.weights))
+        before, best = best, _weighed(counts, here[:size], here[size:])
+        if best.log_likelihood - before.log_likelihood < 1e-5 and bend < 1e-3:
+            break
+    return best
+
+
+def _snapped(counts: Counts, prior: Prior) -> Prior:
+    """The lowest point put at 0 and the highest at 1, where they are next to it and the likelihood hardly minds."""
+    for end, edge in ((0, 0.0), (-1, 1.0)):
+        points = prior.points.copy()
+        near = abs(points[end] - edge) < EDGE
+        points[end] = edge
+        if near:
+            moved = _weighed(counts, points, prior.weights)
+            prior = moved if moved.log_likelihood > prior.log_likelihood - SMALL else prior
+    return prior
+
+
+def _one_less(counts: Counts, prior: Prior) -> Prior:
+    """The best prior with two neighbours made one, from where EM takes it."""
+    tried = []
+    for i in range(len(prior.points) - 1):
+        pair = prior.weights[i:i + 2]
+        point = float(pair @ prior.points[i:i + 2] / pair.sum())
+        tried.append(_climbed(counts, _weighed(
+            counts, np.concatenate([prior.points[:i], [point], prior.points[i + 2:]]),
+            np.concatenate([prior.weights[:i], [pair.sum()], prior.weights[i + 2:]])), rounds=4))
+    return _climbed(counts, max(tried, key=lambda each: each.log_likelihood), rounds=100)
+
+
+def merged(counts: Counts, full: Prior) -> Prior:
+    """As few points as are as likely: two neighbours become one while that costs at most ``LOST`` nats in all.
+
+    A penalty that grows with the log, as in the Bayesian information criterion, would take a law without classes for
+    few of them, and be wrong by many standard errors about what a drift depends on; this is wrong by about one.
+    """
+    here = full
+    while len(here.points) > 1:
+        less = _one_less(counts, here)
+        if full.log_likelihood - less.log_likelihood > LOST:
+            break
+        here = less
+    return _snapped(counts, here)
+
+
+def of_size(counts: Counts, full: Prior, size: int) -> Prior:
+    """The prior merged to ``size`` points, or all that there are."""
+    here = full
+    while len(here.points) > size:
+        here = _one_less(counts, here)
+    return _snapped(counts, here)
+
+
+def pairs(correct: IntArray, answers: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Different pairs (k, n), and which of them each prompt has: k [pair], n [pair], pair of each prompt."""
+    base = int(answers.max()) + 1
+    code, which = np.unique(answers.astype(np.int64) * base + correct, return_inverse=True)
+    return code % base, code // base, which.ravel()

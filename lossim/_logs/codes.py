@@ -1,0 +1,132 @@
+"""Prompts and classes as numbers from 0: whatever tells them apart in the log is kept as 16 bytes each at most."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossim._support.types import BoolArray, IntArray
+
+__all__ = ["Coded", "Names", "Prompts", "coded", "digest", "encode"]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A raw column by indices into its different values; -1 where there is none."""
+
+    codes: IntArray
+    values: list[Any] | NDArray[np.int64]
+
+    def wrong(self, fits: Callable[[Any], bool]) -> BoolArray:
+        """Where there is something that does not fit."""
+        if isinstance(self.values, np.ndarray):
+            return np.zeros(len(self.codes), np.bool_)
+        return np.array([not fits(value) for value in self.values] + [False], dtype=np.bool_)[self.codes]
+
+
+def coded(values: list[Any]) -> Coded:
+    """Values of any kind, the different ones in order of first appearance; 1 and 1.0 are one, 1 and "1" are two."""
+    found: dict[Any, int] = {}
+    kinds = set(map(type, values))
+    if kinds == {str} or kinds == {int}:
+        codes = [found.setdefault(value, len(found)) for value in values]
+        return Coded(np.array(codes, np.int32), list(found))
+    items: list[Any] = []
+    codes = [-1] * len(values)
+    for i, value in enumerate(values):
+        if value is not None:
+            if type(value) is float and value.is_integer():
+                value = int(value)
+            codes[i] = found.setdefault(
+                (type(value), value if isinstance(value, (str, int, float)) else _content(value)), len(found))
+            if codes[i] == len(items):
+                items.append(value)
+    return Coded(np.array(codes, np.int32), items)
+
+
+def encode(raw: Coded, numbers: Callable[[list[Any] | NDArray[np.int64]], IntArray], good: BoolArray) -> IntArray:
+    """Codes of the good rows; ``numbers`` gives those of different values, in order of first appearance."""
+    codes = raw.codes if good.all() else raw.codes[good]
+    used: IntArray = np.arange(len(raw.values))
+    if len(codes) < len(raw.codes):  # values of bad rows are not to be numbered
+        found, first = np.unique(codes, return_index=True)
+        used = found[np.argsort(first)]
+    if not len(used):
+        return np.empty(0, np.int32)
+    table = np.zeros(len(raw.values), np.int32)
+    table[used] = numbers(raw.values[used] if isinstance(raw.values, np.ndarray) else [raw.values[i] for i in used])
+    return table[codes]
+
+
+def _content(value: Any) -> str:
+    """Chat messages and other nested values as text, whatever the order of their keys."""
+    return json.dumps(value, sort_keys=True, default=repr)
+
+
+def digest(value: Any) -> bytes:
+    """16 bytes that tell a value from others."""
+    if isinstance(value, str):
+        text = "s" + value
+    elif isinstance(value, (int, float)):
+        text = f"n{value!r}"
+    else:
+        text = "j" + _content(value)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class Prompts:
+    """Prompts by number: equal content, equal number.
+
+    Whole numbers are kept sorted with theirs, everything else by a digest of 128 bits.
+    """
+
+    def __init__(self) -> None:
+        self._digests: dict[bytes, int] = {}
+        self._known, self._codes = np.empty(0, np.int64), np.empty(0, np.int32)
+
+    def __len__(self) -> int:
+        return len(self._digests) + len(self._known)
+
+    def numbers(self, values: list[Any] | NDArray[np.int64]) -> IntArray:
+        """Numbers of different values, new ones for those not seen before."""
+        if isinstance(values, np.ndarray):
+            return self._wholes(values)
+        codes = np.empty(len(values), np.int32)
+        whole = np.array([type(value) is int and -2**63 <= value < 2**63 for value in values], dtype=np.bool_)
+        if whole.any():
+            codes[whole] = self._wholes(np.array([v for v, w in zip(values, whole, strict=True) if w], np.int64))
+        for i in np.flatnonzero(~whole):
+            codes[i] = self._digests.setdefault(digest(values[i]), len(self))
+        return codes
+
+    def _wholes(self, values: NDArray[np.int64]) -> IntArray:
+        order = np.argsort(values)  # sorted, they are found and put in faster
+        ascending = values[order]
+        place = np.searchsorted(self._known, ascending)
+        seen = place < len(self._known)
+        seen[seen] = self._known[place[seen]] == ascending[seen]
+        codes = np.empty(len(values), np.int32)
+        codes[order[seen]] = self._codes[place[seen]]
+        new = np.sort(order[~seen])  # numbered as they came
+        codes[new] = np.arange(len(self), len(self) + len(new))
+        self._known = np.insert(self._known, place[~seen], ascending[~seen])
+        self._codes = np.insert(self._codes, place[~seen], codes[order[~seen]])
+        return codes
+
+
+class Names:
+    """Prompt classes by number, with their names: 1, 1.0 and "1" are one class."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, int] = {}
+
+    def numbers(self, values: list[Any] | NDArray[np.int64]) -> IntArray:
+        """Numbers of different values, new ones for those not seen before."""
+        texts = [str(int(value)) if isinstance(value, float) else str(value) for value in values]
+        return np.array([self.names.setdefault(text, len(self.names)) for text in texts], dtype=np.int32)

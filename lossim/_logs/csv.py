@@ -1,0 +1,198 @@
+"""CSV and TSV, the first row naming the columns; texts in quotes may hold commas, quotes and line ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from lossim._logs.files import lines, open_bytes
+from lossim._logs.names import Head, Plan
+from lossim._logs.rows import Chunk
+from lossim._logs.values import Numbers, Raw
+
+__all__ = ["chunks", "head"]
+
+ROWS, CHARACTERS = 1 << 14, 1 << 24  # of a chunk, whichever comes first
+LONGEST = 1 << 24  # characters of a field: a quote that is never closed does not fill the memory
+UNCLOSED, TOO_LONG = "unexpected end of data", "field larger than field limit"
+
+
+class _Lines:
+    """Lines as text, and which of them are not UTF-8."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream, self.number = lines(stream), 0
+        self.undecodable: list[int] = []
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.stream:
+            self.number += 1
+            try:
+                text = line.decode()
+            except UnicodeDecodeError:
+                self.undecodable.append(self.number)
+                text = line.decode(errors="replace")
+            yield text
+
+
+@contextmanager
+def _rows(file: Path) -> Iterator[Iterator[tuple[int, int, list[str] | str]]]:
+    """Rows as (first line, last line, fields or what is wrong with it); a blank line is none."""
+    tab = file.name.lower().removesuffix(".gz").endswith(".tsv")
+    before = csv.field_size_limit(LONGEST)
+    try:
+        with open_bytes(file) as stream:
+            yield _each(file, _Lines(stream), "\t" if tab else ",")
+    finally:
+        csv.field_size_limit(before)
+
+
+def _each(file: Path, text: _Lines, delimiter: str) -> Iterator[tuple[int, int, list[str] | str]]:
+    reader = csv.reader(iter(text), delimiter=delimiter, strict=True)
+    while True:
+        start = text.number + 1
+        try:
+            row: list[str] | str = next(reader)
+            if not row:
+                continue
+        except StopIteration:
+            return
+        except csv.Error as problem:
+            row = f"is not CSV: {problem}"
+            if text.number > start and str(problem).startswith((UNCLOSED, TOO_LONG)):
+                _check_quote(file, start, text.number, delimiter, str(problem))
+        if text.undecodable:
+            text.undecodable.clear()
+            row = "is not UTF-8 text"
+        yield start, text.number, row
+
+
+def _check_quote(file: Path, start: int, end: int, delimiter: str, problem: str) -> None:
+    """Raise if lines ``start`` to ``end`` end within quotes opened in a line before: good rows would go with it."""
+    with open_bytes(file) as stream:
+        csv.field_size_limit(2**31 - 1)
+        try:
+            last = next(csv.reader(islice(_Lines(stream), start - 1, end), delimiter=delimiter))[-1]
+        except csv.Error:  # of a line that is too long; only that line is lost
+            return
+        finally:
+            csv.field_size_limit(LONGEST)
+    opened = end - last.count("\n") + last.endswith("\n")
+    if opened < end:
+        how = "never closed" if problem.startswith(UNCLOSED) else f"not closed within {LONGEST:,} characters"
+        raise ValueError(f"{file}: a quote opened in line {opened} is {how}; everything after it would be one row; "
+                         "close it, or mend the file if it was cut off there")
+
+
+def _header(file: Path, rows: Iterator[tuple[int, int, list[str] | str]]) -> list[str]:
+    _, _, names = next(rows, (0, 0, []))
+    if isinstance(names, str):
+        raise ValueError(f"{file}: line 1 must name the columns, but {names}")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{file}: line 1 names the column {twice!r} twice; columns must have different names")
+    return names
+
+
+def head(file: Path, rows: int) -> Head:
+    """Columns, each with what its first rows hold."""
+    with _rows(file) as table:
+        names = _header(file, table)
+        samples: dict[str, list[Any]] = {name: [] for name in names}
+        for (_, _, row), _ in zip(table, range(rows), strict=False):
+            if isinstance(row, list) and len(row) == len(names):
+                for name, value in zip(names, row, strict=True):
+                    samples[name] += [value] if value else []
+    return Head(samples)
+
+
+def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
+    """The rows."""
+    with _rows(file) as table:
+        names = _header(file, table)
+        kept: list[list[str]] = []
+        starts: list[int] = []
+        broken: dict[int, str] = {}
+        size = 0
+        for start, end, row in table:
+            if isinstance(row, list) and len(row) != len(names):
+                row = f"has not as many fields as line 1: {len(row)}, not {len(names)}"
+            if isinstance(row, str):
+                broken[len(kept)] = _told(row, end - start + 1)
+                row = [""] * len(names)
+            kept.append(row)
+            starts.append(start)
+            size += sum(map(len, row))
+            if len(kept) >= ROWS or size >= CHARACTERS:
+                yield _chunk(names, kept, starts, broken, plan)
+                kept, starts, broken, size = [], [], {}, 0
+        if kept:
+            yield _chunk(names, kept, starts, broken, plan)
+
+
+def _told(row: str, lines: int) -> str:
+    """What is wrong with a row, and how many lines it takes in: among them may be good rows."""
+    if lines == 1:
+        return row
+    rule, colon, more = row.partition(":")
+    return f"over several lines {rule}:{more}{';' * len(colon)} its quotes take in {lines:,} lines"
+
+
+def _chunk(names: list[str], rows: list[list[str]], starts: list[int], broken: dict[int, str], plan: Plan) -> Chunk:
+    columns: dict[tuple[str, str], Raw] = {}
+    for field, wanted in plan.sources.items():
+        for name in wanted:
+            place = names.index(name)
+            columns[field, name] = _READ[field]([row[place] for row in rows])
+    return Chunk(np.array(starts), columns, broken)
+
+
+def _numbers(texts: list[str]) -> Raw:
+    """Numbers where all are (the common case, fast), otherwise whatever each is."""
+    try:
+        if not any("_" in text for text in texts):
+            return Numbers(np.fromiter(map(float, texts), np.float64, len(texts)))
+    except ValueError:
+        pass
+    return [_number(text) for text in texts]
+
+
+def _number(text: str) -> float | str | None:
+    if not text:
+        return None
+    try:
+        return text if "_" in text else float(text)
+    except ValueError:
+        return text
+
+
+def _words(texts: list[str]) -> Raw:
+    """Texts; CSV writes one that is empty and one that is missing alike."""
+    return [text or None for text in texts]
+
+
+def _ids(texts: list[str]) -> Raw:
+    """Lists written as JSON."""
+    values: list[Any] = []
+    for text in texts:
+        try:
+            values.append(json.loads(text) if text else None)
+        except (ValueError, RecursionError):
+            values.append(text)
+    return values
+
+
+def _texts(texts: list[str]) -> Raw:
+    return list(texts)
+
+
+_READ: dict[str, Callable[[list[str]], Raw]] = {
+    "length": _numbers, "reward": _numbers, "step": _numbers, "kl": _numbers, "truncated": _words, "correct": _words,
+    "class": _words, "prompt": _words, "tokens": _ids, "text": _texts, "row key": _texts}

@@ -1,0 +1,119 @@
+"""Files of a log: found, sorted as people sort them, and opened whether compressed or not."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from lossim._support import checks
+
+__all__ = ["find", "lines", "natural", "open_bytes", "unreadable"]
+
+SUFFIXES = {"jsonl": (".jsonl", ".ndjson", ".json-lines", ".jsonlines"), "csv": (".csv", ".tsv"),
+            "parquet": (".parquet", ".pq")}
+CALLS = {"jsonl": "from_jsonl", "csv": "from_csv", "parquet": "from_parquet"}
+GZIP = b"\x1f\x8b"
+
+
+def kind_of(path: Path) -> str | None:
+    """The format a file's name tells."""
+    name = path.name.lower().removesuffix(".gz")
+    return next((kind for kind, ends in SUFFIXES.items() if name.endswith(ends)), None)
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A sort key that puts 2.jsonl before 10.jsonl."""
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]+)", text) if part]
+
+
+def find(path: Any, kind: str | None) -> tuple[str, list[Path], list[str]]:
+    """Format, files and what was left aside, of one path, several, or a directory; ``kind`` None: by suffix."""
+    given = [path] if isinstance(path, (str, os.PathLike)) else path
+    if isinstance(given, (bytes, bytearray)) or not isinstance(given, Sequence) or not all(
+            isinstance(one, (str, os.PathLike)) for one in given):
+        checks.fail("path", path, "must be a path or a sequence of paths", error=TypeError)
+    if not given:
+        checks.fail("path", path, "must name at least one file")
+    files: list[Path] = []
+    notes: list[str] = []
+    for one in given:
+        here = Path(os.fsdecode(one))
+        try:
+            exists, folder = here.exists(), here.is_dir()
+        except ValueError:  # a null character
+            exists = folder = False
+        if not exists:
+            checks.fail("path", str(here), "must exist", error=FileNotFoundError)
+        if folder:
+            found, aside = _in_folder(here, kind)
+            files, notes = files + found, notes + aside
+        else:
+            files.append(here)
+    if kind is not None:
+        return kind, files, notes
+    kinds = {file: kind_of(file) for file in files}
+    for file, its in kinds.items():
+        if its is None:
+            known = ", ".join(end for ends in SUFFIXES.values() for end in ends)
+            checks.fail("path", str(file), f"must end in one of {known} (.gz may follow)",
+                        "or call from_jsonl, from_csv or from_parquet, which take any name")
+    first = kinds[files[0]]
+    other = next((file for file in files if kinds[file] != first), None)
+    if first is None or other is not None:
+        checks.fail("path", [str(files[0]), str(other)], "must name files of one format", "read them one by one")
+    return first, files, notes
+
+
+def _in_folder(folder: Path, kind: str | None) -> tuple[list[Path], list[str]]:
+    """Logs in a folder, not in those below it."""
+    inside = sorted((one for one in folder.iterdir() if not one.name.startswith(".")), key=lambda x: natural(x.name))
+    logs = [one for one in inside if one.is_file() and kind_of(one) is not None]
+    chosen = [one for one in logs if kind is None or kind_of(one) == kind]
+    if not chosen:
+        ends = ", ".join(end for its, ends in SUFFIXES.items() if kind in (None, its) for end in ends)
+        below = [one.name for one in inside if one.is_dir() and any(kind in (None, kind_of(x)) and kind_of(x)
+                                                                    for x in one.iterdir())]
+        fix = f"name the folder below: {', '.join(map(repr, below[:5]))}" if below else ""
+        checks.fail("path", str(folder), f"must be a folder with logs in it (files ending in {ends})", fix)
+    aside = [one.name for one in logs if one not in chosen]
+    return chosen, [f"files: {len(aside)} of another format left aside in {folder} ({aside[0]})"] if aside else []
+
+
+@contextmanager
+def unreadable(file: Path) -> Iterator[None]:
+    """Whatever goes wrong inside a compressed file is said with the file's name."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+        raise ValueError(f"{file}: cannot be unpacked: {problem}; the file is damaged or not complete") from problem
+
+
+@contextmanager
+def open_bytes(file: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked if gzip packed them."""
+    with open(file, "rb") as raw:
+        start = raw.read(4)
+        raw.seek(0)
+        if start == b"PAR1":
+            raise ValueError(f"{file}: is Parquet, not text; use Rollouts.from_parquet")
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise ValueError(f"{file}: is text in UTF-16, must be UTF-8; save it as UTF-8")
+        if start[:2] != GZIP:
+            yield raw
+            return
+        with unreadable(file), gzip.GzipFile(fileobj=raw) as unpacked:
+            yield unpacked  # type: ignore[misc]
+
+
+def lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines of a stream, a byte order mark at its start dropped."""
+    for first in stream:
+        yield first.removeprefix(b"\xef\xbb\xbf")
+        break
+    yield from stream

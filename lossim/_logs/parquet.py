@@ -1,0 +1,164 @@
+"""Parquet, by pyarrow, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossim._logs.codes import Coded
+from lossim._logs.names import Head, Plan
+from lossim._logs.rows import Chunk
+from lossim._logs.spool import CHUNK
+from lossim._logs.values import Numbers, Raw
+
+__all__ = ["chunks", "head", "repeats"]
+
+BATCH = {"numbers": CHUNK, "nested": 1 << 14, "text": 1 << 11}  # rows at a time, by the largest thing read
+BUFFER = 1 << 20  # bytes read at a time, of each column
+
+
+@contextmanager
+def _open(file: Path) -> Iterator[Any]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as problem:
+        raise ImportError(f"{file}: Parquet needs pyarrow; pip install 'lossim[logs]'") from problem
+    try:
+        with parquet.ParquetFile(file, buffer_size=BUFFER) as table:
+            yield table
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:  # the last: for names of columns
+        if isinstance(problem, FileNotFoundError):
+            raise
+        raise ValueError(f"{file}: cannot be read as Parquet: {str(problem)[:300]}") from problem
+
+
+def head(file: Path, rows: int) -> Head:
+    """Columns, each with what its first rows hold."""
+    with _open(file) as table:
+        names = table.schema_arrow.names
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{file}: has two columns {twice!r}; columns must have different names")
+        first = next(table.iter_batches(batch_size=rows), None)
+        samples = {name: [] if first is None else _sample(first.select([i])) for i, name in enumerate(names)}
+    return Head(samples)
+
+
+def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
+    """The rows."""
+    with _open(file) as table:
+        schema, row = table.schema_arrow, 0
+        size = max((_size(field, schema.field(name).type) for field, names in plan.sources.items() for name in names),
+                   key=list(BATCH).index)
+        for batch in table.iter_batches(batch_size=BATCH[size], columns=list(plan.names)):
+            broken: dict[int, str] = {}
+            try:
+                columns = _columns(batch, plan)
+            except UnicodeDecodeError:
+                batch, broken = _readable(batch)
+                columns = _columns(batch, plan)
+            yield Chunk(np.arange(row + 1, row + 1 + batch.num_rows), columns, broken)
+            row += batch.num_rows
+
+
+def _columns(batch: Any, plan: Plan) -> dict[tuple[str, str], Raw]:
+    return {(field, name): _raw(field, batch.column(batch.schema.names.index(name)))
+            for field, names in plan.sources.items() for name in names}
+
+
+def _sample(column: Any) -> list[Any]:
+    """What a batch of one column holds, as far as it can be read."""
+    try:
+        listed = _listed(column.column(0))
+    except UnicodeDecodeError:
+        listed = _listed(_readable(column)[0].column(0))
+    return [value for value in listed if value is not None]
+
+
+def _readable(batch: Any) -> tuple[Any, dict[int, str]]:
+    """A batch with nothing in the rows whose text is not UTF-8, which pyarrow does not check, and these rows."""
+    import pyarrow as pa
+
+    broken: dict[int, str] = {}
+    for row in range(batch.num_rows):
+        try:
+            for column in batch.columns:
+                _listed(column.slice(row, 1))
+        except UnicodeDecodeError as problem:
+            broken[row] = f"is not UTF-8 text: {problem.reason} at byte {problem.start}"
+    rows = [None if row in broken else row for row in range(batch.num_rows)]
+    return batch.take(pa.array(rows, pa.int64())), broken
+
+
+def repeats(files: list[Path], step: str) -> dict[Path, int]:
+    """Files that hold what the one before holds, under another step, with their rows: TRL writes its latest batch
+    whenever it logs, whether there is a new one or not."""
+    found: dict[Path, int] = {}
+    before = None
+    for file in files:
+        with _open(file) as table:
+            held = table.read().drop_columns([step])
+        if before is not None and held.num_rows and held.equals(before):
+            found[file] = held.num_rows
+        before = held
+    return found
+
+
+def _size(field: str, kind: Any) -> str:
+    from pyarrow import types
+
+    if field == "text":
+        return "text"
+    return "numbers" if types.is_primitive(kind) or types.is_dictionary(kind) else "nested"
+
+
+def _raw(field: str, column: Any) -> Raw:
+    """A column as the checks take it, without a Python object per row as far as its type allows."""
+    from pyarrow import compute, types
+
+    kind = column.type
+    if types.is_dictionary(kind):
+        column, kind = column.dictionary_decode(), kind.value_type
+    if types.is_decimal(kind):
+        column = compute.cast(column, "float64")
+        kind = column.type
+    if field in ("prompt", "class"):
+        if types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind):
+            return _coded(column.dictionary_encode(), types.is_signed_integer(kind))
+    elif types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
+        if field not in ("tokens", "text"):
+            return _numbers(column)
+    elif field == "tokens" and (types.is_list(kind) or types.is_large_list(kind)) and types.is_integer(kind.value_type):
+        return _numbers(compute.list_value_length(column))
+    return _listed(column)
+
+
+def _listed(column: Any) -> list[Any]:
+    """A column as Python objects."""
+    try:
+        listed: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, OverflowError):  # times to the nanosecond are for pandas, some are beyond Python's
+        listed = column.cast("string").to_pylist()
+    return listed
+
+
+def _numbers(column: Any) -> Numbers:
+    absent = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+    if absent is not None:
+        column = column.fill_null(False if column.type.id == 1 else 0)
+    return Numbers(column.to_numpy(zero_copy_only=False), absent)
+
+
+def _coded(column: Any, whole: bool) -> Coded:
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    values = column.dictionary
+    if whole and not values.null_count:
+        return Coded(codes, values.to_numpy(zero_copy_only=False).astype(np.int64))
+    return Coded(codes, values.to_pylist())

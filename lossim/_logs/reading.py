@@ -1,0 +1,133 @@
+"""What was read from files, and what was not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lossim._support.checks import LONGEST
+
+__all__ = ["Found", "Place", "Reading", "Tally"]
+
+OPTIONAL = ("truncated", "correct", "class", "step", "kl")
+PLACES = 20  # of bad rows that are listed
+REPEAT = "repeats the file before, under another step"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row that was left out.
+
+    Attributes:
+        file: where it is.
+        line: the line it starts on, from 1; in Parquet, which has no lines, the row.
+        field: what was wrong with it: ``"length"``, ``"reward"``, ..., or ``"row"`` for all of it.
+        message: the rule it broke and the value.
+    """
+
+    file: str
+    line: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.field} {self.message}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rollouts were read from files: every row is kept, or skipped for a reason.
+
+    Attributes:
+        files: in the order read.
+        format: ``"jsonl"``, ``"csv"`` or ``"parquet"``.
+        rows: number of rows in the files, ``kept`` plus all that were skipped.
+        kept: number of rows that became responses.
+        skipped: number of rows left out, by reason.
+        places: the first 20 of them.
+        choices: what was chosen without being told: columns, and how lengths and truncation were found.
+
+    >>> print(Reading(files=("run.jsonl",), format="jsonl", rows=2, kept=1, skipped={"reward must be finite": 1},
+    ...               places=(Place("run.jsonl", 2, "reward", "must be finite, got nan"),),
+    ...               choices=("reward: column 'score'",)))
+    1 of 2 rows kept, from 1 file (run.jsonl)
+      left out  1  reward must be finite
+      first     run.jsonl:2: reward must be finite, got nan
+      chosen    reward: column 'score'
+    """
+
+    files: tuple[str, ...]
+    format: str
+    rows: int
+    kept: int
+    skipped: dict[str, int] = field(default_factory=dict)
+    places: tuple[Place, ...] = ()
+    choices: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        names = self.files[0] if len(self.files) == 1 else f"{self.files[0]} ... {self.files[-1]}"
+        width = max((len(f"{count:,}") for count in self.skipped.values()), default=0)
+        return "\n".join([
+            f"{self.kept:,} of {self.rows:,} rows kept, from {len(self.files):,} file{'s' * (len(self.files) > 1)} "
+            f"({names})",
+            *_block("left out", [f"{count:{width},}  {reason}" for reason, count in self.skipped.items()]),
+            *_block("first", [str(place) for place in self.places]), *_block("chosen", list(self.choices))])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for strict JSON."""
+        return {"files": list(self.files), "format": self.format, "rows": self.rows, "kept": self.kept,
+                "skipped": dict(self.skipped), "places": [vars(place).copy() for place in self.places],
+                "choices": list(self.choices)}
+
+
+def _block(title: str, lines: list[str]) -> list[str]:
+    return [f"  {title if i == 0 else '':<8}  {line}" for i, line in enumerate(lines)]
+
+
+@dataclass
+class Found:
+    """Rows of a chunk that are left out: (field, rule, number) each, the first of them, and the first that is an error.
+
+    Padding and repeats, which trainers write, are left out without being errors.
+    """
+
+    bad: list[tuple[str, str, int]]
+    places: list[Place]
+    error: Place | None = None
+
+
+@dataclass
+class Tally:
+    """Rows seen, kept and left out so far; raises at the first bad one if told so."""
+
+    strict: bool
+    rows: int = 0
+    kept: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    places: list[Place] = field(default_factory=list)
+
+    def count(self, rows: int, found: Found) -> None:
+        """A chunk: its rows, and what was found among them."""
+        if found.error is not None and self.strict:
+            name = found.error.field
+            unread = f", or columns={{{name!r}: None}} to leave the column unread" if name in OPTIONAL else ""
+            raise ValueError(f"{found.error}; mend the row, or pass on_error='report' to leave such rows out and count "
+                             f"them{unread}")
+        self.rows += rows
+        self.kept += rows - sum(number for _, _, number in found.bad)
+        for name, rule, number in found.bad:
+            reason = f"{name} {rule}"
+            self.skipped[reason] = self.skipped.get(reason, 0) + number
+        self.places += found.places[:PLACES - len(self.places)]
+
+
+    def repeat(self, file: str, rows: int) -> None:
+        """A file that is left out: it holds what the file before holds."""
+        place = Place(file, 1, "row", f"{REPEAT}, as all {rows:,} rows of this file do")
+        self.count(rows, Found([("row", REPEAT, rows)], [place]))
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -1,0 +1,256 @@
+"""What training moves: coordinates θ with logits linear in them, or the kernel K = ΦΦᵀ as numbers.
+
+A kernel maps a gradient in the logits (stops [cell, t], paths [cell]) to coordinates (``pull``), and a move of the
+coordinates back to a move of the logits (``push``); push(pull(g)) = K·g. As features, coordinates are θ. As numbers
+they are the logits at the knots, and pull is K·g there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from lossim._support import checks
+from lossim._support.types import ArrayLike, FloatArray, IntArray
+
+__all__ = ["Coordinates", "Features", "Kernel", "Layout", "Motion", "coordinates", "kernel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The logits that there are: ``class_of_cell`` [cell], the path's name per cell, ``max_tokens``."""
+
+    class_of_cell: IntArray
+    path_names: tuple[str, ...]
+    max_tokens: int
+
+    @property
+    def cells(self) -> int:
+        """Number of cells."""
+        return len(self.path_names)
+
+
+class Motion(Protocol):
+    """Coordinates laid out for one policy."""
+
+    def pull(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
+        """A gradient in the logits, [..., cell, t] and [..., cell], as the move [..., coordinate] that it makes."""
+
+    def push(self, move: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """A move [..., coordinate] as the move of the logits, [..., cell, t] and [..., cell]."""
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+
+
+class Coordinates(Protocol):
+    """What ``Policy(coordinates=...)`` takes."""
+
+    def lay_out(self, layout: Layout) -> Motion:
+        """The coordinates of a policy with these logits; raises ValueError if they do not fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Position bins, shared between cells: see :func:`coordinates`."""
+
+    bins: int | Literal["table"] = 1
+    edges: tuple[float, ...] | None = None
+    sharing: float = 0.7
+    path_scale: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.bins, str) and self.bins == "table"):
+            checks.whole("bins", self.bins, fix="for one coordinate per position use bins='table'")
+        checks.probability("sharing", self.sharing)
+        checks.at_least("path_scale", self.path_scale, 0.0)
+        if self.edges is None:
+            return
+        array = checks.number_array("edges", self.edges, ndim=1, low=1.0)
+        if len(array) < 2 or array[0] != 1 or (np.diff(array) <= 0).any():
+            checks.fail("edges", array.tolist(), "must increase from 1 and have at least two entries")
+        if self.bins not in (1, len(array) - 1):
+            checks.fail("bins", self.bins, "cannot be given together with edges", "leave one of them out")
+        object.__setattr__(self, "bins", len(array) - 1)
+        object.__setattr__(self, "edges", tuple(float(edge) for edge in array))
+
+    def lay_out(self, layout: Layout) -> Motion:
+        """Bins as the first position of each, and path names as numbers."""
+        n = layout.max_tokens
+        starts: IntArray
+        if self.bins == "table":
+            starts = np.arange(n)
+        elif self.edges is not None:
+            inner: IntArray = np.ceil(self.edges[1:-1]).astype(np.int64) - 1
+            starts = np.unique(np.concatenate([[0], inner[inner < n]]))
+        else:
+            inner = np.ceil(np.geomspace(1, n + 1, self.bins + 1)[1:-1] - 1e-9).astype(np.int64) - 1
+            starts = np.unique(np.concatenate([[0], inner[inner < n]]))
+        names = sorted(set(layout.path_names))
+        return _FeatureMotion(
+            starts=starts, widths=np.diff(np.append(starts, n)), sharing=self.sharing, path_scale=self.path_scale,
+            cells=layout.cells, names=np.array([names.index(name) for name in layout.path_names]))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _FeatureMotion:
+    starts: IntArray
+    widths: IntArray
+    sharing: float
+    path_scale: float
+    cells: int
+    names: IntArray
+
+    def pull(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
+        binned = np.add.reduceat(stops, self.starts, axis=-1)
+        shared, own = np.sqrt(self.sharing), np.sqrt(1.0 - self.sharing)
+        scale = np.sqrt(self.path_scale / 2.0)
+        by_name = np.zeros((*paths.shape[:-1], int(self.names.max()) + 1))
+        np.add.at(by_name.T, self.names, paths.T)
+        return np.concatenate([shared * binned.sum(axis=-2), (own * binned).reshape(*paths.shape[:-1], -1),
+                               shared * scale * by_name, own * scale * paths], axis=-1)
+
+    def push(self, move: FloatArray) -> tuple[FloatArray, FloatArray]:
+        shared, own = np.sqrt(self.sharing), np.sqrt(1.0 - self.sharing)
+        scale = np.sqrt(self.path_scale / 2.0)
+        bins, cells, names = len(self.starts), self.cells, int(self.names.max()) + 1
+        cuts = np.cumsum([bins, bins * cells, names])
+        common, single, by_name, by_cell = np.split(move, cuts, axis=-1)
+        binned = shared * common[..., None, :] + own * single.reshape(*move.shape[:-1], cells, bins)
+        return np.repeat(binned, self.widths, axis=-1), scale * (shared * by_name[..., self.names] + own * by_cell)
+
+    @property
+    def size(self) -> int:
+        return len(self.starts) * (1 + self.cells) + int(self.names.max()) + 1 + self.cells
+
+
+def coordinates(bins: int | Literal["table"] = 1, *, edges: ArrayLike | None = None, sharing: float = 0.7,
+                path_scale: float = 3.0) -> Features:
+    """Coordinates as features: bins of positions, partly shared between cells.
+
+    The kernel between the stop logits of cells c, c' is κ + (1-κ)·1[c = c'] within a bin and 0 across bins, with κ
+    the ``sharing``; the path logits are shared in the same way between classes, by path name, and the log-odds of
+    two paths of one class have kernel ``path_scale``. The defaults are near what a small transformer showed (flat
+    over positions, about 0.7, about 3).
+
+    Args:
+        bins: number of bins, evenly spaced in log position from 1 to max_tokens; ``"table"``: each position its own.
+        edges: bin edges as positions, increasing from 1: bin b covers edges[b] <= t < edges[b+1], and the last bin
+            runs to max_tokens. Instead of ``bins``.
+        sharing: κ in [0, 1].
+        path_scale: ≥ 0; how fast paths move compared with stopping. 0 freezes them.
+
+    Raises:
+        ValueError: a value is out of its range; the message names the rule.
+
+    >>> coordinates(bins=8, sharing=0.0)
+    Features(bins=8, edges=None, sharing=0.0, path_scale=3.0)
+    """
+    return Features(bins=bins, edges=edges, sharing=sharing, path_scale=path_scale)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Kernel:
+    """A kernel as numbers: see :func:`kernel`."""
+
+    stops: FloatArray
+    positions: FloatArray
+    paths: FloatArray
+    cross: FloatArray
+    matrix: FloatArray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        block = checks.number_array("stops", self.stops, ndim=4)
+        knots = checks.number_array("positions", self.positions, ndim=1, low=1.0)
+        if not len(knots) or (np.diff(knots) <= 0).any():
+            checks.fail("positions", knots.tolist(), "must hold at least one knot and increase")
+        cells = block.shape[0]
+        if block.shape != (cells, len(knots), cells, len(knots)):
+            checks.fail("stops", block.shape, f"must have shape [cell, knot, cell, knot] with {len(knots)} knots")
+        odds = np.zeros((0, 0)) if self.paths is None else checks.number_array("paths", self.paths, ndim=2)
+        nothing = np.zeros((len(odds), cells, len(knots)))
+        between = nothing if self.cross is None else checks.number_array("cross", self.cross, ndim=3)
+        if odds.shape != (len(between), len(between)) or between.shape[1:] != (cells, len(knots)):
+            checks.fail("cross", between.shape, f"must have shape [log-odds, {cells}, {len(knots)}] with as many "
+                        f"log-odds as paths, whose shape is {odds.shape}")
+        size = cells * len(knots)
+        flat = between.reshape(len(odds), size)
+        matrix = np.block([[block.reshape(size, size), flat.T], [flat, odds]])
+        scale = float(np.abs(matrix).max(initial=0.0))
+        worst = float(np.abs(matrix - matrix.T).max(initial=0.0))
+        if worst > 1e-5 * scale:
+            checks.fail("kernel", worst, f"must be symmetric to within {1e-5 * scale:.3g} (the largest difference of "
+                        "mirrored entries is shown)", "average it with its transpose")
+        matrix = (matrix + matrix.T) / 2.0
+        lowest, highest = np.linalg.eigvalsh(matrix)[[0, -1]] if len(matrix) else (0.0, 0.0)
+        if lowest < -1e-5 * max(highest, 0.0) or highest < 0:
+            checks.fail("kernel", float(lowest), "must be positive semi-definite: its smallest eigenvalue is shown and "
+                        f"its largest is {highest:.4g}", "check signs, and that cross is not larger than both allow")
+        made = {"stops": block, "positions": knots, "paths": odds, "cross": between, "matrix": matrix}
+        for name, value in made.items():
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+
+    def lay_out(self, layout: Layout) -> Motion:
+        """Match the numbers to the policy's cells and log-odds."""
+        cells = len(self.stops)
+        if cells != layout.cells:
+            checks.fail("kernel stops", self.stops.shape, f"must have one row per cell, and the policy has "
+                        f"{layout.cells} cells", "cells are the paths of all classes in order")
+        last = np.append(layout.class_of_cell[1:] != layout.class_of_cell[:-1], True)
+        log_odds = np.flatnonzero(~last)[:None if len(self.paths) else 0]
+        if len(self.paths) != len(log_odds):
+            checks.fail("kernel paths", self.paths.shape, f"must have one row per path log-odds, and the policy has "
+                        f"{len(log_odds)}", "each path but the last of its class counts, against that last one; leave "
+                        "it out to freeze the paths")
+        t = np.arange(1.0, layout.max_tokens + 1.0)
+        hats = np.array([np.interp(t, self.positions, row) for row in np.eye(len(self.positions))])
+        return _KernelMotion(matrix=self.matrix, hats=hats, log_odds=log_odds, cells=cells)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _KernelMotion:
+    matrix: FloatArray
+    hats: FloatArray
+    log_odds: IntArray
+    cells: int
+
+    def pull(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
+        stops_at_knots = (stops @ self.hats.T).reshape(*paths.shape[:-1], -1)
+        move: FloatArray = np.concatenate([stops_at_knots, paths[..., self.log_odds]], axis=-1) @ self.matrix
+        return move
+
+    def push(self, move: FloatArray) -> tuple[FloatArray, FloatArray]:
+        knots = self.cells * len(self.hats)
+        paths = np.zeros((*move.shape[:-1], self.cells))
+        paths[..., self.log_odds] = move[..., knots:]
+        return move[..., :knots].reshape(*move.shape[:-1], self.cells, len(self.hats)) @ self.hats, paths
+
+    @property
+    def size(self) -> int:
+        return len(self.matrix)
+
+
+def kernel(stops: ArrayLike, *, positions: ArrayLike, paths: ArrayLike | None = None, cross: ArrayLike | None = None
+           ) -> Kernel:
+    """Coordinates as a measured kernel: inner products of parameter gradients of a network's log-odds.
+
+    Args:
+        stops: [cell, knot, cell, knot]: the stop token's log-odds; linear between knots, constant beyond the ends.
+        positions: [knot], increasing, ≥ 1.
+        paths: [log-odds, log-odds]: each path against the last path of its class, in the order of the cells.
+            Left out, paths do not move.
+        cross: [log-odds, cell, knot]: between both. Left out, zero.
+
+    Raises:
+        ValueError: not symmetric, or with an eigenvalue below -1e-5 of the largest (measured kernels carry rounding),
+            or of a shape that does not fit.
+
+    >>> k = kernel(np.full((1, 1, 1, 1), 140.0), positions=[1])
+    >>> k.matrix.shape
+    (1, 1)
+    """
+    return Kernel(stops=stops, positions=positions, paths=paths, cross=cross)  # type: ignore[arg-type]

@@ -1,0 +1,104 @@
+"""The picture of an audit."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lossim._pictures.results import OUTCOMES, signs, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lossim._auditing import Audit, Finding
+    from lossim.estimates import Estimate
+
+__all__ = ["plot_audit"]
+
+AS_LOGGED = "as logged"
+BARS = 12
+"""Bars at most on the right: the largest ones."""
+
+
+def plot_audit(audit: Audit) -> Figure:
+    """Where the drift of the first scheme comes from, and what other settings would do, as one figure.
+
+    Left: contributions of responses by length, stacked by outcome. Right: the drift under other settings of the scheme,
+    or under the other schemes where the audit has several, as far as it is told from noise. Bars of one standard error.
+    All in a step of 0.01 nats, the left side per unit step where such a step is not known.
+    """
+    from matplotlib.figure import Figure
+
+    finding = audit.findings[0]
+    with styled():
+        rows = _rows(audit)
+        figure = Figure(figsize=(8.6, max(3.6, 1.6 + 0.27 * len(rows))), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        figure.suptitle(textwrap.fill(signs(audit.verdict), 96), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        _draw_lengths(left, finding)
+        _draw_rows(right, rows, len(audit.findings) > 1)
+    return figure
+
+
+def _rows(audit: Audit) -> list[tuple[str, Estimate]]:
+    """Labels and drifts of the right side, the scheme itself first."""
+    first = audit.findings[0]
+    if len(audit.findings) > 1:
+        rows = [(each.name, each.length_per_kl) for each in audit.findings if np.isfinite(float(each.length_per_kl))]
+        return sorted(rows, key=lambda row: float(row[1]))
+    other = [(each.change, each.length_per_kl) for each in first.what_if if np.isfinite(float(each.length_per_kl))]
+    if np.isnan(float(first.length_per_kl)):
+        return other[:BARS]
+    apart = sorted(other, key=lambda row: -abs(float(row[1]) - float(first.length_per_kl)))[:BARS - 1]
+    return [(AS_LOGGED, first.length_per_kl), *(row for row in other if row in apart)]
+
+
+def _draw_lengths(ax: Axes, finding: Finding) -> None:
+    ax.axhline(0.0, color="black", linewidth=0.8)
+    known = bool(np.isfinite(finding.rate))
+    per = finding.rate if known else 1.0
+    ax.set(title="Where the drift comes from", xlabel="length of the response (tokens)",
+           ylabel=f"contribution (tokens {'in 0.01 nats' if known else 'per unit step'})")
+    shown = np.flatnonzero(finding.share)
+    ends = [*(f"–{last - 1:,}" for last in finding.length_bins[1:]), " on"]
+    ax.set_xticks(range(len(shown)), [f"{finding.length_bins[i]:,}{ends[i]}" for i in shown], rotation=30, ha="right")
+    if finding.sources is None:
+        ax.text(0.5, 0.5, "not known: λ depends on the length", transform=ax.transAxes, ha="center")
+        return
+    by_outcome = finding.sources.value.sum(axis=(0, 2))[:, shown] * per
+    above, below = np.zeros(len(shown)), np.zeros(len(shown))
+    for (name, colour, hatch), parts in zip(OUTCOMES, by_outcome, strict=True):
+        if parts.any():
+            base = np.where(parts >= 0, above, below)
+            ax.bar(np.arange(len(shown)), parts, bottom=base, color=colour, hatch=hatch, edgecolor="black",
+                   linewidth=0.5, label=name)
+            above, below = above + np.maximum(parts, 0.0), below + np.minimum(parts, 0.0)
+    total = finding.source("length")
+    noise = np.nan_to_num(np.asarray(total.stderr))[shown] * abs(per)
+    ax.errorbar(np.arange(len(shown)), by_outcome.sum(axis=0), yerr=noise, fmt="D", color="black", markersize=3.5,
+                linewidth=1.0, label="sum")
+    ax.margins(y=0.08)
+    ax.legend(title="outcome")
+
+
+def _draw_rows(ax: Axes, rows: list[tuple[str, Estimate]], schemes: bool) -> None:
+    ax.set(title="The same log under other schemes" if schemes else "The same log under other settings",
+           xlabel="change of mean length\n(tokens in 0.01 nats)")
+    y = np.arange(len(rows))[::-1]
+    value = np.array([float(x) for _, x in rows])
+    noise = np.nan_to_num([float(x.stderr) for _, x in rows])
+    colours = ["#0072B2" if label == AS_LOGGED else "#999999" for label, _ in rows]
+    ax.barh(y, value, xerr=noise, color=colours, edgecolor="black", linewidth=0.5, height=0.7,
+            error_kw={"linewidth": 1.0})
+    ax.axvline(0.0, color="black", linewidth=0.8)
+    if rows and rows[0][0] == AS_LOGGED:
+        ax.axvline(value[0], color="#0072B2", linewidth=0.8, linestyle="--")
+    if not rows:
+        ax.text(0.5, 0.5, "not told from noise", transform=ax.transAxes, ha="center")
+    ax.set_yticks(y, [textwrap.shorten(label, 46) for label, _ in rows])
+    ax.set_ylim(-0.7, len(rows) - 0.3)
+
+

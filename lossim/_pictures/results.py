@@ -1,0 +1,302 @@
+"""Pictures of results. matplotlib is imported when one is asked for, and pyplot not at all."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossim._engine import ROLES, TERMS
+from lossim._support.types import FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lossim._engine import Drift
+    from lossim._training import Training
+
+__all__ = ["plot_drift", "plot_training"]
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; paths take them in turn.
+_BLUE, _VERMILION, _GREEN, _ORANGE, _PURPLE, _SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
+_PATHS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
+OUTCOMES = (("correct", _SKY, ""), ("incorrect", _ORANGE, "////"), ("truncated", "#999999", "...."))
+_DASHES = ("-", "--", ":", "-.")
+_STYLE: Any = {
+    "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "legend.fontsize": 8.0,
+    "legend.title_fontsize": 8.0, "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "#DDDDDD", "grid.linewidth": 0.6,
+    "legend.frameon": False, "hatch.linewidth": 0.5, "figure.dpi": 150.0, "savefig.dpi": 150.0}
+_TAIL = 0.005
+"""Share of a path's responses on either side whose lengths are not drawn."""
+_BINS = 12
+"""Bins of equal probability into which sampled effective rewards are averaged."""
+_MOST_CELLS = 6
+"""Cells with a name of their own; with more, a path has one name in all classes."""
+_SMALL = 0.005
+"""Bars below this share of the largest are added up in one."""
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Matplotlib's defaults and the style of these pictures, whatever is set outside; put back afterwards."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def plot_drift(result: Drift) -> Figure:
+    """What the loss pays for, and where the drift comes from, as one figure.
+
+    Left: effective reward against length, one curve per path, over the lengths of its middle 99 % of responses, with a
+    dot at the mean length. Where a curve rises, responses are drawn on. Sampled results are averaged over 12 bins of
+    equal numbers of responses, with bars of about one standard error. Right: the contributions that add up to the
+    drift, by path and token, split by the outcome of the response; sampled ones with bars of one standard error or
+    a little more.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    with styled():
+        rows = _rows(result)
+        figure = Figure(figsize=(8.6, max(3.6, 1.9 + 0.29 * len(rows))), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        title = f"{result.scheme.name}: {result.verdict}"
+        figure.suptitle(textwrap.fill(signs(title), 90), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        _draw_reward(left, result)
+        _draw_sources(right, result, rows)
+        handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=name)
+                   for e, (name, colour, hatch) in enumerate(OUTCOMES) if any(parts[e] != 0 for _, parts, _ in rows)]
+        if handles:
+            figure.legend(handles=handles, title="outcome", ncols=3, loc="outside lower right", columnspacing=1.2)
+    return figure
+
+
+def signs(text: str) -> str:
+    """The text with minus signs in front of its numbers, as in the labels of axes."""
+    return re.sub(r"(?<![^\s(e])-(?=[\d.])", "−", text)
+
+
+def _draw_reward(axes: Axes, result: Drift) -> None:
+    policy = result.policy
+    names = list(dict.fromkeys(path for _, path in result.cells))
+    many, dots = len(result.cells) > _MOST_CELLS, False
+    for cell, (prompts, path) in enumerate(result.cells):
+        first, last = _middle(policy.ends[cell])
+        t, value, bar = _curve(result, cell, first, last)
+        if policy.cell_weight[cell] == 0 or not len(t):
+            continue
+        colour = _PATHS[names.index(path) % len(_PATHS)]
+        dash = "-" if many else _DASHES[int(policy.class_of_cell[cell]) % len(_DASHES)]
+        label = f"{prompts} / {path}" if len(policy.classes) > 1 else path
+        few = bar is not None or len(t) <= _BINS
+        axes.plot(t, value, dash, color=colour, linewidth=1.0 if many else 1.6, marker="o" if few else "",
+                  markersize=3.0, label=None if many else f"{label} ({100 * policy.cell_weight[cell]:.3g} %)")
+        if bar is not None:
+            axes.errorbar(t, value, yerr=bar, fmt="none", ecolor=colour, elinewidth=1.0, capsize=2.0)
+        if not few:
+            dots = True
+            mean = float(policy.mean_length_by_cell[cell])
+            axes.plot(mean, np.interp(mean, t, value), "o", color=colour, markersize=3.0 if many else 5.0)
+    if many:
+        for i, name in enumerate(names):
+            axes.plot([], [], color=_PATHS[i % len(_PATHS)], label=f"{name}: one line per class")
+    low, high = axes.get_xlim()
+    axes.set_xscale("log")
+    if high - low < 2:  # one length alone
+        axes.set_xlim(0.3 * (low + high), 0.8 * (low + high))
+    _whole_ticks(axes)
+    axes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
+    axes.yaxis.set_major_formatter(lambda y, _: signs(f"{y:g}"))
+    axes.grid(True)
+    axes.set_xlabel("length (tokens; dots: means)" if dots else "length (tokens)")
+    axes.set_ylabel("effective reward (mean 0 on each path)")
+    axes.set_title("Where a curve rises, responses are drawn on", loc="left")
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(title="path" if many else "path (share of responses)", loc="best")
+    else:
+        axes.set(xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "every stop is certain or impossible", transform=axes.transAxes, ha="center")
+
+
+def _curve(result: Drift, cell: int, first: int, last: int) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    """Lengths, effective reward and its standard error, where it is known between two positions."""
+    inside = slice(first - 1, last)
+    t = np.arange(first, last + 1.0)
+    value = np.asarray(result.effective_reward.value)[cell, inside]
+    known = np.isfinite(value)
+    t, value = t[known], value[known]
+    if result.effective_reward.method != "monte carlo" or not len(t):
+        return t, value, None
+    stderr = np.asarray(result.effective_reward.stderr)[cell, inside][known]
+    mass = result.policy.pmf[cell, inside][known]
+    bins = np.minimum((np.cumsum(mass) - mass / 2) / mass.sum() * _BINS, _BINS - 1).astype(np.int64)
+
+    weight = np.bincount(bins, weights=mass, minlength=_BINS)
+    filled = weight > 0
+
+    def averaged(x: FloatArray) -> FloatArray:
+        ratio: FloatArray = np.bincount(bins, weights=mass * x, minlength=_BINS)[filled] / weight[filled]
+        return ratio
+
+    own = np.sqrt(averaged(mass * stderr**2) / weight[filled])  # positions are nearly independent, ...
+    shift = np.sqrt(((mass * stderr) ** 2).sum()) / mass.sum()  # ... but each cell is shifted to mean 0
+    return averaged(t), averaged(value), np.hypot(own, shift)
+
+
+def _middle(ends: FloatArray) -> tuple[int, int]:
+    """First and last position of the middle of a law of ends, truncated ones at the last position."""
+    total = np.cumsum(ends)
+    first, last = np.searchsorted(total, [_TAIL, 1.0 - _TAIL]) + 1
+    return int(first), int(min(last, len(ends) - 1))
+
+
+def _whole_ticks(axes: Axes) -> None:
+    """Whole numbers of tokens on the logarithmic axis, as many as are easily read."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    factors = (1.0,) if high / low > 3000 else (1.0, 3.0) if high / low > 30 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=factors))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x >= 1 else "")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+Row = tuple[str, FloatArray, float]
+"""A bar: its label, the contribution by outcome, and the standard error of their sum."""
+
+
+def _rows(result: Drift) -> list[Row]:
+    """The bars: path × token × term, without those that are exactly 0, the smallest added up."""
+    value = np.asarray(result.sources.value)
+    stderr = np.broadcast_to(result.sources.stderr, value.shape)
+    whole_name = len(result.policy.classes) > 1 and len(result.cells) <= _MOST_CELLS
+    labels = [f"{prompts} / {path}" if whole_name else path for prompts, path in result.cells]
+    rows: list[Row] = []
+    for label in dict.fromkeys(labels):
+        mine = [cell for cell, other in enumerate(labels) if other == label]
+        for r, role in enumerate(ROLES):
+            for t, term in enumerate(TERMS):
+                part = value[mine][:, :, r, t].sum(axis=0)
+                of = "" if term == "policy" else f" ({'KL' if term == 'kl' else term})"
+                rows.append((f"{label}: {role}{of}", part, float(stderr[mine][:, :, r, t].sum())))
+    sizes = np.array([np.abs(parts).sum() for _, parts, _ in rows])
+    share = sizes / (sizes.max() or 1.0)
+    small = [row for row, part in zip(rows, share, strict=True) if 1e-9 < part < _SMALL]  # below 1e-9 is rounding
+    large = [row for row, part in zip(rows, share, strict=True) if part >= _SMALL]
+    if len(small) < 2:
+        return large + small
+    rest = np.sum([parts for _, parts, _ in small], axis=0)
+    return [*large, (f"{len(small)} smaller ones", rest, sum(stderr for *_, stderr in small))]
+
+
+def _draw_sources(axes: Axes, result: Drift, rows: list[Row]) -> None:
+    axes.set_title("Sources of the drift: path, token and outcome", loc="left")
+    axes.set_xlabel("contribution to mean length (tokens per unit step)")
+    axes.axvline(0.0, color="black", linewidth=0.8)
+    if not rows:
+        axes.set(xlim=(-1.0, 1.0), xticks=[0.0], ylim=(0.0, 1.0), yticks=[])
+        axes.text(0.0, 0.5, "none", ha="center", va="center", backgroundcolor="white")
+        return
+    bars = [*rows, ("sum", np.array([float(result.length)]), float(result.length.stderr))]
+    places = np.arange(len(bars))[::-1]
+    for place, (label, parts, stderr) in zip(places, bars, strict=True):
+        total = label == "sum"
+        looks = [("white", "")] if total else [(colour, hatch) for _, colour, hatch in OUTCOMES]
+        ends = {1: 0.0, -1: 0.0}  # parts of one sign are stacked
+        for part, (colour, hatch) in zip(parts, looks, strict=True):
+            side = 1 if part > 0 else -1
+            axes.barh(place, part, left=ends[side], height=0.62, color=colour, hatch=hatch, edgecolor="black",
+                      linewidth=1.3 if total else 0.5)
+            ends[side] += part
+        net = float(parts.sum())
+        if result.length.method == "monte carlo":
+            axes.errorbar(net, place, xerr=stderr, fmt="none", ecolor="black", elinewidth=1.2, capsize=3.0)
+        axes.text(1.01, place, signs(f"{net:+.3g}"), transform=axes.get_yaxis_transform(), va="center",
+                  ha="left", fontsize=8.0, fontweight="bold" if total else "normal")
+    axes.use_sticky_edges = False
+    axes.margins(x=0.06)
+    axes.set_yticks(places, [label for label, *_ in bars])
+    axes.set_ylim(-0.6, len(bars) - 0.4)
+    axes.axhline(0.5, color="black", linewidth=0.5)
+    axes.grid(True, axis="x")
+    axes.xaxis.set_major_formatter(lambda x, _: signs(f"{x:g}"))
+    axes.locator_params(axis="x", nbins=5)
+
+
+def plot_training(run: Training) -> Figure:
+    """A run as one figure: mean length on each path, what moved it, and accuracy with the share of cut responses.
+
+    Of a sampled run the median over replicates, with a band that 5 % of them are below and 5 % above.
+    """
+    from matplotlib.figure import Figure
+
+    with styled():
+        figure = Figure(figsize=(10.2, 3.5), layout="constrained")
+        lengths, causes, shares = figure.subplots(1, 3)
+        first, last = (float(np.median(run.length[i])) for i in (0, -1))
+        verb = "lengthens" if last > first else "shortens" if last < first else "keeps"
+        title = (f"{run.scheme.name} {verb} responses from {first:.4g} to {last:.4g} tokens in {run.steps:,} "
+                 f"step{'s' * (run.steps > 1)}")
+        title += "" if run.replicates is None else f" ({run.replicates:,} replicates, 5–95 %)"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        _draw_paths(lengths, run)
+        start = np.zeros_like(run.length[:1])
+        for label, change, colour in (("lengths on paths", run.within, _BLUE),
+                                      ("paths' frequency", run.composition, _VERMILION)):
+            _draw_series(causes, np.concatenate([start, np.cumsum(change, axis=0)]), label, colour)
+        causes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
+        causes.set_title("What moved the mean", loc="left")
+        causes.set_ylabel("change of mean length (tokens)")
+        causes.legend(title="by a change of")
+        _draw_series(shares, run.accuracy, "P(correct)", _GREEN)
+        _draw_series(shares, run.truncation_rate, "P(truncated)", "#666666", "--")
+        shares.set_ylim(-0.02, 1.02)
+        shares.set_title("Accuracy and cut responses", loc="left")
+        shares.set_ylabel("probability")
+        shares.legend()
+        for axes in (lengths, causes, shares):
+            axes.set_xlabel("step (rollouts)")
+            axes.set_xlim(0, max(run.steps, 1))
+            axes.grid(True)
+    return figure
+
+
+def _draw_paths(axes: Axes, run: Training) -> None:
+    names = list(dict.fromkeys(path for _, path in run.start.cell_names))
+    many = len(run.start.cell_names) > _MOST_CELLS
+    for cell, (prompts, path) in enumerate(run.start.cell_names):
+        if run.start.cell_weight[cell] == 0:
+            continue
+        label = f"{prompts} / {path}" if len(run.start.class_weight) > 1 else path
+        _draw_series(axes, run.length_by_path[..., cell], None if many else label,
+                     _PATHS[names.index(path) % len(_PATHS)],
+                     "-" if many else _DASHES[int(run.start.class_of_cell[cell]) % len(_DASHES)], 1.0)
+    if many:
+        for i, name in enumerate(names):
+            axes.plot([], [], color=_PATHS[i % len(_PATHS)], label=f"{name}: one line per class")
+    _draw_series(axes, run.length, "all responses", "black", "-", 2.2)
+    axes.set_ylim(bottom=0.0)
+    axes.set_title("Mean length", loc="left")
+    axes.set_ylabel("tokens")
+    axes.legend()
+
+
+def _draw_series(axes: Axes, series: FloatArray, label: str | None, colour: str, dash: str = "-", width: float = 1.6
+                 ) -> None:
+    """A line over steps; over replicates, [step, replicate], the median and a band."""
+    steps = np.arange(len(series))
+    if series.ndim == 1:
+        axes.plot(steps, series, dash, color=colour, linewidth=width, label=label)
+        return
+    low, middle, high = np.quantile(series, (0.05, 0.5, 0.95), axis=1)
+    axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(steps, middle, dash, color=colour, linewidth=width, label=label)

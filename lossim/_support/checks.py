@@ -1,0 +1,170 @@
+"""Validation, once, at construction: every message names the value, the rule and the fix."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from lossim._support.types import ArrayLike, FloatArray
+
+__all__ = ["at_least", "choice", "fail", "finite", "flag", "floats", "in_interval", "members", "number_array",
+           "positive", "probability", "text", "whole"]
+
+LARGEST_WHOLE = 2**53  # up to here whole numbers are exact as floats
+LONGEST = 300  # characters of a value that a message shows
+
+
+def fail(name: str, value: object, rule: str, fix: str = "", error: type[Exception] = ValueError) -> NoReturn:
+    """Raise ``error`` saying which value broke which rule and how to mend it.
+
+    >>> fail("group_size", 1, "must be at least 2 for a leave-one-out baseline", "use advantages.Raw()")
+    Traceback (most recent call last):
+        ...
+    ValueError: group_size must be at least 2 for a leave-one-out baseline, got 1; use advantages.Raw()
+    """
+    shown = repr(value)
+    shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
+    raise error(f"{name} {rule}, got {shown}" + (f"; {fix}" if fix else ""))
+
+
+def finite(name: str, value: Any, fix: str = "") -> float:
+    """A finite real number, returned as a float (bool, str, and fractions, which arrays do not mix with, are not)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        fail(name, value, "must be a number", fix, TypeError)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        number = math.inf
+    if not math.isfinite(number):
+        fail(name, value, "must be finite", fix)
+    return number
+
+
+def in_interval(name: str, value: Any, low: float, high: float, fix: str = "") -> float:
+    """A number in the closed interval [low, high]."""
+    number = finite(name, value)
+    if not low <= number <= high:
+        fail(name, value, f"must lie in [{float(low):g}, {float(high):g}]", fix)
+    return number
+
+
+def probability(name: str, value: Any, fix: str = "") -> float:
+    """A number in [0, 1]."""
+    return in_interval(name, value, 0.0, 1.0, fix)
+
+
+def positive(name: str, value: Any, fix: str = "") -> float:
+    """A number above 0."""
+    number = finite(name, value)
+    if number <= 0:
+        fail(name, value, "must be positive", fix)
+    return number
+
+
+def at_least(name: str, value: Any, low: float, fix: str = "") -> float:
+    """A number that is ``low`` or more."""
+    number = finite(name, value)
+    if number < low:
+        fail(name, value, f"must be at least {low:g}", fix)
+    return number
+
+
+def whole(name: str, value: Any, low: int = 1, fix: str = "") -> int:
+    """A whole number that is ``low`` or more (floats, even 3.0, and bools are refused)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        fail(name, value, "must be a whole number",
+             "write it without a decimal point" if isinstance(value, float) else "pass an int", TypeError)
+    if int(value) < low:
+        fail(name, value, f"must be at least {low}", fix)
+    if int(value) > LARGEST_WHOLE:
+        fail(name, value, f"must be at most {LARGEST_WHOLE}", fix)
+    return int(value)
+
+
+def flag(name: str, value: Any, fix: str = "") -> bool:
+    """True or False (no other value that merely counts as one)."""
+    if not isinstance(value, (bool, np.bool_)):
+        fail(name, value, "must be True or False", fix, TypeError)
+    return bool(value)
+
+
+def text(name: str, value: Any) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        fail(name, value, "must be a string", "", TypeError)
+    return value
+
+
+def members(name: str, values: Any, kind: type | tuple[type, ...], what: str, fix: str = "") -> tuple[Any, ...]:
+    """A sequence, as a tuple, all of whose entries are of a kind; ``what`` names it."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
+        fail(name, values, f"must be a sequence of {what}", fix, TypeError)
+    entries = tuple(values)
+    for i, entry in enumerate(entries):
+        if not isinstance(entry, kind):
+            fail(f"{name}[{i}]", entry, f"must be one of {what}", fix, TypeError)
+    return entries
+
+
+def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """One of the allowed words; the message offers the nearest one.
+
+    >>> choice("truncation", "masked", ["keep", "mask", "remove"])
+    Traceback (most recent call last):
+        ...
+    ValueError: truncation must be one of 'keep', 'mask', 'remove', got 'masked'; did you mean 'mask'?
+    """
+    words = list(allowed)
+    if not isinstance(value, str) or value not in words:
+        near = difflib.get_close_matches(str(value), words, n=1)
+        fail(name, value, "must be one of " + ", ".join(map(repr, words)), f"did you mean {near[0]!r}?" if near else "")
+    return str(value)
+
+
+def floats(name: str, value: ArrayLike, fix: str = "") -> FloatArray:
+    """A float array of its own, from numbers or booleans; nan and ±inf pass."""
+    try:
+        given = np.asarray(value)
+        convertible = given.dtype.kind in "biuf"  # numpy would turn text, dates and complex numbers into floats too
+        if given.dtype.kind == "O":
+            convertible = all(isinstance(entry, numbers.Real) for entry in given.ravel())
+        array = np.array(given if convertible else None, dtype=np.float64)
+    except OverflowError:
+        fail(name, value, "must be finite")
+    except (TypeError, ValueError, RuntimeError):
+        convertible = False
+    if not convertible:
+        if hasattr(value, "detach"):  # a torch tensor that needs a gradient, or of a type that numpy has not
+            fail(name, type(value).__name__, "must be an array of numbers that numpy can read (its type is shown)",
+                 "pass x.detach().float().cpu().numpy()", TypeError)
+        if isinstance(value, Sequence) and len({np.size(row) for row in value}) > 1:
+            fail(name, [np.size(row) for row in value], "must have rows of one length (their lengths are shown)",
+                 fix or "pad them")
+        fail(name, value, "must be an array of numbers", fix, TypeError)
+    return array
+
+
+def number_array(name: str, value: ArrayLike, *, ndim: int | None = None, low: float = -math.inf,
+                 high: float = math.inf, fix: str = "") -> FloatArray:
+    """A finite float array of ``ndim`` axes with entries in [low, high]; the message names the first bad entry."""
+    array = floats(name, value, fix)
+    if ndim is not None and array.ndim != ndim:
+        fail(name, array.shape, f"must have {ndim} ax{'i' if ndim == 1 else 'e'}s (its shape is shown)", fix)
+    bad = ~(np.isfinite(array) & (array >= low) & (array <= high))
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        value_there = float(array[first])
+        if not math.isfinite(value_there):
+            bounds, fix = "must be finite", ""
+        elif math.isinf(high):
+            bounds = f"must be at least {low:g}"
+        else:
+            bounds = f"must lie in [{low:g}, {high:g}]"
+        fail(f"{name}[{', '.join(map(str, first))}]" if first else name, value_there, bounds, fix)
+    array.setflags(write=False)
+    return array

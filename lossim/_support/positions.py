@@ -1,0 +1,219 @@
+"""Sums along positions: reversed sums, linear recurrences, compositions of a group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+from scipy.linalg import eigh_tridiagonal
+from scipy.linalg.lapack import dtbtrs
+
+from lossim._support.types import FloatArray, IntArray
+
+__all__ = ["after", "along", "backward_recurrence", "before", "beta_nodes", "blocks", "composition_count",
+           "compositions", "discounted_sum", "log_hazard", "log_survival", "running_sum"]
+
+BLOCK = 1 << 16
+"""Numbers per block of rows: the temporaries of a block stay in a processor's cache and come from the heap, not page
+by page from the operating system, so that time stays proportional to size."""
+STEP = 8
+"""Positions that a discounted sum takes together, by one product with a triangle of powers of the discount."""
+FAINT = 1e-290
+"""What has faded below this is dropped by a discounted sum: on its way down to denormal numbers, which cost a hundred
+times as much each."""
+
+
+def log_hazard(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """log h and log (1 - h) of hazard logits; exact for ±inf.
+
+    >>> log_hazard(np.array([0.0, np.inf]))
+    (array([-0.69314718,  0.        ]), array([-0.69314718,        -inf]))
+    """
+    return 0.0 - np.logaddexp(0.0, -logits), 0.0 - np.logaddexp(0.0, logits)
+
+
+def log_survival(log_stay: FloatArray) -> FloatArray:
+    """log P(T >= t), t = 1..N+1, from log (1 - h); the last entry is the log of the truncated mass."""
+    return np.concatenate([np.zeros((*log_stay.shape[:-1], 1)), np.cumsum(log_stay, axis=-1)], axis=-1)
+
+
+def blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Slices of rows, about ``BLOCK`` numbers each.
+
+    >>> list(blocks(3, 40_000))
+    [slice(0, 1, None), slice(1, 2, None), slice(2, 3, None)]
+    """
+    size = max(BLOCK // columns, 1)
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def after(x: FloatArray) -> FloatArray:
+    """Sums over the ends that lie beyond each position: [..., N+1] → [..., N], Σ_{end > t} x(end).
+
+    The last column of ``x`` (truncated) lies beyond every position.
+
+    >>> after(np.array([1.0, 2.0, 4.0]))
+    array([6., 4.])
+    """
+    sums: FloatArray = np.cumsum(x[..., :0:-1], axis=-1)[..., ::-1]
+    return sums
+
+
+def before(x: FloatArray) -> FloatArray:
+    """Sums over the tokens that a response went on at, by its end: [..., N] → [..., N+1].
+
+    A response that stopped at t went on at 1..t-1; a truncated one at all N positions.
+
+    >>> before(np.array([1.0, 2.0]))
+    array([0., 1., 3.])
+    """
+    sums = np.empty((*x.shape[:-1], x.shape[-1] + 1))
+    sums[..., 0] = 0.0
+    np.cumsum(x, axis=-1, out=sums[..., 1:])
+    return sums
+
+
+def along(stop: FloatArray, go: FloatArray) -> FloatArray:
+    """Sums over all tokens of a response of a number that depends on the token's role: [..., N] → [..., N+1].
+
+    >>> along(np.array([10.0, 20.0]), np.array([1.0, 2.0]))
+    array([10., 21.,  3.])
+    """
+    sums = before(go)
+    sums[..., :-1] += stop
+    return sums
+
+
+def discounted_sum(x: FloatArray, discount: float, out: FloatArray | None = None) -> FloatArray:
+    """y_t = x_t + discount · y_{t+1} along the last axis, y_{N+1} = 0; ``x`` finite, ``discount`` from 0 to 1.
+
+    ``out`` [row, t], if given, takes the sums; it may be ``x`` itself.
+
+    >>> discounted_sum(np.array([1.0, 1.0, 4.0]), 0.5)
+    array([2.5, 3. , 4. ])
+    """
+    y: FloatArray = np.empty(x.shape) if out is None else out
+    terms, sums = (a.reshape(-1, x.shape[-1]) for a in (x, y))
+    triangles = _triangles(float(discount), x.shape[-1])
+    for rows in blocks(*terms.shape):
+        _discount(terms[rows], triangles, sums[rows])
+    return y
+
+
+def running_sum(x: FloatArray, discount: float) -> FloatArray:
+    """y_t = x_t + discount · y_{t-1} along the last axis, y_0 = 0: the discounted sum from the other end.
+
+    >>> running_sum(np.array([4.0, 1.0, 1.0]), 0.5)
+    array([4. , 3. , 2.5])
+    """
+    return discounted_sum(x[..., ::-1], discount)[..., ::-1]
+
+
+@lru_cache(maxsize=16)
+def _triangles(discount: float, positions: int) -> tuple[FloatArray, ...]:
+    """Lower triangles of discount^(span · (i - j)), one per level: span 1, ``STEP``, ``STEP``², ...
+
+    A level has one entry for each ``STEP`` of the level below it; the last one takes all of its entries together.
+    """
+    made, span = [], 1
+    while True:
+        size = STEP if positions > STEP**2 else positions
+        steps = np.arange(size)
+        powers = discount ** (1.0 * span * steps)
+        powers[powers < FAINT] = 0.0
+        made.append(np.tril(powers[np.subtract.outer(steps, steps)]))
+        if size == positions:
+            return tuple(made)
+        positions, span = -(-positions // size), span * size
+
+
+def _discount(x: FloatArray, triangles: tuple[FloatArray, ...], y: FloatArray) -> None:
+    """Write the discounted sums of the rows of ``x`` into ``y``.
+
+    The sums over each ``STEP`` positions are the terms of the next level; what that level finds to come after a step
+    is added to the step's last term, and a product with the triangle then sums within the steps.
+    """
+    triangle, *above = triangles
+    if not above:
+        np.matmul(x, triangle, out=y)
+        return
+    rows, positions = x.shape
+    terms = np.zeros((rows, -(-positions // STEP), STEP))
+    terms.reshape(rows, -1)[:, :positions] = x
+    from_here = np.empty(terms.shape[:2])
+    _discount(terms @ triangle[:, 0], tuple(above), from_here)
+    from_here[np.abs(from_here) < FAINT] = 0.0
+    terms[:, :-1, -1] += triangle[1, 0] * from_here[:, 1:]
+    flat = terms.reshape(-1, STEP)
+    if positions % STEP == 0 and y.flags.c_contiguous:
+        np.matmul(flat, triangle, out=y.reshape(-1, STEP))
+    else:
+        y[:] = (flat @ triangle).reshape(rows, -1)[:, :positions]
+
+
+def backward_recurrence(factor: FloatArray, x: FloatArray) -> FloatArray:
+    """y_t = x_t + factor_t · y_{t+1} with y_{N+1} = 0, for ``x`` [..., t] and ``factor`` [t]; by LAPACK.
+
+    >>> backward_recurrence(np.array([0.5, 0.25, 9.0]), np.array([1.0, 1.0, 4.0]))
+    array([2., 2., 4.])
+    """
+    band = np.ones((2, len(factor)), order="F")
+    band[0] = -np.roll(factor, 1)
+    solution, info = dtbtrs(band, x.reshape(-1, x.shape[-1]).T, uplo="U", diag="U")
+    if info != 0:  # pragma: no cover - a triangle with a unit diagonal is never singular
+        raise ArithmeticError(f"LAPACK dtbtrs failed with info={info}")
+    y: FloatArray = solution.T.reshape(x.shape)
+    return y
+
+
+def composition_count(total: int, parts: int) -> int:
+    """Number of ways to split ``total`` indistinguishable items over ``parts`` levels."""
+    return math.comb(total + parts - 1, parts - 1)
+
+
+def compositions(total: int, parts: int, chunk: int = 1 << 16) -> Iterator[IntArray]:
+    """All (n_1, ..., n_parts) with Σ n = total, as arrays [composition, part] of at most about ``chunk`` rows.
+
+    Stars and bars: the k-th composition is read off the k-th set of ``parts`` - 1 bars in lexicographic order.
+
+    >>> next(compositions(2, 2)).tolist()
+    [[0, 2], [1, 1], [2, 0]]
+    """
+    if parts == 1:
+        yield np.array([[total]])
+        return
+    yield from _first_parts(total, parts, chunk)
+
+
+def _first_parts(total: int, parts: int, chunk: int) -> Iterator[IntArray]:
+    if composition_count(total, parts) <= chunk or parts == 2:
+        yield _table(total, parts)
+        return
+    for head in range(total + 1):
+        for rest in _first_parts(total - head, parts - 1, chunk):
+            yield np.column_stack([np.full(len(rest), head), rest])
+
+
+def _table(total: int, parts: int) -> IntArray:
+    rows = np.zeros((1, 0), dtype=np.int64)
+    left = np.array([total])
+    for _ in range(parts - 1):
+        repeat = left + 1
+        start = np.repeat(np.cumsum(repeat) - repeat, repeat)
+        head = np.arange(repeat.sum()) - start
+        rows = np.column_stack([np.repeat(rows, repeat, axis=0), head])
+        left = np.repeat(left, repeat) - head
+    return np.column_stack([rows, left])
+
+
+def beta_nodes(a: float, b: float, count: int) -> tuple[FloatArray, FloatArray]:
+    """Gauss nodes and weights (they sum to 1) of the Beta(a, b) law, from the eigenvectors of its Jacobi matrix."""
+    n, s = np.arange(1.0, count), a + b
+    middle = np.append((a - b) / s, (a - b) * (s - 2.0) / ((2.0 * n + s - 2.0) * (2.0 * n + s)))
+    aside = 4.0 * n * (n + a - 1.0) * (n + b - 1.0) / ((2.0 * n + s - 2.0) ** 2 * (2.0 * n + s - 1.0))
+    aside[1:] *= (n[1:] + s - 2.0) / (2.0 * n[1:] + s - 3.0)  # 1 at n = 1, where a + b = 1 makes it 0/0
+    nodes, vectors = eigh_tridiagonal((1.0 + middle) / 2.0, np.sqrt(aside) / 2.0)
+    return np.clip(nodes, 0.0, 1.0), vectors[0] ** 2

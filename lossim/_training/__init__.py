@@ -1,0 +1,6 @@
+"""Many steps: runs in the mean field, as a flow, or sampled."""
+
+from lossim._training.result import Training
+from lossim._training.train import train
+
+__all__ = ["Training", "train"]

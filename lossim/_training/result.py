@@ -1,0 +1,197 @@
+"""The result of ``train``: what a run did to length, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lossim._support import checks
+from lossim._support.types import FloatArray
+from lossim.policies import Policy
+from lossim.schemes import Scheme
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Training"]
+
+SHORTEST, MOST_TRUNCATED, MOST_ACCURATE = 2.0, 0.5, 0.95
+"""Bounds of mean length (tokens), truncation rate and accuracy beyond which a first-order model means little."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Training:
+    """A run: numbers of the policy before the first step and after each, [step + 1], and of each step, [step].
+
+    A sampled run (``method="stochastic"``) has an axis of replicates after that of steps, [step, replicate, ...]. What
+    is said of a policy is then exact for each replicate's policy; ``dead_groups`` and ``clip_fraction`` are those of
+    its samples.
+
+    Attributes:
+        length: mean length E[T], tokens, [step + 1].
+        length_by_class, length_by_path, length_by_outcome: E[T | class], E[T | cell] and E[T | correct, incorrect,
+            truncated], tokens, with one more axis; NaN where an outcome does not occur.
+        accuracy, reward, truncation_rate: P(correct), E[task reward] and P(truncated), [step + 1].
+        path_probability: chance of each path in its class, [step + 1, cell].
+        kl_to_start: KL from the first policy of this run, nats per response, [step + 1].
+        composition, within: change of mean length in each step by paths changing frequency and by lengths changing on
+            paths, tokens, [step]; they add up to the change.
+        dead_groups: share of groups drawn whose task rewards are all equal, [step]; NaN where a reward compares a
+            group, unless sampled.
+        clip_fraction: share of tokens whose ratio has left the range in which the surrogate moves them, for the sign
+            of advantage that it holds back, at the last optimiser step on each rollout, [step].
+        learning_rate: of the first optimiser step on each rollout, [step].
+        coordinates: displacement of the coordinates from the first policy, [step + 1, coordinate].
+        critic: V before each step, [step + 1, cell, t], for a critic that learns, the mean over replicates; else None.
+        notes: what was assumed, and where the run left the regime in which a first-order model means anything.
+        interrupted: whether a keyboard interrupt ended the run early; what was done is kept.
+        start: the first policy. scheme: what was trained with. provenance: what it takes to run it again.
+    """
+
+    length: FloatArray
+    length_by_class: FloatArray
+    length_by_path: FloatArray
+    length_by_outcome: FloatArray
+    accuracy: FloatArray
+    reward: FloatArray
+    truncation_rate: FloatArray
+    path_probability: FloatArray
+    kl_to_start: FloatArray
+    composition: FloatArray
+    within: FloatArray
+    dead_groups: FloatArray
+    clip_fraction: FloatArray
+    learning_rate: FloatArray
+    coordinates: FloatArray
+    critic: FloatArray | None
+    notes: tuple[str, ...]
+    interrupted: bool
+    start: Policy = field(repr=False)
+    scheme: Scheme = field(repr=False)
+    provenance: dict[str, Any] = field(repr=False)
+
+    @property
+    def steps(self) -> int:
+        """How many steps were done."""
+        return len(self.length) - 1
+
+    @property
+    def replicates(self) -> int | None:
+        """How many runs were sampled side by side; None if nothing was sampled."""
+        return self.length.shape[1] if self.length.ndim > 1 else None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy at the end, of the first replicate if there are several."""
+        return self.policy_at(self.steps)
+
+    def policy_at(self, step: int, replicate: int = 0) -> Policy:
+        """The policy after that many steps, of one replicate (counted from 0)."""
+        for name, given, last in (("step", step, self.steps), ("replicate", replicate, (self.replicates or 1) - 1)):
+            if checks.whole(name, given, low=0) > last:
+                checks.fail(name, given, f"must be at most {last} in this run")
+        there = self.coordinates[step]
+        return self.start.moved(there if self.replicates is None else there[replicate])
+
+    def quantiles(self, name: str, q: Sequence[float] = (0.05, 0.5, 0.95)) -> FloatArray:
+        """Quantiles over replicates of one of the arrays, [q, step, ...]; NaN where a replicate has none.
+
+        Raises:
+            ValueError: nothing was sampled, there is no such array, or a quantile is not in [0, 1].
+        """
+        columns = [each.name for each in fields(self) if self._by_replicate(getattr(self, each.name))]
+        if not columns:
+            checks.fail("method", self.provenance["method"], "has no replicates to take quantiles of",
+                        "pass method='stochastic' to train")
+        series = getattr(self, checks.choice("name", name, columns))
+        levels = checks.number_array("q", q, ndim=1, low=0.0, high=1.0)
+        quantiles: FloatArray = np.quantile(series, levels, axis=1)
+        return quantiles
+
+    def _by_replicate(self, value: object) -> bool:
+        return self.replicates is not None and isinstance(value, np.ndarray) and value is not self.critic
+
+    def time_to(self, *, length: float | None = None, truncation_rate: float | None = None,
+                direction: Literal["below", "above"] | None = None) -> int | FloatArray | None:
+        """The first step after which mean length, or the truncation rate, lies beyond a bound; None if it never does.
+
+        ``direction`` is that of the bound from where the run starts, unless given. For a sampled run, the step of each
+        replicate, [replicate], NaN where it never does.
+
+        Raises:
+            ValueError: not exactly one of the bounds is given.
+        """
+        bounds = {"length": length, "truncation_rate": truncation_rate}
+        given = {name: checks.finite(name, bound) for name, bound in bounds.items() if bound is not None}
+        if len(given) != 1:
+            checks.fail("length", length, "or truncation_rate must be given, and not both")
+        (name, bound), = given.items()
+        series: FloatArray = getattr(self, name)
+        way = ("above" if bound > series.flat[0] else "below") if direction is None else checks.choice(
+            "direction", direction, ("below", "above"))
+        beyond = series >= bound if way == "above" else series <= bound
+        first, ever = np.argmax(beyond, axis=0), beyond.any(axis=0)
+        if self.replicates is not None:
+            return np.where(ever, first, np.nan)
+        return int(first) if ever else None
+
+    def plot(self) -> Figure:
+        """Mean length, accuracy and truncation over the run, as a matplotlib figure."""
+        from lossim._pictures import plot_training
+
+        return plot_training(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON (None for NaN), with provenance."""
+        plain: dict[str, Any] = {"notes": list(self.notes), "interrupted": self.interrupted,
+                                 "provenance": self.provenance}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, np.ndarray):
+                mixed = value.astype(object)
+                mixed[np.isnan(value)] = None
+                plain[each.name] = mixed.tolist()
+        return plain
+
+    def __str__(self) -> str:
+        sampled = "" if self.replicates is None else f", {self.replicates:,} replicates: median and 5-95 % of them"
+        how = self.provenance["method"].replace("_", " ") + sampled
+        head = (f"{self.scheme.name}: {self.steps:,} step{'s' * (self.steps > 1)}"
+                f"{', interrupted' if self.interrupted else ''} ({how})")
+        rows = [("", "start", "end")]
+        lines = {"mean length (tokens)": self.length, "P(correct)": self.accuracy, "mean reward": self.reward,
+                 "P(truncated)": self.truncation_rate}
+        lines |= {f"  {' / '.join(name)}": self.length_by_path[..., cell]
+                  for cell, name in enumerate(self.start.cell_names)}
+        rows += [(name, _said(series[0]), _said(series[-1])) for name, series in lines.items()]
+        within, composition = (_said(change.sum(axis=0), "+") for change in (self.within, self.composition))
+        rows += [("by lengths / by paths", within, composition),
+                 ("KL to the start (nats)", "", _said(self.kl_to_start[-1]))]
+        first, second = (max(12, *(len(row[i]) + 2 for row in rows)) for i in (1, 2))
+        table = [f"{name:<28}{start:>{first}}{end:>{second}}" for name, start, end in rows]
+        return "\n".join([head, *table, *(f"note: {note}" for note in self.notes)])
+
+    __repr__ = __str__
+
+
+def _said(values: FloatArray, sign: str = "") -> str:
+    """A number, or the median of several with a band that 5 % of them are below and 5 % above."""
+    low, middle, high = (f"{x:{sign}.4g}" for x in np.quantile(values, (0.05, 0.5, 0.95)))
+    return middle if low == high else f"{middle} [{low}, {high}]"
+
+
+def regime_notes(length: FloatArray, truncation_rate: FloatArray, accuracy: FloatArray) -> list[str]:
+    """Where a run, or one of its replicates, leaves the regime in which the model means something."""
+    notes = []
+    for beyond, what in ((length < SHORTEST, f"mean length is below {SHORTEST:g} tokens"),
+                         (truncation_rate > MOST_TRUNCATED, f"more than {MOST_TRUNCATED:.0%} of responses are cut"),
+                         (accuracy > MOST_ACCURATE, f"P(correct) is above {MOST_ACCURATE:g}")):
+        if beyond.any():
+            where = f"from step {int(np.argmax(beyond.reshape(len(beyond), -1).any(axis=1)))}"
+            if beyond.ndim > 1:
+                where += f", in {int(beyond.any(axis=0).sum()):,} of {beyond.shape[1]:,} replicates in the end,"
+            notes.append(f"{where} {what}: a model of first order in the logits means little")
+    return notes

@@ -1,0 +1,27 @@
+"""What a response is paid: a reward for the grade, and shapings that make it depend on the length.
+
+A shaping is any callable ``(reward, length, outcome) -> reward`` over arrays of one shape; ``outcome`` holds the
+codes of `Outcome`, and a truncated response is ``TRUNCATED`` whatever its grade. A `GroupShaping` compares the
+responses of one group. This is the task reward: a KL penalty in the reward belongs to `penalties`.
+
+>>> reward = Reward(incorrect=-1.0, shaping=LinearPenalty(slope=0.001, free=500))
+>>> reward.values([400, 900], [True, False], [False, True])
+array([ 1. , -1.4])
+"""
+
+from lossim.rewards._reward import AsLogged, Reward, applied
+from lossim.rewards._shapings import (
+    Cosine,
+    Discount,
+    GroupShaping,
+    KimiLength,
+    LengthZScore,
+    LinearPenalty,
+    MissingEOS,
+    Shaping,
+    SoftOverlong,
+    StopProperly,
+)
+
+__all__ = ["AsLogged", "Cosine", "Discount", "GroupShaping", "KimiLength", "LengthZScore", "LinearPenalty",
+           "MissingEOS", "Reward", "Shaping", "SoftOverlong", "StopProperly", "applied"]

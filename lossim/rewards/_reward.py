@@ -1,0 +1,187 @@
+"""The task reward of a response: by its grade, or for being cut, then through shapings in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lossim._support.checks import fail, finite, number_array
+from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray, Outcome
+from lossim.rewards._shapings import GroupShaping, Shaping
+
+__all__ = ["AsLogged", "Reward", "applied"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward:
+    """The task reward of a response: by its grade, or for being truncated, then through the shapings in order.
+
+    r = ``correct`` or ``incorrect``; a truncated response is paid ``truncated`` instead, unless that is None.
+
+    Args:
+        correct, incorrect: reward of a right and a wrong answer.
+        truncated: reward of a response cut at max_tokens; None pays it by its grade.
+        shaping: None, one shaping, or a tuple of them.
+
+    Raises:
+        TypeError: for a shaping that cannot be called.
+        ValueError: for rewards that are not finite.
+
+    >>> Reward(shaping=(SoftOverlong(max_tokens=100, buffer=20), MissingEOS(penalty=0.5))).values(
+    ...     length=[70, 90, 100], grade_correct=[True, True, False], truncated=[False, False, True])
+    array([ 1. ,  0.5, -1.5])
+    """
+
+    correct: float = 1.0
+    incorrect: float = 0.0
+    truncated: float | None = None
+    shaping: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("correct", "incorrect", "truncated")[:2 if self.truncated is None else 3]:
+            object.__setattr__(self, name, finite(name, getattr(self, name)))
+        shapings = _as_tuple(self.shaping)
+        for i, shaping in enumerate(shapings):
+            if isinstance(shaping, type) or not (callable(shaping) or isinstance(shaping, GroupShaping)):
+                fail(f"shaping[{i}]", shaping, "must be a callable (reward, length, outcome) -> reward",
+                     "build it first, e.g. LinearPenalty(slope=0.001)", TypeError)
+        object.__setattr__(self, "shaping", shapings if len(shapings) > 1 else next(iter(shapings), None))
+
+    @property
+    def group_relative(self) -> bool:
+        """Whether the reward of a response depends on the others of its group."""
+        return any(isinstance(shaping, GroupShaping) for shaping in _as_tuple(self.shaping))
+
+    @property
+    def text(self) -> str:
+        """How a scheme prints it."""
+        paid = f"reward {self.correct:g} if correct, else {self.incorrect:g}"
+        return paid + ("" if self.truncated is None else f", {self.truncated:g} if truncated")
+
+    def values(self, length: ArrayLike, grade_correct: ArrayLike, truncated: ArrayLike) -> FloatArray:
+        """Rewards of single responses, in the common shape of the three arrays.
+
+        Args:
+            length: tokens, at least 1.
+            grade_correct: booleans, the grade (also of a truncated response).
+            truncated: booleans, cut at max_tokens.
+
+        Raises:
+            TypeError: for grades that are not booleans.
+            ValueError: if a shaping is group-relative, or returns another shape or a reward that is not finite.
+
+        >>> Reward(correct=1.0, incorrect=-1.0).values([[5], [9]], [True, False], False)
+        array([[ 1., -1.],
+               [ 1., -1.]])
+        """
+        if self.group_relative:
+            fail("shaping", self.shaping, "must not compare responses of a group to reward single ones",
+                 "use group_values(length, correct, truncated)")
+        return self.group_values(length, grade_correct, truncated)
+
+    def group_values(
+        self, length: ArrayLike, correct: ArrayLike, truncated: ArrayLike, counted: ArrayLike = True
+    ) -> FloatArray:
+        """Rewards [..., G] of whole groups, the responses of a group along the last axis.
+
+        Args:
+            length, correct, truncated: [..., G] as in `values`, which raises the same errors.
+            counted: [..., G] booleans, the responses that belong to the baseline: group-relative shapings take
+                their statistics over these and leave the rewards of the others alone.
+
+        >>> Reward(shaping=KimiLength()).group_values([10, 20, 30], [True, True, False], False)
+        array([ 1.5,  1. , -0.5])
+        """
+        tokens = number_array("length", length, low=1.0, fix="the stop token counts, so no length is below 1")
+        masks = [_booleans("correct", correct), _booleans("truncated", truncated), _booleans("counted", counted)]
+        try:
+            tokens, right, cut, inside = np.broadcast_arrays(tokens, *masks)
+        except ValueError:
+            shapes = [tokens.shape, *(mask.shape for mask in masks)]
+            fail("length", shapes, "must broadcast with correct, truncated and counted (the shapes are shown)")
+        if self.group_relative and not tokens.size * tokens.ndim:
+            fail("length", tokens.shape, "must have the responses of a group along its last axis (the shape is shown)")
+        rewards: FloatArray = np.where(right, self.correct, self.incorrect)
+        if self.truncated is not None:
+            rewards = np.where(cut, self.truncated, rewards)
+        outcome = np.where(cut, Outcome.TRUNCATED, np.where(right, Outcome.CORRECT, Outcome.INCORRECT))
+        for shaping in _as_tuple(self.shaping):
+            result = _applied(shaping, rewards, tokens, right, inside, outcome)
+            rewards = _checked(shaping, result, tokens, outcome)
+        return rewards
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsLogged(Reward):
+    """What a log says was paid: the reward of schemes that :func:`lossim.audit` has read on it.
+
+    >>> AsLogged().text
+    'reward as logged'
+    """
+
+    correct: float = field(default=1.0, init=False, repr=False)
+    incorrect: float = field(default=0.0, init=False, repr=False)
+    truncated: float | None = field(default=None, init=False, repr=False)
+    shaping: Any = field(default=None, init=False, repr=False)
+
+    @property
+    def text(self) -> str:
+        return "reward as logged"
+
+    def group_values(
+        self, length: ArrayLike, correct: ArrayLike, truncated: ArrayLike, counted: ArrayLike = True
+    ) -> FloatArray:
+        fail("reward", self, "is known on a log only", "use audit(rollouts, scheme), or give a Reward of your own")
+
+
+def applied(shapings: Sequence[Shaping], rewards: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+    """Given rewards, through shapings of single responses in order."""
+    for shaping in shapings:
+        rewards = _checked(shaping, shaping(rewards, length, outcome), length, outcome)
+    return rewards
+
+
+AnyShaping = Shaping | GroupShaping | Callable[[FloatArray, FloatArray, IntArray], ArrayLike]
+
+
+def _as_tuple(shaping: Any) -> tuple[AnyShaping, ...]:
+    return () if shaping is None else tuple(shaping) if isinstance(shaping, list | tuple) else (shaping,)
+
+
+def _applied(shaping: AnyShaping, rewards: FloatArray, tokens: FloatArray, right: BoolArray, inside: BoolArray,
+             outcome: IntArray) -> ArrayLike:
+    if isinstance(shaping, GroupShaping):
+        return shaping.in_group(rewards, tokens, right, inside)
+    try:
+        return shaping(rewards, tokens, outcome)
+    except (TypeError, ValueError, ArithmeticError, RuntimeWarning) as error:
+        name = getattr(shaping, "__name__", None) or repr(shaping)
+        raise TypeError(f"the shaping {name} must map arrays (reward, length, outcome) to rewards, and raised: "
+                        f"{error}; write comparisons with np.where") from error
+
+
+def _booleans(name: str, value: ArrayLike) -> BoolArray:
+    array = np.asarray(value)
+    if array.dtype != np.bool_:
+        fail(name, array.dtype.name, "must be booleans (the type is shown)", "compare, as in grade == 0", TypeError)
+    return array
+
+
+def _checked(shaping: AnyShaping, result: ArrayLike, length: FloatArray, outcome: IntArray) -> FloatArray:
+    name = f"the shaping {getattr(shaping, '__name__', None) or repr(shaping)}"
+    try:
+        rewards = np.array(result, dtype=np.float64)
+    except (TypeError, ValueError):
+        fail(name, result, "must return an array of numbers", error=TypeError)
+    if rewards.shape != length.shape:
+        fail(name, rewards.shape, f"must return one reward for each response, an array of shape {length.shape}",
+             "compute with the reward array it is given, as in reward * 0 + 1")
+    bad = np.argwhere(~np.isfinite(rewards))
+    if bad.size:
+        first = tuple(min(bad, key=lambda at: length[tuple(at)]))
+        which = Outcome(int(outcome[first])).name.lower()
+        fail(name, float(rewards[first]), f"must return finite rewards, also at length {length[first]:g} ({which})")
+    return rewards

@@ -1,0 +1,268 @@
+"""Shapings: changes of a reward by the length of a response, alone or beside the others of its group."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import expit
+
+from lossim._support.checks import fail, finite, in_interval, number_array, positive
+from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
+
+__all__ = ["Cosine", "Discount", "GroupShaping", "KimiLength", "LengthZScore", "LinearPenalty", "MissingEOS",
+           "Shaping", "SoftOverlong", "StopProperly"]
+
+
+class Shaping(ABC):
+    """A change of the reward of one response, given its length and outcome."""
+
+    @abstractmethod
+    def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+        """The new rewards; all arrays have one shape, lengths are in tokens."""
+
+
+class GroupShaping(ABC):
+    """A change of the rewards of a group that compares its responses with one another."""
+
+    @abstractmethod
+    def in_group(self, reward: FloatArray, length: FloatArray, correct: BoolArray, counted: BoolArray) -> FloatArray:
+        """The new rewards [..., G], by the counted ones; ``correct`` is the grade, also of truncated responses."""
+
+
+class _Numbers:
+    """Checks the fields of a shaping, all of them numbers, some with a range."""
+
+    _ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, in_interval(name, value, *self._ranges.get(name, (-math.inf, math.inf))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearPenalty(_Numbers, Shaping):
+    """A price per token: r − slope·max(T − free, 0).
+
+    Args:
+        slope: reward per token; negative pays for length.
+        free: tokens that cost nothing, at least 0.
+
+    >>> LinearPenalty(slope=0.01, free=100)(np.ones(2), np.array([50.0, 300.0]), np.zeros(2, dtype=int))
+    array([ 1., -1.])
+    """
+
+    slope: float
+    free: float = 0.0
+    _ranges: ClassVar = {"free": (0.0, math.inf)}
+
+    def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+        return reward - self.slope * np.maximum(length - self.free, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftOverlong(Shaping):
+    """DAPO's soft overlong punishment: nothing up to max_tokens − buffer, then linearly down to −factor.
+
+    r − factor·clip((T − (max_tokens − buffer))/buffer, 0, 1). With ``capped=False`` the line goes on falling
+    beyond ``max_tokens``, as verl's reward manager has it; where the policy is cut at ``max_tokens`` the two agree.
+
+    Args:
+        max_tokens: length at which the punishment is ``factor``, tokens, positive.
+        buffer: tokens over which it grows, in (0, max_tokens].
+        factor: reward, at least 0.
+        capped: whether it stays at ``factor`` beyond ``max_tokens``.
+
+    Source: DAPO, arXiv:2503.14476; uncapped: verl's DAPO reward manager.
+
+    >>> shaping = SoftOverlong(max_tokens=100, buffer=20)
+    >>> shaping(np.ones(4), np.array([80.0, 85.0, 100.0, 110.0]), np.zeros(4, dtype=int))
+    array([1.  , 0.75, 0.  , 0.  ])
+    """
+
+    max_tokens: float
+    buffer: float
+    factor: float = 1.0
+    capped: bool = True
+
+    def __post_init__(self) -> None:
+        positive("max_tokens", self.max_tokens)
+        positive("buffer", self.buffer, "for a bare cut use MissingEOS")
+        in_interval("buffer", self.buffer, 0.0, self.max_tokens, "it ends at max_tokens")
+        in_interval("factor", self.factor, 0.0, math.inf)
+        if not isinstance(self.capped, bool):
+            fail("capped", self.capped, "must be True or False", error=TypeError)
+
+    def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+        excess = (length - (self.max_tokens - self.buffer)) / self.buffer
+        return reward - self.factor * np.clip(excess, 0.0, 1.0 if self.capped else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine(Shaping):
+    """A reward that runs along half a cosine from length 0 to max_tokens; it replaces the reward it is given.
+
+    r = b + (a − b)(1 + cos(π·min(T/max_tokens, 1)))/2, with (a, b) the pair of the outcome. A truncated response
+    is paid ``exceed``, or along the incorrect curve if that is None, whatever its grade.
+
+    Args:
+        max_tokens: length at which the curve ends, tokens, positive.
+        correct: rewards of a correct response of length 0 and of ``max_tokens``.
+        incorrect: the same for an incorrect one.
+        exceed: reward of a truncated response, or None.
+
+    Source: arXiv:2502.03373, whose pairs are the defaults; it also sets ``exceed=-10``, for every response within a
+    few tokens of the cap. The default None makes a cut no worse than a wrong answer of that length.
+
+    >>> shaping = Cosine(max_tokens=100, exceed=-10)
+    >>> shaping(np.zeros(4), np.array([50.0, 100.0, 50.0, 100.0]), np.array([0, 0, 1, 2]))
+    array([  1.5,   1. ,  -5. , -10. ])
+    """
+
+    max_tokens: float
+    correct: tuple[float, float] = (2.0, 1.0)
+    incorrect: tuple[float, float] = (-10.0, 0.0)
+    exceed: float | None = None
+
+    def __post_init__(self) -> None:
+        positive("max_tokens", self.max_tokens)
+        for name in ("correct", "incorrect"):
+            pair = number_array(name, getattr(self, name), ndim=1)
+            if pair.size != 2:
+                fail(name, getattr(self, name), "must be two rewards, at length 0 and at max_tokens")
+            object.__setattr__(self, name, (float(pair[0]), float(pair[1])))
+        if self.exceed is not None:
+            finite("exceed", self.exceed)
+
+    def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+        share = (1.0 + np.cos(np.pi * np.minimum(length / self.max_tokens, 1.0))) / 2.0
+        right = self.correct[1] + (self.correct[0] - self.correct[1]) * share
+        wrong = self.incorrect[1] + (self.incorrect[0] - self.incorrect[1]) * share
+        paid = np.where(outcome == Outcome.CORRECT, right, wrong)
+        return paid if self.exceed is None else np.where(outcome == Outcome.TRUNCATED, self.exceed, paid)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discount(_Numbers, Shaping):
+    """The reward discounted over the length: r·gamma^T.
+
+    Args:
+        gamma: per token, in [0, 1].
+
+    >>> Discount(gamma=0.5)(np.ones(2), np.array([1.0, 3.0]), np.zeros(2, dtype=int))
+    array([0.5  , 0.125])
+    """
+
+    gamma: float
+    _ranges: ClassVar = {"gamma": (0.0, 1.0)}
+
+    def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+        return reward * np.float64(self.gamma) ** length
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingEOS(_Numbers, Shaping):
+    """A penalty for being cut: r − penalty if truncated.
+
+    Args:
+        penalty: reward; a positive one punishes.
+
+    Source: ``missing_eos_penalty`` of TRL's PPO trainer.
+
+    >>> MissingEOS(penalty=1)(np.ones(2), np.array([5.0, 9.0]), np.array([0, 2]))
+    array([1., 0.])
+    """
+
+    penalty: float
+
+    def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+        return np.where(outcome == Outcome.TRUNCATED, reward - self.penalty, reward)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopProperly(_Numbers, Shaping):
+    """ProRL's stop-properly coefficient, for truncated responses: c·r if c ≥ 0, c itself if c < 0.
+
+    OpenRLHF takes both signs: from 0 up the reward is multiplied, below 0 replaced. NeMo RL takes c in [0, 1]
+    only, the multiplication. Mind that multiplying shrinks a negative reward towards 0: with rewards ±1 and c < 1
+    a wrong answer is then better cut than finished.
+
+    Args:
+        coefficient: c; 1 changes nothing.
+
+    Source: ProRL, arXiv:2505.24864; ``stop_properly_penalty_coef`` of OpenRLHF and NeMo RL.
+
+    >>> StopProperly(coefficient=0.5)(np.array([1.0, 1.0]), np.array([5.0, 9.0]), np.array([0, 2]))
+    array([1. , 0.5])
+    >>> StopProperly(coefficient=-1)(np.array([1.0, 1.0]), np.array([5.0, 9.0]), np.array([0, 2]))
+    array([ 1., -1.])
+    """
+
+    coefficient: float
+
+    def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+        cut = reward * self.coefficient if self.coefficient >= 0 else self.coefficient
+        return np.where(outcome == Outcome.TRUNCATED, cut, reward)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KimiLength(_Numbers, GroupShaping):
+    """Kimi k1.5's length reward: λ = ½ − (T − T_min)/(T_max − T_min) over the group.
+
+    r + weight·λ for a correct response, r + weight·min(0, λ) for an incorrect one; nothing where all lengths are
+    equal. A wrong response never gains by being short.
+
+    Args:
+        weight: of λ, which runs from ½ for the shortest response to −½ for the longest.
+
+    Source: Kimi k1.5, arXiv:2501.12599.
+
+    >>> from lossim.rewards import Reward
+    >>> Reward(shaping=KimiLength(weight=0.5)).group_values([10, 20, 50], [True, False, True], False)
+    array([1.25, 0.  , 0.75])
+    """
+
+    weight: float = 1.0
+
+    def in_group(self, reward: FloatArray, length: FloatArray, correct: BoolArray, counted: BoolArray) -> FloatArray:
+        shortest = np.where(counted, length, np.inf).min(axis=-1, keepdims=True)
+        longest = np.where(counted, length, -np.inf).max(axis=-1, keepdims=True)
+        apart = counted & (longest > shortest)
+        share = np.where(apart, length - shortest, 0.0) / np.where(apart, longest - shortest, 1.0)
+        gain = np.where(apart, 0.5 - share, 0.0)
+        return reward + self.weight * np.where(correct, gain, np.minimum(gain, 0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthZScore(_Numbers, GroupShaping):
+    """A reward for being right, less the longer it took beside the other right responses of the group.
+
+    r·(1 − alpha·σ(z)) for a correct response, σ the logistic function, z = (T − mean)/std over the group's correct
+    responses (population standard deviation; z = 0 where it is 0). Incorrect responses keep their reward.
+
+    Args:
+        alpha: in [0, 1].
+
+    Source: Arora and Zanette, arXiv:2502.04463. Their released code uses the population standard deviation plus
+    1e-7, left out here, and counts a truncated response as wrong: leave p_correct_truncated at 0 for that.
+
+    >>> from lossim.rewards import Reward
+    >>> Reward(shaping=LengthZScore(alpha=0.4)).group_values([10, 10, 70], [True, True, False], False)
+    array([0.8, 0.8, 0. ])
+    """
+
+    alpha: float
+    _ranges: ClassVar = {"alpha": (0.0, 1.0)}
+
+    def in_group(self, reward: FloatArray, length: FloatArray, correct: BoolArray, counted: BoolArray) -> FloatArray:
+        right = correct & counted
+        number = np.maximum(right.sum(axis=-1, keepdims=True), 1)
+        distance = length - np.where(right, length, 0.0).sum(axis=-1, keepdims=True) / number
+        std = np.sqrt(np.where(right, distance**2, 0.0).sum(axis=-1, keepdims=True) / number)
+        z = np.where(std > 0, distance, 0.0) / np.where(std > 0, std, 1.0)
+        share: FloatArray = 1.0 - self.alpha * expit(z)
+        return np.where(right, reward * share, reward)

@@ -1,0 +1,177 @@
+"""A scheme is what a trainer does with a batch: named slots."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Literal
+
+import numpy as np
+
+from lossim._support import checks
+from lossim.advantages import GAE, Advantage, ResponseAdvantage, Whitened
+from lossim.aggregation import Aggregation
+from lossim.penalties import KL, Entropy
+from lossim.rewards import Reward
+from lossim.surrogates import GMPO, PolicyGradient, Surrogate
+
+__all__ = ["Scheme", "Truncation", "compare", "short"]
+
+Truncation = Literal["keep", "mask", "remove"]
+DynamicSampling = Literal["none", "drop", "resample"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """Everything between sampled responses and the update, one slot each.
+
+    Attributes:
+        reward: task reward of a response, with its length shaping.
+        advantage: what tokens are credited with, see :mod:`lossim.advantages`.
+        surrogate: what ratios to the policy that drew the batch do, see :mod:`lossim.surrogates`; nothing on-policy.
+        aggregation: how token losses become one number, see :mod:`lossim.aggregation`.
+        penalties: KL and entropy terms, see :mod:`lossim.penalties`; at most one KL per place and one entropy.
+        truncation: what becomes of responses cut at max_tokens: ``"keep"``; ``"mask"`` (they stay in baseline and
+            std, and leave the loss and its token counts); ``"remove"`` (they leave all three; a group left with
+            fewer than two then contributes nothing under a group-relative advantage).
+        dynamic_sampling: what becomes of groups whose task rewards are all equal: ``"none"``; ``"drop"`` (they
+            contribute nothing, denominators unchanged); ``"resample"`` (replaced until the step is full).
+        group_size: responses per prompt, G.
+        prompts_per_step: prompts per optimiser step, P.
+        minibatches: optimiser steps that share the responses of one rollout, each on prompts of its own; ``train``
+            alone reads it.
+        ppo_epochs: passes over a rollout; ``train`` alone reads it.
+        name: shown in print.
+
+    Raises:
+        ValueError: slots that do not go together; the message says which and what to use.
+
+    >>> from lossim.advantages import GroupMean
+    >>> from lossim.aggregation import TokenMean
+    >>> Scheme(advantage=GroupMean(), aggregation=TokenMean(), group_size=8)
+    Scheme 'custom': GroupMean · TokenMean [verl token-mean, TRL dapo] · reward 1 if correct, else 0 · 64 prompts × 8
+    """
+
+    reward: Reward = field(default_factory=Reward)
+    advantage: Advantage
+    surrogate: Surrogate = field(default_factory=PolicyGradient)
+    aggregation: Aggregation
+    penalties: tuple[KL | Entropy, ...] = ()
+    truncation: Truncation = "keep"
+    dynamic_sampling: DynamicSampling = "none"
+    group_size: int = 8
+    prompts_per_step: int = 64
+    minibatches: int = 1
+    ppo_epochs: int = 1
+    name: str = "custom"
+
+    def __post_init__(self) -> None:
+        for slot, kind in (("reward", Reward), ("advantage", (ResponseAdvantage, GAE, Whitened)),
+                           ("aggregation", Aggregation), ("surrogate", Surrogate)):
+            if not isinstance(getattr(self, slot), kind):
+                checks.fail(slot, getattr(self, slot), f"must be an instance of {slot.capitalize()}",
+                            f"see the module lossim.{slot if slot == 'aggregation' else slot + 's'}", TypeError)
+        penalties = checks.members("penalties", self.penalties, (KL, Entropy), "penalties.KL and penalties.Entropy",
+                                   "write one as (KL(...),)")
+        object.__setattr__(self, "penalties", penalties)
+        places = [penalty.place if isinstance(penalty, KL) else "entropy" for penalty in penalties]
+        if len(set(places)) < len(places):
+            checks.fail("penalties", self.penalties, "must hold at most one KL per place and one entropy",
+                        "add up their coefficients")
+        inner = self.advantage.inner if isinstance(self.advantage, Whitened) else self.advantage
+        if isinstance(self.surrogate, GMPO) and isinstance(inner, GAE):
+            checks.fail("surrogate", self.surrogate, "needs one advantage per response, which GAE has not",
+                        "use surrogates.PPOClip() with GAE")
+        checks.choice("truncation", self.truncation, ("keep", "mask", "remove"))
+        checks.choice("dynamic_sampling", self.dynamic_sampling, ("none", "drop", "resample"))
+        checks.text("name", self.name)
+        checks.whole("group_size", self.group_size)
+        for name in ("prompts_per_step", "minibatches", "ppo_epochs"):
+            checks.whole(name, getattr(self, name))
+        least = self.advantage.least_group_size
+        if self.group_size < least:
+            checks.fail("group_size", self.group_size, f"must be at least {least} for {short(self.advantage)}",
+                        "use advantages.Raw() for single samples")
+        if self.dynamic_sampling != "none" and self.group_size < 2:
+            checks.fail("group_size", self.group_size, "must be at least 2 for dynamic sampling, which looks for "
+                        "unequal rewards in a group", "use dynamic_sampling='none'")
+
+    @property
+    def responses_per_step(self) -> int:
+        """n = prompts_per_step · group_size."""
+        return self.prompts_per_step * self.group_size
+
+    @property
+    def kl_in_reward(self) -> KL | None:
+        """The KL term of the reward, if any."""
+        return next((p for p in self.penalties if isinstance(p, KL) and p.place == "reward"), None)
+
+    @property
+    def kl_in_loss(self) -> KL | None:
+        """The KL term of the loss, if any."""
+        return next((p for p in self.penalties if isinstance(p, KL) and p.place == "loss"), None)
+
+    @property
+    def entropy(self) -> Entropy | None:
+        """The entropy bonus, if any."""
+        return next((p for p in self.penalties if isinstance(p, Entropy)), None)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What fills the slots, one text each; defaults that say nothing are left out."""
+        rule, reward = self.aggregation, self.reward
+        paid = reward.text + ("" if reward.shaping is None else f", with {short(reward.shaping)}")
+        return (short(self.advantage), *([] if self.surrogate == PolicyGradient() else [short(self.surrogate)]),
+                f"{short(rule)} [verl {rule.verl}, TRL {rule.trl}]", paid,
+                *(short(penalty) for penalty in self.penalties),
+                *([] if self.truncation == "keep" else [f"truncated: {self.truncation}"]),
+                *([] if self.dynamic_sampling == "none" else [f"equal groups: {self.dynamic_sampling}"]),
+                f"{self.prompts_per_step} prompts × {self.group_size}", *self._inner)
+
+    @property
+    def _inner(self) -> tuple[str, ...]:
+        counts = (self.minibatches, "mini-batch", "es"), (self.ppo_epochs, "epoch", "s")
+        inner = [f"{count} {name}{many * (count > 1)}" for count, name, many in counts]
+        return () if self.minibatches == self.ppo_epochs == 1 else (" × ".join(inner),)
+
+    def __str__(self) -> str:
+        return f"Scheme {self.name!r}: " + " · ".join(self.slots)
+
+    __repr__ = __str__
+
+
+_TELLING = ("gae_lambda", "critic", "alpha", "bins", "sharing", "path_scale")
+
+
+def short(value: object) -> str:
+    """A value as printed beside others: its name, and of its fields the telling ones and those not at their default."""
+    if isinstance(value, tuple):
+        return f"({', '.join(short(item) for item in value)})"
+    if isinstance(value, np.ndarray):
+        return f"[{' × '.join(map(str, value.shape))}]"
+    if not is_dataclass(value) or isinstance(value, type):
+        return getattr(value, "__name__", None) or repr(value)
+    shown = []
+    for slot in fields(value):
+        given = getattr(value, slot.name)
+        default = slot.default if slot.default_factory is MISSING else slot.default_factory()
+        same = type(given) is type(default) and not isinstance(given, np.ndarray) and given == default
+        if slot.repr and (slot.name in _TELLING or not same):
+            shown.append(f"{slot.name}={short(given)}")
+    return type(value).__name__ + (f"({', '.join(shown)})" if shown else "")
+
+
+def compare(one: Scheme, other: Scheme) -> dict[str, tuple[object, object]]:
+    """The slots in which two schemes differ, names aside.
+
+    >>> from dataclasses import replace
+    >>> from lossim.advantages import GroupMean
+    >>> from lossim.aggregation import TokenMean
+    >>> one = Scheme(advantage=GroupMean(), aggregation=TokenMean())
+    >>> compare(one, replace(one, group_size=16))
+    {'group_size': (8, 16)}
+    """
+    for name, scheme in (("one", one), ("other", other)):
+        if not isinstance(scheme, Scheme):
+            checks.fail(name, scheme, "must be a Scheme", "for example schemes.grpo()", TypeError)
+    return {slot.name: (getattr(one, slot.name), getattr(other, slot.name)) for slot in fields(Scheme)
+            if slot.name != "name" and getattr(one, slot.name) != getattr(other, slot.name)}
