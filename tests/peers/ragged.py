@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import lossim as ls
-from peers.rows import Rows
+from tests.peers.rows import Rows
 
 
 def draw(seed: int, *, group_sizes: tuple[int, int] = (1, 4), equal_groups: bool = False, gaps: bool = True,

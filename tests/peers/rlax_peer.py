@@ -7,7 +7,7 @@ import numpy as np
 import rlax
 import torch
 
-from peers.rows import Rows
+from tests.peers.rows import Rows
 
 jax.config.update("jax_enable_x64", True)
 _gae = jax.jit(rlax.truncated_generalized_advantage_estimation)

@@ -23,9 +23,9 @@ from verl.workers.utils import losses
 
 import lossim as ls
 from lossim.configs import _trl_keys, _verl_keys, read_config
-from peers import trl_peer, verl_peer
-from peers.ragged import batch, compare, draw, same
-from peers.rows import Rows
+from tests.peers import trl_peer, verl_peer
+from tests.peers.ragged import batch, compare, draw, same
+from tests.peers.rows import Rows
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # ray deprecates modules of its own, verl misses engines

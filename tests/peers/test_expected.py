@@ -16,8 +16,8 @@ import translate
 from lossim import advantages as adv
 from lossim import aggregation as agg
 from lossim import critics, penalties, surrogates
-from peers import rlax_peer, tiny, trl_peer, verl_peer
-from peers.rows import Rows
+from tests.peers import rlax_peer, tiny, trl_peer, verl_peer
+from tests.peers.rows import Rows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import torch
 
 import lossim as ls
 from lossim import advantages, aggregation
-from peers.networks import (
+from tests.peers.networks import (
     CONTENT,
     FIRST,
     ORDER,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import lossim as ls
-from peers.networks import (
+from tests.peers.networks import (
     FIRST,
     ORDER,
     ROOT,

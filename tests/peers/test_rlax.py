@@ -12,8 +12,8 @@ import lossim as ls
 from lossim import advantages as adv
 from lossim import aggregation as agg
 from lossim import surrogates
-from peers import rlax_peer
-from peers.ragged import batch, draw, same
+from tests.peers import rlax_peer
+from tests.peers.ragged import batch, draw, same
 
 SEEDS = range(30)
 

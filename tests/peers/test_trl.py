@@ -14,9 +14,9 @@ import lossim as ls
 from lossim import advantages as adv
 from lossim import aggregation as agg
 from lossim import penalties, surrogates
-from peers import trl_peer
-from peers.ragged import batch, compare, draw, same
-from peers.rows import Rows
+from tests.peers import trl_peer
+from tests.peers.ragged import batch, compare, draw, same
+from tests.peers.rows import Rows
 
 SEEDS = range(40)
 LONGEST = 9

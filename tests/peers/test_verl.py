@@ -17,9 +17,9 @@ import lossim as ls
 from lossim import advantages as adv
 from lossim import aggregation as agg
 from lossim import penalties, surrogates
-from peers import verl_peer
-from peers.ragged import batch, compare, draw, masked, same
-from peers.rows import Rows
+from tests.peers import verl_peer
+from tests.peers.ragged import batch, compare, draw, masked, same
+from tests.peers.rows import Rows
 
 SEEDS = range(40)
 FLOAT32 = 1e-6

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import reference as ref
-from peers.rows import Rows
+from tests.peers.rows import Rows
 
 Step = Callable[[Rows], torch.Tensor]
 """From the rows of a batch to the loss a trainer would differentiate."""

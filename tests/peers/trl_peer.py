@@ -16,7 +16,7 @@ import torch
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.rloo_trainer import RLOOTrainer
 
-from peers.rows import Rows
+from tests.peers.rows import Rows
 
 PAD, STOP, GO = 0, 1, 2
 

@@ -12,7 +12,7 @@ from verl.trainer.ppo import core_algos, rollout_corr_helper
 from verl.workers.config import ActorConfig, PolicyLossConfig
 from verl.workers.utils import losses
 
-from peers.rows import Rows
+from tests.peers.rows import Rows
 
 
 def advantages(rows: Rows, estimator: str, *, gamma: float = 1.0, gae_lambda: float = 1.0, std: bool = True,

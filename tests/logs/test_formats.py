@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
 import lossim as ls
-from lossim._logs import _names
+from log_files import COLUMNS, read, values, write
+from lossim._logs import names as _names
 
-COLUMNS = ("lengths", "rewards", "prompt_ids", "truncated", "correct", "classes", "steps", "kl")
 ROWS: list[dict[str, Any]] = [
     {"prompt": "two, \"quoted\"\nlines", "length": 3, "reward": 0.1, "truncated": False, "correct": True,
      "class": "level 10", "step": 1, "kl": -0.25},
@@ -27,32 +23,6 @@ ROWS: list[dict[str, Any]] = [
 EXPECTED: dict[str, list[Any]] = {
     "lengths": [3, 7, 1], "rewards": [0.1, -1e300, 5e-324], "prompt_ids": [0, 1, 0], "truncated": [False, True, False],
     "correct": [True, False, False], "classes": [1, 0, 1], "steps": [1, 1, 2], "kl": [-0.25, 0.0, 1e-3]}
-
-
-def write(file: Path, rows: list[dict[str, Any]]) -> Path:
-    """A log in the format that the file's name tells."""
-    file.parent.mkdir(exist_ok=True)
-    opened = gzip.open if file.suffix == ".gz" else open
-    if ".parquet" in file.name:
-        parquet.write_table(pa.Table.from_pylist(rows), file)
-    elif ".jsonl" in file.name or ".ndjson" in file.name:
-        with opened(file, "wt", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    else:
-        with opened(file, "wt", encoding="utf-8", newline="") as stream:
-            table = csv.DictWriter(stream, list(rows[0]), delimiter="\t" if ".tsv" in file.name else ",")
-            table.writeheader()
-            table.writerows(rows)
-    return file
-
-
-def values(rollouts: ls.Rollouts) -> dict[str, list[Any]]:
-    found = {name: getattr(rollouts, name) for name in COLUMNS}
-    return {name: column.tolist() for name, column in found.items() if column is not None}
-
-
-def read(file: Path, rows: list[dict[str, Any]], **options: Any) -> ls.Rollouts:
-    return ls.Rollouts.read(write(file, rows), **options)
 
 
 def choices(rollouts: ls.Rollouts) -> tuple[str, ...]:

@@ -10,13 +10,12 @@ import pytest
 import lossim as ls
 import reference as ref
 import translate
+from batches import as_batch
 from lossim._engine.sampled import draw_batches
 from lossim._engine.step import Step
 from lossim.advantages import GAE, Raw
 from lossim.policies import Draws
-from test_enumeration import RULES, SAMPLINGS, TRUNCATIONS
-from test_montecarlo import KINDS, as_batch
-from test_offpolicy import PENALTIES, SURROGATES, setup
+from tables import KINDS, OLD_PENALTIES, RULES, SAMPLINGS, SURROGATES, TRUNCATIONS, setup
 
 
 def log_probs(policy: ls.Policy, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +74,7 @@ def check(world: ref.World, scheme: ls.Scheme, setting: ref.Setting, step: Step,
     assert (result.gradient[~result.mask] == 0).all()
 
 
-NO_VOCABULARY = [penalty for penalty in PENALTIES if penalty not in ("entropy", "all", "reward")]
+NO_VOCABULARY = [penalty for penalty in OLD_PENALTIES if penalty not in ("entropy", "all", "reward")]
 
 
 @pytest.mark.parametrize("name", SURROGATES)

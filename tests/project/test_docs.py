@@ -18,7 +18,7 @@ import pytest
 import lossim as ls
 from lossim import advantages, aggregation, penalties, references, schemes, surrogates, tokens
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")),
          *sorted((ROOT / "figures").glob("*.md"))]
 LINK = re.compile(r"!?\[[^\]\[]*\]\(([^)\s]+)\)")

@@ -13,16 +13,10 @@ from typing import Any, NoReturn
 import pytest
 
 import lossim as ls
-from lossim import __main__ as command
+from command_line import LAWS, QUICK, refused, run, strict
 from lossim.__main__ import main
+from lossim._cli import arguments as command
 from lossim._cli import commands as _commands
-from tests.test_command_line import LAWS, QUICK, refused, rows, run, strict, written
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> str:
-    return written(tmp_path / "run.jsonl", rows())
-
 
 # --- bad input ----------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,11 @@ import pytest
 from pyarrow import parquet
 
 import lossim as ls
-from lossim._logs import _csv, _jsonl, _parquet, _spool
-from tests.test_logs_formats import values, write
+from log_files import values, write
+from lossim._logs import csv as _csv
+from lossim._logs import jsonl as _jsonl
+from lossim._logs import parquet as _parquet
+from lossim._logs import spool as _spool
 
 TRACKED = ("lengths", "rewards", "prompt_ids", "truncated", "classes", "steps")
 

@@ -10,38 +10,11 @@ import pytest
 import lossim as ls
 import reference as ref
 import translate
+from batches import as_batch, engine_gradient
 from lossim import surrogates
 from lossim._engine.sampled import draw_batches
 from lossim._engine.step import Step
-from test_enumeration import RULES, SAMPLINGS, TRUNCATIONS
-from test_montecarlo import as_batch, engine_gradient
-
-SURROGATES = {
-    "policy gradient": (surrogates.PolicyGradient(), {"surrogate": "policy_gradient"}),
-    "importance": (surrogates.ImportanceWeight(), {"surrogate": "importance_weighted"}),
-    "clip": (surrogates.PPOClip(), {"surrogate": "ppo_clip", "clip_low": 0.2, "clip_high": 0.2}),
-    "clip higher": (surrogates.PPOClip(high=0.28), {"surrogate": "ppo_clip", "clip_low": 0.2, "clip_high": 0.28}),
-    "dual": (surrogates.PPOClip(dual=1.5), {"surrogate": "ppo_clip", "clip_low": 0.2, "clip_high": 0.2, "dual": 1.5}),
-    "delta": (surrogates.PPOClip(low=0.1, high=0.2, delta=1.3),
-              {"surrogate": "ppo_clip", "clip_low": 0.1, "clip_high": 0.2, "delta": 1.3}),
-    "cispo": (surrogates.CISPO(low=0.3, high=0.4), {"surrogate": "cispo", "clip_low": 0.3, "clip_high": 0.4}),
-    "sapo": (surrogates.SAPO(), {"surrogate": "sapo", "tau_positive": 1.0, "tau_negative": 1.05}),
-    "gspo": (surrogates.GSPO(low=0.1, high=0.15), {"surrogate": "gspo", "clip_low": 0.1, "clip_high": 0.15}),
-    "gmpo": (surrogates.GMPO(low=0.2, high=0.3), {"surrogate": "gmpo", "clip_low": 0.2, "clip_high": 0.3}),
-    "topr": (surrogates.TOPR(), {"surrogate": "topr"}),
-    "vespo": (surrogates.VESPO(), {"surrogate": "vespo"}),
-    "off-policy mask": (surrogates.OffPolicyMask(inner=surrogates.PPOClip(), threshold=0.05),
-                        {"surrogate": "ppo_clip", "clip_low": 0.2, "clip_high": 0.2, "off_policy": 0.05}),
-}
-PENALTIES = ("none", "k3", "reward", "entropy", "all", "abs", "k1+", "k3+", "corrected k1", "corrected k3",
-             "corrected abs", "old k2", "old k3+", "old corrected k2")
-
-
-def setup(seed: int, name: str, **options: object) -> tuple[ref.World, ls.Scheme, ref.Setting, dict[str, ls.Policy]]:
-    world = ref.random_world(np.random.default_rng(seed), classes=2, max_tokens=options.pop("max_tokens", 3),
-                             reference=True, old=True, **options.pop("world", {}))
-    return (world, *translate.both(world, np.random.default_rng(seed), surrogate=SURROGATES[name], **options),
-            translate.all_policies(world))
+from tables import OLD_PENALTIES, RULES, SAMPLINGS, SURROGATES, TRUNCATIONS, setup
 
 
 @pytest.mark.parametrize("name", SURROGATES)
@@ -53,7 +26,7 @@ def test_every_surrogate_is_exact(kind: str, name: str) -> None:
         with pytest.raises(ValueError, match="one advantage per response"):
             setup(0, name, kind=kind, rule="1/T")
         return
-    cases = list(itertools.product(RULES, TRUNCATIONS, SAMPLINGS, PENALTIES))
+    cases = list(itertools.product(RULES, TRUNCATIONS, SAMPLINGS, OLD_PENALTIES))
     rng = np.random.default_rng(sum(map(ord, kind + name)))
     for index in rng.choice(len(cases), size=6, replace=False):
         rule, truncation, sampling, penalty = cases[index]

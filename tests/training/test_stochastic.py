@@ -13,16 +13,15 @@ import pytest
 import lossim as ls
 import reference as ref
 import translate
-from lossim import _stochastic, critics, optimizers, surrogates
+from lossim import critics, optimizers, surrogates
 from lossim._engine.gradients import logit_gradient, token_sums
 from lossim._engine.sampled import batch_measures
 from lossim._engine.step import Step
+from lossim._training import replicates as _stochastic
 from lossim._training.records import Records
 from lossim._training.replicates import _Replicates, _Stack
 from lossim.policies import Draws
-from test_enumeration import RULES, SAMPLINGS, TRUNCATIONS
-from test_montecarlo import KINDS
-from test_offpolicy import PENALTIES, SURROGATES
+from tables import KINDS, OLD_PENALTIES, RULES, SAMPLINGS, SURROGATES, TRUNCATIONS
 
 RATE = 0.3
 ONCE = optimizers.SGD(learning_rate=RATE)
@@ -140,7 +139,7 @@ def test_one_step_is_the_plain_one(tape: SimpleNamespace, kind: str) -> None:
     rng = np.random.default_rng(sum(map(ord, kind)))
     for seed in range(6):
         rule, truncation, sampling, penalty, paid = (str(rng.choice(options)) for options in (
-            RULES, TRUNCATIONS, SAMPLINGS, PENALTIES, tuple(translate.REWARDS)))
+            RULES, TRUNCATIONS, SAMPLINGS, OLD_PENALTIES, tuple(translate.REWARDS)))
         check(tape, seed, kind, inner=(1, 1), replicates=seed % 3 + 1, rule=rule, truncation=truncation,
               sampling=sampling, penalty=penalty, paid=paid, group_size=int(rng.integers(2, 5)), prompts=3)
 
@@ -152,7 +151,7 @@ def test_minibatches_and_epochs_are_a_plain_loop(tape: SimpleNamespace, kind: st
     if (kind, name) != ("gae", "gmpo"):
         rng = np.random.default_rng(sum(map(ord, kind + name)))
         rule, truncation, sampling, penalty = (str(rng.choice(options)) for options in (
-            RULES, TRUNCATIONS, SAMPLINGS, PENALTIES))
+            RULES, TRUNCATIONS, SAMPLINGS, OLD_PENALTIES))
         check(tape, 3, kind, name=name, inner=(2, 2), rule=rule, truncation=truncation, sampling=sampling,
               penalty=penalty, group_size=2, prompts=2)
 

@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 import lossim as ls
-from tests.test_logs_formats import read, write
+from log_files import read, write
 
 
 @pytest.mark.parametrize("ids", [

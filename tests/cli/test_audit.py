@@ -7,84 +7,20 @@ import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
 
 import lossim as ls
+from command_line import CONFIG, QUICK, overlong, plain, refused, rows, run, strict, written
 from lossim import schemes
-from lossim.__main__ import main
 from lossim._cli import commands as _commands
 from lossim.configs import read_config
 
-CONFIG = {"loss_type": "dr_grpo", "num_generations": 8, "max_completion_length": 256, "learning_rate": 1e-6}
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 EVERY = list(schemes.presets())
 ALL = [name for name in EVERY if name != "remax"]
-QUICK = ["--replicates", "20"]
-LAWS = ["--solve-rate", "0.4", "--right", "60", "--wrong", "110"]
-
-
-def rows(prompts: int = 12) -> list[dict[str, Any]]:
-    policy = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=40),
-                                   wrong=ls.lengths.geometric(mean=90), max_tokens=256)
-    log = policy.sample(np.random.default_rng(7), prompts=prompts, group_size=8)
-    return [{"prompt": int(prompt), "length": int(length), "reward": float(reward), "truncated": bool(cut)}
-            for prompt, length, reward, cut in zip(log.prompt_ids, log.lengths, log.rewards, log.truncated,
-                                                   strict=True)]
-
-
-def written(path: Path, given: list[dict[str, Any]]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> str:
-    """A log that says which responses were cut."""
-    return written(tmp_path / "run.jsonl", rows())
-
-
-@pytest.fixture
-def uncut(tmp_path: Path) -> str:
-    """A log that does not."""
-    return written(tmp_path / "uncut.jsonl", [{k: v for k, v in row.items() if k != "truncated"} for row in rows()])
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> str:
-    path = tmp_path / "grpo.json"
-    path.write_text(json.dumps(CONFIG), encoding="utf-8")
-    return str(path)
-
-
-def run(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> tuple[str, str]:
-    capsys.readouterr()
-    got = main(list(argv))
-    told = capsys.readouterr()
-    assert got == code, told.err
-    return told.out, told.err
-
-
-def strict(text: str) -> Any:
-    def refuse(name: str) -> NoReturn:
-        raise AssertionError(f"{name} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-def plain(value: Any) -> Any:
-    return strict(json.dumps(value, allow_nan=False))
-
-
-def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The message of bad input: one line on stderr, nothing on stdout."""
-    out, err = run(capsys, *argv, code=2)
-    assert out == ""
-    assert err.startswith("lossim: ")
-    assert err.count("\n") == 1
-    return err
 
 
 # --- audit --------------------------------------------------------------------------------------------------------
@@ -250,14 +186,6 @@ def test_grades_above_a_reward_are_for_logs_without(capsys: pytest.CaptureFixtur
 # --- configs ------------------------------------------------------------------------------------------------------
 
 
-def overlong(max_tokens: int, buffer: int) -> str:
-    """verl with the soft overlong penalty."""
-    penalty = "reward.reward_kwargs.overlong_buffer_cfg"
-    return ("algorithm.adv_estimator=grpo actor_rollout_ref.rollout.n=8 reward.reward_manager.name=dapo "
-            f"data.max_response_length={max_tokens} reward.reward_kwargs.max_resp_len={max_tokens} "
-            f"{penalty}.enable=True {penalty}.len={buffer} {penalty}.penalty_factor=1.0")
-
-
 def test_config_is_read_and_shown_once(capsys: pytest.CaptureFixture[str], log: str, config: str) -> None:
     options = ["audit", log, "--config", config, "--trainer", "trl", *QUICK]
     parsed = read_config(CONFIG, trainer="trl")
@@ -355,7 +283,7 @@ def test_cap_of_the_config_where_the_log_does_not_say(capsys: pytest.CaptureFixt
 
 def test_presets_are_all_there_are() -> None:
     made = schemes.presets()
-    assert set(made) == set(schemes.__all__) - {"Scheme", "compare", "presets"}
+    assert set(made) == set(schemes.__all__) - {"Scheme", "Truncation", "compare", "presets", "short"}
     assert all(preset is getattr(schemes, name) for name, preset in made.items())
     assert [name for name in made if _commands._needs(made[name])] == ["remax"]
 

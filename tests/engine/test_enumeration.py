@@ -10,19 +10,9 @@ import pytest
 import lossim as ls
 import reference as ref
 import translate
+from tables import PENALTIES, RULES, SAMPLINGS, TRUNCATIONS, make_world
 
 LINEAR = ("raw", "leave one out", "group mean", "opo", "gae")
-RULES = tuple(translate.AGGREGATIONS)
-TRUNCATIONS = ("keep", "mask", "remove")
-SAMPLINGS = ("none", "drop", "resample")
-PENALTIES = ("none", "reward", "k1", "k2", "k3", "entropy", "all")
-
-
-def make_world(seed: int, *, max_tokens: int = 3, paths: object = 2, **options: object) -> ref.World:
-    return ref.random_world(np.random.default_rng(seed), classes=2, paths=paths, max_tokens=max_tokens, reference=True,
-                            **options)
-
-
 def check(world: ref.World, cases: list[dict[str, object]], seed: int = 0) -> None:
     """All cases on one world; the reference enumerates the batches once."""
     pairs = [translate.both(world, np.random.default_rng(seed + i), **case)  # type: ignore[arg-type]

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 import lossim as ls
-from lossim import _drift, _montecarlo
+from lossim._engine import drift as _drift
+from lossim._engine import sampled as _montecarlo
 from lossim._engine.step import Step
 from lossim.advantages import GroupStandardized, LeaveOneOut, Raw, Whitened
 from lossim.aggregation import LengthPower, SequenceMeanTokenMean, SequenceMeanTokenSum, TokenMean

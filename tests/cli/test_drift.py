@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import lossim as ls
+from command_line import CONFIG, LAWS, QUICK, overlong, plain, refused, rows, run, strict, written
 from lossim import schemes
 from lossim._fitting.fit import fit
 from lossim.configs import read_config
-from tests.test_command_line import CONFIG, LAWS, QUICK, overlong, plain, refused, rows, run, strict, written
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> str:
-    return written(tmp_path / "run.jsonl", rows())
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> str:
-    path = tmp_path / "grpo.json"
-    path.write_text(json.dumps(CONFIG), encoding="utf-8")
-    return str(path)
 
 
 def two_lognormals(sigma: float = 0.7, max_tokens: int = 300) -> ls.Policy:
