@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ import pytest
 import lossim as ls
 from command_line import CONFIG, QUICK, overlong, plain, refused, rows, run, strict, written
 from lossim import schemes
-from lossim._cli import commands as _commands
 from lossim.configs import read_config
 
 DATA = Path(__file__).parents[1] / "data"
@@ -285,7 +284,6 @@ def test_presets_are_all_there_are() -> None:
     made = schemes.presets()
     assert set(made) == set(schemes.__all__) - {"Scheme", "Truncation", "compare", "presets", "short"}
     assert all(preset is getattr(schemes, name) for name, preset in made.items())
-    assert [name for name in made if _commands._needs(made[name])] == ["remax"]
 
 
 def test_presets_are_listed_with_their_slots(capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,28 +298,43 @@ def test_presets_are_listed_with_their_slots(capsys: pytest.CaptureFixture[str])
     said = strict(run(capsys, "presets", "--json")[0])
     assert list(said) == EVERY
     assert said["grpo"]["slots"]["advantage"] == repr(schemes.grpo().advantage)
-    assert (said["remax"]["needs"], said["grpo"]["needs"]) == (["greedy_reward"], [])
+    assert {name: preset["needs"] for name, preset in said.items() if preset["needs"]} == {"remax": ["greedy_reward"]}
+    assert said["grpo"]["needs"] == []
 
 
-@pytest.mark.parametrize(("given", "sentence"), [
-    ([("a", 2.0), ("b", 1.0)], "responses get longer under all 2 presets: from +1 (b) to +2 (a)"),
-    ([("a", 2.0), ("b", -1.0)], "responses get longer under 1 of 2 presets, shorter under 1: from -1 (b) to +2 (a)"),
-    ([("a", -2.0), ("b", -1.0), ("c", 0.1, False)], "responses get shorter under 2 of 3 presets, no drift of mean "
-     "length beyond the noise of this log under 1: from -2 (a) to +0.1 (c)"),
-    ([("a", 0.1, False), ("b", -0.1, False)],
-     "no drift of mean length beyond the noise of this log under all 2 presets: from -0.1 (b) to +0.1 (a)"),
-    ([("a", -2.0, True, np.nan), ("b", np.nan, False)], "responses get shorter under 1 of 2 presets, no drift of mean "
-     "length beyond the noise of this log under 1: -2 (a)"),
+def four_each(respond: Callable[[int], tuple[int, float]]) -> list[dict[str, Any]]:
+    """Twelve prompts with four responses each, of lengths and rewards that depend on the row."""
+    return [{"prompt": i // 4, "length": respond(i)[0], "reward": respond(i)[1], "truncated": False}
+            for i in range(48)]
+
+
+RIGHT_IS_LONG = four_each(lambda i: (20 + i % 5, 1.0) if i % 2 else (8 + i % 3, 0.0))
+SOLVED_IS_LONG = four_each(lambda i: (14 + i % 3, 1.0) if i // 4 % 2 else (5 + i % 3, 0.0))
+SOLVED_IS_SHORT = four_each(lambda i: (5 + i % 3, 1.0) if i // 4 % 2 else (14 + i % 3, 0.0))
+NOISE = four_each(lambda i: ((i * i) % 7 + 1, float(i % 3 == 0)))
+EQUAL = four_each(lambda i: (5 + i % 7, 1.0))
+RARE = [{"prompt": i // 2, "length": length, "reward": float(i == 1), "truncated": False}
+        for i, length in enumerate([4, 5, 7, 8, 1, 2, 7, 8, 2, 3, 7, 4])]
+
+
+@pytest.mark.parametrize(("given", "presets", "sentence"), [
+    (RIGHT_IS_LONG, "grpo,ppo", "responses get longer under all 2 presets: from {ppo} to {grpo} tokens"),
+    (SOLVED_IS_LONG, "vapo,ppo", "responses get longer under 1 of 2 presets, shorter under 1: from {vapo} to {ppo} "
+     "tokens"),
+    (SOLVED_IS_SHORT, "ppo,vapo,grpo", "responses get shorter under 2 of 3 presets, no drift of mean length beyond the "
+     "noise of this log under 1: from {ppo} to {vapo} tokens"),
+    (NOISE, "grpo,dr_grpo", "no drift of mean length beyond the noise of this log under all 2 presets: from {grpo} to "
+     "{dr_grpo} tokens"),
+    (SOLVED_IS_SHORT, "ppo,grpo", "responses get shorter under 1 of 2 presets, no drift of mean length beyond the "
+     "noise of this log under 1: {ppo} tokens"),
+    (EQUAL, "grpo,dapo", "nothing moves under any of the 2 presets"),
+    (RARE, "grpo,dr_grpo", "no drift of mean length beyond the noise of this log under all 2 presets"),
 ])
-def test_comparison_in_a_sentence(given: list[tuple[Any, ...]], sentence: str) -> None:
-    def finding(name: str, x: float, significant: bool = True, stderr: float = 0.1, update: float = 1.0) -> Any:
-        length = ls.Estimate(value=0.0 if np.isnan(x) else x, stderr=stderr, n=20, method="bootstrap")
-        return SimpleNamespace(name=name, length=length, length_per_kl=length * (np.nan if np.isnan(x) else 1.0),
-                               significant=significant, drift=SimpleNamespace(update=ls.Estimate(value=[update])))
-
-    said = _commands._comparison([finding(*each) for each in given])
-    assert said == f"{sentence} tokens in a step of 0.01 nats"
-    nothing = _commands._comparison([finding(name, np.nan, False, update=0.0) for name in "ab"])
-    assert nothing == "nothing moves under any of the 2 presets"
-    unclear = _commands._comparison([finding(name, np.nan, False) for name in "ab"])
-    assert unclear == "no drift of mean length beyond the noise of this log under all 2 presets"
+def test_comparison_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path, given: list[dict[str, Any]],
+                                  presets: str, sentence: str) -> None:
+    """Tokens in a step of 0.01 nats, from the least to the most; where no step has a size, none are named."""
+    path = written(tmp_path / "run.jsonl", given)
+    said = strict(run(capsys, "audit", path, "--compare", presets, "--json", *QUICK)[0])
+    steps = {each["scheme"]: each["drift"]["length_per_kl"]["value"] for each in said["audit"]["findings"]}
+    named = {name: f"{step:+.3g} ({name})" for name, step in steps.items() if step is not None}
+    assert said["verdict"] == sentence.format_map(named) + " in a step of 0.01 nats" * sentence.endswith("tokens")

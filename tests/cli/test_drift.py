@@ -10,7 +10,6 @@ import pytest
 import lossim as ls
 from command_line import CONFIG, LAWS, QUICK, overlong, plain, refused, rows, run, strict, written
 from lossim import schemes
-from lossim._fitting.fit import fit
 from lossim.configs import read_config
 
 
@@ -51,7 +50,7 @@ def test_drift_without_a_closed_form_can_be_sampled(capsys: pytest.CaptureFixtur
 
 def test_drift_of_a_log(capsys: pytest.CaptureFixture[str], log: str) -> None:
     options = ["drift", "--scheme", "grpo", "--log", log, *QUICK]
-    fitted = fit(ls.Rollouts.read([log]), replicates=20)
+    fitted = ls.fit(ls.Rollouts.read([log]), replicates=20)
     found = fitted.drift(schemes.grpo())
     said = strict(run(capsys, *options, "--json")[0])
     assert said["drift"] == plain(found.to_dict(arrays=False))
@@ -68,7 +67,7 @@ def test_drift_of_a_log(capsys: pytest.CaptureFixture[str], log: str) -> None:
 def test_drift_of_a_log_paid_as_logged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = written(tmp_path / "paid.jsonl", [{**row, "reward": 3 * row["reward"] - 1} for row in rows()])
     options = ["drift", "--scheme", "rloo", "--log", path, "--json", *QUICK]
-    fitted = fit(ls.Rollouts.read([path]), replicates=20)
+    fitted = ls.fit(ls.Rollouts.read([path]), replicates=20)
     said = strict(run(capsys, *options, "--reward", "logged")[0])
     paid = replace(schemes.rloo(), reward=fitted.reward)
     assert said["drift"]["length"] == plain(fitted.drift(paid).length.to_dict())
@@ -85,7 +84,7 @@ def test_drift_of_a_log_with_grades_above_a_reward(capsys: pytest.CaptureFixture
     said = strict(run(capsys, *options, "--correct-above", "0.5")[0])
     rollouts = ls.Rollouts.read([path])
     graded = replace(rollouts, correct=rollouts.rewards > 0.5)
-    fitted = fit(graded, paths="one", replicates=20)
+    fitted = ls.fit(graded, paths="one", replicates=20)
     assert said["drift"]["length"] == plain(fitted.drift(schemes.grpo()).length.to_dict())
     assert said["notes"][0] == "grades are read off the rewards: above 0.5 is correct"
 

@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
 import sysconfig
+import textwrap
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 import lossim as ls
-from command_line import LAWS, QUICK, refused, run, strict
+from command_line import LAWS, QUICK, overlong, refused, rows, run, strict, written
+from log_files import write
 from lossim.__main__ import main
-from lossim._cli import arguments as command
-from lossim._cli import commands as _commands
+
+VERL = "algorithm.adv_estimator=grpo actor_rollout_ref.rollout.n=8"
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> str:
+    """A log of text alone: a tokenizer reads it."""
+    return written(tmp_path / "texts.jsonl", [{"prompt": row["prompt"], "completion": "x " * (row["length"] - 1),
+                                               "reward": row["reward"]} for row in rows()])
+
+
+def module(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str) -> None:
+    """A module that ``--tokenizer`` can name."""
+    (folder / f"{name}.py").write_text(textwrap.dedent(source), encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+
+
+class Broken(io.StringIO):
+    """A stream that cannot be written to."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
 
 # --- bad input ----------------------------------------------------------------------------------------------------
 
@@ -79,24 +106,51 @@ def test_bad_input(capsys: pytest.CaptureFixture[str], log: str, tmp_path: Path,
     assert message in said
 
 
-@pytest.mark.parametrize(("said", "wording"), [
-    ("give correct_above=, or use paths='one' and no reward=",
-     "give --correct-above, or use --paths one and no --reward"),
-    ("pass max_tokens=512", "pass --max-tokens 512"),
-    ("pass on_error='report' to", "pass --on-error report to"),
-    ("or pass unsupported=\"report\"", "or pass --unsupported report"),
-    ("say which with columns={'prompt': ...}; responses", "say which with --column prompt=NAME; responses"),
-    ("a mapping; use method='monte_carlo' with an rng", "a mapping; give --batches 64 to sample instead"),
+@pytest.mark.parametrize(("change", "argv", "wording"), [
+    ({"reward": [0.0, 0.5, 1.0]}, ["audit", "LOG"], "give --correct-above, the reward above which a response is "
+     "correct, or --column correct=NAME, or use --paths one and no --reward"),
+    ({}, ["audit", "LOG", "--max-tokens", "300"], "leave it out, or pass --max-tokens 256"),
+    ({"length": [5, 0, 7]}, ["audit", "LOG"], "mend the row, or pass --on-error report to leave such rows out"),
+    ({"prompt": None}, ["audit", "LOG"], "say which with --column prompt=NAME; responses to one prompt form a group"),
+    ({"length": None}, ["audit", "LOG"], "give --column length=NAME, a column of token counts; or --column "
+     "tokens=NAME, one of token ids; or --tokenizer, a function"),
+    ({}, ["audit", "LOG", "--config", VERL + " actor_rollout_ref.actor.policy_loss.loss_mode=kl_cov", "--trainer",
+          "verl"], "or pass --unsupported report to leave it out"),
+    ({}, ["audit", "PARQUET"], "is Parquet, not text; use --format parquet"),
+    ({}, ["drift", "--config", overlong(max_tokens=300, buffer=100), "--trainer", "verl", *LAWS],
+     "; give --batches 64 to sample instead"),
 ])
-def test_messages_speak_of_options(said: str, wording: str) -> None:
-    assert command._message(ValueError(said)) == wording
+def test_messages_speak_of_options(capsys: pytest.CaptureFixture[str], tmp_path: Path, change: dict[str, Any],
+                                   argv: list[str], wording: str) -> None:
+    """Rows with some fields changed, one value after the other, or left out."""
+    given = [row | {name: each[i % 3] for name, each in change.items() if each} for i, row in enumerate(rows())]
+    log = written(tmp_path / "run.jsonl", [{name: value for name, value in row.items() if change.get(name, [0])}
+                                           for row in given])
+    misnamed = str(write(tmp_path / "log.parquet", given).rename(tmp_path / "misnamed.jsonl"))
+    said = refused(capsys, *({"LOG": log, "PARQUET": misnamed}.get(word, word) for word in argv))
+    assert wording in said
+    assert not re.search(r"\w=(\W|$)|rng|\{", said)
 
 
-def test_messages_of_the_system(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="gone") as caught:
-        (tmp_path / "gone.jsonl").read_text()
-    assert command._message(caught.value) == f"{tmp_path / 'gone.jsonl'}: No such file or directory"
-    assert command._message(ValueError()) == "ValueError"
+def test_messages_of_the_system(capsys: pytest.CaptureFixture[str], log: str, texts: str, tmp_path: Path,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that vanishes while the log is read, and an error that says nothing."""
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    module(tmp_path, monkeypatch, "vanishing", f"""
+        import os
+
+        def count(text):
+            if os.path.exists({str(figures)!r}):
+                os.rmdir({str(figures)!r})
+            return len(text.split())
+        """)
+    words = ["audit", texts, "--tokenizer", "vanishing:count", "--scheme", "grpo", *QUICK]
+    said = refused(capsys, *words, "--figure", str(figures / "gone.png"))
+    assert said == f"lossim: {figures / 'gone.png'}: No such file or directory\n"
+    monkeypatch.setattr(sys, "stdout", Broken(ValueError()))
+    assert main(["presets"]) == 2
+    assert capsys.readouterr().err == "lossim: ValueError\n"
 
 
 # --- help, streams and signals --------------------------------------------------------------------------------------
@@ -116,8 +170,9 @@ def test_help_lists_everything(capsys: pytest.CaptureFixture[str], name: str, op
     out, err = run(capsys, name, "--help")
     assert set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", out, re.M)) == options
     assert err == ""
-    actions = command._parsers()[1][name]._actions
-    assert all(action.help for action in actions)
+    entries = re.findall(r"^  (\S.*(?:\n {4,}.*)*)", out.partition("\n\n")[2], re.M)
+    assert len(entries) >= len(options)
+    assert all(re.search(r"(  |\n +)\w", entry) for entry in entries)  # each is explained, beside or below
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,25 +193,34 @@ def test_progress_is_on_stderr_if_wanted(capsys: pytest.CaptureFixture[str], log
 def test_progress_on_a_terminal_unless_quiet(capsys: pytest.CaptureFixture[str], log: str,
                                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert not _commands._progress(SimpleNamespace(progress=False, quiet=True))  # type: ignore[arg-type]
-    assert _commands._progress(SimpleNamespace(progress=False, quiet=False))  # type: ignore[arg-type]
+    words = ["audit", log, "--scheme", "grpo", *QUICK]
+    assert run(capsys, *words, "--quiet")[1] == ""
+    assert "rows read" in run(capsys, *words)[1]
 
 
-def test_interrupt(capsys: pytest.CaptureFixture[str], log: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*args: Any, **keywords: Any) -> NoReturn:
-        raise KeyboardInterrupt
+def test_interrupt(capsys: pytest.CaptureFixture[str], texts: str, tmp_path: Path,
+                   monkeypatch: pytest.MonkeyPatch) -> None:
+    module(tmp_path, monkeypatch, "stopping", """
+        def count(text):
+            if text:
+                raise KeyboardInterrupt
+            return 0
+        """)
+    words = ["audit", texts, "--tokenizer", "stopping:count", "--scheme", "grpo"]
+    assert run(capsys, *words, code=130) == ("", "")
 
-    monkeypatch.setattr(_commands, "audit", stopped)
-    assert run(capsys, "audit", log, "--scheme", "grpo", code=130) == ("", "")
 
+def test_surprises_are_not_called_bad_input(texts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module(tmp_path, monkeypatch, "surprising", """
+        class Tokens(list):
+            def __len__(self):
+                raise AssertionError("a bug")
 
-def test_surprises_are_not_called_bad_input(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*args: Any, **keywords: Any) -> NoReturn:
-        raise AssertionError("a bug")
-
-    monkeypatch.setattr(_commands, "audit", broken)
+        def count(text):
+            return Tokens() if text else 0
+        """)
     with pytest.raises(AssertionError, match="a bug"):
-        main(["audit", log, "--scheme", "grpo"])
+        main(["audit", texts, "--tokenizer", "surprising:count", "--scheme", "grpo"])
 
 
 def test_as_a_module_and_as_a_script(log: str) -> None:
