@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lossim as ls
-from lossim.configs import Entry, _openrlhf_keys, _trl_keys, _verl_keys, read_config
+from config_keys import OPENRLHF_KEYS, TRL_KEYS, VERL_KEYS
+from lossim.configs import Entry, read_config
 
 TRAINERS: Any = ("trl", "verl", "openrlhf")
-KNOWN = {"trl": {**_trl_keys.TABLES["rloo"], **_trl_keys.TABLES["grpo"]}, "verl": _verl_keys.TABLE,
-         "openrlhf": _openrlhf_keys.TABLE}
+KNOWN = {"trl": {**TRL_KEYS["rloo"], **TRL_KEYS["grpo"]}, "verl": VERL_KEYS, "openrlhf": OPENRLHF_KEYS}
 
 
 def write(folder: Path, name: str, text: str) -> Path:

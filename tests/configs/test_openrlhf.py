@@ -10,11 +10,11 @@ import pytest
 
 import lossim as ls
 from config_cases import accounted, mattering
+from config_keys import OPENRLHF_INERT, OPENRLHF_KEYS
 from lossim import advantages as adv
 from lossim import aggregation as agg
 from lossim import penalties, rewards, surrogates
 from lossim.configs import read_config
-from lossim.configs._openrlhf_keys import INERT, TABLE
 from lossim.configs.openrlhf import flags
 from lossim.schemes import compare
 
@@ -112,17 +112,17 @@ def test_ways_to_give_flags() -> None:
 
 
 def test_every_default_changes_nothing() -> None:
-    given = {name: kind.default for name, kind in TABLE.items()}
+    given = {name: kind.default for name, kind in OPENRLHF_KEYS.items()}
     parsed = read_config(given, trainer="openrlhf")
     assert parsed.scheme == read_config({}, trainer="openrlhf").scheme
     accounted(parsed, set(given))
 
 
 def test_inert_settings_change_nothing() -> None:
-    parsed = read_config(dict.fromkeys(INERT, "anything"), trainer="openrlhf")
+    parsed = read_config(dict.fromkeys(OPENRLHF_INERT, "anything"), trainer="openrlhf")
     assert parsed.scheme == read_config({}, trainer="openrlhf").scheme
     assert parsed.read == ()
-    assert not set(TABLE) & set(INERT)
+    assert not set(OPENRLHF_KEYS) & set(OPENRLHF_INERT)
 
 
 NO_SLOT = {
@@ -194,7 +194,7 @@ def test_every_setting_matters() -> None:
             f"--{name}", *([] if value is True else [value] if isinstance(value, str) else value))]
 
     found = mattering(lambda given: read_config(words(given), trainer="openrlhf", unsupported="report"), cases)
-    assert set(TABLE) - found == set()
+    assert set(OPENRLHF_KEYS) - found == set()
 
 
 @pytest.mark.parametrize(("line", "match"), [

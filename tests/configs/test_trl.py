@@ -9,11 +9,11 @@ import pytest
 
 import lossim as ls
 from config_cases import accounted, mattering
+from config_keys import TRL_INERT, TRL_KEYS
 from lossim import advantages as adv
 from lossim import aggregation as agg
 from lossim import penalties, rewards, schemes, surrogates
 from lossim.configs import read_config
-from lossim.configs._trl_keys import INERT, TABLES
 from lossim.schemes import compare
 
 STD = adv.GroupStandardized(eps=1e-4)
@@ -264,23 +264,23 @@ def test_every_setting_matters() -> None:
         {"loss_type": "sapo", "sapo_temperature_pos": 2.0}, {"per_device_train_batch_size": 16},
         {"num_generations": 4}, {"num_iterations": 2}, {"generation_batch_size": 16}, {"auto_find_batch_size": True}]
     found = mattering(lambda given: read_config(given, trainer="trl", unsupported="report"), cases)
-    assert found == set(TABLES["grpo"]) | set(TABLES["rloo"])
+    assert found == set(TRL_KEYS["grpo"]) | set(TRL_KEYS["rloo"])
 
 
-@pytest.mark.parametrize("algorithm", TABLES)
+@pytest.mark.parametrize("algorithm", TRL_KEYS)
 def test_every_default_changes_nothing(algorithm: str) -> None:
     """A config that spells out all defaults is the empty one."""
-    table = TABLES[algorithm]
+    table = TRL_KEYS[algorithm]
     parsed = read_config({name: kind.default for name, kind in table.items()}, trainer="trl",
                          algorithm=algorithm)  # type: ignore[arg-type]
     assert parsed.scheme == read_config({}, trainer="trl", algorithm=algorithm).scheme  # type: ignore[arg-type]
     accounted(parsed, table)
-    assert not set(table) & set(INERT[algorithm])
+    assert not set(table) & set(TRL_INERT[algorithm])
 
 
 @pytest.mark.parametrize(("algorithm", "scheme"), [("grpo", DEFAULT), ("rloo", RLOO)])
 def test_inert_settings_change_nothing(algorithm: Any, scheme: ls.Scheme) -> None:
-    parsed = read_config(dict.fromkeys(INERT[algorithm], "anything"), trainer="trl", algorithm=algorithm)
+    parsed = read_config(dict.fromkeys(TRL_INERT[algorithm], "anything"), trainer="trl", algorithm=algorithm)
     assert parsed.scheme == scheme
     assert parsed.read == ()
-    assert len(parsed.ignored) == len(INERT[algorithm])
+    assert len(parsed.ignored) == len(TRL_INERT[algorithm])

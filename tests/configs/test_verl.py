@@ -9,11 +9,11 @@ import pytest
 
 import lossim as ls
 from config_cases import accounted, mattering
+from config_keys import VERL_INERT, VERL_KEYS
 from lossim import advantages as adv
 from lossim import aggregation as agg
 from lossim import critics, penalties, rewards, schemes, surrogates
 from lossim.configs import read_config
-from lossim.configs._verl_keys import INERT, TABLE
 from lossim.schemes import compare
 
 A, R = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
@@ -186,19 +186,19 @@ def test_defaults() -> None:
 
 
 def test_every_default_changes_nothing() -> None:
-    given = {name: kind.default for name, kind in TABLE.items() if name != R + "response_length"}
+    given = {name: kind.default for name, kind in VERL_KEYS.items() if name != R + "response_length"}
     parsed = read_config(given, trainer="verl")
     assert parsed.scheme == read_config({}, trainer="verl").scheme
     accounted(parsed, given)
 
 
 def test_inert_settings_change_nothing() -> None:
-    given: dict[str, Any] = {name.replace("*", "any.thing"): "some" for name in INERT if name != "defaults"}
+    given: dict[str, Any] = {name.replace("*", "any.thing"): "some" for name in VERL_INERT if name != "defaults"}
     parsed = read_config(given, trainer="verl")
     assert parsed.scheme == read_config({}, trainer="verl").scheme
     assert parsed.read == ()
     assert all(entry.why for entry in parsed.ignored)
-    assert not set(TABLE) & set(INERT)
+    assert not set(VERL_KEYS) & set(VERL_INERT)
 
 
 NO_SLOT = {
@@ -277,7 +277,7 @@ def test_every_setting_matters() -> None:
                                                       "ppo_kl_coef")}  # of losses that are left out
     without |= {"algorithm.gdpo_reward_keys", "algorithm.gdpo_reward_weights"}
     without |= {f"{top}.reward_kwargs.overlong_buffer_cfg.log" for top in ("reward", "reward_model")}
-    assert set(TABLE) - found == without
+    assert set(VERL_KEYS) - found == without
 
 
 def test_filtering_by_another_metric() -> None:

@@ -22,7 +22,8 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.utils import losses
 
 import lossim as ls
-from lossim.configs import _trl_keys, _verl_keys, read_config
+from config_keys import TRL_INERT, TRL_KEYS, VERL_KEYS
+from lossim.configs import read_config
 from tests.peers import trl_peer, verl_peer
 from tests.peers.ragged import batch, compare, draw, same
 from tests.peers.rows import Rows
@@ -38,15 +39,16 @@ A, R = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
 
 
 def test_versions() -> None:
-    assert (trl.__version__, verl.__version__) == (_trl_keys.VERSION, _verl_keys.VERSION)
+    assert (trl.__version__, verl.__version__) == tuple(
+        read_config({}, trainer=trainer).version for trainer in ("trl", "verl"))
 
 
 @pytest.mark.parametrize("algorithm", TRL_CONFIGS)
 def test_trl_settings(algorithm: str) -> None:
     """Every field is known, and every default that bears on the loss is the real one."""
     fields = {field.name: field for field in dataclasses.fields(TRL_CONFIGS[algorithm])}
-    table = _trl_keys.TABLES[algorithm]
-    inert = set(_trl_keys.INERT[algorithm])
+    table = TRL_KEYS[algorithm]
+    inert = set(TRL_INERT[algorithm])
     assert set(table) <= set(fields)
     assert set(fields) <= set(table) | inert
     assert {name: table[name].default for name in table} == {name: fields[name].default for name in table}
@@ -55,7 +57,7 @@ def test_trl_settings(algorithm: str) -> None:
 
 def test_trl_settings_of_scripts() -> None:
     """What shares a YAML file with the config is known too, and what is in none of these is known to be gone."""
-    inert = _trl_keys.INERT["grpo"]
+    inert = TRL_INERT["grpo"]
     others = {field.name for kind in (GRPOScriptArguments, trl.ModelConfig, trl.DatasetMixtureConfig)
               for field in dataclasses.fields(kind)}
     assert others <= set(inert)
@@ -80,7 +82,7 @@ def test_verl_settings(path: Path) -> None:
     assert {entry.key for entry in (*parsed.read, *parsed.ignored)} == set(own)
     assert parsed.scheme == read_config({}, trainer="verl").scheme
     absent = set()
-    for name, kind in _verl_keys.TABLE.items():
+    for name, kind in VERL_KEYS.items():
         if name not in own:
             absent.add(name)
         elif name != R + "response_length":
@@ -92,9 +94,9 @@ def test_verl_settings(path: Path) -> None:
 
 def test_verl_names() -> None:
     """Every estimator and every loss that verl registers is known."""
-    assert set(_verl_keys.TABLE["algorithm.adv_estimator"].words) == {str(name) for name in (
+    assert set(VERL_KEYS["algorithm.adv_estimator"].words) == {str(name) for name in (
         getattr(key, "value", key) for key in core_algos.ADV_ESTIMATOR_REGISTRY)}
-    assert set(_verl_keys.TABLE[A + "policy_loss.loss_mode"].words) | {"bypass_mode"} == set(
+    assert set(VERL_KEYS[A + "policy_loss.loss_mode"].words) | {"bypass_mode"} == set(
         core_algos.POLICY_LOSS_REGISTRY)
 
 
