@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from lossim._support.types import FloatArray
+from arrays import FloatArray
 
 LONG = 32_768
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,39 +12,13 @@ import lossim as ls
 import reference as ref
 import translate
 from lossim import critics, optimizers, surrogates
-from lossim._engine.gradients import logit_gradient, token_sums
-from lossim._engine.sampled import batch_measures
-from lossim._engine.step import Step
-from lossim._training import replicates as _stochastic
-from lossim._training.records import Records
-from lossim._training.replicates import _Replicates, _Stack
-from lossim.policies import Draws
 from tables import KINDS, OLD_PENALTIES, RULES, SAMPLINGS, SURROGATES, TRUNCATIONS
+from tape import Again, Reader, Tape, plain, world_of
 
 RATE = 0.3
 ONCE = optimizers.SGD(learning_rate=RATE)
-
-
-@pytest.fixture
-def tape(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Draws of each rollout and the groups of each mini-batch of runs, as they come."""
-    kept = SimpleNamespace(rollouts=[], orders=[])
-    rollout, minibatches = _Replicates._rollout, _Replicates._minibatches
-
-    def recorded(self: _Replicates, *args: Any) -> Any:
-        made = rollout(self, *args)
-        kept.rollouts.append(made[0])
-        return made
-
-    def listed(self: _Replicates, rng: np.random.Generator) -> Iterator[Any]:
-        orders = list(minibatches(self, rng))
-        everything = np.tile(np.arange(self.scheme.prompts_per_step), (self.count, 1))
-        kept.orders.append([everything if groups is None else groups for groups in orders])
-        yield from orders
-
-    monkeypatch.setattr(_Replicates, "_rollout", recorded)
-    monkeypatch.setattr(_Replicates, "_minibatches", listed)
-    return kept
+MANY = 1 << 14
+"""Prompts with eight responses each at which two replicates are worked on at once, and others in their turn."""
 
 
 class Rollout(ref.Step):
@@ -72,114 +44,96 @@ class Rollout(ref.Step):
         return super().response_advantage(f, group, self.totals)
 
 
-def groups_of(policy: ls.Policy, draws: Draws, replicate: int) -> list[tuple[int, list[ref.Response]]]:
-    """The groups of a replicate as the reference writes them."""
-    made = []
-    cells = draws.cell[replicate] - replicate * len(policy.class_of_cell)
-    for own, grades, ends in zip(cells, draws.grade[replicate], draws.end[replicate], strict=True):
-        j = int(policy.class_of_cell[own[0]])
-        made.append((j, [ref.Response(path=int(c) - policy.class_cells[j].start, length=int(policy.length[e]),
-                                      truncated=bool(e == policy.max_tokens), correct=bool(g == 0))
-                         for c, g, e in zip(own, grades, ends, strict=True)]))
-    return made
-
-
-def world_of(world: ref.World, policy: ls.Policy, old: ls.Policy) -> ref.World:
-    """The world with these as the policy and the old policy."""
-    cells = iter(range(len(policy.class_of_cell)))
-    return replace(world, classes=[replace(prompts, paths=[
-        replace(path, hazard=policy.hazard[c].tolist(), probability=float(policy.probability[c]),
-                old_hazard=old.hazard[c].tolist(), old_probability=float(old.probability[c]),
-                reference_hazard=path.other("reference")[0], reference_probability=path.other("reference")[1])
-        for path, c in zip(prompts.paths, cells, strict=False)]) for prompts in world.classes])
-
-
-def plain_run(world: ref.World, setting: ref.Setting, start: ls.Policy, tape: SimpleNamespace, replicate: int
-              ) -> np.ndarray:
-    """Coordinates after each rollout on the tape: SGD, one optimiser step after the other."""
+def plain_run(world: ref.World, setting: ref.Setting, start: ls.Policy, rollouts: list[list[ref.Group]],
+              orders: list[list[np.ndarray]]) -> np.ndarray:
+    """Coordinates after each rollout of one replicate: SGD, one optimiser step after the other."""
     position, places = np.zeros(start.motion.size), [np.zeros(start.motion.size)]
-    for draws, orders in zip(tape.rollouts, tape.orders, strict=True):
+    for groups, parts in zip(rollouts, orders, strict=True):
         old = start.moved(position)
-        groups = groups_of(start, draws, replicate)
         rollout = Rollout(world_of(world, old, old), replace(setting, prompts_per_step=len(groups)))
         rollout.add(ref.zero(world), 1.0, groups)
-        for order in orders:
+        for part in parts:
             now = world_of(world, start.moved(position), old)
             step, total = Rollout(now, setting), ref.zero(world)
             step.whole, step.totals = rollout.whole, rollout.totals
-            step.add(total, 1.0, [groups[g] for g in order[replicate]])
-            flat = translate.flat(world, total)
-            stops, paths = np.split(flat, [start.logits.size])
-            position = position + RATE * start.motion.pull(stops.reshape(start.logits.shape), paths)
+            step.add(total, 1.0, [groups[g] for g in part])
+            position = position + RATE * pulled(start, world, total)
         places.append(position)
     return np.array(places)
 
 
-def check(tape: SimpleNamespace, seed: int, kind: str, *, name: str = "clip", steps: int = 1, inner: tuple[int, int],
-          replicates: int = 2, **options: Any) -> None:
+def pulled(start: ls.Policy, world: ref.World, update: ref.Update) -> np.ndarray:
+    """An update of logits in coordinates."""
+    stops, first = np.split(translate.flat(world, update), [start.logits.size])
+    return start.motion.pull(stops.reshape(start.logits.shape), first)
+
+
+def check(seed: int, kind: str, *, name: str = "clip", steps: int = 1, inner: tuple[int, int], replicates: int = 2,
+          **options: Any) -> None:
+    """A run against the plain one, on the responses that its random numbers give in plain loops."""
     world = ref.random_world(np.random.default_rng(seed), classes=2, max_tokens=3, reference=True, zero_one=0.1)
     scheme, setting = translate.both(world, np.random.default_rng(seed), kind=kind, surrogate=SURROGATES[name],
                                      **options)
     scheme = replace(scheme, minibatches=inner[0], ppo_epochs=inner[1])
     policy, reference = translate.policies(world)
-    tape.rollouts.clear()
-    tape.orders.clear()
+    tape = Tape(seed)
     run = ls.train(scheme, policy, steps=steps, optimizer=ONCE, method="stochastic", reference=reference,
-                   replicates=replicates, rng=np.random.default_rng(seed))
-    assert [len(orders) for orders in tape.orders] == [inner[0] * inner[1]] * steps
+                   replicates=replicates, rng=tape)
+    unequal = ref.Step(world, setting).unequal if scheme.dynamic_sampling == "resample" else None
+    reader, rollouts, orders = Reader(tape, scheme), [], []
+    for step in range(steps):
+        drawing = [run.policy_at(step, replicate=r) for r in range(replicates)]
+        rollouts.append(reader.rollout([world_of(world, old, old) for old in drawing], unequal))
+        orders.append(reader.orders(replicates))
+    assert reader.finished()
+    assert [len(parts) for parts in orders] == [inner[0] * inner[1]] * steps
     for r in range(replicates):
-        truth = plain_run(world, setting, policy, tape, r)
+        truth = plain_run(world, setting, policy, [groups[r] for groups in rollouts],
+                          [[part[r] for part in parts] for parts in orders])
         np.testing.assert_allclose(run.coordinates[:, r], truth, rtol=1e-9, atol=1e-9 * max(1e-2, np.abs(truth).max()),
                                    err_msg=f"{seed} {kind} {name} {options}")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_step_is_the_plain_one(tape: SimpleNamespace, kind: str) -> None:
+def test_one_step_is_the_plain_one(kind: str) -> None:
     """Random settings: learning rate × the reference's update of the batch that was drawn."""
     rng = np.random.default_rng(sum(map(ord, kind)))
     for seed in range(6):
         rule, truncation, sampling, penalty, paid = (str(rng.choice(options)) for options in (
             RULES, TRUNCATIONS, SAMPLINGS, OLD_PENALTIES, tuple(translate.REWARDS)))
-        check(tape, seed, kind, inner=(1, 1), replicates=seed % 3 + 1, rule=rule, truncation=truncation,
+        check(seed, kind, inner=(1, 1), replicates=seed % 3 + 1, rule=rule, truncation=truncation,
               sampling=sampling, penalty=penalty, paid=paid, group_size=int(rng.integers(2, 5)), prompts=3)
 
 
 @pytest.mark.parametrize("name", SURROGATES)
 @pytest.mark.parametrize("kind", ["standardized", "whitened group mean", "gae"])
-def test_minibatches_and_epochs_are_a_plain_loop(tape: SimpleNamespace, kind: str, name: str) -> None:
+def test_minibatches_and_epochs_are_a_plain_loop(kind: str, name: str) -> None:
     """Two passes over two mini-batches, ratios to the policy that drew them, under every surrogate."""
     if (kind, name) != ("gae", "gmpo"):
         rng = np.random.default_rng(sum(map(ord, kind + name)))
         rule, truncation, sampling, penalty = (str(rng.choice(options)) for options in (
             RULES, TRUNCATIONS, SAMPLINGS, OLD_PENALTIES))
-        check(tape, 3, kind, name=name, inner=(2, 2), rule=rule, truncation=truncation, sampling=sampling,
+        check(3, kind, name=name, inner=(2, 2), rule=rule, truncation=truncation, sampling=sampling,
               penalty=penalty, group_size=2, prompts=2)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("batch standardized", "clip"), ("gpg", "sapo"), ("whitened gae", "cispo"),
                                             ("whitened gae", "clip"), ("whitened gae adaptive", "dual"),
                                             ("centred leave one out", "gspo"), ("raw", "dual"), ("opo", "topr")])
-def test_statistics_are_those_of_the_rollout(tape: SimpleNamespace, kind: str, name: str) -> None:
+def test_statistics_are_those_of_the_rollout(kind: str, name: str) -> None:
     """What a whole step is scaled by comes from all mini-batches together, at every step of a run."""
     for seed, rule in enumerate(("token mean", "1/T kept", "ΔL")):
-        check(tape, seed, kind, name=name, inner=(3, 2), steps=1 if "gae" in kind else 2, rule=rule, prompts=2,
+        check(seed, kind, name=name, inner=(3, 2), steps=1 if "gae" in kind else 2, rule=rule, prompts=2,
               group_size=2, truncation="mask", paid="any shape")
 
 
-def test_replicates_are_runs_of_their_own(tape: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of three replicates again, alone, on the draws that it had; and in parts as under a bound of memory."""
+def test_replicates_are_runs_of_their_own() -> None:
+    """Each of three replicates again, alone, on the random numbers that it had."""
     scheme = replace(ls.schemes.grpo(prompts_per_step=4, kl=0.1), minibatches=2)
-    policy = paths(0.4)
-    together = ls.train(scheme, policy, steps=3, method="stochastic", replicates=3, rng=np.random.default_rng(1),
-                        optimizer=optimizers.AdamW(learning_rate=0.1, max_norm=0.5))
-    rollouts, orders = list(tape.rollouts), list(tape.orders)
+    options: dict[str, Any] = {"steps": 3, "optimizer": optimizers.AdamW(learning_rate=0.1, max_norm=0.5)}
+    together = sampled(scheme, paths(0.4), replicates=3, rng=(tape := Tape(1)), **options)
     for r in range(3):
-        replay = iter(Draws(cell=x.cell[r:r + 1] - 2 * r, grade=x.grade[r:r + 1], end=x.end[r:r + 1]) for x in rollouts)
-        again = iter([[groups[r:r + 1] for groups in each] for each in orders])
-        monkeypatch.setattr(_Replicates, "_rollout", lambda *_, replay=replay: (next(replay), np.zeros(1)))
-        monkeypatch.setattr(_Replicates, "_minibatches", lambda *_, again=again: iter(next(again)))
-        alone = ls.train(scheme, policy, steps=3, method="stochastic", rng=np.random.default_rng(9),
-                         optimizer=optimizers.AdamW(learning_rate=0.1, max_norm=0.5))
+        alone = sampled(scheme, paths(0.4), replicates=1, rng=Again(tape, r), **options)
         np.testing.assert_allclose(alone.coordinates[:, 0], together.coordinates[:, r], rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(alone.length_by_path[:, 0], together.length_by_path[:, r], rtol=1e-10)
 
@@ -187,47 +141,74 @@ def test_replicates_are_runs_of_their_own(tape: SimpleNamespace, monkeypatch: py
 # --- the law of samples ---------------------------------------------------------------------------------------
 
 
-def _step(scheme: ls.Scheme, policy: ls.Policy) -> Step:
-    return Step(scheme=scheme, policy=policy, reference=policy, old=policy)
-
-
 def paths(solve_rate: float, max_tokens: int = 32) -> ls.Policy:
     return ls.policies.two_paths(solve_rate=solve_rate, right=ls.lengths.geometric(mean=6),
                                  wrong=ls.lengths.geometric(mean=12), max_tokens=max_tokens)
 
 
+class Seen(ls.rewards.GroupShaping):
+    """A reward that changes nothing and keeps what it saw: lengths and grades [replicate, prompt, response]."""
+
+    def __init__(self) -> None:
+        self.rollouts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def in_group(self, reward: Any, length: Any, correct: Any, counted: Any) -> Any:
+        self.rollouts.append((length, correct))
+        return reward
+
+
 def test_draws_follow_each_replicate_s_law() -> None:
-    """Counts of (cell, grade, end) within 5 standard deviations, and none of what has probability 0."""
-    world = ref.random_world(np.random.default_rng(8), classes=3, max_tokens=4, zero_one=0.3, curves=0.5)
-    policy = translate.policies(world)[0].reweighted({"class 0": 0.1, "class 1": 0.3})
-    step = _step(ls.schemes.grpo(group_size=4, prompts_per_step=20_000), policy)
-    part = _Replicates(_Stack(step, 2), ONCE, Records(step))
-    part.position = np.random.default_rng(1).normal(size=part.position.shape)
-    draws, _ = part._rollout(part._step(part.policy), np.random.default_rng(2))
-    n = draws.cell[0].size
+    """Counts of (path, grade, end) within 5 standard deviations, and none of what has probability 0.
+
+    Each path has lengths of its own, and rewards do not depend on them: the first step is noise, and parts replicates.
+    """
+    cells, cap = 6, 13
+    law = {cell: np.zeros(cap) for cell in range(cells)}
+    for cell, hazard in law.items():
+        hazard[[cell, cell + cells]] = (0.4, 1.0) if cell else (0.4, 0.5)  # the first path is cut now and then
+    chances = [(0.3, 0.7), (1.0, 0.0), (0.5, 0.5)]
+    policy = ls.Policy([ls.PromptClass(f"class {j}", weight=weight, paths=[
+        ls.Path(f"path {k}", probability=chance, length=ls.lengths.table(law[2 * j + k]), p_correct=0.5,
+                p_correct_truncated=0.5) for k, chance in enumerate(chances[j])])
+        for j, weight in enumerate((0.6, 0.1, 0.3))], max_tokens=cap)
+    seen = Seen()
+    scheme = ls.Scheme(advantage=ls.advantages.LeaveOneOut(), aggregation=ls.aggregation.SequenceMeanTokenSum(),
+                       reward=ls.Reward(shaping=seen), group_size=4, prompts_per_step=20_000)
+    run = sampled(scheme, policy, steps=2, replicates=2, optimizer=optimizers.SGD(learning_rate=1000.0))
+    assert np.abs(np.diff(run.coordinates[1], axis=0)).max() > 1.0
+    lengths, right = seen.rollouts[-1]
     for r in range(2):
-        own = policy.moved(part.position[r])
-        law = own.law * own.cell_weight[:, None, None]
-        counts = np.zeros(law.shape)
-        np.add.at(counts, (draws.cell[r] - r * len(law), draws.grade[r], draws.end[r]), 1.0)
-        assert (counts[law == 0] == 0).all()
-        sd = np.sqrt(n * law * (1 - law)) * 2.0 + 1e-9  # groups share a class
-        assert (np.abs(counts - n * law) < 5.0 * sd + 1.0).all()
+        own = run.policy_at(1, replicate=r)
+        counts = np.zeros(own.law.shape)
+        cut = lengths[r] == cap
+        cell, end = np.where(cut, 0, (lengths[r] - 1) % cells), np.where(cut, cap, lengths[r] - 1)
+        np.add.at(counts, (cell.astype(int), np.where(right[r], 0, 1), end.astype(int)), 1.0)
+        expected = own.law * own.cell_weight[:, None, None]
+        assert (counts[expected == 0] == 0).all()
+        sd = np.sqrt(counts.sum() * expected * (1 - expected)) * 2.0 + 1e-9  # groups share a class
+        assert (np.abs(counts - counts.sum() * expected) < 5.0 * sd + 1.0).all()
 
 
-def test_passes_split_the_rollout_in_orders_of_their_own(tape: SimpleNamespace) -> None:
-    scheme = replace(ls.schemes.grpo(prompts_per_step=3), minibatches=4, ppo_epochs=2)
-    sampled(scheme, paths(0.4))
-    orders = np.concatenate([np.concatenate(step[p:p + 4], axis=1) for step in tape.orders for p in (0, 4)])
-    assert (np.sort(orders, axis=1) == np.arange(12)).all()
-    assert len(np.unique(orders, axis=0)) == 3 * 2 * 4  # steps, passes, replicates
+def test_passes_split_the_rollout_in_orders_of_their_own() -> None:
+    scheme, policy = replace(ls.schemes.grpo(prompts_per_step=3), minibatches=4, ppo_epochs=2), paths(0.4)
+    run = sampled(scheme, policy, rng=(tape := Tape(5)))
+    reader, orders = Reader(tape, scheme), []
+    for step in range(3):
+        reader.rollout([plain(run.policy_at(step, replicate=r)) for r in range(4)])
+        parts = reader.orders(4)
+        orders += [np.concatenate(parts[p:p + 4], axis=1) for p in (0, 4)]
+    assert reader.finished()
+    assert (np.sort(orders, axis=-1) == np.arange(12)).all()
+    assert len(np.unique(np.concatenate(orders), axis=0)) == 3 * 2 * 4  # steps, passes, replicates
 
 
-def test_resampled_groups_are_those_of_unequal_rewards(tape: SimpleNamespace) -> None:
+def test_resampled_groups_are_those_of_unequal_rewards() -> None:
     """Right answers per group have the binomial law without its ends, and the share of equal groups is its ends."""
-    scheme = replace(ls.schemes.grpo(group_size=4, prompts_per_step=500), dynamic_sampling="resample")
+    seen = Seen()
+    scheme = replace(ls.schemes.grpo(group_size=4, prompts_per_step=500), dynamic_sampling="resample",
+                     reward=ls.Reward(shaping=seen))
     run = sampled(scheme, paths(0.2), steps=1, replicates=8)
-    right = (tape.rollouts[0].grade == 0).sum(axis=-1)
+    right = next(grades for _, grades in reversed(seen.rollouts) if grades.shape == (8, 500, 4)).sum(axis=-1)
     assert ((right > 0) & (right < 4)).all()
     p = run.accuracy[0, 0]
     chances = np.array([4 * p * (1 - p) ** 3, 6 * p**2 * (1 - p) ** 2, 4 * p**3 * (1 - p)])
@@ -254,33 +235,36 @@ def test_large_batches_are_the_mean_field() -> None:
     assert large.length[-1].std() < 0.03 * abs(mean.length[-1] - mean.length[0])
 
 
-def test_a_critic_learns_from_the_rollout(tape: SimpleNamespace) -> None:
+def test_a_critic_learns_from_the_rollout() -> None:
     """V moves by the mean of GAE over the responses that got to t, token by token here; then a table of it serves."""
     critic = critics.LearnedTable(rate=0.5, start=[0.3, -0.2, 0.1, 0.4], per="cell", gae_lambda=0.7, pretrain=1)
     policy, gamma = paths(0.4, max_tokens=4), 0.9
     scheme = ls.schemes.ppo(critic=critic, gae_lambda=0.8, gamma=gamma, prompts_per_step=6,
                             reward=ls.Reward(incorrect=-1.0))
-    run = sampled(scheme, policy, steps=2, optimizer=ONCE, replicates=1)
-    values = np.tile(critic.start, (2, 1))
-    for number, draws in enumerate(tape.rollouts):
+    setting = ref.Setting(reward=lambda length, correct, cut: 1.0 if correct else -1.0, advantage="gae", gamma=gamma,
+                          gae_lambda=0.8, prompts_per_step=6)
+    assert scheme.aggregation == ls.aggregation.SequenceMeanTokenMean()
+    run = sampled(scheme, policy, steps=2, optimizer=ONCE, replicates=1, rng=(tape := Tape(5)))
+    reader, values = Reader(tape, scheme), np.tile(critic.start, (2, 1))
+    for number, step in enumerate((0, 0, 1)):
+        world = plain(run.policy_at(step, replicate=0))
+        (groups,) = reader.rollout([world])
         if number:  # the first trains the critic alone
-            np.testing.assert_allclose(run.critic[number - 1][:, :4], values, rtol=1e-12)
-            fixed = replace(scheme, advantage=replace(scheme.advantage, critic=critics.Table(table=values)))
-            step = _step(fixed, run.policy_at(number - 1))
-            sums = token_sums(step, batch_measures(step, draws))["policy"]
-            np.testing.assert_allclose(np.diff(run.coordinates[:, 0], axis=0)[number - 1], rtol=1e-9, atol=1e-12,
-                                       desired=RATE * policy.motion.pull(*logit_gradient(step.policy, sums)))
+            np.testing.assert_allclose(run.critic[step][:, :4], values, rtol=1e-12)
+            fixed = replace(setting, first_values=[values[0, 0]], values=values.tolist())
+            np.testing.assert_allclose(run.coordinates[step + 1, 0] - run.coordinates[step, 0], rtol=1e-9, atol=1e-12,
+                                       desired=RATE * pulled(policy, world, ref.batch_update(world, fixed, groups)))
         sums, count = np.zeros((2, 4)), np.zeros((2, 4))
-        for cell, grade, end in zip(draws.cell.ravel(), draws.grade.ravel(), draws.end.ravel(), strict=True):
-            advantage, last = 0.0, min(end, 3)
-            for t in reversed(range(last + 1)):
-                gained = (1.0 if grade == 0 else -1.0) if t == last else gamma * values[cell, t + 1]
+        for cell, length, _, correct in (one for _, responses in groups for one in responses):
+            advantage = 0.0
+            for t in reversed(range(length)):
+                gained = (1.0 if correct else -1.0) if t == length - 1 else gamma * values[cell, t + 1]
                 advantage = gained - values[cell, t] + gamma * 0.7 * advantage
                 sums[cell, t] += advantage
                 count[cell, t] += 1
         sums[:, 0], count[:, 0] = sums[:, 0].sum(), count[:, 0].sum()
         values = values + 0.5 * np.divide(sums, count, out=np.zeros((2, 4)), where=count > 0)
-    assert len(tape.rollouts) == 3
+    assert reader.finished()
     np.testing.assert_allclose(run.critic[2][:, :4], values, rtol=1e-12)
 
 
@@ -292,13 +276,13 @@ def sampled(scheme: ls.Scheme, policy: ls.Policy, **options: Any) -> ls.Training
     return ls.train(scheme, policy, method="stochastic", **given)
 
 
-def test_same_seed_same_numbers_and_parts_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_seed_same_numbers_and_parts_are_complete() -> None:
     scheme = ls.schemes.grpo(prompts_per_step=4)
     one, two, other = (sampled(scheme, paths(0.4), rng=np.random.default_rng(s)) for s in (11, 11, 12))
     assert (one.coordinates == two.coordinates).all()
     assert (one.coordinates[1:] != other.coordinates[1:]).any(axis=-1).all()
-    monkeypatch.setattr(_stochastic, "MOST_RESPONSES", 3 * 32)
-    parts = sampled(scheme, paths(0.4))
+    parts = sampled(ls.schemes.grpo(prompts_per_step=MANY), paths(0.4), rng=(tape := Tape(5)))
+    assert len(tape.given[0][0]) == 2
     assert len(np.unique(parts.coordinates[-1], axis=0)) == 4
     kept = parts.policy_at(2, replicate=3)
     assert (kept.mean_length, kept.truncation_rate) == pytest.approx((parts.length[2, 3], parts.truncation_rate[2, 3]))
@@ -324,15 +308,15 @@ def test_edges_of_the_world(hazards: list[float], minibatches: int) -> None:
         assert (run.dead_groups == 1.0).all() or group_size > 1
 
 
-def test_interrupt_keeps_complete_steps(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupt_keeps_complete_steps(capsys: pytest.CaptureFixture[str]) -> None:
     def schedule(count: int) -> float:
         if count == 5:
             raise KeyboardInterrupt
         return 1.0
 
-    monkeypatch.setattr(_stochastic, "MOST_RESPONSES", 2 * 64)
-    run = sampled(replace(ls.schemes.grpo(prompts_per_step=4), minibatches=2), paths(0.4), steps=9, progress=True,
-                  optimizer=optimizers.SGD(learning_rate=0.1, schedule=schedule))
+    run = sampled(replace(ls.schemes.grpo(prompts_per_step=MANY // 2), minibatches=2), paths(0.4), steps=9,
+                  progress=True, optimizer=optimizers.SGD(learning_rate=0.1, schedule=schedule), rng=(tape := Tape(5)))
+    assert len(tape.given[0][0]) == 2
     assert (run.interrupted, run.steps, run.length.shape, run.within.shape) == (True, 2, (3, 4), (2, 4))
     assert "interrupted" in str(run)
     assert "step 2 of 9" in capsys.readouterr().err
@@ -388,8 +372,7 @@ def test_what_cannot_be_sampled_says_so_at_once() -> None:
     assert np.isfinite(run.dead_groups).all()
 
 
-def test_resampling_that_starves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_stochastic, "FEW_GROUPS", 100)
+def test_resampling_that_starves() -> None:
     scheme = replace(ls.schemes.grpo(prompts_per_step=2), dynamic_sampling="resample")
     with pytest.raises(ValueError, match="resample"):
         sampled(scheme, ls.policies.unsolvable(length=ls.lengths.geometric(mean=5), max_tokens=9))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from arrays import FloatArray
 from lossim import lengths
-from lossim._support.types import FloatArray
 from lossim.lengths import Length
 
 LAWS: list[Callable[[], Length]] = [

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
+from arrays import BoolArray, FloatArray, IntArray
+from lossim import Outcome
 from lossim.rewards import (
     Cosine,
     Discount,
