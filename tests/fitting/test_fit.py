@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 import lossim as ls
-from lossim._fitting.fit import fit
+from lossim import fit
 from lossim.rollouts import Rollouts
 
 SHARED = ls.coordinates(sharing=1.0)  # a drift then does not depend on how many classes there are

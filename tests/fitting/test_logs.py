@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 import lossim as ls
-from lossim import rollouts as _assumed
-from lossim._fitting import estimator as _estimator
-from lossim._fitting.fit import fit
-from lossim._logs import spool as _spool
-from lossim.rollouts import Rollouts
+from lossim import Rollouts, fit
+from sizes import chunks_of, in_memory_up_to
 
 
 def small(**changes: Any) -> Rollouts:
@@ -174,9 +173,8 @@ def test_chunks_and_columns_on_disk_change_nothing(tmp_path: Path, monkeypatch: 
                "correct": log.correct, "class": np.array(log.class_names)[log.classes], "step": log.steps}
     file.write_text("\n".join([",".join(columns), *map(",".join, np.array([*columns.values()], dtype=str).T)]))
     plain = fit(Rollouts.read(file), **options)
-    monkeypatch.setattr(_spool, "IN_MEMORY", 50)
-    monkeypatch.setattr(_assumed, "CHUNK", 64)
-    monkeypatch.setattr(_estimator, "CHUNK", 64)
+    in_memory_up_to(monkeypatch, 50)
+    chunks_of(monkeypatch, 64)
     spooled = Rollouts.read(file)
     assert isinstance(spooled.lengths.base, np.memmap)
     found = fit(spooled, **options)
@@ -207,14 +205,12 @@ def test_memory_for_a_large_log_is_what_the_docstring_says(tmp_path: Path) -> No
     """3 million responses in files: 12 bytes of each are kept and 25 needed, beside a little per prompt and chunk."""
     rows = 3_000_000
     rng = np.random.default_rng(0)
-    files = {"lengths": rng.integers(1, 500, rows).astype(np.int32), "rewards": rng.integers(0, 2, rows).astype(float),
-             "prompt_ids": np.repeat(np.arange(rows // 100, dtype=np.int32), 100)}
-    columns = {}
-    for name, column in files.items():
-        column.tofile(tmp_path / name)
-        columns[name] = np.memmap(tmp_path / name, column.dtype, mode="r").view(np.ndarray)
-    log = Rollouts._of(columns, None, None)
-    del files, column
+    columns = {"length": rng.integers(1, 500, rows), "reward": rng.integers(0, 2, rows),
+               "prompt": np.repeat(np.arange(rows // 100), 100)}
+    parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
+    log = Rollouts.read(tmp_path / "log.parquet")
+    assert isinstance(log.lengths.base, np.memmap)
+    del columns
     tracemalloc.start()
     found = fit(log, max_tokens=500)
     kept, peak = tracemalloc.get_traced_memory()

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import lossim as ls
-from log_files import COLUMNS, read, values, write
-from lossim._logs import names as _names
+from log_files import ALIASES, COLUMNS, read, values, write
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "two, \"quoted\"\nlines", "length": 3, "reward": 0.1, "truncated": False, "correct": True,
@@ -74,12 +73,12 @@ def test_other_formats_in_a_folder_are_left_aside_and_reported(tmp_path: Path) -
         f"files: 1 of another format left aside in {tmp_path} (a.jsonl)",)
 
 
-ALIASES = [(field, name) for field, names in _names.ALIASES.items() for name in names if field not in (
+NAMED = [(field, name) for field, names in ALIASES.items() for name in names if field not in (
     "tokens", "text") and name not in ("response_tokens", "completion_tokens", "output_tokens")]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
-@pytest.mark.parametrize(("field", "name"), ALIASES)
+@pytest.mark.parametrize(("field", "name"), NAMED)
 def test_usual_names_are_known_and_reported(tmp_path: Path, suffix: str, field: str, name: str) -> None:
     rows = [{name if key == field else key: value for key, value in row.items()} for row in ROWS]
     rollouts = read(tmp_path / f"log.{suffix}", rows)

@@ -18,10 +18,7 @@ from pyarrow import parquet
 
 import lossim as ls
 from log_files import values, write
-from lossim._logs import csv as _csv
-from lossim._logs import jsonl as _jsonl
-from lossim._logs import parquet as _parquet
-from lossim._logs import spool as _spool
+from sizes import chunks_of, fields_up_to, in_memory_up_to, pieces_of
 
 TRACKED = ("lengths", "rewards", "prompt_ids", "truncated", "classes", "steps")
 
@@ -34,21 +31,14 @@ def log(rows: int, prompts: int) -> list[dict[str, Any]]:
              "step": int(rng.integers(3))} for i in range(rows)]
 
 
-def small_chunks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(_jsonl, "ROWS", rows)
-    monkeypatch.setattr(_csv, "ROWS", rows)
-    monkeypatch.setattr(_parquet, "BATCH", dict.fromkeys(_parquet.BATCH, rows))
-    monkeypatch.setattr(_spool, "CHUNK", rows)
-
-
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("rows", [1, 5, 64])
 def test_chunks_and_columns_on_disk_change_nothing(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, rows: int) -> None:
     file = write(tmp_path / f"log.{suffix}", log(200, 30))
     plain = ls.Rollouts.read(file, on_error="report")
-    small_chunks(monkeypatch, rows)
-    monkeypatch.setattr(_spool, "IN_MEMORY", 50)
+    chunks_of(monkeypatch, rows)
+    in_memory_up_to(monkeypatch, 50)
     spooled = ls.Rollouts.read(file, on_error="report")
     assert values(spooled) == values(plain)
     assert (spooled.reading, spooled.class_names) == (plain.reading, plain.class_names)
@@ -62,15 +52,14 @@ def test_chunks_and_columns_on_disk_change_nothing(
 
 
 def test_rows_of_many_bytes_are_handled_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_jsonl, "BYTES", 300)
-    monkeypatch.setattr(_csv, "CHARACTERS", 300)
+    pieces_of(monkeypatch, 300)
     rows = [{"prompt": "p" * 100, "length": i + 1, "reward": 0.0} for i in range(10)]
     for suffix in ("jsonl", "csv"):
         assert ls.Rollouts.read(write(tmp_path / f"log.{suffix}", rows)).lengths.tolist() == list(range(1, 11))
 
 
 def test_a_field_that_never_ends_is_a_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_csv, "LONGEST", 50)
+    fields_up_to(monkeypatch, 50)
     (tmp_path / "log.csv").write_text('prompt,length,reward\na,1,0\n"b,' + "x" * 60 + "\nc,2,0\n")
     rollouts = ls.Rollouts.read(tmp_path, on_error="report")
     assert rollouts.lengths.tolist() == [1, 2]
@@ -87,7 +76,7 @@ def test_files_on_disk_have_no_name_and_go_with_the_arrays(tmp_path: Path, monke
         pytest.skip("tells what is mapped only where there is /proc")
     (tmp_path / "spool").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spool"))
-    monkeypatch.setattr(_spool, "IN_MEMORY", 50)
+    in_memory_up_to(monkeypatch, 50)
     file = write(tmp_path / "log.jsonl", log(200, 30))
 
     def mapped() -> int:
@@ -121,7 +110,7 @@ def peak(call: Any) -> tuple[Any, float]:
 
 @pytest.mark.slow
 def test_memory_grows_with_groups_and_not_with_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_spool, "IN_MEMORY", 100_000)
+    in_memory_up_to(monkeypatch, 100_000)
     rows, prompts = 2_000_000, 50_000
     rng = np.random.default_rng(0)
     columns = {"prompt": rng.integers(0, prompts, rows) << 40, "length": rng.integers(1, 4096, rows),
@@ -138,7 +127,7 @@ def test_memory_grows_with_groups_and_not_with_rows(tmp_path: Path, monkeypatch:
 
 @pytest.mark.slow
 def test_memory_of_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_spool, "IN_MEMORY", 10_000)
+    in_memory_up_to(monkeypatch, 10_000)
     rows = 60_000
     with open(tmp_path / "log.jsonl", "w", encoding="utf-8") as stream:
         for i in range(rows):

@@ -16,6 +16,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 import lossim as ls
+from log_files import ALIASES
 from lossim import advantages, aggregation, penalties, references, schemes, surrogates, tokens
 
 ROOT = Path(__file__).parents[2]
@@ -202,8 +203,6 @@ def test_every_paper_that_code_cites_is_a_reference() -> None:
 
 
 def test_names_of_columns_are_those_that_readers_know() -> None:
-    from lossim._logs.names import ALIASES
-
     rows = [line.split("|")[1:4] for line in page("docs/auditing.md").splitlines() if line.startswith("| ")]
     listed = {field.strip(): tuple(re.findall(r"`([^`]+)`", names)) for field, _, names in rows[1:]}
     assert listed == ALIASES

@@ -12,6 +12,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 import lossim as ls
+from lossim._logs.names import ALIASES
+
+__all__ = ["ALIASES", "COLUMNS", "read", "values", "write"]
 
 COLUMNS = ("lengths", "rewards", "prompt_ids", "truncated", "correct", "classes", "steps", "kl")
 

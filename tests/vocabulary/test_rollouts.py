@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lossim as ls
-from lossim._logs import spool as _spool
+from sizes import chunks_of, in_memory_up_to
 
 GIVEN: dict[str, Any] = {"lengths": [3, 5], "rewards": [1.0, 0.0], "prompt_ids": [0, 0]}
 COLUMNS = ("lengths", "rewards", "prompt_ids", "truncated", "correct", "classes", "steps", "kl")
@@ -70,8 +70,8 @@ def test_by_group_is_a_stable_sort_unless_every_group_is_one_run(
         np.arange(rows) % 2, np.arange(rows) % 3 == 0, np.arange(rows) % 2,
         [steps[i] for i in data.draw(place)] if stepped else None, -np.arange(rows), ("a", "b"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_spool, "CHUNK", chunk)
-        patch.setattr(_spool, "IN_MEMORY", 0 if spooled and rows else 100)
+        chunks_of(patch, chunk)
+        in_memory_up_to(patch, 0 if spooled and rows else 100)
         grouped = rollouts.by_group()
     order = slowly_grouped(rollouts)
     assert (grouped is rollouts) == (order == list(range(rows)))
