@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 
 import lossim as ls
 from lossim import lengths, schemes
-from lossim._pictures.results import plot_drift
 
 MONTE_CARLO = "monte_carlo"
 
@@ -87,7 +86,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, tuple[ls.Drift, Figure]]:
     results = {name: make() for name, make in CASES.items()}
-    return {name: (result, plot_drift(result)) for name, result in results.items()}
+    return {name: (result, result.plot()) for name, result in results.items()}
 
 
 def panels(figure: Figure) -> tuple[Axes, Axes]:
@@ -132,7 +131,7 @@ def test_bars_add_up_to_the_drift(name: str, drawn: dict[str, tuple[ls.Drift, Fi
 
 def test_bars_by_path_and_token_are_the_sources() -> None:
     result = ls.drift(schemes.ppo(), start())
-    net = widths(panels(plot_drift(result))[1])
+    net = widths(panels(result.plot())[1])
     for path in ("right", "wrong"):
         for role in ("stop", "go on", "path"):
             expected = float(result.source(path=path, role=role))
@@ -140,14 +139,14 @@ def test_bars_by_path_and_token_are_the_sources() -> None:
 
 
 def test_small_bars_are_added_up() -> None:
-    net = widths(panels(plot_drift(ls.drift(schemes.ppo(), mixture())))[1])
+    net = widths(panels(ls.drift(schemes.ppo(), mixture()).plot())[1])
     rest = [label for label in net if "smaller" in label]
     assert len(rest) == 1
     assert abs(net[rest[0]]) < 0.02 * max(map(abs, net.values()))
 
 
 def test_outcomes_have_colours_and_hatches_of_their_own() -> None:
-    right = panels(plot_drift(ls.drift(schemes.grpo(), unsure())))[1]
+    right = panels(ls.drift(schemes.grpo(), unsure()).plot())[1]
     looks = {(bar.get_facecolor(), bar.get_hatch()) for bars in right.containers for bar in bars.patches}
     colours, hatches = zip(*looks, strict=True)
     assert len(looks) == len(set(colours)) == 4  # three outcomes, and white for the sum
@@ -156,7 +155,7 @@ def test_outcomes_have_colours_and_hatches_of_their_own() -> None:
 
 def test_curve_is_the_effective_reward_in_the_middle() -> None:
     result = ls.drift(schemes.grpo(), start())
-    left = panels(plot_drift(result))[0]
+    left = panels(result.plot())[0]
     curve = next(line for line in left.get_lines() if str(line.get_label()).startswith("wrong"))
     t, value = np.asarray(curve.get_xdata(), dtype=float), np.asarray(curve.get_ydata(), dtype=float)
     np.testing.assert_array_equal(value, result.effective_reward.value[1, t.astype(int) - 1])
@@ -171,13 +170,13 @@ def test_curve_is_the_effective_reward_in_the_middle() -> None:
 
 def test_curve_keeps_truncated_responses_at_the_cap() -> None:
     result = ls.drift(schemes.grpo(), unsure())
-    curve = panels(plot_drift(result))[0].get_lines()[0]
+    curve = panels(result.plot())[0].get_lines()[0]
     assert np.asarray(curve.get_xdata())[-1] == 100
 
 
 def binned(result: ls.Drift) -> list[tuple[np.ndarray, np.ndarray]]:
     """Values and half lengths of the bars of every sampled curve."""
-    left = panels(plot_drift(result))[0]
+    left = panels(result.plot())[0]
     found = []
     for container in left.containers:
         segments = container.lines[2][0].get_segments()
@@ -207,7 +206,7 @@ def test_sampled_curves_have_honest_bars() -> None:
 
 
 def test_many_cells_share_names_and_colours() -> None:
-    left, right = panels(plot_drift(ls.drift(schemes.grpo(), many())))
+    left, right = panels(ls.drift(schemes.grpo(), many()).plot())
     legend = left.get_legend()
     assert legend is not None
     labels = [text.get_text() for text in legend.get_texts()]
@@ -241,7 +240,7 @@ def test_settings_of_the_user_neither_show_nor_change() -> None:
     result = ls.drift(schemes.grpo(), start())
     with matplotlib.rc_context({"font.size": 30.0, "axes.facecolor": "black"}):
         before = dict(matplotlib.rcParams)
-        figure = plot_drift(result)
+        figure = result.plot()
         assert dict(matplotlib.rcParams) == before
     left, _ = panels(figure)
     assert left.xaxis.label.get_fontsize() == 9.0
