@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from lossim._support import checks
+from lossim._support.plain import plain
 from lossim._support.types import FloatArray
 
 __all__ = ["Estimate", "Method"]
@@ -45,18 +46,15 @@ class Estimate:
 
     def __post_init__(self) -> None:
         checks.choice("method", self.method, get_args(Method))
-        checks.whole("n", self.n, low=0)
-        for name in ("value", "stderr", "error"):
-            try:
-                number = np.asarray(getattr(self, name))
-            except ValueError:  # rows of different lengths
-                number = np.array(None)
-            if number.dtype.kind not in "biuf":
-                checks.fail(name, getattr(self, name), "must be a number or an array of numbers", "", TypeError)
-            if name != "value" and number.shape not in ((), np.shape(self.value)):
-                checks.fail(name, number.shape, f"must be a number or have the shape of value, {np.shape(self.value)}")
-            if name != "value" and (number < 0).any():
-                checks.fail(name, getattr(self, name), "must not be negative")
+        checks.keep(self, "n", checks.whole, 0)
+        shape = _numbers("value", self.value).shape
+        for name in ("stderr", "error"):
+            given = getattr(self, name)
+            size = _numbers(name, given)
+            if size.shape not in ((), shape):
+                checks.fail(name, size.shape, f"must be a number or have the shape of value, {shape}")
+            if (size < 0).any():
+                checks.fail(name, given, "must not be negative")
 
     def __float__(self) -> float:
         return float(self.value)
@@ -66,8 +64,7 @@ class Estimate:
 
     def __mul__(self, factor: float) -> Estimate:
         """The estimate in another unit: value, standard error and error bound times a number."""
-        return Estimate(value=self.value * factor, stderr=self.stderr * abs(factor), error=self.error * abs(factor),
-                        n=self.n, method=self.method)
+        return replace(self, value=self.value * factor, stderr=self.stderr * abs(factor), error=self.error * abs(factor))
 
     __rmul__ = __mul__
 
@@ -90,8 +87,7 @@ class Estimate:
             part = np.broadcast_to(x, np.shape(self.value))[index]
             return part if np.ndim(part) else float(part)
 
-        return Estimate(value=pick(self.value), stderr=pick(self.stderr), error=pick(self.error), n=self.n,
-                        method=self.method)
+        return replace(self, value=pick(self.value), stderr=pick(self.stderr), error=pick(self.error))
 
     def __repr__(self) -> str:
         if np.ndim(self.value):
@@ -101,16 +97,22 @@ class Estimate:
     def __format__(self, spec: str) -> str:
         if np.ndim(self.value):
             return repr(self)
-        spec = spec or ".4g"
-        text = format(float(self.value), spec)
-        return text if self.method not in SAMPLED else f"{text} ± {float(self.stderr):.2g}"
+        text = format(float(self.value), spec or ".4g")
+        if self.method not in SAMPLED:
+            return text
+        return f"{text} ± {float(self.stderr):.2g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values (lists for arrays, None for NaN), ready for strict JSON."""
-        def plain(x: Any) -> Any:
-            array = np.asarray(x).astype(object)
-            array[~np.isfinite(np.asarray(x, dtype=np.float64))] = None
-            return array.tolist()
+        return {name: plain(getattr(self, name)) for name in ("value", "stderr", "error", "n", "method")}
 
-        return {"value": plain(self.value), "stderr": plain(self.stderr), "error": plain(self.error), "n": self.n,
-                "method": self.method}
+
+def _numbers(name: str, value: Any) -> FloatArray:
+    """A number or an array of numbers, as an array."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        array = np.array(None)
+    if array.dtype.kind not in "biuf":
+        checks.fail(name, value, "must be a number or an array of numbers", "", TypeError)
+    return array

@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from lossim._support.types import ArrayLike, FloatArray
 
-__all__ = ["at_least", "choice", "fail", "finite", "flag", "floats", "in_interval", "members", "number_array",
+__all__ = ["at_least", "choice", "fail", "finite", "flag", "floats", "in_interval", "keep", "members", "number_array",
            "positive", "probability", "text", "whole"]
 
 LARGEST_WHOLE = 2**53  # up to here whole numbers are exact as floats
@@ -30,6 +30,19 @@ def fail(name: str, value: object, rule: str, fix: str = "", error: type[Excepti
     shown = repr(value)
     shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
     raise error(f"{name} {rule}, got {shown}" + (f"; {fix}" if fix else ""))
+
+
+def keep(owner: object, name: str, check: Callable[..., Any], *rule: Any) -> None:
+    """Check a field of a frozen dataclass under construction, by a function of this module, and keep a Python number.
+
+    numpy's scalars are accepted but not kept: their arithmetic overflows at 8 bits, or rounds to 32, far from here.
+    A whole number stays one, and prints as one, in a field for real numbers too.
+    """
+    given = getattr(owner, name)
+    kept = check(name, given, *rule)
+    if isinstance(kept, float) and isinstance(given, numbers.Integral):
+        kept = int(given)
+    object.__setattr__(owner, name, kept)
 
 
 def finite(name: str, value: Any, fix: str = "") -> float:
