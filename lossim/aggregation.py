@@ -1,8 +1,8 @@
 """How a loss over tokens becomes one number: the weight of each response's tokens.
 
 Every rule is prefactor(T) · scale / Σ size, with the sum over the responses of a step or a group that are in the
-loss; without a sum the rule is separable and its expectation costs one pass. Weights are stated times n, the number
-of responses in a step.
+loss; without a sum the rule is separable and its expectation costs one pass (with one: derivations, section 7). Weights
+are stated times n, the number of responses in a step.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Aggregation(ABC):
         size = self.size(length)
         if size is None:
             return factor
-        total = np.sum(size * in_loss, axis=-1 if self.within_group else (-2, -1), keepdims=True)
+        summed = -1 if self.within_group else (-2, -1)
+        total = np.sum(size * in_loss, axis=summed, keepdims=True)
         return factor / np.where(total > 0, total, 1.0)
 
 
@@ -77,7 +78,7 @@ class _SequenceMean(Aggregation):
         return np.ones_like(length) if self.counting == "kept" else None
 
     def scale(self, group_size: float, prompts_per_step: int) -> float:
-        return float(group_size * prompts_per_step) if self.counting == "kept" else 1.0
+        return super().scale(group_size, prompts_per_step) if self.counting == "kept" else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,7 @@ class ConstantNormalizer(_SequenceMean):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.constant is not None:
-            checks.positive("constant", self.constant)
+            checks.keep(self, "constant", checks.positive)
 
     def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
         return np.full_like(length, 1.0 / (self.constant or max_tokens))
@@ -177,13 +178,12 @@ class LengthPower(Aggregation):
     constant: float | None = None
 
     def __post_init__(self) -> None:
-        checks.in_interval("alpha", self.alpha, 0.0, 1.0)
+        checks.keep(self, "alpha", checks.in_interval, 0.0, 1.0)
         if self.constant is not None:
-            checks.positive("constant", self.constant)
+            checks.keep(self, "constant", checks.positive)
 
     def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
         return length**-self.alpha / (self.constant or max_tokens)
 
     def size(self, length: FloatArray) -> FloatArray | None:
-        weight: FloatArray = length**-self.alpha
-        return weight
+        return length**-self.alpha

@@ -39,12 +39,17 @@ class CriticView:
     paid_truncated: FloatArray
     gamma: float
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of the values V_1 .. V_{N+1}: cells, N + 1."""
+        cells, positions = self.hazard.shape
+        return cells, positions + 1
+
     def class_mean(self, values: FloatArray) -> FloatArray:
         """Average of [cell] over the paths of each class, per cell."""
-        weight = np.bincount(self.class_of_cell, weights=self.probability * values)
+        total = np.bincount(self.class_of_cell, weights=self.probability * values)
         share = np.bincount(self.class_of_cell, weights=self.probability)
-        mean: FloatArray = (weight / share)[self.class_of_cell]
-        return mean
+        return (total / share)[self.class_of_cell]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +68,10 @@ class Constant(Critic):
     value: float
 
     def __post_init__(self) -> None:
-        checks.finite("value", self.value)
+        checks.keep(self, "value", checks.finite)
 
     def values(self, view: CriticView) -> FloatArray:
-        cells, positions = view.hazard.shape
-        return np.full((cells, positions + 1), self.value)
+        return np.full(view.shape, float(self.value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +79,7 @@ class Zero(Critic):
     """V = 0: GAE then credits the terminal reward, discounted by (γλ)^{T-t}."""
 
     def values(self, view: CriticView) -> FloatArray:
-        cells, positions = view.hazard.shape
-        return np.zeros((cells, positions + 1))
+        return np.zeros(view.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +90,12 @@ class Linear(Critic):
     slope: float
 
     def __post_init__(self) -> None:
-        checks.finite("level", self.level)
-        checks.finite("slope", self.slope)
+        checks.keep(self, "level", checks.finite)
+        checks.keep(self, "slope", checks.finite)
 
     def values(self, view: CriticView) -> FloatArray:
-        cells, positions = view.hazard.shape
-        return np.tile(self.level + self.slope * np.arange(positions + 1.0), (cells, 1))
+        cells, columns = view.shape
+        return np.tile(self.level + self.slope * np.arange(float(columns)), (cells, 1))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -117,19 +120,21 @@ class Table(Critic):
         if rows not in (classes, cells) or columns not in (positions, positions + 1):
             checks.fail("table", self.table.shape, f"must have shape [{classes} classes or {cells} cells, {positions} "
                         f"or {positions + 1} positions]")
-        table = self.table[view.class_of_cell] if rows == classes else self.table.copy()
-        if columns == positions:
-            table = np.column_stack([table, np.full(cells, np.nan)])
-        table[:, 0] = view.class_mean(table[:, 0])
-        return table
+        values = _by_cell(self.table, view)
+        values[:, 0] = view.class_mean(values[:, 0])
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exact(Critic):
     """V_t = E[discounted return from t on | still going], KL in the reward included, plus a bias.
 
-    ``per="cell"`` knows the path from the second token on, ``per="class"`` never does. At λ < 1 the first leaves no
-    artefact under token sum; the second does.
+    On each cell by the Bellman recurrence, from the cut backwards (derivations, sections 3 and 14):
+
+        V_t = h_t r_stop(t) + (1 - h_t) (r_go(t) + γ V_{t+1}) ,    V_{N+1} = 0
+
+    where r_go at N includes the pay of a cut response. ``per="cell"`` knows the path from the second token on,
+    ``per="class"`` never does. At λ < 1 the first leaves no artefact under token sum; the second does.
     """
 
     per: Literal["cell", "class"] = "cell"
@@ -137,12 +142,12 @@ class Exact(Critic):
 
     def __post_init__(self) -> None:
         checks.choice("per", self.per, ("cell", "class"))
-        checks.finite("bias", self.bias)
+        checks.keep(self, "bias", checks.finite)
 
     def values(self, view: CriticView) -> FloatArray:
-        step = view.hazard * view.paid_stop + view.stay * view.paid_go
-        step[:, -1] += view.stay[:, -1] * view.paid_truncated
-        exact = np.array([backward_recurrence(view.gamma * stay, x) for stay, x in zip(view.stay, step, strict=True)])
+        paid = view.hazard * view.paid_stop + view.stay * view.paid_go
+        paid[:, -1] += view.stay[:, -1] * view.paid_truncated
+        exact = _backward(paid, view, view.gamma)
         exact[:, 0] = view.class_mean(exact[:, 0])
         if self.per == "class":
             exact = _mixed(exact, view)
@@ -153,8 +158,8 @@ class Exact(Critic):
 class Learned(Critic):
     """Base of critics that training moves: V ← V + rate · (target - V) where a response got to, V elsewhere.
 
-    target_t = V_t + E[Â_t | still going at t] with GAE of the critic's own λ: the λ-return. Methods take arrays and
-    return new ones; a critic holds no state. In ``drift`` it counts with its start values.
+    target_t = V_t + E[Â_t | still going at t] with GAE of the critic's own λ: the λ-return (derivations, section 14).
+    Methods take arrays and return new ones; a critic holds no state. In ``drift`` it counts with its start values.
 
     Attributes:
         rate: share of the way to the target that one critic update goes, in [0, 1].
@@ -176,10 +181,10 @@ class Learned(Critic):
     pretrain: int = 0
 
     def __post_init__(self) -> None:
-        checks.probability("rate", self.rate)
+        checks.keep(self, "rate", checks.probability)
         checks.choice("per", self.per, ("class", "cell"))
-        checks.probability("gae_lambda", self.gae_lambda)
-        checks.whole("pretrain", self.pretrain, low=0)
+        checks.keep(self, "gae_lambda", checks.probability)
+        checks.keep(self, "pretrain", checks.whole, 0)
 
     @abstractmethod
     def start_values(self, view: CriticView) -> FloatArray:
@@ -192,9 +197,13 @@ class Learned(Critic):
                 ) -> tuple[FloatArray, BoolArray]:
         """What the law of the responses asks for: E[Â_t | still going at t], and whether any gets to t.
 
-        A_t = h_t (r_stop - V_t) + (1 - h_t)(r_go + γV_{t+1} - V_t) + γλ (1 - h_t) A_{t+1} on each cell, where
-        r_go at N includes the pay of a cut response, and V_{N+1} counts as 0 unless cut responses are bootstrapped.
-        Cells that the critic cannot tell apart are averaged by P(path, still going at t).
+        On each cell from the cut backwards, with the mean TD error δ̄_t of those who got to t:
+
+            δ̄_t = h_t (r_stop - V_t) + (1 - h_t) (r_go + γV_{t+1} - V_t)
+            A_t = δ̄_t + γλ (1 - h_t) A_{t+1} ,    A_{N+1} = 0
+
+        where r_go at N includes the pay of a cut response, and V_{N+1} counts as 0 unless cut responses are
+        bootstrapped. Cells that the critic cannot tell apart are averaged by P(path, still going at t).
 
         Args:
             values: V [cell, N+1], reward.
@@ -214,14 +223,20 @@ class Learned(Critic):
         >>> LearnedTable(rate=0.1).targets(np.zeros((1, 3)), view)
         (array([[ 0.25, -0.5 ]]), array([[ True,  True]]))
         """
-        now, beyond = values[:, :-1], values[:, -1:] if bootstrap_truncated else np.zeros((len(values), 1))
-        if not np.isfinite(beyond).all():
+        # TD errors of the token that stops and of the one that goes on.
+        now = values[:, :-1]
+        ahead = values[:, 1:].copy()
+        if not bootstrap_truncated:
+            ahead[:, -1] = 0.0
+        if not np.isfinite(ahead[:, -1]).all():
             checks.fail("bootstrap_truncated", True, "needs a critic with a value beyond max_tokens",
                         "start it from a number or from max_tokens + 1 of them")
-        go = view.paid_go + view.gamma * np.column_stack([values[:, 1:-1], beyond]) - now
+        stop = view.paid_stop - now
+        go = view.paid_go + view.gamma * ahead - now
         go[:, -1] += view.paid_truncated
-        error, decay = view.hazard * (view.paid_stop - now) + view.stay * go, view.gamma * self.gae_lambda
-        advantage = np.array([backward_recurrence(decay * stay, x) for stay, x in zip(view.stay, error, strict=True)])
+        # Their mean, and the λ-return.
+        advantage = _backward(view.hazard * stop + view.stay * go, view, view.gamma * self.gae_lambda)
+        # The average over what the critic cannot tell apart; where it can, all that counts is who gets there.
         weight = _share_going(view)
         if self.per == "cell":
             weight[:, 1:] = _log_going(view)[:, 1:] > -np.inf
@@ -229,9 +244,13 @@ class Learned(Critic):
 
     def batch_targets(self, counts: FloatArray, going: FloatArray, last: FloatArray, class_of_cell: IntArray,
                       gamma: float) -> tuple[FloatArray, BoolArray]:
-        """The same from sampled responses: the mean of Â_t over those that got to t, and whether any did.
+        """What sampled responses ask for: the mean of Â_t over those that got to t, and whether any did.
 
-        F_t = Σ δ_last + δ_t · (number that went on) + γλ F_{t+1}, the first sum over the responses that end with t.
+        The sum of Â_t over them, divided by their number, from the cut backwards:
+
+            F_t = Σ δ_last + δ_t · (number that went on) + γλ F_{t+1}
+
+        with the first sum over the responses whose last token is t.
 
         Args:
             counts: responses by how they ended (stopped at 1..N, cut), [..., cell, end].
@@ -252,12 +271,17 @@ class Learned(Critic):
         went_on = after(counts)
         credit = going * went_on + last[..., :-1]
         credit[..., -1] += last[..., -1]
-        return self._pooled(discounted_sum(credit, gamma * self.gae_lambda), counts[..., :-1] + went_on, class_of_cell)
+        total = discounted_sum(credit, gamma * self.gae_lambda)
+        return self._pooled(total, counts[..., :-1] + went_on, class_of_cell)
 
     def _pooled(self, total: FloatArray, weight: FloatArray, class_of_cell: IntArray) -> tuple[FloatArray, BoolArray]:
-        """Totals over weights, both [..., cell, t], summed over the cells that the critic cannot tell apart."""
-        shared = slice(None if self.per == "class" else 1)
-        total, weight = total.copy(), weight.copy()
+        """Totals over weights, both [..., cell, t], of the cells that the critic cannot tell apart; where weights are.
+
+        At t = 1 no critic tells the paths of a class apart, since the first token chooses among them.
+        """
+        shared = slice(None) if self.per == "class" else slice(1)
+        total = total.copy()
+        weight = weight.copy()
         for x in (total, weight):
             x[..., shared] = _of_class(np.add, x[..., shared], class_of_cell)
         reached = weight > 0
@@ -297,7 +321,7 @@ class LearnedTable(Learned):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.start, (list, tuple, np.ndarray)):
-            checks.finite("start", self.start)
+            checks.keep(self, "start", checks.finite)
             return
         start = checks.number_array("start", self.start)
         if start.ndim not in (1, 2) or not start.size:
@@ -306,18 +330,16 @@ class LearnedTable(Learned):
         object.__setattr__(self, "start", start)
 
     def start_values(self, view: CriticView) -> FloatArray:
-        cells, positions = view.hazard.shape
         if not isinstance(self.start, np.ndarray):
-            return np.full((cells, positions + 1), float(self.start))
-        classes, ends = int(view.class_of_cell.max()) + 1, (positions, positions + 1)
-        if self.start.shape not in {(*rows, n) for rows in ((), (classes,), (cells,)) for n in ends}:
+            return np.full(view.shape, float(self.start))
+        cells, positions = view.hazard.shape
+        classes = int(view.class_of_cell.max()) + 1
+        *rows, columns = self.start.shape
+        if rows not in ([], [classes], [cells]) or columns not in (positions, positions + 1):
             checks.fail("start", self.start.shape, f"must be one number or have shape [{positions} or {positions + 1} "
                         f"positions], or one such row for each of {classes} classes or {cells} cells (its shape is "
                         "shown)")
-        values = np.full((cells, positions + 1), np.nan)
-        by_class = self.start.ndim == 2 and len(self.start) != cells
-        values[:, :self.start.shape[-1]] = self.start[view.class_of_cell] if by_class else self.start
-        return values
+        return _by_cell(self.start, view)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,7 +360,7 @@ class RunningMean(Learned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.finite("start", self.start)
+        checks.keep(self, "start", checks.finite)
 
     def start_values(self, view: CriticView) -> FloatArray:
         return Constant(value=self.start).values(view)
@@ -347,32 +369,42 @@ class RunningMean(Learned):
         return values + self.rate * np.where(reached, advantage_mean, 0.0)[..., :1]
 
 
+def _by_cell(table: FloatArray, view: CriticView) -> FloatArray:
+    """Values given for positions, [t], [class, t] or [cell, t], as [cell, N+1]; NaN beyond the cut if not given."""
+    if table.ndim == 2 and len(table) != len(view.hazard):
+        table = table[view.class_of_cell]
+    values = np.full(view.shape, np.nan)
+    values[:, :table.shape[-1]] = table
+    return values
+
+
+def _backward(x: FloatArray, view: CriticView, discount: float) -> FloatArray:
+    """y_t = x_t + discount · (1 - h_t) · y_{t+1} on each cell, from y_{N+1} = 0: later tokens count if it goes on."""
+    return np.array([backward_recurrence(discount * stay, row) for stay, row in zip(view.stay, x, strict=True)])
+
+
 def _of_class(sum_or_max: np.ufunc, x: FloatArray, class_of_cell: IntArray) -> FloatArray:
     """Sums, or maxima, of [..., cell, t] over the cells of each class, per cell."""
     first = np.flatnonzero(np.diff(class_of_cell, prepend=-1))
-    total: FloatArray = sum_or_max.reduceat(x, first, axis=-2)[..., class_of_cell, :]
-    return total
+    return sum_or_max.reduceat(x, first, axis=-2)[..., class_of_cell, :]
 
 
 def _log_going(view: CriticView) -> FloatArray:
     """log P(path, still going at t | class), [cell, t]."""
     with np.errstate(divide="ignore"):
-        going: FloatArray = np.log(view.probability)[:, None] + view.log_at_risk
-    return going
+        return np.log(view.probability)[:, None] + view.log_at_risk
 
 
 def _share_going(view: CriticView) -> FloatArray:
     """P(path, still going at t) over the largest in the class, [cell, t]; from logs, since tails underflow."""
     going = _log_going(view)
     top = _of_class(np.maximum, going, view.class_of_cell)
-    share: FloatArray = np.exp(going - np.where(np.isfinite(top), top, 0.0))
-    return share
+    return np.exp(going - np.where(np.isfinite(top), top, 0.0))
 
 
 def _mixed(values: FloatArray, view: CriticView) -> FloatArray:
     """Average over the paths of a class, weighted by P(path, still going at t); where nobody is, over all alike."""
     weight = _share_going(view)
     weight[_of_class(np.maximum, weight, view.class_of_cell) == 0] = 1.0
-    mixed: FloatArray = (_of_class(np.add, weight * values, view.class_of_cell)
-                         / _of_class(np.add, weight, view.class_of_cell))
-    return mixed
+    return (_of_class(np.add, weight * values, view.class_of_cell)
+            / _of_class(np.add, weight, view.class_of_cell))

@@ -64,7 +64,8 @@ class Estimate:
 
     def __mul__(self, factor: float) -> Estimate:
         """The estimate in another unit: value, standard error and error bound times a number."""
-        return replace(self, value=self.value * factor, stderr=self.stderr * abs(factor), error=self.error * abs(factor))
+        size = abs(factor)
+        return replace(self, value=self.value * factor, stderr=self.stderr * size, error=self.error * size)
 
     __rmul__ = __mul__
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.special import log_ndtr, logit
 
 from lossim._support.checks import at_least, fail, floats, number_array, positive, whole
-from lossim._support.types import ArrayLike, FloatArray
+from lossim._support.types import ArrayLike, BoolArray, FloatArray
 
 __all__ = ["Length", "Tabulated", "from_logits", "from_scipy", "geometric", "lognormal", "observed", "table"]
 
@@ -29,6 +30,7 @@ _FLOOR = math.log(1e-300)  # the log of a probability below this has lost its di
 _BEYOND_FLOATS = -746.0  # below the log of any positive float: only a law that computes in logs gets there
 _LONGEST = 2.0**24  # tokens; a longer response is a slip, and would fill the memory
 _LOST_MASS = 1e-12  # mass at lengths <= 0 that is taken for rounding
+_NO_NAN = "use -inf for hazard 0 and +inf for hazard 1"
 
 
 class Length(ABC):
@@ -37,6 +39,28 @@ class Length(ABC):
     @abstractmethod
     def logits(self, max_tokens: int) -> FloatArray:
         """Hazard logits [N] at the positions t = 1..N = ``max_tokens``, in nats."""
+
+
+def hazard_logits(law: Length, max_tokens: int) -> FloatArray:
+    """The hazard logits of any law, checked: one float for each of the positions t = 1..N = ``max_tokens``, none NaN.
+
+    Behind a hazard of 1, which nobody passes, they are +inf whatever the law says there.
+
+    Raises:
+        TypeError: if the law gives something that is no array of numbers.
+        ValueError: if it gives an array of another shape, or NaN.
+
+    >>> hazard_logits(table([0.5, 1.0]), 3)
+    array([ 0., inf, inf])
+    """
+    name = f"logits of the length law {type(law).__name__}"
+    z = floats(name, law.logits(max_tokens), "return one float per position, as in np.full(max_tokens, -3.0)")
+    if z.shape != (max_tokens,):
+        fail(name, z.shape, f"must have one entry per position, shape ({max_tokens},) (their shape is shown)",
+             "return them for t = 1..max_tokens")
+    if np.isnan(z).any():
+        fail(f"{name}[{np.flatnonzero(np.isnan(z))[0]}]", math.nan, "must not be nan", _NO_NAN)
+    return _close(z)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -61,8 +85,8 @@ class geometric(Length):
         object.__setattr__(self, "mean", at_least("mean", self.mean, 1.0, "a response has at least its stop token"))
 
     def logits(self, max_tokens: int) -> FloatArray:
-        value = math.inf if self.mean == 1.0 else -math.log(self.mean - 1.0)
-        return np.full(whole("max_tokens", max_tokens), value)
+        certain = self.mean == 1.0
+        return np.full(whole("max_tokens", max_tokens), math.inf if certain else -math.log(self.mean - 1.0))
 
     def __repr__(self) -> str:
         return f"geometric(mean={_show(self.mean)})"
@@ -100,7 +124,8 @@ class lognormal(Length):
         with np.errstate(divide="ignore", over="ignore"):
             x = np.log(t / self.median) / self.sigma
             log_sf = log_ndtr(-x)
-            return _close(_from_tails(log_ndtr(x[:np.count_nonzero(log_sf > _LOG_HALF)]), log_sf))
+            log_cdf = log_ndtr(x[:_below_half(log_sf)])
+            return _close(_from_tails(log_cdf, log_sf))
 
     def __repr__(self) -> str:
         return f"lognormal(median={_show(self.median)}, sigma={_show(self.sigma)})"
@@ -113,7 +138,9 @@ class _ByKey(Length):
     def _key(self) -> tuple[Any, ...]: ...
 
     def __eq__(self, other: object) -> bool:
-        return self._key() == other._key() if isinstance(other, type(self)) else NotImplemented
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        return self._key() == other._key()
 
     def __hash__(self) -> int:
         return hash((type(self).__name__, self._key()))
@@ -155,6 +182,7 @@ class from_scipy(_ByKey):
 
     def __post_init__(self) -> None:
         dist = self.dist
+        # One law of one number ...
         if hasattr(dist, "freeze"):  # a family: fine if it has no shape to choose, like rv_histogram
             if dist.numargs > 0:
                 fail("dist", dist.name, f"must be frozen with its parameters ({dist.shapes})",
@@ -168,6 +196,7 @@ class from_scipy(_ByKey):
         if support.shape != (2,):
             fail("dist", support.shape[1:], "must be one law, not an array of laws (its shape is shown)",
                  "freeze it with scalar parameters")
+        # ... with parameters that make sense, and of lengths above 0.
         log_left = self._log_sf(np.zeros(1))[0]
         if np.isnan([*support, log_left]).any():
             fail("dist", self, "must have valid parameters (its support or survival function is nan)")
@@ -181,22 +210,25 @@ class from_scipy(_ByKey):
             return np.array(log_sf(t), dtype=np.float64)
 
     def logits(self, max_tokens: int) -> FloatArray:
+        # Both tails at t = 0..N, each where it is the smaller one.
         t = np.arange(whole("max_tokens", max_tokens) + 1.0)
-        low, high = map(float, self.dist.support())
         log_sf = self._log_sf(t)
-        below = t[:np.count_nonzero(log_sf > _LOG_HALF)]
+        below = t[:_below_half(log_sf)]
         with np.errstate(all="ignore"):
             log_cdf = np.array(self.dist.logcdf(below), dtype=np.float64)
         if np.isnan(log_sf).any() or np.isnan(log_cdf).any():
             fail("dist", self, "must have a log cdf and a log survival function without nan")
+        # Hazards where the tails have digits; what is known of the others; the end of the support.
         z = _hold_tail(log_cdf, log_sf)
+        low, high = map(float, self.dist.support())
         z[:len(below) - 1][(below[1:] > low) & _unresolved(log_cdf[1:])] = _FLOOR
         z[t[1:] >= high] = math.inf
         return _close(z)
 
     def _parameters(self) -> dict[str, float]:
-        shapes = self.dist.dist.shapes
-        names = [*(shapes.replace(" ", "").split(",") if shapes else []), "loc", "scale"]
+        """The parameters that a frozen law of the older kind was given, by name."""
+        shapes = self.dist.dist.shapes or ""
+        names = [*shapes.replace(",", " ").split(), "loc", "scale"]
         given = dict(zip(names, self.dist.args, strict=False)) | self.dist.kwds
         return {name: float(given[name]) for name in names if name in given}
 
@@ -214,8 +246,11 @@ class from_scipy(_ByKey):
         if not hasattr(self.dist, "dist"):
             return f"from_scipy({self.dist})"
         values = ", ".join(f"{name}={_show(value)}" for name, value in self._parameters().items())
-        family = self.dist.dist  # without a name of its own scipy calls it Distribution
-        return f"from_scipy({type(family).__name__ if family.name == 'Distribution' else family.name}({values}))"
+        family = self.dist.dist
+        name = family.name
+        if name == "Distribution":  # what scipy calls a family without a name of its own
+            name = type(family).__name__
+        return f"from_scipy({name}({values}))"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -231,14 +266,14 @@ class Tabulated(_ByKey):
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.values.setflags(write=False)
+    def __reduce__(self) -> tuple[Any, ...]:  # by construction again, which makes the values read-only
+        return partial(type(self), values=self.values, label=self.label, limit=self.limit), ()
 
     def logits(self, max_tokens: int) -> FloatArray:
-        count, given = whole("max_tokens", max_tokens), len(self.values)
+        count = whole("max_tokens", max_tokens)
+        given = len(self.values)
         if count > given and not np.isposinf(self.values).any():
-            fail("max_tokens", max_tokens, f"must be at most {given}, {self.limit}",
+            fail("max_tokens", count, f"must be at most {given}, {self.limit}",
                  f"use max_tokens={given}, or give the hazards beyond with lengths.table")
         z = np.full(count, math.inf)
         z[:given] = self.values[:count]
@@ -293,7 +328,7 @@ def from_logits(logits: ArrayLike) -> Tabulated:
     if z.ndim != 1 or not z.size:
         fail("logits", z.shape, "must have one axis and at least one position (its shape is shown)")
     if np.isnan(z).any():
-        fail("logits", math.nan, "must not be nan", "use -inf for hazard 0 and +inf for hazard 1")
+        fail("logits", math.nan, "must not be nan", _NO_NAN)
     limit = "the number of logits given (none of them +inf)"
     return Tabulated(values=z, label=f"from_logits({_show_array(z + 0.0)})", limit=limit)
 
@@ -327,6 +362,7 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
     ValueError: max_tokens must be at most 3, the largest truncated length (nothing is known beyond it),
     got 4; use max_tokens=3, or give the hazards beyond with lengths.table
     """
+    # What was logged: whole lengths, and which of them were cut.
     t = number_array("lengths", lengths, ndim=1, low=1.0, high=_LONGEST, fix="the stop token counts, so T >= 1")
     if t.size == 0:
         fail("lengths", [], "must have at least one response")
@@ -341,6 +377,7 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
              "compare first, as in finish_reason == 'length'", TypeError)
     if cut.shape != t.shape:
         fail("truncated", cut.shape, f"must have the shape of lengths, {t.shape} (its shape is shown)")
+    # d(t) and n(t), t = 1..longest; the hazard d/n has the logit log d − log (n − d).
     ends = t.astype(np.int64)
     stopped = np.bincount(ends[~cut], minlength=ends.max() + 1)[1:]
     at_risk = np.cumsum(np.bincount(ends)[:0:-1])[::-1]
@@ -350,51 +387,75 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
     return Tabulated(values=z, label=label, limit="the largest truncated length (nothing is known beyond it)")
 
 
+def _below_half(log_sf: FloatArray) -> int:
+    """How many of the positions 0..N have F(t) < ½."""
+    return int(np.count_nonzero(log_sf > _LOG_HALF))
+
+
 def _from_tails(log_cdf: FloatArray, log_sf: FloatArray) -> FloatArray:
-    """z(t) = log P(T = t) − log S(t), t = 1..N, from log F at 0..k (all below ½) and log S at 0..N."""
+    """Hazard logits z(t), t = 1..N, from the logs of both tails: F at 0..k, where it is below ½, and S at 0..N.
+
+    A hazard is a mass over what is left, z(t) = log P(T = t) − log S(t), and a mass is a difference of a tail with
+    itself, which keeps its digits where that tail is small:
+
+        t ≤ k:  P(T = t) = F(t) − F(t−1) = F(t) (1 − e^−rise),      rise = log F(t) − log F(t−1)
+        t > k:  P(T = t) = S(t−1) − S(t) = S(t) (e^fall − 1),       fall = log S(t−1) − log S(t)
+
+    so z(t) = log F(t) − log S(t) + log (1 − e^−rise) up to k, and beyond it z(t) = fall + log (1 − e^−fall), in which
+    no level of the tail is left.
+    """
     k = len(log_cdf) - 1
-    rise = _drop(log_cdf[1:], log_cdf[:-1])  # P(T = t) = F(t) (1 − exp(−rise))
-    fall = _drop(log_sf[k:-1], log_sf[k + 1:])  # 1 − h = exp(−fall)
+    rise = _drop(log_cdf[1:], log_cdf[:-1])
+    fall = _drop(log_sf[k:-1], log_sf[k + 1:])
     with np.errstate(divide="ignore"):
         early = log_cdf[1:] - log_sf[1:k + 1] + np.log(-np.expm1(-rise))
-        return np.concatenate([early, fall + np.log(-np.expm1(-fall))])
+        late = fall + np.log(-np.expm1(-fall))
+    return np.concatenate([early, late])
 
 
 def _drop(high: FloatArray, low: FloatArray) -> FloatArray:
     """high − low ≥ 0 of logs, whatever rounding says; +inf where the lower one, or both, are the log of 0."""
-    x = np.full(high.shape, math.inf)
-    some = np.isfinite(low)
-    x[some] = np.maximum(high[some] - low[some], 0.0)
-    return x
+    drop = np.full(high.shape, math.inf)
+    known = np.isfinite(low)
+    drop[known] = np.maximum(high[known] - low[known], 0.0)
+    return drop
 
 
-def _unresolved(logs: FloatArray) -> Any:
+def _unresolved(logs: FloatArray) -> BoolArray:
     """Where a log is too low to be trusted, unless another of them shows that the law computes in logs."""
-    return (logs < _FLOOR) & ~(np.isfinite(logs) & (logs < _BEYOND_FLOATS)).any()
+    in_logs = (np.isfinite(logs) & (logs < _BEYOND_FLOATS)).any()
+    return (logs < _FLOOR) & ~in_logs
 
 
 def _hold_tail(log_cdf: FloatArray, log_sf: FloatArray) -> FloatArray:
-    """`_from_tails`, keeping the last hazard from where the survival function has run out of digits."""
+    """Hazard logits from the tails; from where the survival function has run out of digits the last one is held.
+
+    A cliff is a hazard near 1: the step down to the floor is held, if that is larger than the last one resolved.
+    """
     lost = np.flatnonzero(_unresolved(log_sf))
     if lost.size == 0:
         return _from_tails(log_cdf, log_sf)
     z = _from_tails(log_cdf, np.append(log_sf[:lost[0]], _FLOOR))
-    # a cliff is a hazard near 1: the step down to the floor, if that is larger than the last one resolved
     return np.append(z[:-1], np.full(len(log_sf) - lost[0], z[-2:].max()))
 
 
 def _close(z: FloatArray) -> FloatArray:
-    """+inf behind the first hazard of 1, in place."""
+    """The logits with +inf behind the first hazard of 1, in place."""
     certain = np.flatnonzero(np.isposinf(z))
-    z[certain[0] if certain.size else len(z):] = math.inf
+    if certain.size:
+        z[certain[0]:] = math.inf
     return z
 
 
 def _show(value: float) -> str:
+    """A number in few digits if they say all of it."""
     short = f"{value:g}"
     return short if float(short) == value else repr(float(value))
 
 
 def _show_array(values: FloatArray) -> str:
+    """The first numbers, and how many there are."""
     inside = ", ".join(map(_show, values[:4]))
-    return f"[{inside}, ...], {len(values)} positions" if len(values) > 4 else f"[{inside}]"
+    if len(values) <= 4:
+        return f"[{inside}]"
+    return f"[{inside}, ...], {len(values)} positions"

@@ -65,9 +65,9 @@ class Optimizer(ABC):
     schedule: Callable[[int], float] | None = None
 
     def __post_init__(self) -> None:
-        checks.at_least("learning_rate", self.learning_rate, 0.0)
+        checks.keep(self, "learning_rate", checks.at_least, 0.0)
         if self.max_norm is not None:
-            checks.positive("max_norm", self.max_norm, "leave it at None for no clip")
+            checks.keep(self, "max_norm", checks.positive, "leave it at None for no clip")
         if isinstance(self.schedule, type) or not (self.schedule is None or callable(self.schedule)):
             checks.fail("schedule", self.schedule, "must be a callable count -> factor",
                         "for example optimizers.cosine(100)", TypeError)
@@ -96,7 +96,8 @@ class Optimizer(ABC):
         sizes = tuple(checks.whole(f"shape[{i}]", size) for i, size in enumerate(entries))
         if not sizes:
             checks.fail("shape", shape, "must have at least one axis, the coordinates", "use the shape of the gradient")
-        return State(count=0, shape=sizes, moments=tuple(np.zeros(sizes) for _ in range(self._memories)))
+        moments = tuple(np.zeros(sizes) for _ in range(self._memories))
+        return State(count=0, shape=sizes, moments=moments)
 
     def rate(self, count: int) -> float:
         """The learning rate of the update after ``count`` others: ``learning_rate`` · ``schedule`` (count).
@@ -109,9 +110,10 @@ class Optimizer(ABC):
         [0.0, 0.05, 0.2, 0.2]
         """
         done = checks.whole("count", count, low=0)
-        if self.schedule is None:
-            return float(self.learning_rate)
-        return float(self.learning_rate) * checks.at_least(f"schedule({done})", self.schedule(done), 0.0)
+        factor = 1.0
+        if self.schedule is not None:
+            factor = checks.at_least(f"schedule({done})", self.schedule(done), 0.0)
+        return float(self.learning_rate) * factor
 
     def step(self, state: State, gradient: ArrayLike, position: ArrayLike) -> tuple[FloatArray, State]:
         """One update: the move to add to the position, and the next state.
@@ -132,21 +134,21 @@ class Optimizer(ABC):
         """
         if not isinstance(state, State) or len(state.moments) != self._memories:
             checks.fail("state", state, "must be a state of this optimiser", "begin with its start(shape)", TypeError)
-        arrays = {"gradient": checks.number_array("gradient", gradient),
-                  "position": checks.number_array("position", position)}
-        for name, array in arrays.items():
+        uphill = checks.number_array("gradient", gradient)
+        displacement = checks.number_array("position", position)
+        for name, array in (("gradient", uphill), ("position", displacement)):
             if array.shape != state.shape:
                 checks.fail(name, array.shape, f"must have the shape {state.shape} that the state was started with",
                             "start again for another shape")
-        move, moments = self._move(state, self._clipped(arrays["gradient"]), arrays["position"], self.rate(state.count))
+        move, moments = self._move(state, self._clipped(uphill), displacement, self.rate(state.count))
         return move, State(count=state.count + 1, shape=state.shape, moments=moments)
 
     def _clipped(self, gradient: FloatArray) -> FloatArray:
+        """The gradient, of norm ``max_norm`` where it was longer."""
         if self.max_norm is None:
             return gradient
         norm = np.linalg.norm(gradient, axis=-1, keepdims=True)
-        clipped: FloatArray = gradient * np.minimum(self.max_norm / (norm + NORM_EPS), 1.0)
-        return clipped
+        return gradient * np.minimum(self.max_norm / (norm + NORM_EPS), 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +170,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _below_one("momentum", self.momentum)
+        checks.keep(self, "momentum", _below_one)
 
     @property
     def _memories(self) -> int:
@@ -213,8 +215,8 @@ class AdamW(Optimizer):
         if pair.size != 2:
             checks.fail("betas", self.betas, "must be two numbers, (β₁, β₂)")
         object.__setattr__(self, "betas", tuple(_below_one(f"betas[{i}]", float(pair[i])) for i in range(2)))
-        checks.at_least("eps", self.eps, 0.0)
-        checks.at_least("weight_decay", self.weight_decay, 0.0)
+        checks.keep(self, "eps", checks.at_least, 0.0)
+        checks.keep(self, "weight_decay", checks.at_least, 0.0)
 
     @property
     def _memories(self) -> int:
@@ -222,7 +224,9 @@ class AdamW(Optimizer):
 
     def _move(self, state: State, gradient: FloatArray, position: FloatArray, rate: float
               ) -> tuple[FloatArray, tuple[FloatArray, ...]]:
-        (first, second), n = self.betas, state.count + 1
+        first, second = self.betas
+        n = state.count + 1
+        # Running means of the gradient and of its square, and what they would be had they not begun at 0.
         mean = first * state.moments[0] + (1.0 - first) * gradient
         square = second * state.moments[1] + (1.0 - second) * gradient**2
         scale = np.sqrt(square / (1.0 - second**n)) + self.eps
@@ -251,10 +255,10 @@ class Ramp:
     smooth: bool
 
     def __post_init__(self) -> None:
-        checks.whole("steps", self.steps, fix="leave the schedule at None for a constant rate")
-        checks.at_least("first", self.first, 0.0)
-        checks.at_least("last", self.last, 0.0)
-        checks.flag("smooth", self.smooth)
+        checks.keep(self, "steps", checks.whole, 1, "leave the schedule at None for a constant rate")
+        checks.keep(self, "first", checks.at_least, 0.0)
+        checks.keep(self, "last", checks.at_least, 0.0)
+        checks.keep(self, "smooth", checks.flag)
 
     def __call__(self, count: int) -> float:
         """The factor after ``count`` updates."""

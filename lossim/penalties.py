@@ -49,10 +49,10 @@ class KL:
     to: Literal["reference", "old"] = "reference"
 
     def __post_init__(self) -> None:
-        checks.at_least("coefficient", self.coefficient, 0.0)
+        checks.keep(self, "coefficient", checks.at_least, 0.0)
         checks.choice("estimator", self.estimator, ("k1", "k2", "k3", "abs"))
         checks.choice("place", self.place, ("loss", "reward"))
-        checks.at_least("content_per_token", self.content_per_token, 0.0)
+        checks.keep(self, "content_per_token", checks.at_least, 0.0)
         checks.choice("gradient", self.gradient, ("own", "straight_through", "bias_corrected"))
         checks.choice("to", self.to, ("reference", "old"))
         if self.place == "reward":
@@ -65,28 +65,38 @@ class KL:
                         "content tokens have no stop logit, so their KL moves no length there; use place='reward'")
 
     def estimate(self, log_ratio: FloatArray) -> FloatArray:
-        """k(d)."""
+        """k(d): the estimator itself, without the ratio of a corrected bias."""
         if self.estimator == "k1":
             return log_ratio
         if self.estimator == "k2":
             return 0.5 * log_ratio**2
-        return np.abs(log_ratio) if self.estimator == "abs" else np.expm1(-log_ratio) + log_ratio
+        if self.estimator == "k3":
+            return np.expm1(-log_ratio) + log_ratio
+        return np.abs(log_ratio)
 
     def value(self, log_ratio: FloatArray, drawn_ratio: FloatArray | float = 0.0) -> FloatArray:
         """The loss of a token over β: k(d), times r = e^{``drawn_ratio``} where the bias is corrected."""
         value = self.estimate(log_ratio)
-        return value * np.exp(drawn_ratio) if self.gradient == "bias_corrected" else value
+        if self.gradient == "bias_corrected":
+            return value * np.exp(drawn_ratio)
+        return value
 
     def slope(self, log_ratio: FloatArray, drawn_ratio: FloatArray | float = 0.0) -> FloatArray:
-        """f: the derivative of the value with respect to log π; ``drawn_ratio`` is log π/π_old, 0 on-policy."""
+        """f: the derivative of the value with respect to log π; ``drawn_ratio`` is log π/π_old, 0 on-policy.
+
+        It is dk/d log π (derivations, section 10), the slope of k2 if straight through, and with a corrected bias
+        r(k + dk/d log π).
+        """
         if self.estimator == "k3" and self.gradient == "bias_corrected":
-            return np.exp(drawn_ratio) * log_ratio
+            return np.exp(drawn_ratio) * log_ratio  # exponentials that would overflow cancel
         if self.estimator == "k2" or self.gradient == "straight_through":
             own = log_ratio
         elif self.estimator == "k1":
             own = np.ones_like(log_ratio)
+        elif self.estimator == "k3":
+            own = -np.expm1(-log_ratio)
         else:
-            own = np.sign(log_ratio) if self.estimator == "abs" else -np.expm1(-log_ratio)
+            own = np.sign(log_ratio)
         if self.gradient == "bias_corrected":
             return np.exp(drawn_ratio) * (own + self.estimate(log_ratio))
         return own
@@ -103,4 +113,4 @@ class Entropy:
     coefficient: float
 
     def __post_init__(self) -> None:
-        checks.finite("coefficient", self.coefficient)
+        checks.keep(self, "coefficient", checks.finite)

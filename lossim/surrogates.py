@@ -1,9 +1,9 @@
 """Surrogates: what a ratio between the policy and the one that drew the batch does to a token's loss and gradient.
 
 With r = π/π_old of a token and A its advantage, every surrogate here has the loss -A · J and updates along
-A · gain · ∇log π, where gain = dJ/d log π. The gain is a function of the token's own log ratio times a function of
-the whole response; on-policy, where all ratios are 1, it is 1 for each of them. It may depend on the sign of the
-advantage, and on nothing else of it.
+A · gain · ∇log π, where gain = dJ/d log π (derivations, section 13). The gain is a function of the token's own log
+ratio times a function of the whole response; on-policy, where all ratios are 1, it is 1 for each of them. It may depend
+on the sign of the advantage, and on nothing else of it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ __all__ = ["CISPO", "GMPO", "GSPO", "SAPO", "TOPR", "VESPO", "ImportanceWeight",
 
 @dataclass(frozen=True, kw_only=True)
 class Surrogate:
-    """Base: gain = ``token_gain`` · ``response_gain``; ``signed`` tells whether either reads the advantage's sign.
+    """Base: gain = dJ/d log π = ``token_gain`` · ``response_gain``, each of them 1 unless a subclass says otherwise.
 
-    ``response_level`` marks surrogates whose gain reads the ratios of the whole response. Where the ratio is a
-    ``weight`` (detached), J = gain · log π; elsewhere J = ``token_value`` · ``response_value``.
+    ``signed`` tells whether either reads the advantage's sign, which the methods get as +1 or -1. ``response_level``
+    marks surrogates whose gain reads the ratios of the whole response. Where the ratio is a ``weight`` (detached),
+    J = gain · log π; elsewhere J = ``token_value`` · ``response_value``.
     """
 
     signed: ClassVar[bool] = True
@@ -75,8 +76,7 @@ class ImportanceWeight(Surrogate):
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         return _ratio(log_ratio)
 
-    def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        return _ratio(log_ratio)
+    token_value = token_gain  # J = r is its own slope in log π
 
 
 def _ratio(log_ratio: FloatArray) -> FloatArray:
@@ -84,14 +84,16 @@ def _ratio(log_ratio: FloatArray) -> FloatArray:
     return np.exp(np.minimum(log_ratio, 700.0))
 
 
-def _objective(ratio: FloatArray, sign: int, low: float, high: float, most: float = np.inf) -> FloatArray:
-    """min(rA, clip(r, 1-low, 1+high)A) / A; for A < 0 capped at ``most`` too."""
-    return np.minimum(ratio, 1.0 + high) if sign > 0 else np.clip(ratio, 1.0 - low, max(most, 1.0 - low))
+def _clipped(ratio: FloatArray, sign: int, low: float, high: float, most: float = np.inf) -> FloatArray:
+    """PPO's J = min(rA, clip(r, 1-low, 1+high)A) / A: r with a cap for A > 0, with a floor and ``most`` for A < 0."""
+    if sign > 0:
+        return np.minimum(ratio, 1.0 + high)
+    return np.clip(ratio, 1.0 - low, max(most, 1.0 - low))
 
 
-def _moving(ratio: FloatArray, sign: int, low: float, high: float, most: float = np.inf) -> FloatArray:
-    """r where that objective still moves with r, else 0."""
-    return np.where(_objective(ratio, sign, low, high, most) == ratio, ratio, 0.0)
+def _clipped_gain(ratio: FloatArray, sign: int, low: float, high: float, most: float = np.inf) -> FloatArray:
+    """Its slope dJ/d log π: r where J still moves with r, and 0 where the clip holds."""
+    return np.where(_clipped(ratio, sign, low, high, most) == ratio, ratio, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,22 +121,22 @@ class PPOClip(Surrogate):
     delta: float | None = None
 
     def __post_init__(self) -> None:
-        checks.at_least("low", self.low, 0.0)
-        checks.at_least("high", self.high, 0.0)
+        checks.keep(self, "low", checks.at_least, 0.0)
+        checks.keep(self, "high", checks.at_least, 0.0)
         for name, least in (("dual", 1.0), ("delta", 1.0 + self.high)):
-            bound = getattr(self, name)
-            if bound is not None and checks.finite(name, bound) <= least:
-                checks.fail(name, bound, f"must be above {least:g}", "leave it at None for no such clip")
+            if getattr(self, name) is not None:
+                checks.keep(self, name, _above, least)
 
     @property
     def _most(self) -> float:
+        """The cap of the ratio for A < 0."""
         return min((bound for bound in (self.dual, self.delta) if bound is not None), default=np.inf)
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        return _moving(_ratio(log_ratio), sign, self.low, self.high, self._most)
+        return _clipped_gain(_ratio(log_ratio), sign, self.low, self.high, self._most)
 
     def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        return _objective(_ratio(log_ratio), sign, self.low, self.high, self._most)
+        return _clipped(_ratio(log_ratio), sign, self.low, self.high, self._most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +149,8 @@ class CISPO(Surrogate):
     high: float = 4.0
 
     def __post_init__(self) -> None:
-        checks.in_interval("low", self.low, 0.0, 1.0)
-        checks.at_least("high", self.high, 0.0)
+        checks.keep(self, "low", checks.in_interval, 0.0, 1.0)
+        checks.keep(self, "high", checks.at_least, 0.0)
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         return np.clip(_ratio(log_ratio), 1.0 - self.low, 1.0 + self.high)
@@ -164,7 +166,9 @@ class TOPR(Surrogate):
     weight: ClassVar[bool] = True
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        return np.ones_like(log_ratio) if sign > 0 else np.exp(np.minimum(log_ratio, 0.0))
+        if sign > 0:
+            return np.ones_like(log_ratio)
+        return np.exp(np.minimum(log_ratio, 0.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,22 +179,20 @@ class SAPO(Surrogate):
     negative: float = 1.05
 
     def __post_init__(self) -> None:
-        checks.positive("positive", self.positive)
-        checks.positive("negative", self.negative)
-
-    def _gate(self, ratio: FloatArray, sign: int) -> tuple[FloatArray, float]:
-        temperature = self.positive if sign > 0 else self.negative
-        return expit(temperature * (ratio - 1.0)), temperature
+        checks.keep(self, "positive", checks.positive)
+        checks.keep(self, "negative", checks.positive)
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
+        tau = self._tau(sign)
         ratio = _ratio(log_ratio)
-        gate, temperature = self._gate(ratio, sign)
-        gain: FloatArray = 4.0 * gate * expit(temperature * (1.0 - ratio)) * ratio
-        return gain
+        return 4.0 * expit(tau * (ratio - 1.0)) * expit(tau * (1.0 - ratio)) * ratio
 
     def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        gate, temperature = self._gate(_ratio(log_ratio), sign)
-        return gate * (4.0 / temperature)
+        tau = self._tau(sign)
+        return expit(tau * (_ratio(log_ratio) - 1.0)) * (4.0 / tau)
+
+    def _tau(self, sign: int) -> float:
+        return self.positive if sign > 0 else self.negative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,14 +204,14 @@ class GSPO(Surrogate):
     high: float = 4e-4
 
     def __post_init__(self) -> None:
-        checks.at_least("low", self.low, 0.0)
-        checks.at_least("high", self.high, 0.0)
+        checks.keep(self, "low", checks.at_least, 0.0)
+        checks.keep(self, "high", checks.at_least, 0.0)
 
     def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
-        return _moving(_ratio(total / length), sign, self.low, self.high)
+        return _clipped_gain(_ratio(total / length), sign, self.low, self.high)
 
     def response_value(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
-        return _objective(_ratio(total / length), sign, self.low, self.high)
+        return _clipped(_ratio(total / length), sign, self.low, self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,11 +227,13 @@ class GMPO(Surrogate):
     high: float = 0.4
 
     def __post_init__(self) -> None:
-        checks.at_least("low", self.low, 0.0)
-        checks.at_least("high", self.high, 0.0)
+        checks.keep(self, "low", checks.at_least, 0.0)
+        checks.keep(self, "high", checks.at_least, 0.0)
 
     def response_part(self, log_ratio: FloatArray, sign: int) -> FloatArray:
-        return np.minimum(log_ratio, self.high) if sign > 0 else np.maximum(log_ratio, -self.low)
+        if sign > 0:
+            return np.minimum(log_ratio, self.high)
+        return np.maximum(log_ratio, -self.low)
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         return np.where(self.response_part(log_ratio, sign) == log_ratio, 1.0, 0.0)
@@ -237,8 +241,7 @@ class GMPO(Surrogate):
     def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
         return _ratio(total / length)
 
-    def response_value(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
-        return _ratio(total / length)
+    response_value = response_gain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,10 +262,11 @@ class VESPO(Surrogate):
 
     def __post_init__(self) -> None:
         for name in ("positive", "negative"):
-            pair = checks.number_array(name, getattr(self, name), ndim=1, low=0.0)
+            given = getattr(self, name)
+            pair = checks.number_array(name, given, ndim=1, low=0.0)
             if pair.size != 2:
-                checks.fail(name, getattr(self, name), "must be two numbers, (k, λ)")
-            object.__setattr__(self, name, (float(pair[0]), float(pair[1])))
+                checks.fail(name, given, "must be two numbers, (k, λ)")
+            object.__setattr__(self, name, tuple(pair.tolist()))
 
     def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
         power, decay = self.positive if sign > 0 else self.negative
@@ -288,7 +292,7 @@ class OffPolicyMask(Surrogate):
         if not isinstance(self.inner, Surrogate) or self.inner.response_level:
             checks.fail("inner", self.inner, "must be a surrogate that reads each token's own ratio",
                         "for example surrogates.PPOClip()", TypeError)
-        checks.at_least("threshold", self.threshold, 0.0)
+        checks.keep(self, "threshold", checks.at_least, 0.0)
 
     @property
     def weight(self) -> bool:  # type: ignore[override]
@@ -301,11 +305,15 @@ class OffPolicyMask(Surrogate):
     def token_value(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         return self.inner.token_value(log_ratio, sign)
 
-    def _kept(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
+    def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
         return np.where((sign > 0) | (-total / length <= self.threshold), 1.0, 0.0)
 
-    def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
-        return self._kept(total, length, sign)
+    response_value = response_gain
 
-    def response_value(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
-        return self._kept(total, length, sign)
+
+def _above(name: str, value: float, least: float) -> float:
+    """A number above ``least``."""
+    number = checks.finite(name, value)
+    if number <= least:
+        checks.fail(name, value, f"must be above {least:g}", "leave it at None for no such clip")
+    return number

@@ -30,6 +30,7 @@ class Reward:
         TypeError: for a shaping that cannot be called.
         ValueError: for rewards that are not finite.
 
+    >>> from lossim.rewards import MissingEOS, SoftOverlong
     >>> Reward(shaping=(SoftOverlong(max_tokens=100, buffer=20), MissingEOS(penalty=0.5))).values(
     ...     length=[70, 90, 100], grade_correct=[True, True, False], truncated=[False, False, True])
     array([ 1. ,  0.5, -1.5])
@@ -41,14 +42,19 @@ class Reward:
     shaping: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("correct", "incorrect", "truncated")[:2 if self.truncated is None else 3]:
-            object.__setattr__(self, name, finite(name, getattr(self, name)))
+        object.__setattr__(self, "correct", finite("correct", self.correct))
+        object.__setattr__(self, "incorrect", finite("incorrect", self.incorrect))
+        if self.truncated is not None:
+            object.__setattr__(self, "truncated", finite("truncated", self.truncated))
         shapings = _as_tuple(self.shaping)
         for i, shaping in enumerate(shapings):
             if isinstance(shaping, type) or not (callable(shaping) or isinstance(shaping, GroupShaping)):
                 fail(f"shaping[{i}]", shaping, "must be a callable (reward, length, outcome) -> reward",
                      "build it first, e.g. LinearPenalty(slope=0.001)", TypeError)
-        object.__setattr__(self, "shaping", shapings if len(shapings) > 1 else next(iter(shapings), None))
+        if len(shapings) > 1:
+            object.__setattr__(self, "shaping", shapings)
+        else:
+            object.__setattr__(self, "shaping", shapings[0] if shapings else None)
 
     @property
     def group_relative(self) -> bool:
@@ -59,7 +65,9 @@ class Reward:
     def text(self) -> str:
         """How a scheme prints it."""
         paid = f"reward {self.correct:g} if correct, else {self.incorrect:g}"
-        return paid + ("" if self.truncated is None else f", {self.truncated:g} if truncated")
+        if self.truncated is None:
+            return paid
+        return f"{paid}, {self.truncated:g} if truncated"
 
     def values(self, length: ArrayLike, grade_correct: ArrayLike, truncated: ArrayLike) -> FloatArray:
         """Rewards of single responses, in the common shape of the three arrays.
@@ -92,9 +100,11 @@ class Reward:
             counted: [..., G] booleans, the responses that belong to the baseline: group-relative shapings take
                 their statistics over these and leave the rewards of the others alone.
 
+        >>> from lossim.rewards import KimiLength
         >>> Reward(shaping=KimiLength()).group_values([10, 20, 30], [True, True, False], False)
         array([ 1.5,  1. , -0.5])
         """
+        # The arrays of one shape, groups along the last axis.
         tokens = number_array("length", length, low=1.0, fix="the stop token counts, so no length is below 1")
         masks = [_booleans("correct", correct), _booleans("truncated", truncated), _booleans("counted", counted)]
         try:
@@ -104,13 +114,18 @@ class Reward:
             fail("length", shapes, "must broadcast with correct, truncated and counted (the shapes are shown)")
         if self.group_relative and not tokens.size * tokens.ndim:
             fail("length", tokens.shape, "must have the responses of a group along its last axis (the shape is shown)")
+        # Paid by the grade, or for being cut.
         rewards: FloatArray = np.where(right, self.correct, self.incorrect)
         if self.truncated is not None:
             rewards = np.where(cut, self.truncated, rewards)
+        # Shaped, in order.
         outcome = np.where(cut, Outcome.TRUNCATED, np.where(right, Outcome.CORRECT, Outcome.INCORRECT))
         for shaping in _as_tuple(self.shaping):
-            result = _applied(shaping, rewards, tokens, right, inside, outcome)
-            rewards = _checked(shaping, result, tokens, outcome)
+            if isinstance(shaping, GroupShaping):
+                shaped: ArrayLike = shaping.in_group(rewards, tokens, right, inside)
+            else:
+                shaped = _called(shaping, rewards, tokens, outcome)
+            rewards = _checked(shaping, shaped, tokens, outcome)
         return rewards
 
 
@@ -148,22 +163,28 @@ AnyShaping = Shaping | GroupShaping | Callable[[FloatArray, FloatArray, IntArray
 
 
 def _as_tuple(shaping: Any) -> tuple[AnyShaping, ...]:
-    return () if shaping is None else tuple(shaping) if isinstance(shaping, list | tuple) else (shaping,)
+    if shaping is None:
+        return ()
+    if isinstance(shaping, list | tuple):
+        return tuple(shaping)
+    return (shaping,)
 
 
-def _applied(shaping: AnyShaping, rewards: FloatArray, tokens: FloatArray, right: BoolArray, inside: BoolArray,
-             outcome: IntArray) -> ArrayLike:
-    if isinstance(shaping, GroupShaping):
-        return shaping.in_group(rewards, tokens, right, inside)
+def _named(shaping: AnyShaping) -> str:
+    return f"the shaping {getattr(shaping, '__name__', None) or repr(shaping)}"
+
+
+def _called(shaping: Callable[..., ArrayLike], rewards: FloatArray, tokens: FloatArray, outcome: IntArray) -> ArrayLike:
+    """What a shaping of single responses makes of their rewards."""
     try:
         return shaping(rewards, tokens, outcome)
     except (TypeError, ValueError, ArithmeticError, RuntimeWarning) as error:
-        name = getattr(shaping, "__name__", None) or repr(shaping)
-        raise TypeError(f"the shaping {name} must map arrays (reward, length, outcome) to rewards, and raised: "
+        raise TypeError(f"{_named(shaping)} must map arrays (reward, length, outcome) to rewards, and raised: "
                         f"{error}; write comparisons with np.where") from error
 
 
 def _booleans(name: str, value: ArrayLike) -> BoolArray:
+    """Booleans, and nothing that merely counts as such."""
     array = np.asarray(value)
     if array.dtype != np.bool_:
         fail(name, array.dtype.name, "must be booleans (the type is shown)", "compare, as in grade == 0", TypeError)
@@ -171,7 +192,8 @@ def _booleans(name: str, value: ArrayLike) -> BoolArray:
 
 
 def _checked(shaping: AnyShaping, result: ArrayLike, length: FloatArray, outcome: IntArray) -> FloatArray:
-    name = f"the shaping {getattr(shaping, '__name__', None) or repr(shaping)}"
+    """The rewards that a shaping returned: one finite number for each response; the shortest bad one is named."""
+    name = _named(shaping)
     try:
         rewards = np.array(result, dtype=np.float64)
     except (TypeError, ValueError):

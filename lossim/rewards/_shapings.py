@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from lossim._support.checks import fail, finite, in_interval, number_array, positive
+from lossim._support.checks import fail, finite, flag, in_interval, keep, number_array, positive
 from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
 
 __all__ = ["Cosine", "Discount", "GroupShaping", "KimiLength", "LengthZScore", "LinearPenalty", "MissingEOS",
@@ -90,12 +90,11 @@ class SoftOverlong(Shaping):
     capped: bool = True
 
     def __post_init__(self) -> None:
-        positive("max_tokens", self.max_tokens)
-        positive("buffer", self.buffer, "for a bare cut use MissingEOS")
+        keep(self, "max_tokens", positive)
+        keep(self, "buffer", positive, "for a bare cut use MissingEOS")
         in_interval("buffer", self.buffer, 0.0, self.max_tokens, "it ends at max_tokens")
-        in_interval("factor", self.factor, 0.0, math.inf)
-        if not isinstance(self.capped, bool):
-            fail("capped", self.capped, "must be True or False", error=TypeError)
+        keep(self, "factor", in_interval, 0.0, math.inf)
+        keep(self, "capped", flag)
 
     def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
         excess = (length - (self.max_tokens - self.buffer)) / self.buffer
@@ -129,21 +128,24 @@ class Cosine(Shaping):
     exceed: float | None = None
 
     def __post_init__(self) -> None:
-        positive("max_tokens", self.max_tokens)
+        keep(self, "max_tokens", positive)
         for name in ("correct", "incorrect"):
-            pair = number_array(name, getattr(self, name), ndim=1)
+            given = getattr(self, name)
+            pair = number_array(name, given, ndim=1)
             if pair.size != 2:
-                fail(name, getattr(self, name), "must be two rewards, at length 0 and at max_tokens")
-            object.__setattr__(self, name, (float(pair[0]), float(pair[1])))
+                fail(name, given, "must be two rewards, at length 0 and at max_tokens")
+            object.__setattr__(self, name, tuple(pair.tolist()))
         if self.exceed is not None:
-            finite("exceed", self.exceed)
+            keep(self, "exceed", finite)
 
     def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
         share = (1.0 + np.cos(np.pi * np.minimum(length / self.max_tokens, 1.0))) / 2.0
         right = self.correct[1] + (self.correct[0] - self.correct[1]) * share
         wrong = self.incorrect[1] + (self.incorrect[0] - self.incorrect[1]) * share
         paid = np.where(outcome == Outcome.CORRECT, right, wrong)
-        return paid if self.exceed is None else np.where(outcome == Outcome.TRUNCATED, self.exceed, paid)
+        if self.exceed is None:
+            return paid
+        return np.where(outcome == Outcome.TRUNCATED, self.exceed, paid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,5 +266,4 @@ class LengthZScore(_Numbers, GroupShaping):
         distance = length - np.where(right, length, 0.0).sum(axis=-1, keepdims=True) / number
         std = np.sqrt(np.where(right, distance**2, 0.0).sum(axis=-1, keepdims=True) / number)
         z = np.where(std > 0, distance, 0.0) / np.where(std > 0, std, 1.0)
-        share: FloatArray = 1.0 - self.alpha * expit(z)
-        return np.where(right, reward * share, reward)
+        return np.where(right, reward * (1.0 - self.alpha * expit(z)), reward)

@@ -65,11 +65,13 @@ class Scheme:
     name: str = "custom"
 
     def __post_init__(self) -> None:
-        for slot, kind in (("reward", Reward), ("advantage", (ResponseAdvantage, GAE, Whitened)),
-                           ("aggregation", Aggregation), ("surrogate", Surrogate)):
+        # Each slot by itself.
+        estimators = ResponseAdvantage, GAE, Whitened
+        for slot, kind, module in (("reward", Reward, "rewards"), ("advantage", estimators, "advantages"),
+                                   ("aggregation", Aggregation, "aggregation"), ("surrogate", Surrogate, "surrogates")):
             if not isinstance(getattr(self, slot), kind):
                 checks.fail(slot, getattr(self, slot), f"must be an instance of {slot.capitalize()}",
-                            f"see the module lossim.{slot if slot == 'aggregation' else slot + 's'}", TypeError)
+                            f"see the module lossim.{module}", TypeError)
         penalties = checks.members("penalties", self.penalties, (KL, Entropy), "penalties.KL and penalties.Entropy",
                                    "write one as (KL(...),)")
         object.__setattr__(self, "penalties", penalties)
@@ -84,9 +86,9 @@ class Scheme:
         checks.choice("truncation", self.truncation, ("keep", "mask", "remove"))
         checks.choice("dynamic_sampling", self.dynamic_sampling, ("none", "drop", "resample"))
         checks.text("name", self.name)
-        checks.whole("group_size", self.group_size)
-        for name in ("prompts_per_step", "minibatches", "ppo_epochs"):
-            checks.whole(name, getattr(self, name))
+        for name in ("group_size", "prompts_per_step", "minibatches", "ppo_epochs"):
+            checks.keep(self, name, checks.whole)
+        # Groups large enough for what compares their members.
         least = self.advantage.least_group_size
         if self.group_size < least:
             checks.fail("group_size", self.group_size, f"must be at least {least} for {short(self.advantage)}",
@@ -103,35 +105,41 @@ class Scheme:
     @property
     def kl_in_reward(self) -> KL | None:
         """The KL term of the reward, if any."""
-        return next((p for p in self.penalties if isinstance(p, KL) and p.place == "reward"), None)
+        return self._kl("reward")
 
     @property
     def kl_in_loss(self) -> KL | None:
         """The KL term of the loss, if any."""
-        return next((p for p in self.penalties if isinstance(p, KL) and p.place == "loss"), None)
+        return self._kl("loss")
+
+    def _kl(self, place: str) -> KL | None:
+        return next((term for term in self.penalties if isinstance(term, KL) and term.place == place), None)
 
     @property
     def entropy(self) -> Entropy | None:
         """The entropy bonus, if any."""
-        return next((p for p in self.penalties if isinstance(p, Entropy)), None)
+        return next((term for term in self.penalties if isinstance(term, Entropy)), None)
 
     @property
     def slots(self) -> tuple[str, ...]:
         """What fills the slots, one text each; defaults that say nothing are left out."""
-        rule, reward = self.aggregation, self.reward
-        paid = reward.text + ("" if reward.shaping is None else f", with {short(reward.shaping)}")
-        return (short(self.advantage), *([] if self.surrogate == PolicyGradient() else [short(self.surrogate)]),
-                f"{short(rule)} [verl {rule.verl}, TRL {rule.trl}]", paid,
-                *(short(penalty) for penalty in self.penalties),
-                *([] if self.truncation == "keep" else [f"truncated: {self.truncation}"]),
-                *([] if self.dynamic_sampling == "none" else [f"equal groups: {self.dynamic_sampling}"]),
-                f"{self.prompts_per_step} prompts × {self.group_size}", *self._inner)
-
-    @property
-    def _inner(self) -> tuple[str, ...]:
-        counts = (self.minibatches, "mini-batch", "es"), (self.ppo_epochs, "epoch", "s")
-        inner = [f"{count} {name}{many * (count > 1)}" for count, name, many in counts]
-        return () if self.minibatches == self.ppo_epochs == 1 else (" × ".join(inner),)
+        said = [short(self.advantage)]
+        if self.surrogate != PolicyGradient():
+            said.append(short(self.surrogate))
+        said.append(f"{short(self.aggregation)} [verl {self.aggregation.verl}, TRL {self.aggregation.trl}]")
+        shaped = "" if self.reward.shaping is None else f", with {short(self.reward.shaping)}"
+        said.append(self.reward.text + shaped)
+        said += [short(penalty) for penalty in self.penalties]
+        if self.truncation != "keep":
+            said.append(f"truncated: {self.truncation}")
+        if self.dynamic_sampling != "none":
+            said.append(f"equal groups: {self.dynamic_sampling}")
+        said.append(f"{self.prompts_per_step} prompts × {self.group_size}")
+        if self.minibatches > 1 or self.ppo_epochs > 1:
+            batches = "1 mini-batch" if self.minibatches == 1 else f"{self.minibatches} mini-batches"
+            epochs = "1 epoch" if self.ppo_epochs == 1 else f"{self.ppo_epochs} epochs"
+            said.append(f"{batches} × {epochs}")
+        return tuple(said)
 
     def __str__(self) -> str:
         return f"Scheme {self.name!r}: " + " · ".join(self.slots)
@@ -140,6 +148,7 @@ class Scheme:
 
 
 _TELLING = ("gae_lambda", "critic", "alpha", "bins", "sharing", "path_scale")
+"""Fields that are printed also at their default."""
 
 
 def short(value: object) -> str:
@@ -157,7 +166,8 @@ def short(value: object) -> str:
         same = type(given) is type(default) and not isinstance(given, np.ndarray) and given == default
         if slot.repr and (slot.name in _TELLING or not same):
             shown.append(f"{slot.name}={short(given)}")
-    return type(value).__name__ + (f"({', '.join(shown)})" if shown else "")
+    name = type(value).__name__
+    return f"{name}({', '.join(shown)})" if shown else name
 
 
 def compare(one: Scheme, other: Scheme) -> dict[str, tuple[object, object]]:
@@ -173,5 +183,5 @@ def compare(one: Scheme, other: Scheme) -> dict[str, tuple[object, object]]:
     for name, scheme in (("one", one), ("other", other)):
         if not isinstance(scheme, Scheme):
             checks.fail(name, scheme, "must be a Scheme", "for example schemes.grpo()", TypeError)
-    return {slot.name: (getattr(one, slot.name), getattr(other, slot.name)) for slot in fields(Scheme)
-            if slot.name != "name" and getattr(one, slot.name) != getattr(other, slot.name)}
+    pairs = {slot.name: (getattr(one, slot.name), getattr(other, slot.name)) for slot in fields(Scheme)}
+    return {name: (mine, theirs) for name, (mine, theirs) in pairs.items() if name != "name" and mine != theirs}
