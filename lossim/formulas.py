@@ -12,7 +12,7 @@ length; in the two GAE rows A = R - v, reward minus the constant critic, with γ
 
 All functions are vectorised: numbers or arrays that broadcast give a number or an array of the common shape.
 Their relative error stays below 1e-14 for hazards from 1e-300 to 1 and any λ. The derivations are in
-``docs/derivations.md``.
+``docs/derivations.md``, sections 11 and 12.
 """
 
 from __future__ import annotations
@@ -129,9 +129,10 @@ def logit_drift_gae_token_sum(
     >>> print(f"{logit_drift_gae_token_sum(0.02, 0.95, advantage=-1.0):.6f}")
     -0.710145
     """
-    p, short = _hazard(hazard), 1.0 - _lambda(gae_lambda)
-    # 1 - λq, as a sum of positive terms
-    return _finite("advantage", advantage) * (1.0 - p) * short / (p + (1.0 - p) * short)
+    p = _hazard(hazard)
+    short = 1.0 - _lambda(gae_lambda)
+    positive = p + (1.0 - p) * short  # 1 - λq, as a sum of positive terms
+    return _finite("advantage", advantage) * (1.0 - p) * short / positive
 
 
 def logit_drift_gae_mean_over_tokens(
@@ -155,7 +156,8 @@ def logit_drift_gae_mean_over_tokens(
     >>> print(f"{logit_drift_gae_mean_over_tokens(0.02, 0.95, advantage=-1.0):.6f}")
     -0.069728
     """
-    p, short = _hazard(hazard), 1.0 - _lambda(gae_lambda)
+    p = _hazard(hazard)
+    short = 1.0 - _lambda(gae_lambda)
     u = (1.0 - p) * short / p
     return _finite("advantage", advantage) * p * (_log_excess_of_hazard(p) - _log_excess(-u, -np.log1p(u)))
 
@@ -203,8 +205,7 @@ def sign_flip_solve_rate(
         first = np.unravel_index(int(np.argmax(high <= low)), high.shape)
         checks.fail("reward_correct", float(high[first]),
                     f"must be above reward_incorrect, here {float(low[first]):g}", "swap the two")
-    rate: FloatArray = (v - low) / (high - low)
-    return rate
+    return (v - low) / (high - low)
 
 
 def loss_of_length(length: ArrayLike, gae_lambda: ArrayLike, *, reward: ArrayLike = -1.0) -> Numbers:
@@ -225,13 +226,13 @@ def loss_of_length(length: ArrayLike, gae_lambda: ArrayLike, *, reward: ArrayLik
     >>> [round(float(loss), 4) for loss in loss_of_length([1, 10, 100], 0.95, reward=-1.0)]
     [1.0, 0.8025, 0.1988]
     """
-    tokens, factor = _in("length", length, 1.0, np.inf), _lambda(gae_lambda)
+    tokens = _in("length", length, 1.0, np.inf)
+    factor = _lambda(gae_lambda)
     one = factor == 1.0
     with np.errstate(divide="ignore"):  # ln 0 = -inf is what λ = 0 needs
         log_factor = np.log(factor)
     kept = np.where(one, tokens, -np.expm1(tokens * log_factor) / np.where(one, 1.0, 1.0 - factor))
-    loss: FloatArray = -_finite("reward", reward) * kept / tokens
-    return loss
+    return -_finite("reward", reward) * kept / tokens
 
 
 def _log_excess_of_hazard(p: FloatArray) -> FloatArray:
@@ -248,8 +249,7 @@ def _log_excess(x: FloatArray, minus_log: FloatArray) -> FloatArray:
 
 
 def _hazard(hazard: ArrayLike) -> FloatArray:
-    fix = "it is the chance to stop at each token, and 0 never stops"
-    return _in("hazard", hazard, SMALLEST_HAZARD, 1.0, fix)
+    return _in("hazard", hazard, SMALLEST_HAZARD, 1.0, "it is the chance to stop at each token, and 0 never stops")
 
 
 def _lambda(gae_lambda: ArrayLike) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from lossim._support import checks
@@ -39,8 +40,8 @@ ZERO_ONE = Reward(correct=1.0, incorrect=0.0)
 PLUS_MINUS = Reward(correct=1.0, incorrect=-1.0)
 
 
-def _kl(coefficient: float, *, estimator: Literal["k1", "k2", "k3"] = "k1", place: Literal["loss", "reward"] = "loss"
-        ) -> tuple[KL, ...]:
+def _kl(coefficient: float, *, estimator: Literal["k1", "k3"], place: Literal["loss", "reward"]) -> tuple[KL, ...]:
+    """One KL term, checked, or none at a coefficient of 0."""
     penalty = KL(coefficient=coefficient, estimator=estimator, place=place)
     return (penalty,) if coefficient else ()
 
@@ -57,9 +58,10 @@ def ppo(*, gae_lambda: float = 0.95, gamma: float = 1.0, critic: Critic = Zero()
     GAE(gamma=1.0, gae_lambda=1.0, critic=Zero(), bootstrap_truncated=False)
     """
     advantage: Advantage = GAE(gamma=gamma, gae_lambda=gae_lambda, critic=critic)
-    return Scheme(name="ppo", reward=reward, surrogate=PPOClip(), aggregation=aggregation, penalties=penalties,
-                  advantage=Whitened(inner=advantage) if checks.flag("whiten", whiten) else advantage,
-                  group_size=group_size, prompts_per_step=prompts_per_step)
+    if checks.flag("whiten", whiten):
+        advantage = Whitened(inner=advantage)
+    return Scheme(name="ppo", reward=reward, advantage=advantage, surrogate=PPOClip(), aggregation=aggregation,
+                  penalties=penalties, group_size=group_size, prompts_per_step=prompts_per_step)
 
 
 def vapo(*, alpha: float = 0.05, critic: Critic = Zero(), reward: Reward = PLUS_MINUS, group_size: int = 16,
@@ -80,8 +82,8 @@ def grpo(*, reward: Reward = ZERO_ONE, eps: float = 1e-6, kl: float = 0.0, group
     The paper's KL coefficient is 0.04; here it is 0 unless given, as trainers now have it. Source: arXiv 2402.03300.
     """
     return Scheme(name="grpo", reward=reward, advantage=GroupStandardized(eps=eps), surrogate=PPOClip(),
-                  aggregation=SequenceMeanTokenMean(), penalties=_kl(kl, estimator="k3"), group_size=group_size,
-                  prompts_per_step=prompts_per_step)
+                  aggregation=SequenceMeanTokenMean(), penalties=_kl(kl, estimator="k3", place="loss"),
+                  group_size=group_size, prompts_per_step=prompts_per_step)
 
 
 def dr_grpo(*, reward: Reward = ZERO_ONE, constant: float | None = None, group_size: int = 8,
@@ -109,9 +111,11 @@ def dapo(*, reward: Reward | None = None, max_tokens: int | None = None, buffer:
     if reward is not None and buffer is not None:
         checks.fail("reward", reward, "cannot be given together with max_tokens and buffer",
                     "put rewards.SoftOverlong into its shaping")
-    shaping = None if max_tokens is None or buffer is None else SoftOverlong(max_tokens=max_tokens, buffer=buffer)
-    paid = Reward(correct=1.0, incorrect=-1.0, shaping=shaping) if reward is None else reward
-    return Scheme(name="dapo", reward=paid, advantage=GroupStandardized(eps=eps), surrogate=PPOClip(high=0.28),
+    if reward is None:
+        reward = PLUS_MINUS
+    if max_tokens is not None and buffer is not None:
+        reward = replace(PLUS_MINUS, shaping=SoftOverlong(max_tokens=max_tokens, buffer=buffer))
+    return Scheme(name="dapo", reward=reward, advantage=GroupStandardized(eps=eps), surrogate=PPOClip(high=0.28),
                   aggregation=TokenMean(), dynamic_sampling="resample", group_size=group_size,
                   prompts_per_step=prompts_per_step)
 
@@ -119,7 +123,8 @@ def dapo(*, reward: Reward | None = None, max_tokens: int | None = None, buffer:
 def rloo(*, reward: Reward = ZERO_ONE, kl: float = 0.0, group_size: int = 4, prompts_per_step: int = 128) -> Scheme:
     """RLOO: leave-one-out baseline, token sum, k1 in the reward, no clip. Source: arXiv 2402.14740."""
     return Scheme(name="rloo", reward=reward, advantage=LeaveOneOut(), aggregation=SequenceMeanTokenSum(),
-                  penalties=_kl(kl, place="reward"), group_size=group_size, prompts_per_step=prompts_per_step)
+                  penalties=_kl(kl, estimator="k1", place="reward"), group_size=group_size,
+                  prompts_per_step=prompts_per_step)
 
 
 def reinforce_plus_plus(*, reward: Reward = ZERO_ONE, kl: float = 0.0, prompts_per_step: int = 512) -> Scheme:
@@ -127,9 +132,9 @@ def reinforce_plus_plus(*, reward: Reward = ZERO_ONE, kl: float = 0.0, prompts_p
 
     A token is credited with the KL from it on, not with that before it. Source: arXiv 2501.03262.
     """
-    penalties = _kl(kl, place="reward")
-    to_go: ReturnToGo | Raw = ReturnToGo() if penalties else Raw()
-    return Scheme(name="reinforce_plus_plus", reward=reward, advantage=Whitened(inner=to_go), surrogate=PPOClip(),
+    penalties = _kl(kl, estimator="k1", place="reward")
+    credit: Advantage = ReturnToGo() if penalties else Raw()  # without pay on the way they are the same
+    return Scheme(name="reinforce_plus_plus", reward=reward, advantage=Whitened(inner=credit), surrogate=PPOClip(),
                   aggregation=TokenMean(), penalties=penalties, group_size=1, prompts_per_step=prompts_per_step)
 
 
