@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,3 +111,29 @@ def test_old_policy_must_have_the_same_support() -> None:
 def test_bad_clips(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         surrogates.PPOClip(**bad)
+
+
+def test_off_policy_mask_keeps_what_is_exactly_at_the_threshold() -> None:
+    """As its source: out is what lies above. At threshold 0 that keeps the responses whose ratio never left 1."""
+    quarter = surrogates.OffPolicyMask(inner=surrogates.PPOClip(), threshold=0.25)
+    total, length = np.array([-0.5, np.nextafter(-0.5, -1.0)]), np.array([2.0, 2.0])
+    np.testing.assert_array_equal(quarter.response_gain(total, length, -1), [1.0, 0.0])
+    np.testing.assert_array_equal(quarter.response_gain(total, length, +1), [1.0, 1.0])
+    nothing = surrogates.OffPolicyMask(inner=surrogates.PPOClip(), threshold=0.0)
+    np.testing.assert_array_equal(nothing.response_gain(np.array([0.0, -0.0, -1e-300, 1.0]), np.ones(4), -1),
+                                  [1.0, 1.0, 0.0, 1.0])
+
+
+def test_off_policy_mask_at_threshold_0_spares_the_prompts_that_have_not_moved() -> None:
+    def policy(mean: float) -> ls.Policy:
+        return ls.Policy([ls.PromptClass(name, weight=0.5, paths=[
+            ls.Path("right", probability=0.4, length=ls.lengths.geometric(mean=3), p_correct=1.0),
+            ls.Path("wrong", probability=0.6, length=ls.lengths.geometric(mean=mean if name == "moved" else 4),
+                    p_correct=0.0)]) for name in ("moved", "not moved")], max_tokens=6)
+
+    inner = surrogates.PPOClip()
+    mask = surrogates.OffPolicyMask(inner=inner, threshold=0.0)
+    masked, whole = (ls.drift(replace(ls.schemes.grpo(), surrogate=each), policy(4.2), old_policy=policy(4.0))
+                     .hazard_gradient.value for each in (mask, inner))
+    np.testing.assert_array_equal(masked[2:], whole[2:])
+    assert np.abs(masked[1] - whole[1]).max() > 0.01 * np.abs(whole[1]).max()

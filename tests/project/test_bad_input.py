@@ -10,7 +10,7 @@ import math
 import numbers
 import pickle
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -114,6 +114,43 @@ def test_unknown_arguments_are_refused(name: str) -> None:
     maker = MAKERS[name]
     with pytest.raises(TypeError, match="colour"):
         maker.call(**maker.good, colour="blue")
+
+
+# ---- numbers of numpy ----
+
+NUMPY = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.float16, np.float32,
+         np.float64)
+MADE_OF_PYTHON = ("aggregation", "critics", "estimates", "lengths", "optimizers", "penalties", "rewards", "schemes",
+                  "surrogates")
+VALUES = [(name, argument) for name, argument in ARGUMENTS
+          if is_dataclass(made := MAKERS[name].call(**MAKERS[name].good))
+          and type(made).__module__.split(".")[1] in MADE_OF_PYTHON]
+
+
+@pytest.mark.parametrize(("name", "argument"), VALUES, ids=lambda x: x)
+def test_numbers_of_numpy_make_what_pythons_make(name: str, argument: str) -> None:
+    """An estimate's numbers are as they were computed; every other field holds Python's, whatever it was given."""
+    maker = MAKERS[name]
+    left_out = {"value", "stderr", "error"} if name == "Estimate" else {"advantage"}  # which checks its own
+    for number in [kind(x) for kind in NUMPY for x in (0, 1, 2, 5, 100, 0.25, 1.5) if kind(x) == x]:
+        if not maker.kinds[argument].takes(number):
+            continue
+        made, expected = (vars(maker.call(**maker.good | {argument: each})) for each in (number, number.item()))
+        for field in expected.keys() - left_out:
+            assert repr(made[field]) == repr(expected[field])
+
+
+@pytest.mark.parametrize(("kind", "prompts", "group"), [(np.uint8, 200, 16), (np.int8, 100, 8), (np.int16, 512, 64)])
+def test_sizes_of_few_bits_do_not_overflow(kind: type[np.integer[Any]], prompts: int, group: int) -> None:
+    for scheme in (schemes.dapo(), schemes.opo(), schemes.grpo()):
+        given = replace(scheme, prompts_per_step=kind(prompts), group_size=kind(group), minibatches=kind(2),
+                        ppo_epochs=kind(3))
+        wanted = replace(scheme, prompts_per_step=prompts, group_size=group, minibatches=2, ppo_epochs=3)
+        assert (given, repr(given), given.responses_per_step) == (wanted, repr(wanted), prompts * group)
+        assert ls.drift(given, POLICY).to_dict() == ls.drift(wanted, POLICY).to_dict()
+    ppo = schemes.ppo(prompts_per_step=kind(prompts), group_size=kind(group))
+    assert ls.drift(ppo, POLICY).step_std.value == ls.drift(
+        schemes.ppo(prompts_per_step=prompts, group_size=group), POLICY).step_std.value
 
 
 # ---- rules about more than one value ----

@@ -141,3 +141,45 @@ def test_replace_is_checked() -> None:
 def test_bad_input_is_met_with_value_rule_and_fix(make: Callable[[], object], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+# --- laws of one's own ---------------------------------------------------------------------------------------------
+
+
+class Own(Length):
+    """A law that gives whatever it is told to."""
+
+    def __init__(self, give: Callable[[int], object]) -> None:
+        self.give = give
+
+    def logits(self, max_tokens: int) -> FloatArray:
+        return self.give(max_tokens)  # type: ignore[return-value]
+
+
+@laws
+def test_logits_are_checked_and_left_as_they_are(make: Callable[[], Length]) -> None:
+    np.testing.assert_array_equal(lengths.hazard_logits(make(), 8), make().logits(8))
+
+
+def test_logits_of_other_numbers_become_floats_and_end_with_a_certain_stop() -> None:
+    for give in (lambda n: np.arange(n), lambda n: list(range(n)), lambda n: np.arange(n, dtype=np.float32)):
+        z = lengths.hazard_logits(Own(give), 3)
+        assert z.dtype == np.float64
+        np.testing.assert_array_equal(z, [0.0, 1.0, 2.0])
+    held = np.array([0.0, np.inf, 7.0])
+    np.testing.assert_array_equal(lengths.hazard_logits(Own(lambda n: held), 3), [0.0, np.inf, np.inf])
+    assert held[2] == 7.0
+
+
+@pytest.mark.parametrize(("give", "message"), [
+    (lambda n: np.append(np.zeros(n - 1), np.nan), r"Own\[7\] must not be nan, got nan; use -inf for hazard 0 and"),
+    (lambda n: np.zeros(n - 1), r"Own must have one entry per position, shape \(8,\) .*, got \(7,\); return them for"),
+    (lambda n: np.zeros((1, n)), r"Own must have one entry per position, .*, got \(1, 8\); return them for"),
+    (lambda n: 0.0, r"Own must have one entry per position, .*, got \(\); return them for t = 1\.\.max_tokens"),
+    (lambda n: None, r"Own must be an array of numbers, got None; return one float per position"),
+    (lambda n: ["a"] * n, r"Own must be an array of numbers, got .*; return one float per position"),
+    (lambda n: np.zeros(n, dtype=complex), r"Own must be an array of numbers, got .*; return one float per position"),
+])
+def test_what_a_law_of_ones_own_gives_is_checked(give: Callable[[int], object], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"logits of the length law {message}"):
+        lengths.hazard_logits(Own(give), 8)
