@@ -29,9 +29,9 @@ class Aggregation(ABC):
     verl: ClassVar[str] = "—"
     trl: ClassVar[str] = "—"
 
-    @abstractmethod
     def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
-        """The factor that depends on the response's own length."""
+        """The factor that depends on the response's own length: 1 unless a rule has one."""
+        return np.ones_like(length)
 
     @abstractmethod
     def size(self, length: FloatArray) -> FloatArray | None:
@@ -103,9 +103,6 @@ class SequenceMeanTokenSum(_SequenceMean):
     verl: ClassVar[str] = "seq-mean-token-sum"
     trl: ClassVar[str] = "luspo"
 
-    def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
-        return np.ones_like(length)
-
 
 @dataclass(frozen=True, kw_only=True)
 class ConstantNormalizer(_SequenceMean):
@@ -134,9 +131,6 @@ class TokenSum(Aggregation):
 
     verl: ClassVar[str] = "token-sum"
 
-    def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
-        return np.ones_like(length)
-
     def size(self, length: FloatArray) -> FloatArray | None:
         return None
 
@@ -159,9 +153,6 @@ class TokenMean(Aggregation):
     @property
     def within_group(self) -> bool:
         return self.scope == "group"
-
-    def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
-        return np.ones_like(length)
 
     def size(self, length: FloatArray) -> FloatArray | None:
         return length

@@ -39,12 +39,6 @@ class CriticView:
     paid_truncated: FloatArray
     gamma: float
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The shape of the values V_1 .. V_{N+1}: cells, N + 1."""
-        cells, positions = self.hazard.shape
-        return cells, positions + 1
-
     def class_mean(self, values: FloatArray) -> FloatArray:
         """Average of [cell] over the paths of each class, per cell."""
         total = np.bincount(self.class_of_cell, weights=self.probability * values)
@@ -71,7 +65,7 @@ class Constant(Critic):
         checks.keep(self, "value", checks.finite)
 
     def values(self, view: CriticView) -> FloatArray:
-        return np.full(view.shape, float(self.value))
+        return np.full(_shape(view), float(self.value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +73,7 @@ class Zero(Critic):
     """V = 0: GAE then credits the terminal reward, discounted by (γλ)^{T-t}."""
 
     def values(self, view: CriticView) -> FloatArray:
-        return np.zeros(view.shape)
+        return np.zeros(_shape(view))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +88,7 @@ class Linear(Critic):
         checks.keep(self, "slope", checks.finite)
 
     def values(self, view: CriticView) -> FloatArray:
-        cells, columns = view.shape
+        cells, columns = _shape(view)
         return np.tile(self.level + self.slope * np.arange(float(columns)), (cells, 1))
 
 
@@ -331,7 +325,7 @@ class LearnedTable(Learned):
 
     def start_values(self, view: CriticView) -> FloatArray:
         if not isinstance(self.start, np.ndarray):
-            return np.full(view.shape, float(self.start))
+            return np.full(_shape(view), float(self.start))
         cells, positions = view.hazard.shape
         classes = int(view.class_of_cell.max()) + 1
         *rows, columns = self.start.shape
@@ -369,11 +363,17 @@ class RunningMean(Learned):
         return values + self.rate * np.where(reached, advantage_mean, 0.0)[..., :1]
 
 
+def _shape(view: CriticView) -> tuple[int, int]:
+    """The shape of the values V_1 .. V_{N+1}: cells, N + 1."""
+    cells, positions = view.hazard.shape
+    return cells, positions + 1
+
+
 def _by_cell(table: FloatArray, view: CriticView) -> FloatArray:
     """Values given for positions, [t], [class, t] or [cell, t], as [cell, N+1]; NaN beyond the cut if not given."""
     if table.ndim == 2 and len(table) != len(view.hazard):
         table = table[view.class_of_cell]
-    values = np.full(view.shape, np.nan)
+    values = np.full(_shape(view), np.nan)
     values[:, :table.shape[-1]] = table
     return values
 

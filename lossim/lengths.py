@@ -54,10 +54,10 @@ def hazard_logits(law: Length, max_tokens: int) -> FloatArray:
     array([ 0., inf, inf])
     """
     name = f"logits of the length law {type(law).__name__}"
-    z = floats(name, law.logits(max_tokens), "return one float per position, as in np.full(max_tokens, -3.0)")
+    fix = "return one float for each t = 1..max_tokens"
+    z = floats(name, law.logits(max_tokens), fix)
     if z.shape != (max_tokens,):
-        fail(name, z.shape, f"must have one entry per position, shape ({max_tokens},) (their shape is shown)",
-             "return them for t = 1..max_tokens")
+        fail(name, z.shape, f"must have the shape ({max_tokens},) (theirs is shown)", fix)
     if np.isnan(z).any():
         fail(f"{name}[{np.flatnonzero(np.isnan(z))[0]}]", math.nan, "must not be nan", _NO_NAN)
     return _close(z)
@@ -124,7 +124,7 @@ class lognormal(Length):
         with np.errstate(divide="ignore", over="ignore"):
             x = np.log(t / self.median) / self.sigma
             log_sf = log_ndtr(-x)
-            log_cdf = log_ndtr(x[:_below_half(log_sf)])
+            log_cdf = log_ndtr(x[:np.count_nonzero(log_sf > _LOG_HALF)])
             return _close(_from_tails(log_cdf, log_sf))
 
     def __repr__(self) -> str:
@@ -182,7 +182,6 @@ class from_scipy(_ByKey):
 
     def __post_init__(self) -> None:
         dist = self.dist
-        # One law of one number ...
         if hasattr(dist, "freeze"):  # a family: fine if it has no shape to choose, like rv_histogram
             if dist.numargs > 0:
                 fail("dist", dist.name, f"must be frozen with its parameters ({dist.shapes})",
@@ -196,7 +195,6 @@ class from_scipy(_ByKey):
         if support.shape != (2,):
             fail("dist", support.shape[1:], "must be one law, not an array of laws (its shape is shown)",
                  "freeze it with scalar parameters")
-        # ... with parameters that make sense, and of lengths above 0.
         log_left = self._log_sf(np.zeros(1))[0]
         if np.isnan([*support, log_left]).any():
             fail("dist", self, "must have valid parameters (its support or survival function is nan)")
@@ -210,15 +208,15 @@ class from_scipy(_ByKey):
             return np.array(log_sf(t), dtype=np.float64)
 
     def logits(self, max_tokens: int) -> FloatArray:
-        # Both tails at t = 0..N, each where it is the smaller one.
+        # Both tails at t = 0..N, the lower one where it is the smaller.
         t = np.arange(whole("max_tokens", max_tokens) + 1.0)
         log_sf = self._log_sf(t)
-        below = t[:_below_half(log_sf)]
+        below = t[:np.count_nonzero(log_sf > _LOG_HALF)]
         with np.errstate(all="ignore"):
             log_cdf = np.array(self.dist.logcdf(below), dtype=np.float64)
         if np.isnan(log_sf).any() or np.isnan(log_cdf).any():
             fail("dist", self, "must have a log cdf and a log survival function without nan")
-        # Hazards where the tails have digits; what is known of the others; the end of the support.
+        # Hazards where the tails have digits, what is known of the others, and the end of the support.
         z = _hold_tail(log_cdf, log_sf)
         low, high = map(float, self.dist.support())
         z[:len(below) - 1][(below[1:] > low) & _unresolved(log_cdf[1:])] = _FLOOR
@@ -362,7 +360,6 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
     ValueError: max_tokens must be at most 3, the largest truncated length (nothing is known beyond it),
     got 4; use max_tokens=3, or give the hazards beyond with lengths.table
     """
-    # What was logged: whole lengths, and which of them were cut.
     t = number_array("lengths", lengths, ndim=1, low=1.0, high=_LONGEST, fix="the stop token counts, so T >= 1")
     if t.size == 0:
         fail("lengths", [], "must have at least one response")
@@ -377,7 +374,7 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
              "compare first, as in finish_reason == 'length'", TypeError)
     if cut.shape != t.shape:
         fail("truncated", cut.shape, f"must have the shape of lengths, {t.shape} (its shape is shown)")
-    # d(t) and n(t), t = 1..longest; the hazard d/n has the logit log d − log (n − d).
+    # d(t) and n(t) at t = 1..longest; the logit of d/n is log d − log (n − d).
     ends = t.astype(np.int64)
     stopped = np.bincount(ends[~cut], minlength=ends.max() + 1)[1:]
     at_risk = np.cumsum(np.bincount(ends)[:0:-1])[::-1]
@@ -385,11 +382,6 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
         z = np.log(stopped) - np.log(at_risk - stopped)
     label = f"observed({t.size} lengths, {cut.sum()} truncated, longest {ends.max()})"
     return Tabulated(values=z, label=label, limit="the largest truncated length (nothing is known beyond it)")
-
-
-def _below_half(log_sf: FloatArray) -> int:
-    """How many of the positions 0..N have F(t) < ½."""
-    return int(np.count_nonzero(log_sf > _LOG_HALF))
 
 
 def _from_tails(log_cdf: FloatArray, log_sf: FloatArray) -> FloatArray:
@@ -456,6 +448,4 @@ def _show(value: float) -> str:
 def _show_array(values: FloatArray) -> str:
     """The first numbers, and how many there are."""
     inside = ", ".join(map(_show, values[:4]))
-    if len(values) <= 4:
-        return f"[{inside}]"
-    return f"[{inside}, ...], {len(values)} positions"
+    return f"[{inside}]" if len(values) <= 4 else f"[{inside}, ...], {len(values)} positions"

@@ -9,7 +9,8 @@ responses of one group. This is the task reward: a KL penalty in the reward belo
 array([ 1. , -1.4])
 """
 
-from lossim.rewards._reward import AsLogged, Reward, applied
+from lossim.rewards._reward import AsLogged, Reward
+from lossim.rewards._reward import applied as applied  # for the library's own rooms
 from lossim.rewards._shapings import (
     Cosine,
     Discount,
@@ -24,4 +25,4 @@ from lossim.rewards._shapings import (
 )
 
 __all__ = ["AsLogged", "Cosine", "Discount", "GroupShaping", "KimiLength", "LengthZScore", "LinearPenalty",
-           "MissingEOS", "Reward", "Shaping", "SoftOverlong", "StopProperly", "applied"]
+           "MissingEOS", "Reward", "Shaping", "SoftOverlong", "StopProperly"]

@@ -29,8 +29,10 @@ from lossim.schemes._presets import (
     sapo,
     vapo,
 )
-from lossim.schemes._scheme import Scheme, Truncation, compare, short
+from lossim.schemes._scheme import Scheme, compare
+from lossim.schemes._scheme import Truncation as Truncation  # for the library's own rooms
+from lossim.schemes._scheme import short as short
 
-__all__ = ["Scheme", "Truncation", "cispo", "compare", "dapo", "delta_l", "dr_grpo", "gmpo", "grpo", "gspo", "luspo",
+__all__ = ["Scheme", "cispo", "compare", "dapo", "delta_l", "dr_grpo", "gmpo", "grpo", "gspo", "luspo",
            "opo", "ppo", "presets", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "remax", "rloo", "sapo",
-           "short", "vapo"]
+           "vapo"]

@@ -173,12 +173,12 @@ def test_logits_of_other_numbers_become_floats_and_end_with_a_certain_stop() -> 
 
 @pytest.mark.parametrize(("give", "message"), [
     (lambda n: np.append(np.zeros(n - 1), np.nan), r"Own\[7\] must not be nan, got nan; use -inf for hazard 0 and"),
-    (lambda n: np.zeros(n - 1), r"Own must have one entry per position, shape \(8,\) .*, got \(7,\); return them for"),
-    (lambda n: np.zeros((1, n)), r"Own must have one entry per position, .*, got \(1, 8\); return them for"),
-    (lambda n: 0.0, r"Own must have one entry per position, .*, got \(\); return them for t = 1\.\.max_tokens"),
-    (lambda n: None, r"Own must be an array of numbers, got None; return one float per position"),
-    (lambda n: ["a"] * n, r"Own must be an array of numbers, got .*; return one float per position"),
-    (lambda n: np.zeros(n, dtype=complex), r"Own must be an array of numbers, got .*; return one float per position"),
+    (lambda n: np.zeros(n - 1), r"Own must have the shape \(8,\) .*, got \(7,\); return one float for each t = 1"),
+    (lambda n: np.zeros((1, n)), r"Own must have the shape \(8,\) .*, got \(1, 8\); return one float"),
+    (lambda n: 0.0, r"Own must have the shape \(8,\) .*, got \(\); return one float"),
+    (lambda n: None, r"Own must be an array of numbers, got None; return one float for each"),
+    (lambda n: ["a"] * n, r"Own must be an array of numbers, got .*; return one float for each"),
+    (lambda n: np.zeros(n, dtype=complex), r"Own must be an array of numbers, got .*; return one float for each"),
 ])
 def test_what_a_law_of_ones_own_gives_is_checked(give: Callable[[int], object], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=f"logits of the length law {message}"):
