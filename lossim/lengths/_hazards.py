@@ -12,7 +12,7 @@ from scipy.special import logit
 
 from lossim._support.checks import at_least, fail, floats, number_array, whole
 from lossim._support.types import ArrayLike, FloatArray
-from lossim.lengths._law import NO_NAN, ByKey, Length, closed, shown
+from lossim.lengths._law import NO_NAN, Length, _ByKey, closed, shown
 
 __all__ = ["Tabulated", "from_logits", "geometric", "observed", "table"]
 
@@ -49,7 +49,7 @@ class geometric(Length):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Tabulated(ByKey):
+class Tabulated(_ByKey):
     """Hazards given one by one: what `table`, `from_logits` and `observed` make."""
 
     values: FloatArray

@@ -11,7 +11,7 @@ import numpy as np
 from lossim._support.checks import fail, floats
 from lossim._support.types import FloatArray
 
-__all__ = ["NO_NAN", "ByKey", "Length", "closed", "hazard_logits", "shown"]
+__all__ = ["NO_NAN", "Length", "closed", "hazard_logits", "shown"]
 
 NO_NAN = "use -inf for hazard 0 and +inf for hazard 1"
 
@@ -47,7 +47,7 @@ def hazard_logits(law: Length, max_tokens: int) -> FloatArray:
     return closed(z)
 
 
-class ByKey(Length):
+class _ByKey(Length):
     """Equality and hash from a key, for laws whose fields have no equality of their own."""
 
     @abstractmethod

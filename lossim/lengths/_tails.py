@@ -11,7 +11,7 @@ from scipy.special import log_ndtr
 
 from lossim._support.checks import fail, positive, whole
 from lossim._support.types import BoolArray, FloatArray
-from lossim.lengths._law import ByKey, Length, closed, shown
+from lossim.lengths._law import Length, _ByKey, closed, shown
 
 __all__ = ["from_scipy", "lognormal"]
 
@@ -61,7 +61,7 @@ class lognormal(Length):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class from_scipy(ByKey):
+class from_scipy(_ByKey):
     """Any ``scipy.stats`` law of a length in tokens, continuous or discrete, discretised on (t−1, t].
 
     h(t) = P(T = t)/S(t−1) with P(T = t) = F(t) − F(t−1), the difference taken of log F where F(t) < ½ and of
