@@ -296,7 +296,7 @@ class OffPolicyMask(Surrogate):
 
     @property
     def weight(self) -> bool:  # type: ignore[override]
-        """As the inner one."""
+        """Whether the ratio of the inner surrogate is a weight."""
         return self.inner.weight
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:

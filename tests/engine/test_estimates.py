@@ -16,27 +16,8 @@ import reference as ref
 import translate
 from examples import SIGNED, random_world, scheme, two_paths
 from lossim import advantages, aggregation
-from lossim._support.plain import plain
 
 # ---- one estimate ----
-
-
-@pytest.mark.parametrize(("value", "expected"), [
-    (np.array([[1.0, np.nan], [-np.inf, 0.25]]), [[1.0, None], [None, 0.25]]),
-    (np.array([1, None, math.nan], dtype=object), [1, None, None]),
-    (np.array([True, False]), [True, False]), (np.array(["a", "b"]), ["a", "b"]), (np.zeros((2, 0)), [[], []]),
-    (np.array(np.nan), None), (np.float32(0.25), 0.25), (np.int8(3), 3), (np.bool_(True), True), (math.inf, None),
-    ({"a": (1, np.float64(2.5)), "b": {"c": [math.nan, "d", None]}}, {"a": [1, 2.5], "b": {"c": [None, "d", None]}})])
-def test_plain_values_are_strict_json(value: Any, expected: Any) -> None:
-    made = plain(value)
-    assert (made, repr(made)) == (expected, repr(expected))  # with the types: 1 is no 1.0 and no True
-    assert json.loads(json.dumps(made, allow_nan=False)) == expected
-
-
-@pytest.mark.parametrize("value", [1j, {1, 2}, object(), np.array([1j]), np.datetime64("2026-01-01"), [b"x"]])
-def test_values_that_json_has_no_form_for_are_refused(value: Any) -> None:
-    with pytest.raises(TypeError, match=r"value must be made of numbers, text, lists and dicts .*, got"):
-        plain(value)
 
 
 def test_an_estimate_prints_its_error_bar_if_it_was_sampled() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from lossim._engine.ratios import ONE, reciprocal
 from lossim._support import positions as _numerics
+from lossim._support.plain import plain
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -213,3 +215,24 @@ def test_the_constant_one() -> None:
 def test_reciprocal_refuses_an_empty_or_infinite_range(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="0 < low <= high < inf"):
         reciprocal(low, high)
+
+
+# ---- plain values ----
+
+
+@pytest.mark.parametrize(("value", "expected"), [
+    (np.array([[1.0, np.nan], [-np.inf, 0.25]]), [[1.0, None], [None, 0.25]]),
+    (np.array([1, None, math.nan], dtype=object), [1, None, None]),
+    (np.array([True, False]), [True, False]), (np.array(["a", "b"]), ["a", "b"]), (np.zeros((2, 0)), [[], []]),
+    (np.array(np.nan), None), (np.float32(0.25), 0.25), (np.int8(3), 3), (np.bool_(True), True), (math.inf, None),
+    ({"a": (1, np.float64(2.5)), "b": {"c": [math.nan, "d", None]}}, {"a": [1, 2.5], "b": {"c": [None, "d", None]}})])
+def test_plain_values_are_strict_json(value: Any, expected: Any) -> None:
+    made = plain(value)
+    assert (made, repr(made)) == (expected, repr(expected))  # with the types: 1 is no 1.0 and no True
+    assert json.loads(json.dumps(made, allow_nan=False)) == expected
+
+
+@pytest.mark.parametrize("value", [1j, {1, 2}, object(), np.array([1j]), np.datetime64("2026-01-01"), [b"x"]])
+def test_values_that_json_has_no_form_for_are_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"value must be made of numbers, text, lists and dicts .*, got"):
+        plain(value)
