@@ -63,37 +63,18 @@ class Rollouts:
     def __init__(self, lengths: ArrayLike, rewards: ArrayLike, prompt_ids: ArrayLike,
                  truncated: ArrayLike | None = None, correct: ArrayLike | None = None,
                  classes: ArrayLike | None = None, steps: ArrayLike | None = None, kl: ArrayLike | None = None,
-                 class_names: Sequence[str] | None = None, reading: Reading | None = None) -> None:
-        length = checks.number_array("lengths", lengths, ndim=1, low=1.0, high=_LARGEST)
-        if (length != np.floor(length)).any():
-            first = int(np.flatnonzero(length != np.floor(length))[0])
-            checks.fail(f"lengths[{first}]", float(length[first]), "must be a whole number of tokens")
+                 class_names: Sequence[str] | None = None, reading: Reading | None = None, *,
+                 _checked: bool = False) -> None:
         columns: dict[str, Any] = {
-            "lengths": length.astype(np.int64), "rewards": checks.number_array("rewards", rewards, ndim=1),
-            "prompt_ids": _ids(prompt_ids), "truncated": _booleans("truncated", truncated),
-            "correct": _booleans("correct", correct), "classes": _wholes("classes", classes),
-            "steps": _wholes("steps", steps), "kl": None if kl is None else checks.number_array("kl", kl, ndim=1)}
-        for name, column in columns.items():
-            if column is not None and column.shape != length.shape:
-                checks.fail(name, column.shape, f"must have one entry per response, {length.shape}")
-        if reading is not None and not isinstance(reading, Reading):
-            checks.fail("reading", reading, "must be a Reading or None", error=TypeError)
-        self._set(columns, _names(class_names, columns["classes"]), reading)
-
-    def _set(self, columns: Mapping[str, NDArray[Any] | None], class_names: tuple[str, ...] | None,
-             reading: Reading | None) -> None:
-        for name in _COLUMNS:
-            object.__setattr__(self, name, columns.get(name))
-        object.__setattr__(self, "class_names", class_names)
-        object.__setattr__(self, "reading", reading)
-
-    @classmethod
-    def _of(cls, columns: Mapping[str, NDArray[Any] | None], class_names: tuple[str, ...] | None,
-            reading: Reading | None) -> Self:
-        """From columns that are known to be good, without a copy."""
-        rollouts = object.__new__(cls)
-        rollouts._set(columns, class_names, reading)
-        return rollouts
+            "lengths": lengths, "rewards": rewards, "prompt_ids": prompt_ids, "truncated": truncated,
+            "correct": correct, "classes": classes, "steps": steps, "kl": kl}
+        if not _checked:
+            columns = _columns(columns)
+            if reading is not None and not isinstance(reading, Reading):
+                checks.fail("reading", reading, "must be a Reading or None", error=TypeError)
+            class_names = _names(class_names, columns["classes"])
+        for name, value in {**columns, "class_names": class_names, "reading": reading}.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
     def read(cls, path: Paths, *, columns: Columns | None = None, tokenizer: Tokenizer | None = None,
@@ -113,7 +94,8 @@ class Rollouts:
 
         Prompts are numbered from 0 by content (ids, text or messages), classes in the order of their names. 1 and 1.0
         are one id, 1 and "1" are two; CSV holds text, in which "1" and "1.0" stay two.
-        Beyond 2,000,000 rows the columns live in unnamed temporary files instead of memory.
+
+        Rows are read a chunk at a time; the columns of all are kept in memory, 16 to 34 bytes a response.
 
         Args:
             path: a file, several, or a folder, whose logs are read in natural order (2.jsonl before 10.jsonl).
@@ -182,7 +164,8 @@ class Rollouts:
     @classmethod
     def _read(cls, kind: str | None, path: Paths, columns: Columns | None, tokenizer: Tokenizer | None,
               max_tokens: int | None, on_error: str, progress: bool) -> Self:
-        return cls._of(*_logs.read(path, kind, columns, tokenizer, max_tokens, on_error, progress))
+        found, names, reading = _logs.read(path, kind, columns, tokenizer, max_tokens, on_error, progress)
+        return cls(**found, class_names=names, reading=reading, _checked=True)
 
     def by_group(self) -> Rollouts:
         """The same responses with every group (same step, same prompt) in one run, steps ascending.
@@ -193,42 +176,84 @@ class Rollouts:
         >>> Rollouts(lengths=[3, 5, 4], rewards=[1, 0, 1], prompt_ids=["a", "b", "a"]).by_group().lengths
         array([3, 4, 5])
         """
-        columns = {name: getattr(self, name) for name in _COLUMNS if getattr(self, name) is not None}
-        steps = None if self.steps is None else _codes(self.steps, -2**31)
-        ordered = _logs.gather_groups(columns, _codes(self.prompt_ids, 0), steps)
-        return self if ordered is None else self._of(ordered, self.class_names, self.reading)
+        order = _group_order(self)
+        if order is None:
+            return self
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        ordered = {name: column[order] for name, column in columns.items() if column is not None}
+        for column in ordered.values():
+            column.setflags(write=False)
+        return type(self)(**ordered, class_names=self.class_names, reading=self.reading, _checked=True)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __repr__(self) -> str:
         mean = f", mean length {self.lengths.mean():.4g}" if len(self) else ""
-        return f"Rollouts({len(self):,} responses to {self._prompts():,} prompts{mean})"
+        return f"Rollouts({len(self):,} responses to {numbered(self.prompt_ids)[1]:,} prompts{mean})"
 
     def __str__(self) -> str:
         return repr(self) + (f"\n{self.reading}" if self.reading is not None else "")
-
-    def _prompts(self) -> int:
-        """Number of different prompts."""
-        if self.reading is None:
-            return len(np.unique(self.prompt_ids))
-        seen = np.zeros(int(self.prompt_ids.max()) + 1, dtype=np.bool_)  # numbered from 0
-        for start in range(0, len(self), _logs.CHUNK):
-            seen[self.prompt_ids[start:start + _logs.CHUNK]] = True
-        return int(np.count_nonzero(seen))
 
 
 _COLUMNS = ("lengths", "rewards", "prompt_ids", "truncated", "correct", "classes", "steps", "kl")
 
 
-def _codes(ids: NDArray[Any], low: int) -> IntArray:
-    """The ids if they are whole numbers from low to 2**31 - 1, their ranks otherwise."""
-    if ids.dtype.kind in "iu" and (not ids.size or (ids.min() >= low and ids.max() < 2**31)):
-        return ids
-    return np.unique(ids, return_inverse=True)[1].astype(np.int32)
+# --- groups -----------------------------------------------------------------------------------------------
+
+
+def numbered(ids: NDArray[Any]) -> tuple[IntArray, int]:
+    """The number of each id among the different ones, in their order, from 0; and how many different ones there are."""
+    if ids.dtype.kind not in "iu" or not ids.size or ids.min() < 0 or ids.max() > 4 * len(ids):
+        names, number = np.unique(ids, return_inverse=True)
+        return number.astype(np.int32), len(names)
+    seen = np.zeros(int(ids.max()) + 1, dtype=np.bool_)  # small whole numbers need no sorting
+    seen[ids] = True
+    rank = np.cumsum(seen, dtype=np.int32) - 1
+    return rank[ids], int(np.count_nonzero(seen))
+
+
+def _group_order(rollouts: Rollouts) -> IntArray | None:
+    """The responses by step, then prompt, then as they came; None if steps ascend and each group is one run already."""
+    group, prompts = numbered(rollouts.prompt_ids)
+    ascending = True
+    if rollouts.steps is not None:
+        step, _ = numbered(rollouts.steps)
+        ascending = bool((step[1:] >= step[:-1]).all())
+        group = step.astype(np.int64) * prompts + group
+    starts = np.flatnonzero(group[1:] != group[:-1]) + 1
+    runs = group[np.append(0, starts)] if len(group) else group
+    if ascending and len(np.unique(runs)) == len(runs):
+        return None
+    return np.argsort(group, kind="stable")
+
+
+# --- what the constructor takes ---------------------------------------------------------------------------
+
+
+def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns as arrays of their own, checked."""
+    length = checks.number_array("lengths", given["lengths"], ndim=1, low=1.0, high=_LARGEST)
+    broken = np.flatnonzero(length != np.floor(length))
+    if broken.size:
+        checks.fail(f"lengths[{broken[0]}]", float(length[broken[0]]), "must be a whole number of tokens")
+    columns = {
+        "lengths": length.astype(np.int64),
+        "rewards": checks.number_array("rewards", given["rewards"], ndim=1),
+        "prompt_ids": _ids(given["prompt_ids"]),
+        "truncated": _booleans("truncated", given["truncated"]),
+        "correct": _booleans("correct", given["correct"]),
+        "classes": _wholes("classes", given["classes"]),
+        "steps": _wholes("steps", given["steps"]),
+        "kl": None if given["kl"] is None else checks.number_array("kl", given["kl"], ndim=1)}
+    for name, column in columns.items():
+        if column is not None and column.shape != length.shape:
+            checks.fail(name, column.shape, f"must have one entry per response, {length.shape}")
+    return columns
 
 
 def _names(given: Any, classes: IntArray | None) -> tuple[str, ...] | None:
+    """Different names, one for each class that occurs."""
     if given is None:
         return None
     names: tuple[str, ...] = checks.members("class_names", given, str, "strings")
@@ -254,30 +279,31 @@ def _ids(given: ArrayLike) -> NDArray[Any]:
 
 
 def _wholes(name: str, given: ArrayLike | None) -> IntArray | None:
+    """Whole numbers, if there are any."""
     if given is None:
         return None
     numbers = checks.number_array(name, given, low=-_LARGEST, high=_LARGEST)
-    if (numbers % 1).any():
-        checks.fail(name, float(numbers[numbers % 1 > 0][0]), "must be whole numbers")
+    broken = numbers[numbers % 1 > 0]
+    if broken.size:
+        checks.fail(name, float(broken[0]), "must be whole numbers")
     return numbers.astype(np.int64)
 
 
 def _booleans(name: str, given: ArrayLike | None) -> BoolArray | None:
+    """Truth values, if there are any."""
     if given is None:
         return None
     numbers = checks.number_array(name, given, fix="leave it out where it is not known")
-    if not np.isin(numbers, (0.0, 1.0)).all():
-        checks.fail(name, float(numbers[~np.isin(numbers, (0.0, 1.0))][0]), "must be True or False (or 1 and 0)")
+    broken = numbers[~np.isin(numbers, (0.0, 1.0))]
+    if broken.size:
+        checks.fail(name, float(broken[0]), "must be True or False (or 1 and 0)")
     return numbers.astype(np.bool_)
 
 
 # --- what a log leaves open, settled ----------------------------------------------------------------------
 
-CHUNK = 1 << 20
-"""Responses looked at at once: a log may be larger than memory."""
 
-
-def check(rollouts: Rollouts) -> None:
+def check_rollouts(rollouts: Rollouts) -> None:
     """Rollouts, and at least one response."""
     if not isinstance(rollouts, Rollouts):
         checks.fail("rollouts", rollouts, "must be Rollouts", "for example Rollouts.read('log.jsonl')", TypeError)
@@ -285,67 +311,79 @@ def check(rollouts: Rollouts) -> None:
         checks.fail("rollouts", rollouts, "must hold at least one response")
 
 
-def levels(rollouts: Rollouts, most: int = 3) -> FloatArray:
-    """The different rewards, increasing, up to so many of them."""
-    found: FloatArray = np.zeros(0)
-    for at in range(0, len(rollouts), CHUNK):
-        found = np.unique(np.concatenate([found, rollouts.rewards[at:at + CHUNK]]))[:most]
-        if len(found) == most:
-            break
-    return found
+def reward_levels(rollouts: Rollouts, most: int = 3) -> list[float]:
+    """The lowest rewards that differ, increasing, up to so many of them."""
+    levels: list[float] = []
+    left = rollouts.rewards
+    while len(left) and len(levels) < most:
+        levels.append(float(left.min()))
+        left = left[left > levels[-1]]
+    return levels
 
 
-def grades(rollouts: Rollouts, notes: list[str], above: float | None = None) -> BoolArray | None:
-    """Which responses are correct: as logged, else those paid more than ``above``, else the better paid of two rewards.
+def settled_grades(rollouts: Rollouts, correct_above: float | None = None) -> tuple[BoolArray | None, list[str]]:
+    """Which responses are correct (None if nothing says), and notes on what was assumed.
 
-    None if nothing says.
+    As logged, else those paid more than ``correct_above``, else the better paid where there are two rewards.
     """
     if rollouts.correct is not None:
-        if above is not None:
-            checks.fail("correct_above", above, "is for logs without grades, and this one has them", "leave it out")
-        return rollouts.correct
-    if above is not None:
-        notes.append(f"grades are read off the rewards: above {above:g} is correct")
-        return np.asarray(rollouts.rewards > above)
-    paid = levels(rollouts)
-    if len(paid) != 2:
-        return None
-    notes.append(f"grades are read off the rewards: {paid[1]:g} is correct, {paid[0]:g} is not")
-    return np.asarray(rollouts.rewards > paid[0])
+        if correct_above is not None:
+            checks.fail("correct_above", correct_above, "is for logs without grades, and this one has them",
+                        "leave it out")
+        return rollouts.correct, []
+    if correct_above is not None:
+        note = f"grades are read off the rewards: above {correct_above:g} is correct"
+        return np.asarray(rollouts.rewards > correct_above), [note]
+    levels = reward_levels(rollouts)
+    if len(levels) != 2:
+        return None, []
+    low, high = levels
+    note = f"grades are read off the rewards: {high:g} is correct, {low:g} is not"
+    return np.asarray(rollouts.rewards > low), [note]
 
 
-def cuts(rollouts: Rollouts, max_tokens: int | None, notes: list[str]) -> tuple[BoolArray | None, int]:
-    """Which responses were cut (None for none), and the cap."""
+def settled_cuts(rollouts: Rollouts, max_tokens: int | None = None) -> tuple[BoolArray | None, int, list[str]]:
+    """Which responses were cut (None for none), the cap, and notes on what was assumed.
+
+    As logged, else those of ``max_tokens``. The cap is the length of the cut responses, else ``max_tokens``, else the
+    longest length.
+    """
     longest = int(rollouts.lengths.max())
     if max_tokens is not None and longest > checks.whole("max_tokens", max_tokens):
         checks.fail("max_tokens", max_tokens, f"must be at least the longest response, {longest:,} tokens",
                     "leave those responses out, or give the cap they were drawn under")
     cut = rollouts.truncated
-    if cut is None and max_tokens is None:
-        notes.append(f"max_tokens is the longest response, {longest:,} tokens, and none is taken to be truncated: the "
-                     "log does not say, and max_tokens= was not given")
-        return None, longest
+
+    # the log does not say which responses were cut
     if cut is None:
-        assert max_tokens is not None
-        cut = np.asarray(rollouts.lengths >= max_tokens)
-        notes.append(f"a response of max_tokens, {max_tokens:,} tokens, is taken to be truncated "
-                     f"({cut.sum():,} of {len(cut):,} are): the log does not say")
-        return cut, max_tokens
-    at = [np.unique(rollouts.lengths[i:i + CHUNK][cut[i:i + CHUNK]]) for i in range(0, len(cut), CHUNK)]
-    where = np.unique(np.concatenate(at))
-    if not len(where):
         if max_tokens is None:
-            notes.append(f"max_tokens is the longest response, {longest:,} tokens: none was truncated, and max_tokens= "
-                         "was not given")
-        return cut, longest if max_tokens is None else max_tokens
-    if len(where) > 1:
-        checks.fail("lengths of truncated responses", [int(where[0]), int(where[-1])], "must all be max_tokens (two of "
+            note = (f"max_tokens is the longest response, {longest:,} tokens, and none is taken to be truncated: the "
+                    "log does not say, and max_tokens= was not given")
+            return None, longest, [note]
+        cut = np.asarray(rollouts.lengths >= max_tokens)
+        note = (f"a response of max_tokens, {max_tokens:,} tokens, is taken to be truncated "
+                f"({cut.sum():,} of {len(cut):,} are): the log does not say")
+        return cut, max_tokens, [note]
+
+    # it says that none was
+    cut_at = np.unique(rollouts.lengths[cut])
+    if not len(cut_at):
+        if max_tokens is not None:
+            return cut, max_tokens, []
+        note = (f"max_tokens is the longest response, {longest:,} tokens: none was truncated, and max_tokens= was not "
+                "given")
+        return cut, longest, [note]
+
+    # it says which were: all at one length, which no response exceeds
+    cap = int(cut_at[0])
+    if len(cut_at) > 1:
+        checks.fail("lengths of truncated responses", [cap, int(cut_at[-1])], "must all be max_tokens (two of "
                     "them are shown)", "take the responses of each cap separately, or mark as truncated only those cut "
                     "at max_tokens")
-    if max_tokens not in (None, int(where[0])):
-        checks.fail("max_tokens", max_tokens, f"must be the length of the truncated responses, {where[0]}",
-                    f"leave it out, or pass max_tokens={where[0]}")
-    if longest > where[0]:
-        checks.fail("max_tokens", int(where[0]), "(the length of the truncated responses) must be at least the longest "
+    if max_tokens not in (None, cap):
+        checks.fail("max_tokens", max_tokens, f"must be the length of the truncated responses, {cap}",
+                    f"leave it out, or pass max_tokens={cap}")
+    if longest > cap:
+        checks.fail("max_tokens", cap, "(the length of the truncated responses) must be at least the longest "
                     f"response, {longest:,} tokens", "check which responses are truncated")
-    return cut, int(where[0])
+    return cut, cap, []

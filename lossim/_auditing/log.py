@@ -16,10 +16,12 @@ import numpy as np
 from lossim._support import checks
 from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
 from lossim.rewards import Reward, Shaping, applied
-from lossim.rollouts import CHUNK, Rollouts, check, cuts, grades
+from lossim.rollouts import Rollouts, check_rollouts, settled_cuts, settled_grades
 
 __all__ = ["SOLVE_RATES", "Log", "Pay", "Slab", "read_log", "widening"]
 
+CHUNK = 1 << 20
+"""Responses looked at at once."""
 MOST_BLOCKS = 256
 """Blocks of prompts that the bootstrap draws from; up to that many prompts are a block each."""
 LEAST_BLOCKS = 32
@@ -312,17 +314,16 @@ def read_log(rollouts: Rollouts, *, max_tokens: int | None = None, correct_above
     Raises:
         ValueError: an empty log, an unclear cap, grades that are needed and not known, a prompt of two classes.
     """
-    check(rollouts)
-    notes: list[str] = []
+    check_rollouts(rollouts)
     grouped = rollouts.by_group()
-    correct = grades(grouped, notes, correct_above)
+    correct, notes = settled_grades(grouped, correct_above)
     if correct is None and needs_grades:
         low, high = float(grouped.rewards.min()), float(grouped.rewards.max())
         checks.fail("correct", [low, high], "must be known, or rewards take exactly two values (their range is shown)",
                     "give correct_above=, the reward above which a response is correct, or Rollouts with correct=, or "
                     "use paths='one' and no reward=")
-    cut, cap = cuts(grouped, max_tokens, notes)
-    log = Log(rollouts=grouped, correct=correct, cut=cut, max_tokens=cap, seed=seed, notes=tuple(notes))
+    cut, cap, more = settled_cuts(grouped, max_tokens)
+    log = Log(rollouts=grouped, correct=correct, cut=cut, max_tokens=cap, seed=seed, notes=(*notes, *more))
     _check_classes(log)
     return log
 

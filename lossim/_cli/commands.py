@@ -25,7 +25,7 @@ from lossim.configs import ParsedConfig, read_config
 from lossim.lengths import lognormal
 from lossim.policies import two_paths
 from lossim.rewards import Reward
-from lossim.rollouts import Reading, Rollouts, levels
+from lossim.rollouts import Reading, Rollouts, reward_levels
 from lossim.schemes import Scheme, presets
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def audit_log(args: Namespace) -> Answer:
         given = config.scheme.reward  # with the length penalties of the config
     rollouts, cap = _read(args, args.log, config, notes)
     paths: Literal["outcome", "one"] = args.paths or "outcome"
-    if args.paths is None and rollouts.correct is None and args.correct_above is None and len(levels(rollouts)) == 1:
+    ungraded = rollouts.correct is None and args.correct_above is None
+    if args.paths is None and ungraded and len(reward_levels(rollouts)) == 1:
         paths = "one"
         notes.append("all rewards are equal and there are no grades: right and wrong responses share one path")
     found = audit(rollouts, [*([] if own is None else [own]), *named], reward=given, paths=paths, max_tokens=cap,

@@ -1,7 +1,7 @@
 """A policy from a log.
 
-From below: ``_mixture`` (laws of length), ``_prior`` (the law of solve rates), ``_estimator`` (both together, and
-refits on redrawn prompts), ``_fitted`` (the results), ``_fit`` (the front door).
+From below: ``mixture`` (laws of length), ``prior`` (the law of solve rates), ``estimator`` (both together, and refits
+to redrawn prompts), ``fitted`` (the results), ``fit`` (the front door).
 """
 
 from lossim._fitting.fit import fit

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lossim._engine import versions
-from lossim._fitting.estimator import Fitter, Parameters, Responses, chunks
+from lossim._fitting.estimator import Fitter, Parameters, Refits, Responses
 from lossim._fitting.fitted import Fit, FittedClass
 from lossim._model import Coordinates, Features
 from lossim._support import checks
-from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
+from lossim._support.types import FloatArray, IntArray, Outcome
 from lossim.policies import Policy
 from lossim.rewards import Reward
-from lossim.rollouts import Rollouts, check, cuts, grades, levels
+from lossim.rollouts import Rollouts, check_rollouts, numbered, reward_levels, settled_cuts, settled_grades
 
 __all__ = ["fit"]
 
 BY_SOLVE_RATE = "solve rate"
 MOST_POSITIONS = 1 << 20
+"""The longest max_tokens: a law of length has a number for each position."""
 
 
 def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", classes: int | str | None = None,
@@ -54,9 +53,7 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
         rng: for these draws; a fixed seed unless given, so that results are the same each time.
         progress: compute the refits now, and report them on stderr.
 
-    Columns of the log may be memory maps, which ``Rollouts.read`` makes of large logs. A Fit keeps 12 bytes per
-    response, and 25 are needed in memory while the log is taken apart (more where prompt ids are not whole numbers
-    from 0); refits need no more than that.
+    A Fit keeps 12 bytes per response, and about 50 are needed at times while it is made; refits need no more than that.
 
     Raises:
         ValueError: rewards of other than two values with neither grades nor ``correct_above``, or both of these;
@@ -104,23 +101,27 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
     checks.flag("progress", progress)
     if rng is not None and not isinstance(rng, np.random.Generator):
         checks.fail("rng", rng, "must be a numpy Generator", "pass np.random.default_rng(0)", TypeError)
-    notes: list[str] = []
-    log = _settled(rollouts, max_tokens=max_tokens, correct_above=correct_above, classes=classes, notes=notes)
-    rewards, reward = _rewards(rollouts.rewards, log.correct, log.truncated, notes)
+    # what the log says, and what has to be assumed
+    log, assumed = _settled(rollouts, max_tokens=max_tokens, correct_above=correct_above, classes=classes)
+    rewards, reward, of_rewards = _rewards(rollouts.rewards, log)
+
+    # the fit, and how to make it again
     fitter = Fitter(log, paths=paths, classes=classes if isinstance(classes, int) else None, smoothing=width)
     found = fitter.fit()
     policy = fitter.policy(found, coordinates)
     seed = 0 if rng is None else int(rng.integers(2**62))
+    provenance = {"paths": paths, "classes": classes, "smoothing": width, "max_tokens": log.max_tokens,
+                  "correct_above": correct_above, "replicates": replicates, "seed": seed,
+                  "responses": len(log.length), "prompts": log.prompts} | versions()
+
+    # the log and the policy side by side
     logged = {"mean_length": float(log.length.mean()), "accuracy": float(log.correct.mean()),
               "truncation_rate": float(log.truncated.mean())}
-    notes += _about_classes(fitter, found, policy, classes) + _about_lengths(log, paths, width)
+    notes = assumed + of_rewards + _about_classes(fitter, found, policy, classes) + _about_lengths(log, paths, width)
     result = Fit(
         policy=policy, classes=_classes(policy, log.prompts), rewards=rewards, reward=reward, logged=logged,
         fitted={name: getattr(policy, name) for name in logged}, replicates=replicates, notes=tuple(notes),
-        provenance={"paths": paths, "classes": classes, "smoothing": width, "max_tokens": log.max_tokens,
-                    "correct_above": correct_above, "replicates": replicates, "seed": seed,
-                    "responses": len(log.length), "prompts": log.prompts}
-        | versions(), _fitter=fitter, _coordinates=coordinates, _seed=seed)
+        provenance=provenance, _refits=Refits(fitter, coordinates, seed))
     if progress:
         for _ in result.refits(progress=True):
             pass
@@ -128,17 +129,21 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
 
 
 def _classes(policy: Policy, prompts: int) -> tuple[FittedClass, ...]:
+    """What the responses of each class are like."""
     made = []
     for each, cells in zip(policy.classes, policy.class_cells, strict=True):
         law = np.tensordot(policy.probability[cells], policy.law[cells], axes=1)  # [grade, end]
-        made.append(FittedClass(name=each.name, weight=each.weight, prompts=each.weight * prompts,
-                                solve_rate=float(law[0].sum()), truncation_rate=float(law[:, -1].sum()),
-                                length=(_mean(law[0, :-1], policy.length[:-1]), _mean(law[1, :-1], policy.length[:-1]),
-                                        _mean(law[:, -1].sum(keepdims=True), policy.length[-1:]))))
+        right = _mean(law[0, :-1], policy.length[:-1])
+        wrong = _mean(law[1, :-1], policy.length[:-1])
+        truncated = _mean(law[:, -1].sum(keepdims=True), policy.length[-1:])
+        made.append(FittedClass(
+            name=each.name, weight=each.weight, prompts=each.weight * prompts, solve_rate=float(law[0].sum()),
+            truncation_rate=float(law[:, -1].sum()), length=(right, wrong, truncated)))
     return tuple(made)
 
 
 def _mean(mass: FloatArray, length: FloatArray) -> float:
+    """Mean length under some masses, NaN where there are none."""
     return float(mass @ length / mass.sum()) if mass.sum() > 0 else float("nan")
 
 
@@ -147,7 +152,9 @@ def _about_classes(fitter: Fitter, found: Parameters, policy: Policy, classes: i
     if fitter.labels is not None:
         return ["prompt classes are those of the log"]
     kept = len(found.rates)
-    fewer = "" if kept == found.found else f", taken as {kept}, which costs {found.lost:.2f} nats of log likelihood"
+    fewer = ""
+    if kept < found.found:
+        fewer = f", taken as {kept}, which costs {found.lost:.2f} nats of log likelihood"
     notes = [f"the likeliest law of solve rates has {found.found} point{'s' * (found.found > 1)}{fewer}"]
     if isinstance(classes, int) and kept < classes:
         notes.append(f"{classes} classes were asked for, and the log tells no more than {kept} apart")
@@ -175,88 +182,72 @@ def _about_lengths(log: Responses, paths: str, smoothing: float) -> list[str]:
 # ---- what a log leaves open, settled ----
 
 
-def _settled(rollouts: Rollouts, *, max_tokens: int | None, correct_above: float | None, classes: int | str | None,
-             notes: list[str]) -> Responses:
-    """Check a log and say what has to be assumed about it."""
-    check(rollouts)
-    correct = grades(rollouts, notes, correct_above)
+def _settled(rollouts: Rollouts, *, max_tokens: int | None, correct_above: float | None, classes: int | str | None
+             ) -> tuple[Responses, list[str]]:
+    """A log, checked, with nothing left open; and notes on what was assumed."""
+    check_rollouts(rollouts)
+    correct, of_grades = settled_grades(rollouts, correct_above)
     if correct is None:
-        checks.fail("rewards", levels(rollouts).tolist(), "must take exactly two values to stand for grades",
+        checks.fail("rewards", reward_levels(rollouts), "must take exactly two values to stand for grades",
                     "give correct_above=, or Rollouts with correct=")
-    cut, cap = cuts(rollouts, max_tokens, notes)
+    cut, cap, of_cuts = settled_cuts(rollouts, max_tokens)
     if cap > MOST_POSITIONS:
         checks.fail("max_tokens", cap, f"must be at most {MOST_POSITIONS:,} to fit laws of length")
-    prompt, prompts = _numbered(rollouts.prompt_ids)
+    if cut is None:
+        cut = np.zeros(len(rollouts), dtype=np.bool_)
+    prompt, prompts = numbered(rollouts.prompt_ids)
     labels, names = (None, ()) if classes is not None else _labels(rollouts, prompt, prompts)
+    notes = of_grades + of_cuts
     if rollouts.steps is not None and rollouts.steps.min() < rollouts.steps.max():
         notes.append(f"steps {rollouts.steps.min()} to {rollouts.steps.max()} are taken together, as if one policy had "
                      "drawn them")
-    return Responses(length=rollouts.lengths, correct=correct,
-                     truncated=np.zeros(len(rollouts), dtype=np.bool_) if cut is None else cut, prompt=prompt,
-                     prompts=prompts, labels=labels, names=names, max_tokens=cap)
-
-
-def _numbered(ids: NDArray[Any]) -> tuple[IntArray, int]:
-    """The number of each response's prompt, in the order of the ids, and how many prompts there are."""
-    if ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() > 4 * len(ids):
-        names, number = np.unique(ids, return_inverse=True)
-        return number.astype(np.int32), len(names)
-    seen = np.zeros(int(ids.max()) + 1, dtype=np.bool_)  # small whole numbers, as logs have that do not fit in memory
-    for part in chunks(len(ids)):
-        seen[ids[part]] = True
-    rank, prompt = np.cumsum(seen, dtype=np.int32) - 1, np.empty(len(ids), dtype=np.int32)
-    for part in chunks(len(ids)):
-        prompt[part] = rank[ids[part]]
-    return prompt, int(np.count_nonzero(seen))
+    return Responses(length=rollouts.lengths, correct=correct, truncated=cut, prompt=prompt, prompts=prompts,
+                     labels=labels, names=names, max_tokens=cap), notes
 
 
 def _labels(rollouts: Rollouts, prompt: IntArray, prompts: int) -> tuple[IntArray | None, tuple[str, ...]]:
-    """The class of each prompt as the log has it, numbered by the classes that occur."""
+    """The class of each prompt as the log has it, numbered by the classes that occur; and what these are called."""
     given = rollouts.classes
     if given is None:
         return None, ()
     of_prompt = np.zeros(prompts, dtype=np.int64)
-    for part in chunks(len(given)):
-        of_prompt[prompt[part]] = given[part]
-    for part in chunks(len(given)):
-        other = np.flatnonzero(of_prompt[prompt[part]] != given[part])
-        if other.size:
-            row = part.start + int(other[0])
-            checks.fail(f"classes of prompt {rollouts.prompt_ids[row].item()!r}",
-                        sorted({int(given[row]), int(of_prompt[prompt[row]])}),
-                        "must be one class for all responses to a prompt",
-                        f"give each prompt one, or pass classes={BY_SOLVE_RATE!r}")
+    of_prompt[prompt] = given
+    other = np.flatnonzero(of_prompt[prompt] != given)
+    if other.size:
+        row = other[0]
+        checks.fail(f"classes of prompt {rollouts.prompt_ids[row].item()!r}",
+                    sorted({int(given[row]), int(of_prompt[prompt[row]])}),
+                    "must be one class for all responses to a prompt",
+                    f"give each prompt one, or pass classes={BY_SOLVE_RATE!r}")
     kinds, label = np.unique(of_prompt, return_inverse=True)
     names = rollouts.class_names
     return label, tuple(names[kind] if names else f"class {kind}" for kind in kinds)
 
 
-def _rewards(paid: FloatArray, correct: BoolArray, truncated: BoolArray, notes: list[str]
-             ) -> tuple[dict[str, float], Reward]:
-    """Mean logged reward by outcome (NaN where there is none), and the Reward that pays it."""
-    def sums(of: Callable[[FloatArray, IntArray], FloatArray]) -> FloatArray:
-        total = np.zeros(len(Outcome))
-        for part in chunks(len(paid)):
-            outcome = np.where(truncated[part], Outcome.TRUNCATED,
-                               np.where(correct[part], Outcome.CORRECT, Outcome.INCORRECT))
-            total += np.bincount(outcome, of(paid[part], outcome), len(total))
-        return total
-
+def _rewards(paid: FloatArray, log: Responses) -> tuple[dict[str, float], Reward, list[str]]:
+    """Mean logged reward by outcome (NaN where there is none), the Reward that pays it, and notes on both."""
     names = tuple(outcome.name.lower() for outcome in Outcome)
-    counts = sums(lambda pay, _: np.ones(len(pay)))
+    outcome = np.where(log.truncated, Outcome.TRUNCATED, np.where(log.correct, Outcome.CORRECT, Outcome.INCORRECT))
+    counts = np.bincount(outcome, minlength=len(names))
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums(lambda pay, _: pay) / counts
-    spread = np.sqrt(sums(lambda pay, outcome: (pay - means[outcome]) ** 2) / np.maximum(counts, 1))
+        means = np.bincount(outcome, paid, len(names)) / counts
+    spread = np.sqrt(np.bincount(outcome, (paid - means[outcome]) ** 2, len(names)) / np.maximum(counts, 1))
+    notes = []
+
+    # a scheme can be paid by outcome, not by the response
     varying = [f"{name} (±{s:.3g})" for name, s, mean in zip(names, spread, means, strict=True)
                if s > 1e-6 * max(1.0, abs(mean))]
     if varying:
         notes.append(f"logged rewards vary within an outcome, {', '.join(varying)}: Fit.reward pays their mean, and a "
                      "shaping that depends on the length is for the scheme to say")
+
+    # an outcome that nobody had is paid as usual
     usual = {"correct": 1.0, "incorrect": 0.0}
     absent = [name for name, count in zip(names[:2], counts, strict=False) if not count]
     if absent:
-        notes.append("no response stopped " + " or ".join(absent) + ": Fit.reward pays "
-                     + ", ".join(f"{usual[name]:g} if {name}" for name in absent))
+        usually = ", ".join(f"{usual[name]:g} if {name}" for name in absent)
+        notes.append(f"no response stopped {' or '.join(absent)}: Fit.reward pays {usually}")
     found = {name: float(mean) for name, mean in zip(names, means, strict=True)}
     known = usual | {name: mean for name, mean in found.items() if np.isfinite(mean)}
-    return found, Reward(correct=known["correct"], incorrect=known["incorrect"], truncated=known.get("truncated"))
+    return found, Reward(correct=known["correct"], incorrect=known["incorrect"],
+                         truncated=known.get("truncated")), notes

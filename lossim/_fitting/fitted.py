@@ -11,8 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from lossim._engine import Drift, drift
-from lossim._fitting.estimator import Fitter, Parameters
-from lossim._model import Coordinates
+from lossim._fitting.estimator import Refits
 from lossim._support import checks
 from lossim._support.types import FloatArray
 from lossim._training import Training, train
@@ -227,10 +226,7 @@ class Fit:
     replicates: int
     notes: tuple[str, ...]
     provenance: dict[str, Any]
-    _fitter: Fitter = field(repr=False)
-    _coordinates: Coordinates | None = field(repr=False)
-    _seed: int = field(repr=False)
-    _done: list[Parameters | None] = field(repr=False, default_factory=list)
+    _refits: Refits = field(repr=False)
 
     def refits(self, count: int | None = None, *, progress: bool = False) -> Iterator[Policy | None]:
         """Policies fitted to the log with its prompts drawn again, with replacement; None where that cannot be fitted.
@@ -244,25 +240,10 @@ class Fit:
         return self._refitted(self.replicates if count is None else count, progress)
 
     def _refitted(self, total: int, progress: bool) -> Iterator[Policy | None]:
-        fitter = self._fitter
         for number in range(total):
-            if number == len(self._done):
-                rng = np.random.default_rng([self._seed, number])
-                times = np.bincount(rng.integers(fitter.prompts, size=fitter.prompts), minlength=fitter.prompts)
-                try:
-                    self._done.append(fitter.fit(times))
-                except (ValueError, ArithmeticError, RuntimeError):
-                    self._done.append(None)
-            yield self._policy(self._done[number])
+            yield self._refits.policy(number)
             if progress:
                 print(f"\rrefit {number + 1:,} of {total:,}", end="\n" if number + 1 == total else "", file=sys.stderr)
-
-    def _policy(self, fitted: Parameters | None) -> Policy | None:
-        """The policy of a refit, None if there is none or it does not go with the coordinates."""
-        try:
-            return None if fitted is None else self._fitter.policy(fitted, self._coordinates)
-        except ValueError:
-            return None
 
     def drift(self, scheme: Scheme, *, refits: int | None = None, progress: bool = False, **keywords: Any
               ) -> FittedDrift:

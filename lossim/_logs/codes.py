@@ -1,4 +1,4 @@
-"""Prompts and classes as numbers from 0: whatever tells them apart in the log is kept as 16 bytes each at most."""
+"""Prompts and classes as numbers from 0: of what tells prompts apart, 16 bytes each are kept at most."""
 
 from __future__ import annotations
 
@@ -34,19 +34,20 @@ def coded(values: list[Any]) -> Coded:
     """Values of any kind, the different ones in order of first appearance; 1 and 1.0 are one, 1 and "1" are two."""
     found: dict[Any, int] = {}
     kinds = set(map(type, values))
-    if kinds == {str} or kinds == {int}:
+    if kinds == {str} or kinds == {int}:  # the common case, fast
         codes = [found.setdefault(value, len(found)) for value in values]
         return Coded(np.array(codes, np.int32), list(found))
     items: list[Any] = []
     codes = [-1] * len(values)
     for i, value in enumerate(values):
-        if value is not None:
-            if type(value) is float and value.is_integer():
-                value = int(value)
-            codes[i] = found.setdefault(
-                (type(value), value if isinstance(value, (str, int, float)) else _content(value)), len(found))
-            if codes[i] == len(items):
-                items.append(value)
+        if value is None:
+            continue
+        if type(value) is float and value.is_integer():
+            value = int(value)
+        content = value if isinstance(value, (str, int, float)) else _content(value)
+        codes[i] = found.setdefault((type(value), content), len(found))
+        if codes[i] == len(items):
+            items.append(value)
     return Coded(np.array(codes, np.int32), items)
 
 
@@ -59,8 +60,9 @@ def encode(raw: Coded, numbers: Callable[[list[Any] | NDArray[np.int64]], IntArr
         used = found[np.argsort(first)]
     if not len(used):
         return np.empty(0, np.int32)
+    values = raw.values[used] if isinstance(raw.values, np.ndarray) else [raw.values[i] for i in used]
     table = np.zeros(len(raw.values), np.int32)
-    table[used] = numbers(raw.values[used] if isinstance(raw.values, np.ndarray) else [raw.values[i] for i in used])
+    table[used] = numbers(values)
     return table[codes]
 
 
@@ -88,7 +90,8 @@ class Prompts:
 
     def __init__(self) -> None:
         self._digests: dict[bytes, int] = {}
-        self._known, self._codes = np.empty(0, np.int64), np.empty(0, np.int32)
+        self._known = np.empty(0, np.int64)  # whole numbers, ascending
+        self._codes = np.empty(0, np.int32)  # and their numbers
 
     def __len__(self) -> int:
         return len(self._digests) + len(self._known)
@@ -100,12 +103,13 @@ class Prompts:
         codes = np.empty(len(values), np.int32)
         whole = np.array([type(value) is int and -2**63 <= value < 2**63 for value in values], dtype=np.bool_)
         if whole.any():
-            codes[whole] = self._wholes(np.array([v for v, w in zip(values, whole, strict=True) if w], np.int64))
+            codes[whole] = self._wholes(np.array([values[i] for i in np.flatnonzero(whole)], np.int64))
         for i in np.flatnonzero(~whole):
             codes[i] = self._digests.setdefault(digest(values[i]), len(self))
         return codes
 
     def _wholes(self, values: NDArray[np.int64]) -> IntArray:
+        """Numbers of different whole numbers, which are kept ascending to be found by bisection."""
         order = np.argsort(values)  # sorted, they are found and put in faster
         ascending = values[order]
         place = np.searchsorted(self._known, ascending)

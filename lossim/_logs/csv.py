@@ -14,7 +14,7 @@ import numpy as np
 
 from lossim._logs.files import lines, open_bytes
 from lossim._logs.names import Head, Plan
-from lossim._logs.rows import Chunk
+from lossim._logs.rows import Chunk, in_chunks
 from lossim._logs.values import Numbers, Raw
 
 __all__ = ["chunks", "head"]
@@ -23,12 +23,16 @@ ROWS, CHARACTERS = 1 << 14, 1 << 24  # of a chunk, whichever comes first
 LONGEST = 1 << 24  # characters of a field: a quote that is never closed does not fill the memory
 UNCLOSED, TOO_LONG = "unexpected end of data", "field larger than field limit"
 
+Row = tuple[int, int, list[str] | str]
+"""First line, last line, and the fields or what is wrong with them."""
+
 
 class _Lines:
-    """Lines as text, and which of them are not UTF-8."""
+    """Lines as text, counted, and which of them are not UTF-8."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self.stream, self.number = lines(stream), 0
+        self.stream = lines(stream)
+        self.number = 0
         self.undecodable: list[int] = []
 
     def __iter__(self) -> Iterator[str]:
@@ -43,18 +47,32 @@ class _Lines:
 
 
 @contextmanager
-def _rows(file: Path) -> Iterator[Iterator[tuple[int, int, list[str] | str]]]:
-    """Rows as (first line, last line, fields or what is wrong with it); a blank line is none."""
-    tab = file.name.lower().removesuffix(".gz").endswith(".tsv")
-    before = csv.field_size_limit(LONGEST)
+def _fields_up_to(characters: int) -> Iterator[None]:
+    """The limit of Python's reader, for a while."""
+    before = csv.field_size_limit(characters)
     try:
-        with open_bytes(file) as stream:
-            yield _each(file, _Lines(stream), "\t" if tab else ",")
+        yield
     finally:
         csv.field_size_limit(before)
 
 
-def _each(file: Path, text: _Lines, delimiter: str) -> Iterator[tuple[int, int, list[str] | str]]:
+@contextmanager
+def _table(file: Path) -> Iterator[tuple[list[str], Iterator[Row]]]:
+    """The names of the columns, and the rows below them."""
+    tab = file.name.lower().removesuffix(".gz").endswith(".tsv")
+    with _fields_up_to(LONGEST), open_bytes(file) as stream:
+        rows = _rows(file, _Lines(stream), "\t" if tab else ",")
+        _, _, names = next(rows, (0, 0, []))
+        if isinstance(names, str):
+            raise ValueError(f"{file}: line 1 must name the columns, but {names}")
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{file}: line 1 names the column {twice!r} twice; columns must have different names")
+        yield names, rows
+
+
+def _rows(file: Path, text: _Lines, delimiter: str) -> Iterator[Row]:
+    """All rows; a blank line is none."""
     reader = csv.reader(iter(text), delimiter=delimiter, strict=True)
     while True:
         start = text.number + 1
@@ -75,15 +93,12 @@ def _each(file: Path, text: _Lines, delimiter: str) -> Iterator[tuple[int, int, 
 
 
 def _check_quote(file: Path, start: int, end: int, delimiter: str, problem: str) -> None:
-    """Raise if lines ``start`` to ``end`` end within quotes opened in a line before: good rows would go with it."""
-    with open_bytes(file) as stream:
-        csv.field_size_limit(2**31 - 1)
-        try:
-            last = next(csv.reader(islice(_Lines(stream), start - 1, end), delimiter=delimiter))[-1]
-        except csv.Error:  # of a line that is too long; only that line is lost
-            return
-        finally:
-            csv.field_size_limit(LONGEST)
+    """Raise if the row in lines ``start`` to ``end`` ends in quotes opened before ``end``: good rows would go with it.
+
+    The row is read again without limits: the line ends in its last field tell where that began.
+    """
+    with _fields_up_to(2**31 - 1), open_bytes(file) as stream:
+        last = next(csv.reader(islice(_Lines(stream), start - 1, end), delimiter=delimiter))[-1]
     opened = end - last.count("\n") + last.endswith("\n")
     if opened < end:
         how = "never closed" if problem.startswith(UNCLOSED) else f"not closed within {LONGEST:,} characters"
@@ -91,22 +106,11 @@ def _check_quote(file: Path, start: int, end: int, delimiter: str, problem: str)
                          "close it, or mend the file if it was cut off there")
 
 
-def _header(file: Path, rows: Iterator[tuple[int, int, list[str] | str]]) -> list[str]:
-    _, _, names = next(rows, (0, 0, []))
-    if isinstance(names, str):
-        raise ValueError(f"{file}: line 1 must name the columns, but {names}")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{file}: line 1 names the column {twice!r} twice; columns must have different names")
-    return names
-
-
 def head(file: Path, rows: int) -> Head:
     """Columns, each with what its first rows hold."""
-    with _rows(file) as table:
-        names = _header(file, table)
+    with _table(file) as (names, table):
         samples: dict[str, list[Any]] = {name: [] for name in names}
-        for (_, _, row), _ in zip(table, range(rows), strict=False):
+        for _, _, row in islice(table, rows):
             if isinstance(row, list) and len(row) == len(names):
                 for name, value in zip(names, row, strict=True):
                     samples[name] += [value] if value else []
@@ -115,26 +119,28 @@ def head(file: Path, rows: int) -> Head:
 
 def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
     """The rows."""
-    with _rows(file) as table:
-        names = _header(file, table)
-        kept: list[list[str]] = []
-        starts: list[int] = []
-        broken: dict[int, str] = {}
-        size = 0
-        for start, end, row in table:
-            if isinstance(row, list) and len(row) != len(names):
-                row = f"has not as many fields as line 1: {len(row)}, not {len(names)}"
-            if isinstance(row, str):
-                broken[len(kept)] = _told(row, end - start + 1)
-                row = [""] * len(names)
-            kept.append(row)
-            starts.append(start)
-            size += sum(map(len, row))
-            if len(kept) >= ROWS or size >= CHARACTERS:
-                yield _chunk(names, kept, starts, broken, plan)
-                kept, starts, broken, size = [], [], {}, 0
-        if kept:
-            yield _chunk(names, kept, starts, broken, plan)
+    with _table(file) as (names, table):
+        blank = [""] * len(names)
+        for numbers, rows in in_chunks(_sized(table, len(names)), ROWS, CHARACTERS):
+            broken = {i: row for i, row in enumerate(rows) if isinstance(row, str)}
+            good = [blank if isinstance(row, str) else row for row in rows]
+            columns: dict[tuple[str, str], Raw] = {}
+            for field, wanted in plan.sources.items():
+                for name in wanted:
+                    place = names.index(name)
+                    columns[field, name] = _READ[field]([row[place] for row in good])
+            yield Chunk(np.array(numbers), columns, broken)
+
+
+def _sized(table: Iterator[Row], columns: int) -> Iterator[tuple[int, int, list[str] | str]]:
+    """Rows as (first line, characters, fields or what is wrong, their number too)."""
+    for start, end, row in table:
+        if isinstance(row, list) and len(row) != columns:
+            row = f"has not as many fields as line 1: {len(row)}, not {columns}"
+        if isinstance(row, str):
+            yield start, 0, _told(row, end - start + 1)
+        else:
+            yield start, sum(map(len, row)), row
 
 
 def _told(row: str, lines: int) -> str:
@@ -143,15 +149,6 @@ def _told(row: str, lines: int) -> str:
         return row
     rule, colon, more = row.partition(":")
     return f"over several lines {rule}:{more}{';' * len(colon)} its quotes take in {lines:,} lines"
-
-
-def _chunk(names: list[str], rows: list[list[str]], starts: list[int], broken: dict[int, str], plan: Plan) -> Chunk:
-    columns: dict[tuple[str, str], Raw] = {}
-    for field, wanted in plan.sources.items():
-        for name in wanted:
-            place = names.index(name)
-            columns[field, name] = _READ[field]([row[place] for row in rows])
-    return Chunk(np.array(starts), columns, broken)
 
 
 def _numbers(texts: list[str]) -> Raw:
@@ -165,6 +162,7 @@ def _numbers(texts: list[str]) -> Raw:
 
 
 def _number(text: str) -> float | str | None:
+    """A number as Python writes it, but without underscores between digits."""
     if not text:
         return None
     try:

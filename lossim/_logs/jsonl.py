@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from json import JSONDecoder
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from lossim._logs.files import lines, open_bytes
 from lossim._logs.names import Head, Plan
-from lossim._logs.rows import Chunk
+from lossim._logs.rows import Chunk, in_chunks
 from lossim._logs.values import Raw
 
 __all__ = ["chunks", "head"]
@@ -38,49 +39,34 @@ def parse(line: bytes) -> dict[str, Any] | str:
     return value if type(value) is dict else f"is not a JSON object: {text[:60]!r}"
 
 
+def _rows(stream: IO[bytes]) -> Iterator[tuple[int, int, dict[str, Any] | str]]:
+    """Rows as (line, bytes, the object or what is wrong with it); a blank line is none."""
+    for number, line in enumerate(lines(stream), 1):
+        row = parse(line)
+        if isinstance(row, dict) or line.strip():
+            yield number, len(line), row
+
+
 def head(file: Path, rows: int) -> Head:
     """Columns in the first rows, each with its values that are not null."""
     samples: dict[str, list[Any]] = {}
     problem = ""
     with open_bytes(file) as stream:
-        for number, line in enumerate(lines(stream), 1):
-            row = parse(line) if line.strip() else ""
-            if isinstance(row, dict):
-                for name, value in row.items():
-                    samples.setdefault(name, []).extend([] if value is None else [value])
-            elif row and not problem:
-                problem = f"{file}:{number}: row {row}"
-            rows -= bool(line.strip())
-            if rows <= 0:
-                break
+        for number, _, row in islice(_rows(stream), rows):
+            if isinstance(row, str):
+                problem = problem or f"{file}:{number}: row {row}"
+                continue
+            for name, value in row.items():
+                samples.setdefault(name, []).extend([] if value is None else [value])
     return Head(samples, fixed=False, problem=problem)
 
 
 def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
-    """The rows; a blank line is none."""
+    """The rows."""
     with open_bytes(file) as stream:
-        rows: list[dict[str, Any]] = []
-        numbers: list[int] = []
-        broken: dict[int, str] = {}
-        size = 0
-        for number, line in enumerate(lines(stream), 1):
-            row = parse(line)
-            if isinstance(row, str):
-                if not line.strip():
-                    continue
-                broken[len(rows)] = row
-                row = {}
-            rows.append(row)
-            numbers.append(number)
-            size += len(line)
-            if len(rows) >= ROWS or size >= BYTES:
-                yield _chunk(rows, numbers, broken, plan)
-                rows, numbers, broken, size = [], [], {}, 0
-        if rows:
-            yield _chunk(rows, numbers, broken, plan)
-
-
-def _chunk(rows: list[dict[str, Any]], numbers: list[int], broken: dict[int, str], plan: Plan) -> Chunk:
-    columns: dict[tuple[str, str], Raw] = {(field, name): [row.get(name) for row in rows]
-                                           for field, names in plan.sources.items() for name in names}
-    return Chunk(np.array(numbers), columns, broken)
+        for numbers, rows in in_chunks(_rows(stream), ROWS, BYTES):
+            broken = {i: row for i, row in enumerate(rows) if isinstance(row, str)}
+            good = [{} if isinstance(row, str) else row for row in rows]
+            columns: dict[tuple[str, str], Raw] = {(field, name): [row.get(name) for row in good]
+                                                   for field, names in plan.sources.items() for name in names}
+            yield Chunk(np.array(numbers), columns, broken)

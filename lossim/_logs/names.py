@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from lossim._support import checks
 
@@ -28,10 +28,15 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 """Our names and the columns that are known by them, the first one found that holds what it should."""
 
-REQUIRED_PROMPT = "say which with columns={'prompt': ...}; responses to one prompt form a group"
 PROMPT_ORDER = ("prompt_id", *(name for name in ALIASES["prompt"] if name != "prompt_id"))  # an id is told faster
-WAYS = ("give columns={'length': ...}, a column of token counts; or columns={'tokens': ...}, one of token ids; or "
-        "tokenizer=, a function from text to a number of tokens or to token ids, with columns={'text': ...}")
+WAYS = ("length", "tokens", "text")
+"""The ways to a length, the first one that a log has."""
+REQUIRED_PROMPT = "say which with columns={'prompt': ...}; responses to one prompt form a group"
+REQUIRED_REWARD = ("say which with columns={'reward': ...}: one column, a list that is summed, or a mapping from "
+                   "column to weight")
+REQUIRED_LENGTH = ("give columns={'length': ...}, a column of token counts; or columns={'tokens': ...}, one of token "
+                   "ids; or tokenizer=, a function from text to a number of tokens or to token ids, with "
+                   "columns={'text': ...}")
 TRL_TABLE = {"step", "prompt", "completion", "advantage"}
 VERL_DUMP = {"input", "output", "score", "step", "uid"}
 Samples = Mapping[str, Sequence[Any]]
@@ -73,60 +78,81 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
     """Choose columns; ``where`` names the log in messages."""
     given = _given(columns, samples, where)
     sources: dict[str, tuple[str, ...]] = {}
-    weights: tuple[float, ...] = (1.0,)
     choices: list[str] = []
 
     def take(field: str) -> bool:
-        if field in given:
-            if given[field] is not None:
-                sources[field] = tuple(given[field])
-            return field in sources
-        known = PROMPT_ORDER if field == "prompt" else ALIASES[field]
-        taken = {name for names in sources.values() for name in names}
-        found = next((name for name in known if name not in taken and _fits(field, samples.get(name, ()))), None)
-        if found is None:  # a column of the right name whose values are wrong: the rows will say so
-            found = field if samples.get(field) else None
-        if found is not None:
-            sources[field] = (found,)
-            if found != field:
-                choices.append(f"{field}: column {found!r}{_meaning(field, found)}")
-            if field == "reward" and found == "score" and samples.get("overlong_reward"):
-                choices.append("reward: 'overlong_reward' is not added; if it was paid too, give "
-                               "columns={'reward': ['score', 'overlong_reward']}")
-        return found is not None
+        """The columns of a field, as given or found, go to its sources; whether there are any."""
+        found = tuple(given[field] or ()) if field in given else _found(field, samples, sources)
+        if found:
+            sources[field] = found
+        if found and field not in given:
+            choices.extend(_about(field, found[0], samples))
+        return bool(found)
 
+    # the prompt, what need not be there, and one of the three ways to a length
     if not take("prompt"):
         _fail_missing(where, "prompt", samples, REQUIRED_PROMPT)
     for field in ("truncated", "correct", "class", "step", "kl"):
         take(field)
-    explicit = [field for field in ("length", "tokens", "text") if given.get(field) is not None]
-    way = next((field for field in explicit or ("length", "tokens", "text") if take(field)), None)
+    explicit = [field for field in WAYS if given.get(field) is not None]
+    way = next((field for field in explicit or WAYS if take(field)), None)
     if way is None or (way == "text" and tokenizer is None):
         what = f"holds text only ({sources['text'][0]!r})" if way else f"has the columns {_listed(samples)}"
-        raise ValueError(f"{where}: no lengths: the log {what}; {WAYS}")
-    if given.get("reward") is not None:
-        weights = tuple(given["reward"].values())
+        raise ValueError(f"{where}: no lengths: the log {what}; {REQUIRED_LENGTH}")
+
+    # the reward, of one column or several
+    weights: tuple[float, ...] = (1.0,)
+    if take("reward"):
+        if given.get("reward") is not None:
+            weights = tuple(given["reward"].values())
         if len(weights) > 1:
             choices.append(f"reward: {_sum(given['reward'])}")
-        sources["reward"] = tuple(given["reward"])
-    elif "reward" in given or not take("reward"):
-        paid = _trl_rewards(samples) if "reward" not in given else ()
+    else:
+        paid = () if "reward" in given else _trl_rewards(samples)
         if not paid:
-            _fail_missing(where, "reward", samples, "say which with columns={'reward': ...}: one column, a list that "
-                          "is summed, or a mapping from column to weight")
-        sources["reward"], weights = paid, (1.0,) * len(paid)
+            _fail_missing(where, "reward", samples, REQUIRED_REWARD)
+        sources["reward"] = paid
+        weights = (1.0,) * len(paid)
         choices.append(f"reward: {_sum(dict.fromkeys(paid, 1.0))} (the numeric columns of TRL's table)")
+
+    # what verl's dumps say by the names of rows
     if set(samples) >= VERL_DUMP:
         sources["row key"] = ("uid",)
         if sources["prompt"] == ("input",):
             choices.append("prompt: where 'uid' has groups with one text in one step, they are told apart")
+
+    # what is assumed, and what is left
     choices += _on_lengths(way, sources, max_tokens, tokenizer is not None)
     if "step" not in sources:
         choices.append("step: no column; equal prompts form one group throughout")
     used = {name for names in sources.values() for name in names}
-    if unread := {name: values for name, values in samples.items() if name not in used}:
+    unread = {name: values for name, values in samples.items() if name not in used}
+    if unread:
         choices.append(f"not read: {_listed(unread)}")
     return Plan(sources=sources, weights=weights, choices=tuple(choices), trl=set(samples) >= TRL_TABLE)
+
+
+def _found(field: str, samples: Samples, sources: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The first column that is known for a field, holds what it should and serves no other field, if there is one."""
+    known = PROMPT_ORDER if field == "prompt" else ALIASES[field]
+    taken = {name for names in sources.values() for name in names}
+    for name in known:
+        if name not in taken and _fits(field, samples.get(name, ())):
+            return (name,)
+    if samples.get(field):  # a column of the right name whose values are wrong: the rows will say so
+        return (field,)
+    return ()
+
+
+def _about(field: str, found: str, samples: Samples) -> list[str]:
+    """What is said of a column that was found and not given."""
+    said = []
+    if found != field:
+        said.append(f"{field}: column {found!r}{_meaning(field, found)}")
+    if field == "reward" and found == "score" and samples.get("overlong_reward"):
+        said.append("reward: 'overlong_reward' is not added; if it was paid too, give "
+                    "columns={'reward': ['score', 'overlong_reward']}")
+    return said
 
 
 def _given(columns: Any, samples: Samples, where: str) -> dict[str, Any]:
@@ -145,11 +171,13 @@ def _given(columns: Any, samples: Samples, where: str) -> dict[str, Any]:
             weights = {name: checks.finite(f"weight of {name!r}", weight) for name, weight in value.items()}
         elif field == "reward" and isinstance(value, (list, tuple)):
             weights = dict.fromkeys(value, 1.0)
+        elif isinstance(value, str):
+            weights = {value: 1.0}
         else:
-            weights = {value: 1.0} if isinstance(value, str) else {}
+            weights = {}
         if not weights or not all(isinstance(name, str) for name in weights):
-            checks.fail(f"columns[{field!r}]", value, "must be the name of a column" + (
-                ", a list of names or a mapping from name to weight" if field == "reward" else ""), error=TypeError)
+            several = ", a list of names or a mapping from name to weight" if field == "reward" else ""
+            checks.fail(f"columns[{field!r}]", value, f"must be the name of a column{several}", error=TypeError)
         for name in weights:
             if name not in samples:
                 near = difflib.get_close_matches(name, list(samples), n=1)
@@ -177,14 +205,17 @@ def _number(value: Any) -> bool:
 
 
 def _ids(value: Any) -> bool:
+    """A list, or text that may be one, as in CSV."""
     return isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
 
 
 def _text(value: Any) -> bool:
+    """Text or messages."""
     return isinstance(value, (str, list))
 
 
 def _truth(value: Any) -> bool:
+    """Something that may be true or false, or a reason."""
     return isinstance(value, (str, dict)) or value in (0, 1)
 
 
@@ -204,6 +235,7 @@ def _trl_rewards(samples: Samples) -> tuple[str, ...]:
 
 
 def _meaning(field: str, name: str) -> str:
+    """What a column that was found is taken to hold."""
     if field == "truncated" and name in ("finish_reason", "stop_reason"):
         return ", where it says 'length'"
     if field == "prompt" and name in ("input", "question", "problem", "query"):
@@ -214,31 +246,36 @@ def _meaning(field: str, name: str) -> str:
 
 
 def _sum(weights: Mapping[str, float]) -> str:
+    """A weighted sum of columns in words."""
     if len(weights) == 1:
         return f"column {next(iter(weights))!r}"
-    return "sum of " + ", ".join(repr(name) if weight == 1 else f"{weight:g} x {name!r}"
-                                 for name, weight in weights.items()) + "; null or nan in some but not all counts 0"
+    terms = [repr(name) if weight == 1 else f"{weight:g} x {name!r}" for name, weight in weights.items()]
+    return f"sum of {', '.join(terms)}; null or nan in some but not all counts 0"
 
 
 def _on_lengths(way: str, sources: dict[str, tuple[str, ...]], max_tokens: int | None, tokenizer: bool) -> list[str]:
     """What is assumed about lengths and truncation."""
     said = []
     if way == "text":
-        said.append(f"length: tokens of {sources['text'][0]!r} by the tokenizer, and 1 for the stop token"
-                    + (f" unless cut at {max_tokens}" if max_tokens else ""))
+        unless = f" unless cut at {max_tokens}" if max_tokens else ""
+        said.append(f"length: tokens of {sources['text'][0]!r} by the tokenizer, and 1 for the stop token{unless}")
     elif tokenizer:
         said.append(f"length: column {sources[way][0]!r}; the tokenizer was not needed")
-    if "truncated" not in sources:
+    if "truncated" not in sources and max_tokens:
         rule = "the text alone has" if way == "text" else "length is"
-        said.append(f"truncated: where {rule} {max_tokens} tokens, max_tokens" if max_tokens
-                    else "truncated: unknown, there is no such column and no max_tokens")
+        said.append(f"truncated: where {rule} {max_tokens} tokens, max_tokens")
+    elif "truncated" not in sources:
+        said.append("truncated: unknown, there is no such column and no max_tokens")
     return said
 
 
-def _fail_missing(where: str, field: str, samples: Samples, fix: str) -> None:
+def _fail_missing(where: str, field: str, samples: Samples, fix: str) -> NoReturn:
     raise ValueError(f"{where}: no {field}: none of the columns {_listed(samples)} is known as one; {fix}")
 
 
 def _listed(samples: Samples) -> str:
-    shown = ", ".join(map(repr, list(samples)[:20]))
-    return shown + (f" and {len(samples) - 20} more" if len(samples) > 20 else "") if samples else "(none)"
+    """The names of the columns, 20 of them at most."""
+    if not samples:
+        return "(none)"
+    more = f" and {len(samples) - 20} more" if len(samples) > 20 else ""
+    return ", ".join(map(repr, list(samples)[:20])) + more

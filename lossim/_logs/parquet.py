@@ -12,12 +12,11 @@ import numpy as np
 from lossim._logs.codes import Coded
 from lossim._logs.names import Head, Plan
 from lossim._logs.rows import Chunk
-from lossim._logs.spool import CHUNK
 from lossim._logs.values import Numbers, Raw
 
 __all__ = ["chunks", "head", "repeats"]
 
-BATCH = {"numbers": CHUNK, "nested": 1 << 14, "text": 1 << 11}  # rows at a time, by the largest thing read
+BATCH = {"numbers": 1 << 18, "nested": 1 << 14, "text": 1 << 11}  # rows at a time, by the largest thing read
 BUFFER = 1 << 20  # bytes read at a time, of each column
 
 
@@ -52,9 +51,10 @@ def head(file: Path, rows: int) -> Head:
 def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
     """The rows."""
     with _open(file) as table:
-        schema, row = table.schema_arrow, 0
-        size = max((_size(field, schema.field(name).type) for field, names in plan.sources.items() for name in names),
-                   key=list(BATCH).index)
+        schema = table.schema_arrow
+        sizes = [_size(field, schema.field(name).type) for field, names in plan.sources.items() for name in names]
+        size = max(sizes, key=list(BATCH).index)
+        row = 0
         for batch in table.iter_batches(batch_size=BATCH[size], columns=list(plan.names)):
             broken: dict[int, str] = {}
             try:
@@ -67,6 +67,7 @@ def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
 
 
 def _columns(batch: Any, plan: Plan) -> dict[tuple[str, str], Raw]:
+    """The columns of a batch by field and name."""
     return {(field, name): _raw(field, batch.column(batch.schema.names.index(name)))
             for field, names in plan.sources.items() for name in names}
 
@@ -99,7 +100,7 @@ def repeats(files: list[Path], step: str) -> dict[Path, int]:
     """Files that hold what the one before holds, under another step, with their rows: TRL writes its latest batch
     whenever it logs, whether there is a new one or not."""
     found: dict[Path, int] = {}
-    before = None
+    before: Any = None
     for file in files:
         with _open(file) as table:
             held = table.read().drop_columns([step])
@@ -110,6 +111,7 @@ def repeats(files: list[Path], step: str) -> dict[Path, int]:
 
 
 def _size(field: str, kind: Any) -> str:
+    """How large a column's entries are, as `BATCH` has it."""
     from pyarrow import types
 
     if field == "text":
@@ -130,11 +132,11 @@ def _raw(field: str, column: Any) -> Raw:
     if field in ("prompt", "class"):
         if types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind):
             return _coded(column.dictionary_encode(), types.is_signed_integer(kind))
-    elif types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
-        if field not in ("tokens", "text"):
-            return _numbers(column)
-    elif field == "tokens" and (types.is_list(kind) or types.is_large_list(kind)) and types.is_integer(kind.value_type):
-        return _numbers(compute.list_value_length(column))
+    elif field == "tokens":
+        if (types.is_list(kind) or types.is_large_list(kind)) and types.is_integer(kind.value_type):
+            return _numbers(compute.list_value_length(column))
+    elif field != "text" and (types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)):
+        return _numbers(column)
     return _listed(column)
 
 
@@ -150,6 +152,7 @@ def _listed(column: Any) -> list[Any]:
 
 
 def _numbers(column: Any) -> Numbers:
+    """A column of numbers or booleans, with 0 where there is nothing."""
     absent = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
     if absent is not None:
         column = column.fill_null(False if column.type.id == 1 else 0)
@@ -157,6 +160,7 @@ def _numbers(column: Any) -> Numbers:
 
 
 def _coded(column: Any, whole: bool) -> Coded:
+    """A column that pyarrow has coded; ``whole``: of numbers that fit into 8 bytes with their sign."""
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     values = column.dictionary
     if whole and not values.null_count:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lossim._support.checks import LONGEST
@@ -67,20 +67,22 @@ class Reading:
     def __str__(self) -> str:
         names = self.files[0] if len(self.files) == 1 else f"{self.files[0]} ... {self.files[-1]}"
         width = max((len(f"{count:,}") for count in self.skipped.values()), default=0)
+        files = f"{len(self.files):,} file{'s' * (len(self.files) > 1)}"
         return "\n".join([
-            f"{self.kept:,} of {self.rows:,} rows kept, from {len(self.files):,} file{'s' * (len(self.files) > 1)} "
-            f"({names})",
+            f"{self.kept:,} of {self.rows:,} rows kept, from {files} ({names})",
             *_block("left out", [f"{count:{width},}  {reason}" for reason, count in self.skipped.items()]),
-            *_block("first", [str(place) for place in self.places]), *_block("chosen", list(self.choices))])
+            *_block("first", [str(place) for place in self.places]),
+            *_block("chosen", list(self.choices))])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for strict JSON."""
         return {"files": list(self.files), "format": self.format, "rows": self.rows, "kept": self.kept,
-                "skipped": dict(self.skipped), "places": [vars(place).copy() for place in self.places],
+                "skipped": dict(self.skipped), "places": [asdict(place) for place in self.places],
                 "choices": list(self.choices)}
 
 
 def _block(title: str, lines: list[str]) -> list[str]:
+    """Lines under a title that stands beside the first."""
     return [f"  {title if i == 0 else '':<8}  {line}" for i, line in enumerate(lines)]
 
 
@@ -119,7 +121,6 @@ class Tally:
             reason = f"{name} {rule}"
             self.skipped[reason] = self.skipped.get(reason, 0) + number
         self.places += found.places[:PLACES - len(self.places)]
-
 
     def repeat(self, file: str, rows: int) -> None:
         """A file that is left out: it holds what the file before holds."""

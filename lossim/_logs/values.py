@@ -15,7 +15,8 @@ from lossim._logs.codes import Coded
 from lossim._support import checks
 from lossim._support.types import BoolArray, FloatArray
 
-__all__ = ["REASONS", "WORDS", "Numbers", "Raw", "count_ids", "count_text", "entry", "missing", "numbers", "truths"]
+__all__ = ["REASONS", "WORDS", "Numbers", "Raw", "count_ids", "count_text", "entry", "listed", "missing", "numbers",
+           "truths"]
 
 CUT = ("length", "max_tokens", "max_length", "max_new_tokens", "truncated")
 ENDED = ("stop", "eos", "eos_token", "stop_sequence", "stop_token", "end", "end_turn", "tool_calls", "tool_use")
@@ -32,6 +33,7 @@ class Numbers:
 
 
 Raw = list[Any] | Numbers | Coded
+"""A column of one chunk: plain objects, numbers, or codes of its different values."""
 
 
 def entry(raw: Raw, row: int) -> Any:
@@ -41,6 +43,14 @@ def entry(raw: Raw, row: int) -> Any:
     if isinstance(raw, Numbers):
         return None if raw.absent is not None and raw.absent[row] else raw.values[row].item()
     return raw[row]
+
+
+def listed(raw: Raw) -> list[Any]:
+    """All entries as plain values."""
+    if isinstance(raw, list):
+        return raw
+    count = len(raw.codes) if isinstance(raw, Coded) else len(raw.values)
+    return [entry(raw, row) for row in range(count)]
 
 
 def missing(raw: Raw) -> BoolArray:
@@ -61,15 +71,15 @@ def numbers(raw: Raw) -> tuple[FloatArray, BoolArray]:
         if raw.absent is not None:
             values = np.where(raw.absent, math.nan, values)
         return values, np.full(len(values), raw.values.dtype.kind == "b")
-    assert isinstance(raw, list)
-    no = np.zeros(len(raw), np.bool_)
-    if set(map(type, raw)) <= {int, float}:
+    held = listed(raw)
+    no = np.zeros(len(held), np.bool_)
+    if set(map(type, held)) <= {int, float}:
         try:
-            return np.array(raw, dtype=np.float64), no
+            return np.array(held, dtype=np.float64), no
         except OverflowError:  # a whole number beyond all floats
             pass
-    values = np.full(len(raw), math.nan)
-    for i, value in enumerate(raw):
+    values = np.full(len(held), math.nan)
+    for i, value in enumerate(held):
         if type(value) is int or type(value) is float:
             try:
                 values[i] = value
@@ -84,33 +94,41 @@ def truths(raw: Raw, words: Mapping[str, bool]) -> tuple[BoolArray, BoolArray]:
     """Values, and where there is something that is neither true nor false; ``words`` are known in any case."""
     if isinstance(raw, Numbers):
         return raw.values == 1, (raw.values != 0) & (raw.values != 1)
-    assert isinstance(raw, list)
-    if set(map(type, raw)) == {bool}:
-        return np.array(raw, dtype=np.bool_), np.zeros(len(raw), np.bool_)
+    held = listed(raw)
+    if set(map(type, held)) == {bool}:
+        return np.array(held, dtype=np.bool_), np.zeros(len(held), np.bool_)
     known: dict[tuple[type, Any], bool | None] = {}
     said: list[bool | None] = []
-    for value in raw:
+    for value in held:
         if isinstance(value, dict):  # as SGLang writes why it stopped
             value = value.get("type")
         key = (type(value), value if isinstance(value, (str, bool, int, float)) else None)
         if key not in known:
-            known[key] = words.get(value.lower()) if isinstance(value, str) else (
-                bool(value) if isinstance(value, (bool, int, float)) and value in (0, 1) else None)
-            if len(known) > 1000:
-                known = {key: known[key]}
+            if len(known) >= 1000:  # texts of all kinds: none of them is a reason
+                known.clear()
+            known[key] = _truth(value, words)
         said.append(known[key])
     return (np.array([one is True for one in said], dtype=np.bool_),
-            np.array([one is None for one in said], dtype=np.bool_) & ~missing(raw))
+            np.array([one is None for one in said], dtype=np.bool_) & ~missing(held))
+
+
+def _truth(value: Any, words: Mapping[str, bool]) -> bool | None:
+    """True, false, or None for what is neither."""
+    if isinstance(value, str):
+        return words.get(value.lower())
+    if isinstance(value, (bool, int, float)) and value in (0, 1):
+        return bool(value)
+    return None
 
 
 def count_ids(raw: Raw) -> tuple[FloatArray, BoolArray]:
     """Number of token ids in each row, and where there is something else; Parquet counts for itself."""
     if isinstance(raw, Numbers):
         return numbers(raw)
-    assert isinstance(raw, list)
-    bad = np.array([value is not None and not (type(value) is list and set(map(type, value)) <= {int})
-                    for value in raw], dtype=np.bool_)
-    return np.array([len(value) if type(value) is list else math.nan for value in raw], dtype=np.float64), bad
+    held = listed(raw)
+    counts = [len(value) if type(value) is list else math.nan for value in held]
+    bad = [value is not None and not (type(value) is list and set(map(type, value)) <= {int}) for value in held]
+    return np.array(counts, dtype=np.float64), np.array(bad, dtype=np.bool_)
 
 
 def text_of(value: Any) -> str | None:
@@ -126,15 +144,15 @@ def text_of(value: Any) -> str | None:
 
 def count_text(raw: Raw, tokenizer: Callable[[str], Any], good: BoolArray) -> tuple[FloatArray, BoolArray]:
     """Tokens of each text of a good row, and where there is something else."""
-    assert isinstance(raw, list)
-    counts, bad = np.full(len(raw), math.nan), np.zeros(len(raw), np.bool_)
+    held = listed(raw)
+    counts = np.full(len(held), math.nan)
+    bad = np.zeros(len(held), np.bool_)
     for i in np.flatnonzero(good):
-        value = raw[i]
-        text = text_of(value)
+        text = text_of(held[i])
         if text is not None:
             counts[i] = tokens_of(tokenizer, text)
         else:
-            bad[i] = value is not None
+            bad[i] = held[i] is not None
     return counts, bad
 
 
