@@ -215,17 +215,24 @@ def numbered(ids: NDArray[Any]) -> tuple[IntArray, int]:
 
 def _group_order(rollouts: Rollouts) -> IntArray | None:
     """The responses by step, then prompt, then as they came; None if steps ascend and each group is one run already."""
+    # one number for each group, ascending by step, then prompt
     group, prompts = numbered(rollouts.prompt_ids)
     ascending = True
     if rollouts.steps is not None:
         step, _ = numbered(rollouts.steps)
         ascending = bool((step[1:] >= step[:-1]).all())
         group = step.astype(np.int64) * prompts + group
-    starts = np.flatnonzero(group[1:] != group[:-1]) + 1
-    runs = group[np.append(0, starts)] if len(group) else group
-    if ascending and len(np.unique(runs)) == len(runs):
+
+    # as many runs as there are groups?
+    order = np.argsort(group, kind="stable")
+    if ascending and _runs(group) == _runs(group[order]):
         return None
-    return np.argsort(group, kind="stable")
+    return order
+
+
+def _runs(numbers: IntArray) -> int:
+    """How many runs of equal numbers there are, less one."""
+    return int(np.count_nonzero(numbers[1:] != numbers[:-1]))
 
 
 # --- what the constructor takes ---------------------------------------------------------------------------

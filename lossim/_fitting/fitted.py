@@ -23,6 +23,8 @@ from lossim.schemes import Scheme
 __all__ = ["Fit", "FittedClass", "FittedDrift", "FittedTraining"]
 
 NUMBERS = ("length", "length_per_kl", "accuracy", "truncation_rate")
+LABELS = {"length_per_kl": "tokens in 0.01 nats", "length": "tokens per unit step",
+          "accuracy": "P(correct) per unit step", "truncation_rate": "P(truncated), the same"}
 LEVEL = 0.9
 FAILURES = (ValueError, ArithmeticError, NotImplementedError)
 
@@ -78,14 +80,13 @@ class FittedDrift:
     def __str__(self) -> str:
         name = self.drift.scheme.name
         rows = [f"{name}: {self.verdict}", f"  {'':<26}{'':>12}{'± stderr':>12}{f'{LEVEL:.0%} interval':>28}"]
-        labels = {"length_per_kl": "tokens in 0.01 nats", "length": "tokens per unit step",
-                  "accuracy": "P(correct) per unit step", "truncation_rate": "P(truncated), the same"}
-        for key, label in labels.items():
-            number, (low, high) = getattr(self, key), self.interval(key)
+        for key, label in LABELS.items():
+            number: Estimate = getattr(self, key)
+            low, high = self.interval(key)
             rows.append(f"  {label:<26}{float(number):>+12.4g}{float(number.stderr):>12.2g}"
                         f"{f'{low:+.4g} to {high:+.4g}':>28}")
-        count = len(self.replicates["length"])
-        rows.append(f"  from {count:,} refits{f', {self.failed:,} more failed' if self.failed else ''}")
+        failed = f", {self.failed:,} more failed" if self.failed else ""
+        rows.append(f"  from {len(self.replicates['length']):,} refits{failed}")
         return "\n".join(rows + [f"  note: {note}" for note in self.notes])
 
     __repr__ = __str__
@@ -125,6 +126,7 @@ class FittedTraining:
 
 
 def _listed(values: FloatArray) -> Any:
+    """Lists of numbers, None for those that are not finite."""
     mixed = values.astype(object)
     mixed[~np.isfinite(values)] = None
     return mixed.tolist()
@@ -133,20 +135,22 @@ def _listed(values: FloatArray) -> Any:
 def _tried(policies: Iterator[Policy | None], compute: Callable[[Policy], FloatArray | None]
            ) -> tuple[list[FloatArray], int]:
     """The rows of the refits for which they can be computed, and how many have none."""
-    rows, failed = [], 0
+    rows = []
+    failed = 0
     for policy in policies:
         try:
             row = None if policy is None else compute(policy)
         except FAILURES:
             row = None
-        failed += row is None
-        if row is not None:
+        if row is None:
+            failed += 1
+        else:
             rows.append(row)
     return rows, failed
 
 
 def _drift_of_refits(here: Drift, policies: Iterator[Policy | None], compute: Callable[[Policy], Drift],
-                    notes: tuple[str, ...]) -> FittedDrift:
+                     notes: tuple[str, ...]) -> FittedDrift:
     """The drift of a fit with standard errors over refits."""
     def numbers(policy: Policy) -> FloatArray:
         drift = compute(policy)
@@ -154,17 +158,20 @@ def _drift_of_refits(here: Drift, policies: Iterator[Policy | None], compute: Ca
 
     rows, failed = _tried(policies, numbers)
     table = np.array(rows).reshape(len(rows), len(NUMBERS))
-    made = {}
-    for name, column in zip(NUMBERS, table.T, strict=True):
-        known = column[np.isfinite(column)]
-        stderr = float(known.std(ddof=1)) if len(known) > 1 else np.nan
-        made[name] = Estimate(value=float(getattr(here, name)), stderr=stderr, n=len(known), method="bootstrap")
-    return FittedDrift(drift=here, **made, failed=failed, notes=notes + here.notes,
-                       replicates=dict(zip(NUMBERS, table.T, strict=True)))
+    replicates = dict(zip(NUMBERS, table.T, strict=True))
+    estimates = {name: _estimated(float(getattr(here, name)), found) for name, found in replicates.items()}
+    return FittedDrift(drift=here, **estimates, failed=failed, notes=notes + here.notes, replicates=replicates)
+
+
+def _estimated(value: float, replicates: FloatArray) -> Estimate:
+    """A value with the standard deviation over the refits that have one."""
+    known = replicates[np.isfinite(replicates)]
+    stderr = float(known.std(ddof=1)) if len(known) > 1 else np.nan
+    return Estimate(value=value, stderr=stderr, n=len(known), method="bootstrap")
 
 
 def _training_of_refits(here: Training, policies: Iterator[Policy | None], compute: Callable[[Policy], Training],
-                       notes: tuple[str, ...]) -> FittedTraining:
+                        notes: tuple[str, ...]) -> FittedTraining:
     """The run from a fit, with a band over refits."""
     count = len(here.length)
 
@@ -240,6 +247,7 @@ class Fit:
         return self._refitted(self.replicates if count is None else count, progress)
 
     def _refitted(self, total: int, progress: bool) -> Iterator[Policy | None]:
+        """The refits one by one, with progress on stderr."""
         for number in range(total):
             yield self._refits.policy(number)
             if progress:
@@ -253,7 +261,7 @@ class Fit:
         """
         here = drift(scheme, self.policy, **keywords)
         return _drift_of_refits(here, self.refits(refits, progress=progress),
-                               lambda policy: drift(scheme, policy, **keywords), self.notes)
+                                lambda policy: drift(scheme, policy, **keywords), self.notes)
 
     def train(self, scheme: Scheme, *, steps: int, refits: int = 20, progress: bool = False, **keywords: Any
               ) -> FittedTraining:
@@ -264,7 +272,7 @@ class Fit:
         checks.whole("refits", refits, low=0)
         here = train(scheme, self.policy, steps=steps, **keywords)
         return _training_of_refits(here, self.refits(min(refits, self.replicates), progress=progress),
-                                  lambda policy: train(scheme, policy, steps=steps, **keywords), self.notes)
+                                   lambda policy: train(scheme, policy, steps=steps, **keywords), self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN)."""
@@ -280,12 +288,16 @@ class Fit:
 
     def __str__(self) -> str:
         rows = [f"fit of {self.provenance['responses']:,} responses to {self.provenance['prompts']:,} prompts, "
-                f"max_tokens {self.policy.max_tokens:,}",
-                f"  {'':<24}{'log':>10}{'fit':>10}"]
-        rows += [f"  {label:<24}{self.logged[key]:>10.4g}{self.fitted[key]:>10.4g}" for key, label in (
-            ("mean_length", "mean length (tokens)"), ("accuracy", "P(correct)"), ("truncation_rate", "P(truncated)"))]
-        rows.append("  mean reward: " + ", ".join(f"{x:.3g} if {name}" for name, x in self.rewards.items()
-                                                  if np.isfinite(x)))
+                f"max_tokens {self.policy.max_tokens:,}"]
+
+        # the log and the policy side by side
+        sides = {"mean_length": "mean length (tokens)", "accuracy": "P(correct)", "truncation_rate": "P(truncated)"}
+        rows.append(f"  {'':<24}{'log':>10}{'fit':>10}")
+        rows += [f"  {label:<24}{self.logged[key]:>10.4g}{self.fitted[key]:>10.4g}" for key, label in sides.items()]
+        paid = [f"{x:.3g} if {name}" for name, x in self.rewards.items() if np.isfinite(x)]
+        rows.append(f"  mean reward: {', '.join(paid)}")
+
+        # classes
         wide = max(10, *(len(each.name) + 2 for each in self.classes))
         rows.append(f"  {'class':<{wide}}{'weight':>8}{'prompts':>9}{'P(correct)':>12}{'P(cut)':>9}"
                     f"{'tokens if correct':>20}{'if incorrect':>14}")

@@ -1,7 +1,7 @@
 """The law of solve rates that a log tells: the prior of each prompt's own rate, by maximum likelihood.
 
 A prompt has a solve rate p drawn from an unknown law and k correct answers of n. All that the likelihood knows of the
-log is how many prompts have each pair (k, n), so cost does not grow with prompts.
+log is how many prompts have each pair (k, n), so cost does not grow with prompts (docs/derivations.md, section 17).
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class Counts:
 
     def likelihood(self, points: FloatArray) -> FloatArray:
         """P(answers | p) over its largest value, [pair, point]: p^k (1-p)^(n-k), binomial coefficients left out."""
-        k, left = self.correct[:, None], (self.answers - self.correct)[:, None]
-        best = self.correct / self.answers
-        top = xlogy(self.correct, best) + xlog1py(self.answers - self.correct, -best)
-        values: FloatArray = np.exp(xlogy(k, points) + xlog1py(left, -points) - top[:, None])
+        k = self.correct[:, None]
+        left = (self.answers - self.correct)[:, None]
+        best = k / self.answers[:, None]
+        top = xlogy(k, best) + xlog1py(left, -best)
+        values: FloatArray = np.exp(xlogy(k, points) + xlog1py(left, -points) - top)
         return values
 
 
@@ -60,6 +61,7 @@ class Prior:
 
 
 def _weighed(counts: Counts, points: FloatArray, weights: FloatArray) -> Prior:
+    """The law with these points and weights, in order and normalised, and its log likelihood."""
     order = np.argsort(points)
     weights = weights[order] / weights.sum()
     mixed = counts.likelihood(points[order]) @ weights
@@ -89,12 +91,16 @@ def npmle(counts: Counts) -> Prior:
     directional derivative and solves for all weights by a Newton step under w ≥ 0, with a line search (Wang 2007,
     J. R. Statist. Soc. B 69, 185).
     """
-    grid = np.sin(np.linspace(0.0, np.pi / 2.0, 60 + 10 * int(np.sqrt(counts.answers.max().clip(max=2500.0))))) ** 2
+    # a grid that is finer near 0 and 1, and the more so the more answers a prompt has
+    steps = 60 + 10 * int(np.sqrt(counts.answers.max().clip(max=2500.0)))
+    grid = np.sin(np.linspace(0.0, np.pi / 2.0, steps)) ** 2
+
+    # rounds, from a coarse law until no point is missing
     start = np.unique(np.append(grid[::12], grid[-1]))
     best = _reweighted(counts, _weighed(counts, start, np.ones(len(start), dtype=np.float64)))
     for _ in range(200):
         found = _maxima(counts, best, grid)
-        if not found.size:
+        if not found.size:  # the maximum
             break
         points, first = np.unique(np.concatenate([best.points, found]), return_index=True)
         weights = np.concatenate([best.weights, np.zeros(len(found))])[first]
@@ -114,31 +120,48 @@ def _maxima(counts: Counts, prior: Prior, grid: FloatArray) -> FloatArray:
         values: FloatArray = per_prompt @ counts.likelihood(points) - 1.0
         return values
 
+    # the grid's local maxima
     values = np.concatenate([[-np.inf], derivative(grid), [-np.inf]])
     tops = np.flatnonzero((values[1:-1] >= values[:-2]) & (values[1:-1] > values[2:]))
-    low, high = grid[np.maximum(tops - 1, 0)], grid[np.minimum(tops + 1, len(grid) - 1)]
+
+    # golden section between their neighbours, all at once
+    low = grid[np.maximum(tops - 1, 0)]
+    high = grid[np.minimum(tops + 1, len(grid) - 1)]
     golden = (np.sqrt(5.0) - 1.0) / 2.0
-    for _ in range(40):  # golden section, all maxima at once
-        left, right = high - golden * (high - low), low + golden * (high - low)
+    for _ in range(40):
+        left = high - golden * (high - low)
+        right = low + golden * (high - low)
         rising = derivative(left) < derivative(right)
-        low, high = np.where(rising, left, low), np.where(rising, high, right)
+        low = np.where(rising, left, low)
+        high = np.where(rising, high, right)
     inside = (low + high) / 2.0
     candidates = np.unique(np.concatenate([inside, [0.0, 1.0]]))
     return candidates[derivative(candidates) > CONVERGED]
 
 
 def _reweighted(counts: Counts, prior: Prior) -> Prior:
-    """Newton steps for the weights at fixed points, under w ≥ 0 and Σ w = 1."""
+    """Newton steps for the weights at fixed points, under w ≥ 0 and Σ w = 1.
+
+    With S = L/(L w) - 2 [pair, point], each row times √(prompts), the step goes to the w that makes |S w|² + (Σ w - 1)²
+    least, normalised: a problem of nonnegative least squares (Wang 2007).
+    """
     from scipy.optimize import nnls  # which would double the time of `import lossim`
 
-    points, weights = prior.points, prior.weights
-    likelihood, root = counts.likelihood(points), np.sqrt(counts.prompts / counts.total)
+    points = prior.points
+    weights = prior.weights
+    likelihood = counts.likelihood(points)
+    root = np.sqrt(counts.prompts / counts.total)
     value = float(counts.prompts @ np.log(likelihood @ weights))
     for _ in range(30):
+        # where the quadratic model has its maximum
         scaled = root[:, None] * (likelihood / (likelihood @ weights)[:, None] - 2.0)
         target, _ = nnls(np.vstack([scaled, np.ones(len(points))]), np.append(np.zeros(len(root)), 1.0))
         target /= target.sum()
-        step, moved, new = 1.0, target, -np.inf
+
+        # as far in that direction as the likelihood rises
+        step = 1.0
+        moved = target
+        new = -np.inf
         while step > 1e-10:
             moved = weights + step * (target - weights)
             with np.errstate(divide="ignore"):
@@ -148,7 +171,8 @@ def _reweighted(counts: Counts, prior: Prior) -> Prior:
             step /= 2.0
         if not new > value + 1e-13 * counts.total:
             break
-        weights, value = moved, new
+        weights = moved
+        value = new
     kept = weights > LIGHT
     return _weighed(counts, points[kept], weights[kept])
 
@@ -166,33 +190,45 @@ def _clustered(counts: Counts, prior: Prior) -> Prior:
 
 
 def _climbed(counts: Counts, prior: Prior, rounds: int) -> Prior:
-    """Points and weights moved uphill together, by EM with extrapolation (SQUAREM, Varadhan and Roland 2008)."""
-    def turn(points: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-        joint = counts.likelihood(points) * weights
+    """Points and weights moved uphill together, by EM with extrapolation (SQUAREM, Varadhan and Roland 2008).
+
+    A round of EM takes x to M(x), with x the points and weights. Two rounds give r = M(x) - x and
+    v = M(M(x)) - 2 M(x) + x, and a leap to x + 2a r + a² v with a = |r|/|v| (at least 1) is taken where it is uphill.
+    """
+    size = len(prior.points)
+
+    def turned(x: FloatArray) -> FloatArray:
+        """One round of EM: M(x)."""
+        joint = counts.likelihood(x[:size]) * x[size:]
         share = counts.prompts[:, None] * joint / joint.sum(axis=1, keepdims=True)
-        return (counts.correct @ share) / np.maximum(counts.answers @ share, 1e-300), share.sum(axis=0) / counts.total
+        points = (counts.correct @ share) / np.maximum(counts.answers @ share, 1e-300)
+        return np.concatenate([points, share.sum(axis=0) / counts.total])
 
-    def packed(points: FloatArray, weights: FloatArray) -> FloatArray:
-        return np.concatenate([points, weights])
-
-    here, size = packed(prior.points, prior.weights), len(prior.points)
+    here = np.concatenate([prior.points, prior.weights])
     best = prior
     for _ in range(rounds):
-        one = packed(*turn(here[:size], here[size:]))
-        two = packed(*turn(one[:size], one[size:]))
-        first, second = one - here, two - 2.0 * one + here
-        far, here = here, two
+        # two rounds of EM
+        one = turned(here)
+        two = turned(one)
+        first = one - here
+        second = two - 2.0 * one + here
         if np.abs(first).max() < 1e-9:
             break
+
+        # a leap from before them, if it lands inside and above the best so far
         bend = float(np.linalg.norm(second))
+        after = two
         if bend > 0.0:
             length = max(float(np.linalg.norm(first)) / bend, 1.0)
-            leap = far + 2.0 * length * first + length**2 * second
+            leap = here + 2.0 * length * first + length**2 * second
             if (leap[:size] >= 0).all() and (leap[:size] <= 1).all() and (leap[size:] > 0).all():
                 jumped = _weighed(counts, leap[:size], leap[size:])
                 if jumped.log_likelihood > best.log_likelihood:
-                    here = packed(*turn(jumped.points, jumped.weights))
-        before, best = best, _weighed(counts, here[:size], here[size:])
+                    after = turned(np.concatenate([jumped.points, jumped.weights]))
+
+        here = after
+        before = best
+        best = _weighed(counts, here[:size], here[size:])
         if best.log_likelihood - before.log_likelihood < 1e-5 and bend < 1e-3:
             break
     return best
@@ -201,12 +237,13 @@ def _climbed(counts: Counts, prior: Prior, rounds: int) -> Prior:
 def _snapped(counts: Counts, prior: Prior) -> Prior:
     """The lowest point put at 0 and the highest at 1, where they are next to it and the likelihood hardly minds."""
     for end, edge in ((0, 0.0), (-1, 1.0)):
+        if abs(prior.points[end] - edge) >= EDGE:
+            continue
         points = prior.points.copy()
-        near = abs(points[end] - edge) < EDGE
         points[end] = edge
-        if near:
-            moved = _weighed(counts, points, prior.weights)
-            prior = moved if moved.log_likelihood > prior.log_likelihood - SMALL else prior
+        moved = _weighed(counts, points, prior.weights)
+        if moved.log_likelihood > prior.log_likelihood - SMALL:
+            prior = moved
     return prior
 
 
@@ -216,9 +253,9 @@ def _one_less(counts: Counts, prior: Prior) -> Prior:
     for i in range(len(prior.points) - 1):
         pair = prior.weights[i:i + 2]
         point = float(pair @ prior.points[i:i + 2] / pair.sum())
-        tried.append(_climbed(counts, _weighed(
-            counts, np.concatenate([prior.points[:i], [point], prior.points[i + 2:]]),
-            np.concatenate([prior.weights[:i], [pair.sum()], prior.weights[i + 2:]])), rounds=4))
+        points = np.concatenate([prior.points[:i], [point], prior.points[i + 2:]])
+        weights = np.concatenate([prior.weights[:i], [pair.sum()], prior.weights[i + 2:]])
+        tried.append(_climbed(counts, _weighed(counts, points, weights), rounds=4))
     return _climbed(counts, max(tried, key=lambda each: each.log_likelihood), rounds=100)
 
 
