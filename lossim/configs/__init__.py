@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from lossim._support import checks
 from lossim.configs import _hydra, _source, openrlhf, trl, verl
+from lossim.configs._given import Options
 from lossim.configs._parsed import Entry, ParsedConfig
-from lossim.configs._settings import Options
 from lossim.critics import Critic
 from lossim.rewards import Reward
 

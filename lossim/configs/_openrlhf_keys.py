@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from lossim.configs._settings import Kind, choice, flag, number, pair, text, whole
+from lossim.configs._kinds import Kind, anything, choice, flag, inert, number, pair, text, whole
 
 __all__ = ["INERT", "TABLE", "VERSION"]
 
 VERSION = "0.11.2"
+EARLIER = "responses of earlier policies; here of the present one"
 TABLE: dict[str, Kind] = {
     "algo.advantage.estimator": choice("gae", "gae", "reinforce", "rloo", "reinforce_baseline", "group_norm", "dr_grpo",
-                                       "flash_reinforce"),
-    "algo.advantage.gamma": number(1.0, low=0.0, high=1.0),
+                                       "flash_reinforce", why="token-whitened GAE with a critic"),
+    "algo.advantage.gamma": number(1.0, low=0.0, high=1.0, idle="1 for group estimators, whatever is given"),
     "algo.advantage.lambd": number(1.0, low=0.0, high=1.0),
     "algo.advantage.no_std_norm": flag(False),
     "algo.advantage.is_correction_level": choice("off", "off", "token", "seq"),
     "algo.advantage.is_correction_mode": choice("mask", "mask", "clip"),
     "algo.advantage.is_correction_gating": choice("ratio", "ratio", "binary_kl", "tv"),
-    "algo.advantage.is_correction_threshold": Kind("any", (0.5, 5.0)),
+    "algo.advantage.is_correction_threshold": anything((0.5, 5.0)),
     "algo.kl.init_coef": number(0.01),
-    "algo.kl.target": number(None),
+    "algo.kl.target": number(None, no_slot="a coefficient that follows the KL", fix="leave it out"),
     "algo.kl.estimator": choice("k1", "k1", "k2", "k3"),
     "algo.kl.use_loss": flag(False),
     "algo.kl.unbiased_gradient": flag(False),
     "algo.dynamic_filtering_enable": flag(False),
     "algo.dynamic_filtering_range": pair((0.0, 1.0)),
     "actor.eps_clip": number(0.2, low=0.0),
-    "actor.eps_clip_low_high": pair(None, low=0.0),
+    "actor.eps_clip_low_high": pair(None, low=0.0, why="None stands for actor.eps_clip on both sides"),
     "actor.dual_clip": number(None),
     "actor.policy_loss_type": choice("ppo", "ppo", "gspo"),
-    "actor.loss_agg_mode": choice("token-mean", "token-mean", "seq-mean-token-mean"),
+    "actor.loss_agg_mode": choice("token-mean", "token-mean", "seq-mean-token-mean",
+                                  idle="gspo takes seq-mean-token-mean"),
     "actor.entropy_coef": number(None),
     "reward.clip_range": pair((-10.0, 10.0)),
     "reward.overlong_buffer_len": number(None, low=0.0),
@@ -36,18 +38,20 @@ TABLE: dict[str, Kind] = {
     "reward.stop_properly_penalty_coef": number(None, high=1.0),
     "rollout.batch_size": whole(1024),
     "rollout.n_samples_per_prompt": whole(1),
-    "rollout.max_new_tokens": whole(None),
-    "rollout.top_p": number(1.0, low=0.0, high=1.0),
+    "rollout.max_new_tokens": whole(None, why="whatever data.max_len leaves behind the prompt"),
+    "rollout.top_p": number(
+        1.0, low=0.0, high=1.0,
+        approximated="responses are drawn from another distribution than the loss has; here from it"),
     "data.max_len": whole(2048),
-    "train.batch_size": whole(128),
+    "train.batch_size": whole(128, why="in responses"),
     "train.max_epochs": whole(1),
-    "train.async_enable": flag(False),
-    "train.partial_rollout_enable": flag(False),
-    "train.agent_func_path": text(None),
+    "train.async_enable": flag(False, approximated=EARLIER),
+    "train.partial_rollout_enable": flag(False, approximated=EARLIER),
+    "train.agent_func_path": text(None, approximated="responses with turns between; here of one turn"),
 }
 """What bears on the loss, with defaults."""
 
-_NAMES = {
+INERT = inert({
     ("devices", ""): """ref.num_nodes ref.num_gpus_per_node reward.num_nodes reward.num_gpus_per_node
         train.colocate_actor_ref actor.num_nodes actor.num_gpus_per_node critic.num_nodes critic.num_gpus_per_node
         train.colocate_critic_reward train.colocate_all local_rank ref.offload reward.offload
@@ -81,6 +85,5 @@ _NAMES = {
         output_dir""",
     ("logging", "logger."): """logging_steps wandb.key wandb.org wandb.group wandb.project wandb.run_name
         tensorboard_dir""",
-}
-INERT = {prefix + name: why for (why, prefix), names in _NAMES.items() for name in names.split()}
+})
 """What does not bear on the loss, with the reason."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lossim.configs._settings import Kind, choice, flag, number, pair, text, whole
+from lossim.configs._kinds import Kind, anything, choice, flag, inert, number, pair, text, whole
 
 __all__ = ["INERT", "TABLES", "VERSION"]
 
 VERSION = "1.16.0"
-ANY = Kind("any", None)
+OTHER = "responses are drawn from another distribution than the loss has; here from it"
 COMMON: dict[str, Kind] = {
     "per_device_train_batch_size": whole(8),
     "gradient_accumulation_steps": whole(1),
@@ -17,27 +17,31 @@ COMMON: dict[str, Kind] = {
     "max_completion_length": whole(512, optional=True),
     "num_iterations": whole(1),
     "epsilon": number(0.2, low=0.0),
-    "epsilon_high": number(None, low=0.0),
+    "epsilon_high": number(None, low=0.0, why="None stands for epsilon"),
     "mask_truncated_completions": flag(False),
-    "reward_weights": ANY,
-    "sync_ref_model": flag(False),
-    "top_p": number(1.0, low=0.0, high=1.0),
-    "top_k": whole(0, low=-1),
-    "min_p": number(None, low=0.0, high=1.0),
-    "repetition_penalty": number(1.0, low=0.0),
-    "generation_kwargs": ANY,
-    "vllm_structured_outputs_regex": text(None),
+    "reward_weights": anything(None),
+    "sync_ref_model": flag(False, approximated="the reference moves with the policy; here it stands"),
+    "top_p": number(1.0, low=0.0, high=1.0, approximated=OTHER),
+    "top_k": whole(0, low=-1, approximated=OTHER, neutral=(0, -1)),
+    "min_p": number(None, low=0.0, high=1.0, approximated=OTHER, neutral=(None, 0.0)),
+    "repetition_penalty": number(1.0, low=0.0, approximated=OTHER),
+    "generation_kwargs": anything(None),
+    "vllm_structured_outputs_regex": text(None, approximated=OTHER),
 }
 GRPO: dict[str, Kind] = {
     **COMMON,
     "num_generations": whole(8),
     "beta": number(0.0, low=0.0),
-    "use_bias_correction_kl": flag(True),
-    "loss_type": choice("dapo", "grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
+    "use_bias_correction_kl": flag(True, why="False up to TRL 1.9"),
+    "loss_type": choice("dapo", "grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo",
+                        why="the token-mean; DAPO's other parts are settings of their own"),
     "importance_sampling_level": choice("token", "token", "sequence"),
     "delta": number(None, low=0.0),
     "scale_rewards": choice("group", "group", "batch", "none"),
-    "multi_objective_aggregation": choice("sum_then_normalize", "sum_then_normalize", "normalize_then_sum"),
+    "multi_objective_aggregation": choice(
+        "sum_then_normalize", "sum_then_normalize", "normalize_then_sum",
+        no_slot="rewards that are normalised one by one (GDPO)",
+        fix="take tokens.gdpo(..., over='responses') on batches"),
     "sapo_temperature_pos": number(1.0, low=0.0),
     "sapo_temperature_neg": number(1.05, low=0.0),
     "vespo_k_pos": number(2.0, low=0.0),
@@ -45,9 +49,11 @@ GRPO: dict[str, Kind] = {
     "vespo_k_neg": number(3.0, low=0.0),
     "vespo_lambda_neg": number(2.0, low=0.0),
     "off_policy_mask_threshold": number(None, low=0.0),
-    "top_entropy_quantile": number(1.0, low=0.0, high=1.0),
+    "top_entropy_quantile": number(1.0, low=0.0, high=1.0, no_slot="a loss on the tokens of highest entropy",
+                                   fix="set it to 1.0"),
     "entropy_coef": number(0.0),
-    "use_adaptive_entropy": flag(False),
+    "use_adaptive_entropy": flag(False, no_slot="a coefficient that follows the entropy",
+                                 fix="set it to False and entropy_coef to a number"),
     "use_vllm": flag(False),
     "vllm_importance_sampling_correction": flag(True),
     "vllm_importance_sampling_mode": choice("sequence_mask", "token_truncate", "token_mask", "sequence_truncate",
@@ -60,7 +66,7 @@ RLOO: dict[str, Kind] = {
     **COMMON,
     "num_generations": whole(2),
     "beta": number(0.05, low=0.0),
-    "normalize_advantages": flag(False),
+    "normalize_advantages": flag(False, no_slot="advantages over their std in the batch", fix="set it to False"),
     "reward_clip_range": pair(None),
 }
 TABLES = {"grpo": GRPO, "rloo": RLOO}
@@ -112,7 +118,7 @@ _NAMES = {
         save_safetensors evaluation_strategy group_by_length wandb_log_unique_prompts vllm_device vllm_dtype
         vllm_max_model_len vllm_enable_prefix_caching""",
 }
-_INERT = {name: why for why, names in _NAMES.items() for name in names.split()}
+_INERT = inert({(why, ""): names for why, names in _NAMES.items()})
 _ONLY_GRPO = {"entropy_coef_min", "entropy_coef_max", "entropy_coef_delta", "entropy_target", "cast_lm_head_to_fp32",
               "max_tool_calling_iterations"}
 INERT = {"grpo": _INERT, "rloo": {name: why for name, why in _INERT.items() if name not in _ONLY_GRPO} | {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from lossim.configs._settings import Kind, choice, flag, number, text, whole
+from lossim.configs._kinds import Kind, anything, choice, flag, inert, number, text, whole
 
-__all__ = ["ACTOR", "HINTS", "INERT", "ROLLOUT", "TABLE", "VERSION"]
+__all__ = ["ACTOR", "CORRECTION", "HINTS", "INERT", "ROLLOUT", "TABLE", "VERSION"]
 
 VERSION = "0.9.1"
-ANY = Kind("any", None)
-ACTOR, ROLLOUT = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
+ACTOR = "actor_rollout_ref.actor."
+ROLLOUT = "actor_rollout_ref.rollout."
+CORRECTION = "algorithm.rollout_correction."
+OTHER = "responses are drawn from another distribution than the loss has; here from it"
 KLS = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
 _ALGORITHM: dict[str, Kind] = {
     "adv_estimator": choice("gae", "gae", "grpo", "grpo_vectorized", "grpo_passk", "gdpo", "rloo", "rloo_vectorized",
@@ -16,34 +18,39 @@ _ALGORITHM: dict[str, Kind] = {
                             "optimal_token_baseline", "tir_optimal_token_baseline"),
     "gamma": number(1.0, low=0.0, high=1.0),
     "lam": number(1.0, low=0.0, high=1.0),
-    "norm_adv_by_std_in_grpo": flag(True),
+    "norm_adv_by_std_in_grpo": flag(True, idle="reaches grpo and grpo_passk alone"),
     "use_kl_in_reward": flag(False),
-    "kl_penalty": choice("kl", *KLS, *(f"{name}+" for name in KLS)),
-    "kl_ctrl.type": choice("fixed", "fixed", "adaptive"),
+    "kl_penalty": choice("kl", *KLS, *(f"{name}+" for name in KLS), neutral=("kl", "k1", "kl+", "k1+"),
+                         no_slot="a KL in the reward other than k1", fix="set it to kl"),
+    "kl_ctrl.type": choice("fixed", "fixed", "adaptive", no_slot="a coefficient that follows the KL",
+                           fix="set it to fixed"),
     "kl_ctrl.kl_coef": number(0.001, low=0.0),
     "use_pf_ppo": flag(False),
     "filter_groups.enable": flag(False),
     "filter_groups.metric": Kind("text", "reward", optional=True),
-    "gdpo_reward_keys": ANY,
-    "gdpo_reward_weights": ANY,
+    "gdpo_reward_keys": anything(None),
+    "gdpo_reward_weights": anything(None),
     "rollout_correction.rollout_is": choice(None, "token", "sequence"),
-    "rollout_correction.rollout_is_threshold": Kind("any", 2.0),
+    "rollout_correction.rollout_is_threshold": anything(2.0),
     "rollout_correction.rollout_is_batch_normalize": flag(False),
     "rollout_correction.rollout_rs": text(None),
-    "rollout_correction.rollout_rs_threshold": ANY,
+    "rollout_correction.rollout_rs_threshold": anything(None),
     "rollout_correction.bypass_mode": flag(False),
-    "rollout_correction.loss_type": choice("ppo_clip", "ppo_clip", "reinforce"),
+    "rollout_correction.loss_type": choice(
+        "ppo_clip", "ppo_clip", "reinforce", idle="read by the trainer that trainer.use_v1=False names alone"),
 }
 _ACTOR: dict[str, Kind] = {
     "ppo_mini_batch_size": whole(256),
     "ppo_epochs": whole(1),
     "loss_agg_mode": choice("token-mean", "token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean",
-                            "seq-mean-token-sum-norm"),
+                            "seq-mean-token-sum-norm", idle="sapo and geo_mean take seq-mean-token-mean"),
     "loss_scale_factor": number(None),
-    "clip_ratio": number(0.2, low=0.0),
-    "clip_ratio_low": number(0.2, low=0.0, optional=True),
-    "clip_ratio_high": number(0.2, low=0.0, optional=True),
-    "clip_ratio_c": number(3.0),
+    "clip_ratio": number(
+        0.2, low=0.0,
+        idle="counts only where clip_ratio_low or clip_ratio_high is null, and both are 0.2 by default"),
+    "clip_ratio_low": number(0.2, low=0.0, optional=True, why="clip_ratio counts only where this is null"),
+    "clip_ratio_high": number(0.2, low=0.0, optional=True, why="clip_ratio counts only where this is null"),
+    "clip_ratio_c": number(3.0, why="a dual clip, which verl cannot switch off"),
     "tau_pos": number(1.0),
     "tau_neg": number(1.05),
     "policy_loss.loss_mode": choice("vanilla", "vanilla", "gspo", "sapo", "gpg", "geo_mean", "dro", "cispo", "dppo_tv",
@@ -57,17 +64,17 @@ _ACTOR: dict[str, Kind] = {
     "use_kl_loss": flag(False),
     "kl_loss_coef": number(0.001, low=0.0),
     "kl_loss_type": choice("low_var_kl", *KLS, *(f"{name}+" for name in KLS)),
-    "entropy_coeff": number(0.0),
+    "entropy_coeff": number(0.0, approximated="of the decision to stop alone, not of the content"),
 }
 _ROLLOUT: dict[str, Kind] = {
     "n": whole(1),
     "response_length": whole(None),
-    "do_sample": flag(True),
-    "top_p": number(1.0, low=0.0, high=1.0),
-    "top_k": whole(-1, low=-1),
-    "repetition_penalty": number(1.0, low=0.0),
-    "ignore_eos": flag(False),
-    "multi_turn.enable": flag(False),
+    "do_sample": flag(True, approximated=OTHER),
+    "top_p": number(1.0, low=0.0, high=1.0, approximated=OTHER),
+    "top_k": whole(-1, low=-1, approximated=OTHER, neutral=(-1, 0)),
+    "repetition_penalty": number(1.0, low=0.0, approximated=OTHER),
+    "ignore_eos": flag(False, approximated="responses go on after their stop token; here they end with it"),
+    "multi_turn.enable": flag(False, approximated="responses with turns of tools between; here of one turn"),
 }
 OVERLONG: dict[str, Kind] = {
     "overlong_buffer_cfg.enable": flag(False),
@@ -86,12 +93,13 @@ TABLE: dict[str, Kind] = {
     "reward_model.reward_manager": text(None),
     **{f"{top}.reward_kwargs.{name}": kind for top in ("reward", "reward_model") for name, kind in OVERLONG.items()},
     "trainer.use_v1": flag(True),
-    "trainer.v1.trainer_mode": choice("sync", "sync", "colocate_async", "separate_async"),
-    "distillation.enabled": flag(False),
+    "trainer.v1.trainer_mode": choice("sync", "sync", "colocate_async", "separate_async",
+                                      approximated="responses of earlier policies; here of the present one"),
+    "distillation.enabled": flag(False, no_slot="a loss to a teacher"),
 }
 """What bears on the loss, with defaults; None where Hydra fills it in from elsewhere."""
 
-_NAMES = {
+INERT = inert({
     ("the optimiser", ACTOR): "optim.* grad_clip",
     ("memory, precision and speed", ACTOR): """strategy ppo_micro_batch_size ppo_micro_batch_size_per_gpu
         use_dynamic_bsz ppo_max_token_len_per_gpu ppo_infer_micro_batch_size_per_gpu ppo_infer_max_token_len_per_gpu
@@ -150,8 +158,7 @@ _NAMES = {
     ("verl's own, which are assumed anyway", ""): "defaults",
     ("the run, not the loss", ""): """ray_kwargs.* ray_init.* global_profiler.* skip.* transfer_queue.* hydra.*
         model_engine""",
-}
-INERT = {prefix + name: why for (why, prefix), names in _NAMES.items() for name in names.split()}
+})
 """What does not bear on the loss, with the reason; a star stands for any ending."""
 
 HINTS = {

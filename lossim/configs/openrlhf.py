@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from lossim import advantages as adv
 from lossim._support import checks
-from lossim.advantages import GAE, Advantage, GroupMean, GroupStandardized, LeaveOneOut, Raw, ReturnToGo, Whitened
 from lossim.aggregation import Aggregation, SequenceMeanTokenMean, TokenMean
 from lossim.configs import _source
+from lossim.configs._given import Dialect, Given, Options, Reading, by_token, parsed
 from lossim.configs._openrlhf_keys import INERT, TABLE, VERSION
 from lossim.configs._parsed import ParsedConfig
-from lossim.configs._settings import Options, Settings
 from lossim.penalties import KL, Entropy
 from lossim.rewards import Reward, Shaping, SoftOverlong, StopProperly
 from lossim.schemes import Scheme
@@ -19,16 +19,18 @@ from lossim.surrogates import GSPO, PPOClip, Surrogate
 
 __all__ = ["flags", "parse"]
 
-IDLE = {"algo.advantage.gamma": "1 for group estimators, whatever is given",
-        "actor.loss_agg_mode": "gspo takes seq-mean-token-mean"}
+DIALECT = Dialect(trainer="openrlhf", version=VERSION, config="train_ppo_ray", title=f"OpenRLHF {VERSION}",
+                  table=TABLE, inert=INERT)
+ESTIMATOR = "algo.advantage.estimator"
+GROUP = "rollout.n_samples_per_prompt"
 GROUPED = ("rloo", "reinforce_baseline", "group_norm", "dr_grpo")
 
 
 def flags(tokens: Sequence[str]) -> dict[str, Any]:
     """Flags and what follows each; of a flag given twice the last counts, as in argparse."""
-    found: dict[str, Any] = {}
-    name, rest = "", _source.after_module(tokens, ("openrlhf.cli.train_ppo_ray",))
-    for token in rest:
+    found: dict[str, list[str]] = {}
+    name = ""
+    for token in _source.after_module(tokens, ("openrlhf.cli.train_ppo_ray",)):
         if token.startswith("--"):
             name, equals, value = token[2:].partition("=")
             found[name] = [value] if equals else []
@@ -36,213 +38,226 @@ def flags(tokens: Sequence[str]) -> dict[str, Any]:
             found[name].append(token)
         else:
             checks.fail("source", token, "must begin with a flag, or name openrlhf.cli.train_ppo_ray before the flags")
-    for name, values in found.items():
-        for value in values if name in TABLE else ():
+    return {name: _flag(name, values) for name, values in found.items()}
+
+
+def _flag(name: str, values: list[str]) -> Any:
+    """What a flag stands for: True alone, else the word behind it, or the words."""
+    if name in TABLE:
+        for value in values:
             _source.no_shell(name, value)
-        if name in TABLE and TABLE[name].of == "flag" and values:
+        if TABLE[name].of == "flag" and values:
             checks.fail(name, values, "must be given without a value")
-        if name in TABLE and TABLE[name].of not in ("flag", "pair", "any") and len(values) != 1:
+        if TABLE[name].of not in ("flag", "pair", "any") and len(values) != 1:
             checks.fail(name, values, "must be given with one value")
-        found[name] = True if not values else values[0] if len(values) == 1 else values
-    return found
+    if not values:
+        return True
+    return values[0] if len(values) == 1 else values
 
 
-def parse(given: Mapping[str, Any], options: Options) -> ParsedConfig:
+def parse(config: Mapping[str, Any], options: Options) -> ParsedConfig:
     """The scheme of a flat config."""
-    settings = Settings(given, TABLE, INERT, f"OpenRLHF {VERSION}", options)
-    scheme, max_tokens = _scheme(settings)
-    return settings.parsed(scheme, "openrlhf", VERSION, "train_ppo_ray", max_tokens, IDLE)
+    given = Given.read(config, DIALECT, options)
+    return parsed(given, _scheme(given))
 
 
-def _scheme(settings: Settings) -> tuple[Scheme, int | None]:
-    estimator = settings.take("algo.advantage.estimator", "token-whitened GAE with a critic")
-    group, prompts, minibatches, epochs = _steps(settings, estimator)
-    longest = settings.take("rollout.max_new_tokens", "whatever data.max_len leaves behind the prompt")
-    reward = settings.reward(*_shapings(settings, longest))
-    kl_reward, kl_loss = _kl(settings, estimator, minibatches * epochs)
-    advantage = _advantage(settings, estimator, bool(kl_reward))
-    if isinstance(advantage, Whitened) and minibatches > 1:
-        settings.approximate("algo.advantage.estimator", "whitened over the rollout's tokens; so in train, but drift "
-                             "takes those of one optimiser step")
+def _scheme(given: Given) -> Reading[tuple[Scheme, int | None]]:
+    estimator = yield from given.take(ESTIMATOR)
+    group, prompts, minibatches, epochs = yield from _steps(given, estimator)
+    longest = yield from given.take("rollout.max_new_tokens")
+    shapings = yield from _shapings(given, longest)
+    reward = yield from given.reward(*shapings)
+    kl = yield from _kl(given, estimator)
+    in_loss = [term for term in kl if term.place == "loss"]
+    advantage = yield from _advantage(given, estimator, minibatches, kl_in_reward=len(kl) > len(in_loss))
     if minibatches > 1:
-        settings.approximate("train.batch_size", "a mini-batch holds single responses here and there; here whole "
-                             "groups")
-    _clip_range(settings, estimator, group, reward)
-    loss_type = settings.take("actor.policy_loss_type")
-    constant = not isinstance(advantage, GAE) and not (
-        isinstance(advantage, Whitened) and isinstance(advantage.inner, GAE))
-    surrogate = _surrogate(settings, loss_type, constant)
-    aggregation = _aggregation(settings, loss_type)
-    terms = (*kl_reward, *kl_loss, *_entropy(settings, aggregation))
-    if kl_loss and not isinstance(aggregation, TokenMean):
-        settings.no_slot("algo.kl.use_loss", "a KL averaged over tokens beside a loss averaged over responses",
-                         "set actor.loss_agg_mode to token-mean")
-        terms = tuple(term for term in terms if term not in kl_loss)
-    sampling = _filter(settings, group, reward)
-    _rollout(settings)
-    return Scheme(name=f"openrlhf {estimator} ({loss_type})", reward=reward, advantage=advantage, surrogate=surrogate,
-                  aggregation=aggregation, penalties=terms, dynamic_sampling=sampling, group_size=group,  # type: ignore[arg-type]
-                  prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs), longest
+        yield given.approximated("train.batch_size", "a mini-batch holds single responses here and there; here whole "
+                                 "groups")
+    yield from _clip_range(given, estimator, group, reward)
+    loss_type = yield from given.take("actor.policy_loss_type")
+    surrogate = yield from _surrogate(given, loss_type, advantage)
+    aggregation = yield from _aggregation(given, loss_type)
+    by_token = aggregation == TokenMean()
+    entropy = yield from _entropy(given, by_token)
+    if in_loss and not by_token:
+        yield given.no_slot("algo.kl.use_loss", "a KL averaged over tokens beside a loss averaged over responses",
+                            "set actor.loss_agg_mode to token-mean")
+        kl = ()
+    sampling = yield from _filter(given, group, reward)
+    yield from _rollout(given)
+    return Scheme(
+        name=f"openrlhf {estimator} ({loss_type})", reward=reward, advantage=advantage, surrogate=surrogate,
+        aggregation=aggregation, penalties=(*kl, *entropy), dynamic_sampling=sampling, group_size=group,
+        prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs), longest
 
 
-def _steps(settings: Settings, estimator: str) -> tuple[int, int, int, int]:
+def _steps(given: Given, estimator: str) -> Reading[tuple[int, int, int, int]]:
     """Responses per prompt, prompts per optimiser step, optimiser steps per pass, passes over a rollout."""
-    group, prompts = settings.take("rollout.n_samples_per_prompt"), settings.take("rollout.batch_size")
-    batch, epochs = settings.take("train.batch_size", "in responses"), settings.take("train.max_epochs")
+    group, prompts, batch, epochs = yield from given.take_all(
+        GROUP, "rollout.batch_size", "train.batch_size", "train.max_epochs")
     if group < 2 and estimator in GROUPED:
-        checks.fail("rollout.n_samples_per_prompt", group, f"must be at least 2 for {estimator}, which OpenRLHF asks "
-                    "for too")
-    if prompts * group % batch or batch % group:
-        settings.no_slot("train.batch_size", f"optimiser steps of {batch} responses on a rollout of {prompts} × "
-                         f"{group}", "set it to a multiple of rollout.n_samples_per_prompt that divides the rollout")
-    steps = max(prompts * group // batch, 1)
-    return group, max(min(batch, prompts * group) // group, 1), steps, epochs
+        checks.fail(GROUP, group, f"must be at least 2 for {estimator}, which OpenRLHF asks for too")
+    rollout = prompts * group
+    if rollout % batch or batch % group:
+        yield given.no_slot("train.batch_size", f"optimiser steps of {batch} responses on a rollout of {prompts} × "
+                            f"{group}", f"set it to a multiple of {GROUP} that divides the rollout")
+    return group, max(min(batch, rollout) // group, 1), max(rollout // batch, 1), epochs
 
 
-def _advantage(settings: Settings, estimator: str, kl_in_reward: bool) -> Advantage:
-    if estimator == "rloo":
-        return LeaveOneOut()
-    if estimator == "dr_grpo":
-        settings.remark("algo.advantage.estimator", "drops the std alone: the loss stays a token mean")
-        return GroupMean()
-    if estimator == "group_norm":
-        return GroupStandardized(eps=1e-9)
-    if estimator == "flash_reinforce":
-        checks.fail("algo.advantage.estimator", estimator, "takes the mean of the whole rollout as baseline, for which "
-                    "a scheme has no slot", "on batches make it one group with GroupMean()")
-    scale = not settings.take("algo.advantage.no_std_norm")
-    inner: Any = GroupMean()
+def _advantage(given: Given, estimator: str, minibatches: int, kl_in_reward: bool) -> Reading[adv.Advantage]:
+    match estimator:
+        case "rloo":
+            return adv.LeaveOneOut()
+        case "dr_grpo":
+            yield given.remark(ESTIMATOR, "drops the std alone: the loss stays a token mean")
+            return adv.GroupMean()
+        case "group_norm":
+            return adv.GroupStandardized(eps=1e-9)
+        case "flash_reinforce":
+            checks.fail(ESTIMATOR, estimator, "takes the mean of the whole rollout as baseline, for which a scheme has "
+                        "no slot", "on batches make it one group with GroupMean()")
+    centred = yield from given.take("algo.advantage.no_std_norm")
+    inner: Any = adv.GroupMean()
     if estimator != "reinforce_baseline":
-        gamma = settings.take("algo.advantage.gamma")
-        inner = ReturnToGo(gamma=gamma) if kl_in_reward or gamma != 1.0 else Raw()
-        if estimator == "gae":
-            inner = GAE(gamma=gamma, gae_lambda=settings.take("algo.advantage.lambd"), critic=settings.critic())
-    return Whitened(inner=inner, scale=scale, ddof=0, eps=0.0)
+        gamma = yield from given.take("algo.advantage.gamma")
+        inner = adv.ReturnToGo(gamma=gamma) if kl_in_reward or gamma != 1.0 else adv.Raw()
+    if estimator == "gae":
+        lam, critic = yield from given.take_all("algo.advantage.lambd", "critic")
+        inner = adv.GAE(gamma=gamma, gae_lambda=lam, critic=critic)
+    if minibatches > 1:
+        yield given.approximated(ESTIMATOR, "whitened over the rollout's tokens; so in train, but drift takes those of "
+                                 "one optimiser step")
+    return adv.Whitened(inner=inner, scale=not centred, ddof=0, eps=0.0)
 
 
-def _kl(settings: Settings, estimator: str, steps: int) -> tuple[tuple[KL, ...], tuple[KL, ...]]:
-    """The KL in the reward and the one in the loss; OpenRLHF has one or the other."""
-    coefficient = settings.take("algo.kl.init_coef")
+def _kl(given: Given, estimator: str) -> Reading[tuple[KL, ...]]:
+    """The KL, in the reward or in the loss; OpenRLHF has one or the other."""
+    coefficient = yield from given.take("algo.kl.init_coef")
     if coefficient <= 0.0:
-        return (), ()
-    if settings.take("algo.kl.target") is not None:
-        settings.no_slot("algo.kl.target", "a coefficient that follows the KL", "leave it out")
-    name = settings.take("algo.kl.estimator")
-    if settings.take("algo.kl.use_loss"):
-        settings.approximate("algo.kl.estimator", "OpenRLHF holds KL within ±10; here it is not bounded")
-        if settings.take("algo.kl.unbiased_gradient"):  # π/π_old · d, which is the gradient of k3 times the ratio
-            settings.approximate("algo.kl.unbiased_gradient", "the same gradient; the value is that of k3 times the "
+        return ()
+    _, name, in_loss = yield from given.take_all("algo.kl.target", "algo.kl.estimator", "algo.kl.use_loss")
+    if in_loss:
+        yield given.approximated("algo.kl.estimator", "OpenRLHF holds KL within ±10; here it is not bounded")
+        unbiased = yield from given.take("algo.kl.unbiased_gradient")
+        if not unbiased:
+            return (KL(coefficient=coefficient, estimator=name),)
+        # π/π_old · d, which is the gradient of k3 times the ratio
+        yield given.approximated("algo.kl.unbiased_gradient", "the same gradient; the value is that of k3 times the "
                                  "ratio, whatever the estimator")
-            return (), (KL(coefficient=coefficient, estimator="k3", gradient="bias_corrected"),)
-        return (), (KL(coefficient=coefficient, estimator=name),)
+        return (KL(coefficient=coefficient, estimator="k3", gradient="bias_corrected"),)
     if name != "k1":
-        settings.no_slot("algo.kl.estimator", "a KL in the reward other than k1", "set it to k1")
+        yield given.no_slot("algo.kl.estimator", "a KL in the reward other than k1", "set it to k1")
     if estimator not in ("gae", "reinforce"):
-        settings.no_slot("algo.kl.init_coef", f"a KL in the reward behind the baseline of {estimator}; in a scheme it "
-                         "is part of the return that the group is compared by",
-                         "set it to 0, or algo.kl.use_loss")
-        return (), ()
-    return (KL(coefficient=coefficient, place="reward"),), ()
+        yield given.no_slot("algo.kl.init_coef", f"a KL in the reward behind the baseline of {estimator}; in a scheme "
+                            "it is part of the return that the group is compared by",
+                            "set it to 0, or algo.kl.use_loss")
+        return ()
+    return (KL(coefficient=coefficient, place="reward"),)
 
 
-def _surrogate(settings: Settings, loss_type: str, constant: bool) -> Surrogate:
-    both = settings.take("actor.eps_clip_low_high", "None stands for actor.eps_clip on both sides")
-    low, high = (settings.take("actor.eps_clip"),) * 2 if both is None else both
-    dual = settings.take("actor.dual_clip")
+def _surrogate(given: Given, loss_type: str, advantage: adv.Advantage) -> Reading[Surrogate]:
+    both = yield from given.take("actor.eps_clip_low_high")
+    if both is None:
+        clip = yield from given.take("actor.eps_clip")
+        both = (clip, clip)
+    low, high = both
+    dual = yield from given.take("actor.dual_clip")
     if dual is not None and dual <= 1.0:
         checks.fail("actor.dual_clip", dual, "must be above 1, which OpenRLHF asks for too")
     if loss_type == "ppo":
         return PPOClip(low=low, high=high, dual=dual)
     if dual is not None:
-        settings.no_slot("actor.dual_clip", "a dual clip on the ratio of the whole response", "leave it out")
-    if not constant:
-        settings.no_slot("actor.policy_loss_type", "the ratio of a response that weighs the mean advantage of its "
-                         "tokens", "take a group estimator")
+        yield given.no_slot("actor.dual_clip", "a dual clip on the ratio of the whole response", "leave it out")
+    if by_token(advantage):
+        yield given.no_slot("actor.policy_loss_type", "the ratio of a response that weighs the mean advantage of its "
+                            "tokens", "take a group estimator")
     return GSPO(low=low, high=high)
 
 
-def _aggregation(settings: Settings, loss_type: str) -> Aggregation:
+def _aggregation(given: Given, loss_type: str) -> Reading[Aggregation]:
     if loss_type == "gspo":
         return SequenceMeanTokenMean()  # whatever loss_agg_mode says
-    return TokenMean() if settings.take("actor.loss_agg_mode") == "token-mean" else SequenceMeanTokenMean()
+    mode = yield from given.take("actor.loss_agg_mode")
+    return TokenMean() if mode == "token-mean" else SequenceMeanTokenMean()
 
 
-def _entropy(settings: Settings, aggregation: Aggregation) -> tuple[Entropy, ...]:
-    coefficient = settings.take("actor.entropy_coef")
+def _entropy(given: Given, by_token: bool) -> Reading[tuple[Entropy, ...]]:
+    coefficient = yield from given.take("actor.entropy_coef")
     if not coefficient:
         return ()
-    weighed = "" if isinstance(aggregation, TokenMean) else "; its weights are those of the loss, there a token mean"
-    settings.approximate("actor.entropy_coef", f"of the decision to stop alone, not of the content{weighed}")
+    weighed = "" if by_token else "; its weights are those of the loss, there a token mean"
+    yield given.approximated("actor.entropy_coef", f"of the decision to stop alone, not of the content{weighed}")
     return (Entropy(coefficient=coefficient),)
 
 
-def _shapings(settings: Settings, longest: int | None) -> tuple[Shaping, ...]:
+def _shapings(given: Given, longest: int | None) -> Reading[tuple[Shaping, ...]]:
     made: list[Shaping] = []
-    buffer = settings.take("reward.overlong_buffer_len")
+    key = "reward.overlong_buffer_len"
+    buffer = yield from given.take(key)
     if buffer is not None:
-        end = settings.take("data.max_len") if longest is None else longest
-        made.append(SoftOverlong(max_tokens=end, factor=settings.take("reward.overlong_penalty_factor"),
-                                 buffer=checks.in_interval("reward.overlong_buffer_len", checks.positive(
-                                     "reward.overlong_buffer_len", buffer), 0.0, end)))
-    stop = settings.take("reward.stop_properly_penalty_coef")
+        end = yield from given.either("rollout.max_new_tokens", "data.max_len")
+        factor = yield from given.take("reward.overlong_penalty_factor")
+        within = checks.in_interval(key, checks.positive(key, buffer), 0.0, end)
+        made.append(SoftOverlong(max_tokens=end, factor=factor, buffer=within))
+    stop = yield from given.take("reward.stop_properly_penalty_coef")
     if stop is not None:
         made.append(StopProperly(coefficient=stop))
     return tuple(made)
 
 
-def _clip_range(settings: Settings, estimator: str, group: int, reward: Reward) -> None:
+def _clip_range(given: Given, estimator: str, group: int, reward: Reward) -> Reading[None]:
     """OpenRLHF clips what is left of a reward behind the baseline: say so where that could bind."""
-    low, high = settings.take("reward.clip_range")
-    paid = [reward.correct, reward.incorrect, *([] if reward.truncated is None else [reward.truncated])]
-    own = settings.options.reward
-    if own is not None and own.shaping is not None:
-        settings.approximate("reward.clip_range", "clips what the shaping of reward= may pay; here nothing is clipped")
+    key = "reward.clip_range"
+    low, high = yield from given.take(key)
+    own = yield from given.take("reward")
+    if own.shaping is not None:
+        yield given.approximated(key, "clips what the shaping of reward= may pay; here nothing is clipped")
         return
+    paid = [value for value in (reward.correct, reward.incorrect, reward.truncated) if value is not None]
     least, most = min(paid), max(paid)
-    if settings.peek("reward.overlong_buffer_len") is not None:
-        least -= settings.peek("reward.overlong_penalty_factor")
-    stop = settings.peek("reward.stop_properly_penalty_coef")
-    if stop is not None:
-        least, most = (min(least, stop), max(most, stop)) if stop < 0 else (min(least, stop * least),
-                                                                             max(most, stop * most))
+    buffer, stop = yield from given.take_all("reward.overlong_buffer_len", "reward.stop_properly_penalty_coef")
+    if buffer is not None:
+        least -= yield from given.take("reward.overlong_penalty_factor")
+    if stop is not None:  # what a truncated response is paid: the coefficient below 0, else its share of the reward
+        cut = (stop, stop) if stop < 0 else (stop * least, stop * most)
+        least, most = min(least, cut[0]), max(most, cut[1])
     if estimator == "group_norm":
-        least, most = -(group - 1) / group**0.5, (group - 1) / group**0.5
+        most = (group - 1) / group**0.5
+        least = -most
     elif estimator in GROUPED:
-        least, most = least - most, most - least
+        most -= least
+        least = -most
     if least < low or most > high:
-        settings.no_slot("reward.clip_range", f"a clip of what lies between {least:g} and {most:g}, behind the "
-                         "baseline", "widen it")
+        yield given.no_slot(key, f"a clip of what lies between {least:g} and {most:g}, behind the baseline",
+                            "widen it")
 
 
-def _filter(settings: Settings, group: int, reward: Reward) -> str:
+def _filter(given: Given, group: int, reward: Reward) -> Reading[Literal["none", "resample"]]:
     key = "algo.dynamic_filtering_enable"
-    if not settings.take(key):
+    enabled = yield from given.take(key)
+    if not enabled:
         return "none"
     if group < 2:
-        checks.fail("rollout.n_samples_per_prompt", group, "must be at least 2 with dynamic filtering, which OpenRLHF "
-                    "asks for too")
-    low, high = settings.take("algo.dynamic_filtering_range")
+        checks.fail(GROUP, group, "must be at least 2 with dynamic filtering, which OpenRLHF asks for too")
+    low, high = yield from given.take("algo.dynamic_filtering_range")
     if (reward.incorrect, reward.correct) != (low, high) or reward.truncated not in (None, low, high):
-        settings.no_slot("algo.dynamic_filtering_range", f"groups with a mean score within ({low:g}, {high:g}), where "
-                         f"rewards are {reward.incorrect:g} and {reward.correct:g}", "give the range of the rewards")
+        yield given.no_slot("algo.dynamic_filtering_range", f"groups with a mean score within ({low:g}, {high:g}), "
+                            f"where rewards are {reward.incorrect:g} and {reward.correct:g}",
+                            "give the range of the rewards")
     if reward.shaping is not None:
-        settings.approximate(key, "groups equal in their scores; here in the whole reward, length penalties included")
+        yield given.approximated(key, "groups equal in their scores; here in the whole reward, length penalties "
+                                 "included")
     return "resample"
 
 
-def _rollout(settings: Settings) -> None:
+def _rollout(given: Given) -> Reading[None]:
     """How responses are drawn: what makes the sampler another policy than the one that is trained."""
     base = "algo.advantage.is_correction_"
-    level = settings.take(base + "level")
+    level = yield from given.take(base + "level")
     if level != "off":
-        shown = {name: settings.take(base + name) for name in ("mode", "gating", "threshold")}
-        settings.approximate(base + "level", "weights are 1, as if the engine and the policy agreed; on batches: "
-                             f"tokens.importance_weights, {shown}")
-    for key in ("train.async_enable", "train.partial_rollout_enable"):
-        if settings.take(key):
-            settings.approximate(key, "responses of earlier policies; here of the present one")
-    if settings.take("rollout.top_p") != 1.0:
-        settings.approximate("rollout.top_p", "responses are drawn from another distribution than the loss has; here "
-                             "from it")
-    if settings.take("train.agent_func_path") is not None:
-        settings.approximate("train.agent_func_path", "responses with turns between; here of one turn")
+        mode, gating, threshold = yield from given.take_all(base + "mode", base + "gating", base + "threshold")
+        shown = {"mode": mode, "gating": gating, "threshold": threshold}
+        yield given.approximated(base + "level", "weights are 1, as if the engine and the policy agreed; on batches: "
+                                 f"tokens.importance_weights, {shown}")
+    yield from given.take_all("train.async_enable", "train.partial_rollout_enable", "rollout.top_p",
+                              "train.agent_func_path")

@@ -3,297 +3,287 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+from lossim import advantages as adv
+from lossim import aggregation as agg
+from lossim import surrogates
 from lossim._support import checks
-from lossim.advantages import (
-    GAE,
-    GPG,
-    OPO,
-    Advantage,
-    GroupMean,
-    GroupStandardized,
-    LeaveOneOut,
-    PassK,
-    Raw,
-    ReturnToGo,
-    Whitened,
-)
-from lossim.aggregation import (
-    Aggregation,
-    ConstantNormalizer,
-    SequenceMeanTokenMean,
-    SequenceMeanTokenSum,
-    TokenMean,
-    TokenSum,
-)
 from lossim.configs import _hydra
+from lossim.configs._given import Dialect, Given, Options, Reading, by_token, parsed
 from lossim.configs._parsed import ParsedConfig
-from lossim.configs._settings import Options, Settings
-from lossim.configs._verl_keys import ACTOR, HINTS, INERT, ROLLOUT, TABLE, VERSION
+from lossim.configs._verl_keys import ACTOR, CORRECTION, HINTS, INERT, ROLLOUT, TABLE, VERSION
 from lossim.penalties import KL, Entropy
 from lossim.rewards import Shaping, SoftOverlong
 from lossim.schemes import Scheme
-from lossim.surrogates import CISPO, GMPO, GSPO, SAPO, ImportanceWeight, PolicyGradient, PPOClip, Surrogate
 
 __all__ = ["parse"]
 
-IDLE = {
-    ACTOR + "clip_ratio": "counts only where clip_ratio_low or clip_ratio_high is null, and both are 0.2 by default",
-    ACTOR + "loss_agg_mode": "sapo and geo_mean take seq-mean-token-mean",
-    "algorithm.norm_adv_by_std_in_grpo": "reaches grpo and grpo_passk alone",
-    "algorithm.rollout_correction.loss_type": "read by the trainer that trainer.use_v1=False names alone",
-}
+DIALECT = Dialect(trainer="verl", version=VERSION, config="ppo_trainer", title=f"verl {VERSION}", table=TABLE,
+                  inert=INERT)
+ESTIMATOR = "algorithm.adv_estimator"
+GROUP = ROLLOUT + "n"
+MINI = ACTOR + "ppo_mini_batch_size"
+MODE = ACTOR + "policy_loss.loss_mode"
+RULE = ACTOR + "loss_agg_mode"
+WHITENED = ("gae", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "gdpo")
+OWN_RULE = ("sapo", "geo_mean")
 K = {"kl": "k1", "k1": "k1", "abs": "abs", "mse": "k2", "k2": "k2", "low_var_kl": "k3", "k3": "k3"}
 
 
-def parse(given: Mapping[str, Any], options: Options) -> ParsedConfig:
+def parse(config: Mapping[str, Any], options: Options) -> ParsedConfig:
     """The scheme of a flat config."""
-    for key in sorted(HINTS.keys() & given.keys() - set(options.ignore)):
-        checks.fail(key, given[key], f"is not a setting that lossim knows of verl {VERSION}", HINTS[key])
-    _hydra.check_composed(given.get("defaults"))
-    given = {key: _hydra.resolved(key, value, given) if key in TABLE else value for key, value in given.items()}
-    settings = Settings(given, TABLE, INERT, f"verl {VERSION}", options)
-    scheme, max_tokens = _scheme(settings)
-    return settings.parsed(scheme, "verl", VERSION, "ppo_trainer", max_tokens, IDLE)
+    for key in sorted(HINTS.keys() & config.keys() - set(options.ignore)):
+        checks.fail(key, config[key], f"is not a setting that lossim knows of verl {VERSION}", HINTS[key])
+    _hydra.check_composed(config.get("defaults"))
+    values = {key: _hydra.resolved(key, value, config) if key in TABLE else value for key, value in config.items()}
+    given = Given.read(values, DIALECT, options)
+    return parsed(given, _scheme(given))
 
 
-def _scheme(settings: Settings) -> tuple[Scheme, int]:
-    group, prompts, minibatches, epochs = _steps(settings)
-    own = settings.take(ROLLOUT + "response_length") if settings.has(ROLLOUT + "response_length") else None
-    longest: int = settings.take("data.max_response_length") if own is None else own
-    kl = _kl_in_reward(settings)
-    advantage = _advantage(settings, group, bool(kl))
-    if isinstance(advantage, Whitened) and minibatches > 1:
-        settings.approximate("algorithm.adv_estimator", "whitened over the rollout's tokens; so in train, but drift "
-                             "takes those of one optimiser step")
-    if settings.take("algorithm.use_pf_ppo") and isinstance(advantage, Whitened) and type(advantage.inner) is GAE:
-        settings.no_slot("algorithm.use_pf_ppo", "a batch drawn again by its scores", "set it to False")
-    mode = _mode(settings)
-    if mode == "geo_mean" and isinstance(advantage, Whitened) and isinstance(advantage.inner, GAE):
-        checks.fail(ACTOR + "policy_loss.loss_mode", mode, "needs one advantage per response, for which a scheme has a "
-                    "slot, not the mean of those of its tokens", "take a group estimator")
-    if settings.take("distillation.enabled"):
-        settings.no_slot("distillation.enabled", "a loss to a teacher")
-    surrogate, extra = _surrogate(settings, mode)
-    aggregation, agg_mode = _aggregation(settings, mode, longest)
-    penalties = (*extra, *kl, *_penalties(settings, mode, bool(extra)))
-    reward = settings.reward(*_overlong(settings))
-    sampling = _filter(settings, group, reward.shaping is not None)
-    _rollout(settings)
-    name = f"verl {settings.peek('algorithm.adv_estimator')} ({mode}, {agg_mode})"
-    return Scheme(name=name, reward=reward, advantage=advantage, surrogate=surrogate, aggregation=aggregation,
-                  penalties=penalties, dynamic_sampling=sampling, group_size=group, prompts_per_step=prompts,  # type: ignore[arg-type]
-                  minibatches=minibatches, ppo_epochs=epochs), longest
+def _scheme(given: Given) -> Reading[tuple[Scheme, int]]:
+    group, prompts, minibatches, epochs = yield from _steps(given)
+    longest = yield from given.older(ROLLOUT + "response_length", "data.max_response_length")
+    kl_in_reward = yield from _kl_in_reward(given)
+    estimator = yield from given.take(ESTIMATOR)
+    advantage = yield from _advantage(given, estimator, group, bool(kl_in_reward))
+    if estimator in WHITENED and minibatches > 1:
+        yield given.approximated(ESTIMATOR, "whitened over the rollout's tokens; so in train, but drift takes those of "
+                                 "one optimiser step")
+    pf_ppo = yield from given.take("algorithm.use_pf_ppo")
+    if pf_ppo and estimator == "gae":
+        yield given.no_slot("algorithm.use_pf_ppo", "a batch drawn again by its scores", "set it to False")
+    mode = yield from _mode(given)
+    if mode == "geo_mean" and by_token(advantage):
+        checks.fail(MODE, mode, "needs one advantage per response, for which a scheme has a slot, not the mean of "
+                    "those of its tokens", "take a group estimator")
+    yield from given.take("distillation.enabled")
+    surrogate = yield from _surrogate(given, mode)
+    kl_to_old = yield from _kl_to_old(given, mode)
+    rule = "seq-mean-token-mean"
+    if mode not in OWN_RULE:
+        rule = yield from given.take(RULE)
+    aggregation = yield from _aggregation(given, rule, longest)
+    penalties = yield from _penalties(given, mode)
+    shapings = yield from _overlong(given)
+    reward = yield from given.reward(*shapings)
+    sampling = yield from _filter(given, group, reward.shaping is not None)
+    yield from _rollout(given)
+    return Scheme(
+        name=f"verl {estimator} ({mode}, {rule})", reward=reward, advantage=advantage, surrogate=surrogate,
+        aggregation=aggregation, penalties=(*kl_to_old, *kl_in_reward, *penalties), dynamic_sampling=sampling,
+        group_size=group, prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs), longest
 
 
-def _steps(settings: Settings) -> tuple[int, int, int, int]:
+def _steps(given: Given) -> Reading[tuple[int, int, int, int]]:
     """Responses per prompt, prompts per optimiser step, optimiser steps per pass, passes over a rollout."""
-    group = settings.take(ROLLOUT + "n")
-    batch, mini = settings.take("data.train_batch_size"), settings.take(ACTOR + "ppo_mini_batch_size")
-    epochs = settings.take(ACTOR + "ppo_epochs")
+    group, batch, mini, epochs = yield from given.take_all(GROUP, "data.train_batch_size", MINI, ACTOR + "ppo_epochs")
     if batch % mini:
-        settings.no_slot(ACTOR + "ppo_mini_batch_size", f"a rollout of {batch} prompts (data.train_batch_size) in "
-                         "unequal mini-batches", "set one to a multiple of the other")
+        yield given.no_slot(MINI, f"a rollout of {batch} prompts (data.train_batch_size) in unequal mini-batches",
+                            "set one to a multiple of the other")
     if batch > mini:
-        settings.approximate(ACTOR + "ppo_mini_batch_size", "a mini-batch holds single responses here and there, "
-                             "balanced by length; here whole groups")
+        yield given.approximated(MINI, "a mini-batch holds single responses here and there, balanced by length; here "
+                                 "whole groups")
     return group, min(mini, batch), max(batch // mini, 1), epochs
 
 
-def _advantage(settings: Settings, group: int, kl_in_reward: bool) -> Advantage:
-    key = "algorithm.adv_estimator"
-    name = settings.take(key)
+def _advantage(given: Given, name: str, group: int, kl_in_reward: bool) -> Reading[adv.Advantage]:
     alone: Any = "raw" if group == 1 else "zero"
     if group == 1 and name not in ("gae", "reinforce_plus_plus", "remax"):
         if name in ("grpo_passk", "rloo_vectorized"):
-            checks.fail(ROLLOUT + "n", group, f"must be at least 2 for {name}")
-        settings.remark(ROLLOUT + "n", "a group of one: verl's advantage is then the reward itself")
-    if name in ("gae", "reinforce_plus_plus"):
-        gamma = settings.take("algorithm.gamma")
-        if name == "gae":
-            settings.remark(key, "whitened over tokens, which verl cannot switch off")
-            lam = settings.take("algorithm.lam")
-            return Whitened(inner=GAE(gamma=gamma, gae_lambda=lam, critic=settings.critic()))
-        return Whitened(inner=ReturnToGo(gamma=gamma) if kl_in_reward or gamma != 1.0 else Raw())
-    if name in ("grpo", "grpo_passk"):
-        std = settings.take("algorithm.norm_adv_by_std_in_grpo")
-        if name == "grpo_passk":
-            return PassK(standardize=std)
-        return GroupStandardized() if std else GroupMean(group_of_one=alone)
-    if name == "remax":
-        checks.fail(key, name, "needs the reward of greedy responses, which no config holds",
-                    "build it: schemes.remax(greedy_reward=...)")
-    if name.endswith("optimal_token_baseline"):
-        checks.fail(key, name, "needs probabilities of the whole vocabulary, for which a scheme has no slot")
-    if name == "gdpo":
-        settings.no_slot(key, "rewards that are normalised one by one", "take tokens.gdpo on batches")
-        return Whitened(inner=GroupStandardized())
-    return {"grpo_vectorized": GroupStandardized(), "gpg": GPG(), "opo": OPO(group_of_one=alone),
-            "rloo": LeaveOneOut(group_of_one=alone), "rloo_vectorized": LeaveOneOut(),
-            "reinforce_plus_plus_baseline": Whitened(inner=GroupMean(group_of_one=alone))}[name]
+            checks.fail(GROUP, group, f"must be at least 2 for {name}")
+        yield given.remark(GROUP, "a group of one: verl's advantage is then the reward itself")
+    match name:
+        case "gae":
+            yield given.remark(ESTIMATOR, "whitened over tokens, which verl cannot switch off")
+            gamma, lam, critic = yield from given.take_all("algorithm.gamma", "algorithm.lam", "critic")
+            return adv.Whitened(inner=adv.GAE(gamma=gamma, gae_lambda=lam, critic=critic))
+        case "reinforce_plus_plus":
+            gamma = yield from given.take("algorithm.gamma")
+            plain = gamma == 1.0 and not kl_in_reward
+            return adv.Whitened(inner=adv.Raw() if plain else adv.ReturnToGo(gamma=gamma))
+        case "grpo":
+            std = yield from given.take("algorithm.norm_adv_by_std_in_grpo")
+            return adv.GroupStandardized() if std else adv.GroupMean(group_of_one=alone)
+        case "grpo_passk":
+            std = yield from given.take("algorithm.norm_adv_by_std_in_grpo")
+            return adv.PassK(standardize=std)
+        case "gdpo":
+            yield given.no_slot(ESTIMATOR, "rewards that are normalised one by one", "take tokens.gdpo on batches")
+            return adv.Whitened(inner=adv.GroupStandardized())
+        case "remax":
+            checks.fail(ESTIMATOR, name, "needs the reward of greedy responses, which no config holds",
+                        "build it: schemes.remax(greedy_reward=...)")
+        case "optimal_token_baseline" | "tir_optimal_token_baseline":
+            checks.fail(ESTIMATOR, name, "needs probabilities of the whole vocabulary, for which a scheme has no slot")
+    return {"grpo_vectorized": adv.GroupStandardized(), "gpg": adv.GPG(), "opo": adv.OPO(group_of_one=alone),
+            "rloo": adv.LeaveOneOut(group_of_one=alone), "rloo_vectorized": adv.LeaveOneOut(),
+            "reinforce_plus_plus_baseline": adv.Whitened(inner=adv.GroupMean(group_of_one=alone))}[name]
 
 
-def _mode(settings: Settings) -> str:
+def _mode(given: Given) -> Reading[Any]:
     """The loss; the old trainer replaces it where it takes the sampler's log-probabilities for the old ones."""
-    base = "algorithm.rollout_correction."
-    if settings.take(base + "bypass_mode") and not settings.take("trainer.use_v1"):
-        return {"ppo_clip": "vanilla", "reinforce": "gpg"}[settings.take(base + "loss_type")]
-    mode: str = settings.take(ACTOR + "policy_loss.loss_mode")
-    return mode
+    bypass = yield from given.take(CORRECTION + "bypass_mode")
+    if bypass:
+        new = yield from given.take("trainer.use_v1")
+        if not new:
+            loss_type = yield from given.take(CORRECTION + "loss_type")
+            return {"ppo_clip": "vanilla", "reinforce": "gpg"}[loss_type]
+    return (yield from given.take(MODE))
 
 
-def _range(settings: Settings) -> tuple[float, float]:
-    """The clip range: clip_ratio counts only where clip_ratio_low or clip_ratio_high is null."""
-    bounds = []
-    for key in (ACTOR + "clip_ratio_low", ACTOR + "clip_ratio_high"):
-        bound = settings.take(key, "clip_ratio counts only where this is null")
-        bounds.append(settings.take(ACTOR + "clip_ratio") if bound is None else bound)
-    return bounds[0], bounds[1]
-
-
-def _surrogate(settings: Settings, mode: str) -> tuple[Surrogate, tuple[KL, ...]]:
-    """The surrogate, and a term that belongs to it."""
-    key = ACTOR + "policy_loss.loss_mode"
-    if mode == "gpg":
-        return PolicyGradient(), ()
-    if mode == "sapo":
-        up, down = (checks.positive(ACTOR + name, settings.take(ACTOR + name)) for name in ("tau_pos", "tau_neg"))
-        return SAPO(positive=up, negative=down), ()
-    if mode == "dro":
-        beta = settings.take(ACTOR + "policy_loss.dro_beta")
-        checks.positive(ACTOR + "policy_loss.dro_beta", 0.0 if beta is None else beta, "verl asks for it too")
-        return PolicyGradient(), (KL(coefficient=beta, estimator="k2", to="old"),)
-    if mode == "kl_cov":
-        settings.no_slot(key, "a KL on the tokens of largest covariance")
-        return ImportanceWeight(), ()
-    low, high = _range(settings)
-    if mode == "gspo":
-        return GSPO(low=low, high=high), ()
-    if mode == "geo_mean":
-        settings.approximate(key, "a mean over the responses of each micro-batch; here of the step")
-        return GMPO(low=low, high=high), ()
-    if mode == "cispo":
-        return CISPO(low=min(low, 1.0), high=high), ()
-    if mode == "clip_cov":
-        settings.no_slot(key, "a loss without random tokens of large covariance")
-        return PPOClip(low=low, high=high), ()
-    dual = settings.take(ACTOR + "clip_ratio_c", "a dual clip, which verl cannot switch off")
+def _surrogate(given: Given, mode: str) -> Reading[surrogates.Surrogate]:
+    match mode:
+        case "gpg" | "dro":
+            return surrogates.PolicyGradient()
+        case "sapo":
+            up, down = yield from given.take_all(ACTOR + "tau_pos", ACTOR + "tau_neg")
+            return surrogates.SAPO(positive=checks.positive(ACTOR + "tau_pos", up),
+                                   negative=checks.positive(ACTOR + "tau_neg", down))
+        case "kl_cov":
+            yield given.no_slot(MODE, "a KL on the tokens of largest covariance")
+            return surrogates.ImportanceWeight()
+    low = yield from given.either(ACTOR + "clip_ratio_low", ACTOR + "clip_ratio")
+    high = yield from given.either(ACTOR + "clip_ratio_high", ACTOR + "clip_ratio")
+    match mode:
+        case "gspo":
+            return surrogates.GSPO(low=low, high=high)
+        case "geo_mean":
+            yield given.approximated(MODE, "a mean over the responses of each micro-batch; here of the step")
+            return surrogates.GMPO(low=low, high=high)
+        case "cispo":
+            return surrogates.CISPO(low=min(low, 1.0), high=high)
+        case "clip_cov":
+            yield given.no_slot(MODE, "a loss without random tokens of large covariance")
+            return surrogates.PPOClip(low=low, high=high)
+    dual = yield from given.take(ACTOR + "clip_ratio_c")
     if dual <= 1.0:
         checks.fail(ACTOR + "clip_ratio_c", dual, "must be above 1, which verl asks for too")
     if mode in ("dppo_tv", "dppo_kl"):
-        settings.no_slot(key, "a mask by how far a token's probability moved", "take tokens.dppo_mask on batches")
-        return CISPO(low=1.0, high=dual - 1.0), ()
-    return PPOClip(low=low, high=high, dual=dual), ()
+        yield given.no_slot(MODE, "a mask by how far a token's probability moved", "take tokens.dppo_mask on batches")
+        return surrogates.CISPO(low=1.0, high=dual - 1.0)
+    return surrogates.PPOClip(low=low, high=high, dual=dual)
 
 
-def _aggregation(settings: Settings, mode: str, longest: int) -> tuple[Aggregation, str]:
-    """The rule and its name; SAPO and GMPO have one of their own."""
-    key = ACTOR + "loss_agg_mode"
-    if mode in ("sapo", "geo_mean"):
-        return SequenceMeanTokenMean(), "seq-mean-token-mean"
-    name = settings.take(key)
-    if name != "seq-mean-token-sum-norm":
-        return {"token-mean": TokenMean(), "token-sum": TokenSum(), "seq-mean-token-sum": SequenceMeanTokenSum(),
-                "seq-mean-token-mean": SequenceMeanTokenMean()}[name], name
-    constant = settings.take(ACTOR + "loss_scale_factor")
-    if constant is None:
-        settings.approximate(ACTOR + "loss_scale_factor", "null divides by the longest response of each micro-batch "
-                             f"(trainer.use_v1) or the padded width; here by {longest}. Set it")
-        return ConstantNormalizer(constant=longest), name
-    return ConstantNormalizer(constant=checks.positive(ACTOR + "loss_scale_factor", constant)), name
-
-
-def _kl_in_reward(settings: Settings) -> tuple[KL, ...]:
-    if not settings.take("algorithm.use_kl_in_reward"):
+def _kl_to_old(given: Given, mode: str) -> Reading[tuple[KL, ...]]:
+    """The term that belongs to the loss of DRO."""
+    if mode != "dro":
         return ()
-    coefficient = settings.take("algorithm.kl_ctrl.kl_coef")
-    if settings.take("algorithm.kl_ctrl.type") == "adaptive":
-        settings.no_slot("algorithm.kl_ctrl.type", "a coefficient that follows the KL", "set it to fixed")
-    if K[settings.take("algorithm.kl_penalty").removesuffix("+")] != "k1":
-        settings.no_slot("algorithm.kl_penalty", "a KL in the reward other than k1", "set it to kl")
+    key = ACTOR + "policy_loss.dro_beta"
+    beta = yield from given.take(key)
+    checks.positive(key, 0.0 if beta is None else beta, "verl asks for it too")
+    return (KL(coefficient=beta, estimator="k2", to="old"),)
+
+
+def _aggregation(given: Given, rule: str, longest: int) -> Reading[agg.Aggregation]:
+    if rule != "seq-mean-token-sum-norm":
+        return {"token-mean": agg.TokenMean(), "token-sum": agg.TokenSum(),
+                "seq-mean-token-sum": agg.SequenceMeanTokenSum(),
+                "seq-mean-token-mean": agg.SequenceMeanTokenMean()}[rule]
+    key = ACTOR + "loss_scale_factor"
+    constant = yield from given.take(key)
+    if constant is None:
+        yield given.approximated(key, "null divides by the longest response of each micro-batch (trainer.use_v1) or "
+                                 f"the padded width; here by {longest}. Set it")
+        return agg.ConstantNormalizer(constant=longest)
+    return agg.ConstantNormalizer(constant=checks.positive(key, constant))
+
+
+def _kl_in_reward(given: Given) -> Reading[tuple[KL, ...]]:
+    paid = yield from given.take("algorithm.use_kl_in_reward")
+    if not paid:
+        return ()
+    coefficient, _, _ = yield from given.take_all(
+        "algorithm.kl_ctrl.kl_coef", "algorithm.kl_ctrl.type", "algorithm.kl_penalty")
     return (KL(coefficient=coefficient, place="reward"),) if coefficient else ()
 
 
-def _penalties(settings: Settings, mode: str, occupied: bool) -> tuple[KL | Entropy, ...]:
-    terms: list[KL | Entropy] = []
-    if settings.take(ACTOR + "use_kl_loss"):
-        coefficient, name = settings.take(ACTOR + "kl_loss_coef"), settings.take(ACTOR + "kl_loss_type")
-        estimator: Any = K[name.removesuffix("+")]
-        if coefficient and occupied:
-            settings.no_slot(ACTOR + "use_kl_loss", "a second KL in the loss beside DRO's own", "set it to False")
-        elif coefficient:
-            bound = name.endswith("+") and estimator != "k2"
-            terms.append(KL(coefficient=coefficient, estimator=estimator,
-                            gradient="straight_through" if bound else "own"))
-            if estimator == "k3":
-                settings.approximate(ACTOR + "kl_loss_type", "verl holds k3 within ±10; here it is not bounded")
-    entropy = settings.take(ACTOR + "entropy_coeff")
-    if entropy:
-        terms.append(Entropy(coefficient=entropy))
-        settings.approximate(ACTOR + "entropy_coeff", "of the decision to stop alone, not of the content")
-    if terms and mode in ("sapo", "geo_mean") and settings.take(ACTOR + "loss_agg_mode") != "seq-mean-token-mean":
-        settings.no_slot(ACTOR + "loss_agg_mode", f"a KL or entropy that is aggregated otherwise than {mode}, which "
-                         "always takes seq-mean-token-mean", "set it to seq-mean-token-mean")
-    return tuple(terms)
+def _penalties(given: Given, mode: str) -> Reading[tuple[KL | Entropy, ...]]:
+    kl = yield from _kl_in_loss(given, mode)
+    coefficient = yield from given.take(ACTOR + "entropy_coeff")
+    entropy = (Entropy(coefficient=coefficient),) if coefficient else ()
+    if mode in OWN_RULE and (kl or entropy):
+        rule = yield from given.take(RULE)
+        if rule != "seq-mean-token-mean":
+            yield given.no_slot(RULE, f"a KL or entropy that is aggregated otherwise than {mode}, which always takes "
+                                "seq-mean-token-mean", "set it to seq-mean-token-mean")
+    return (*kl, *entropy)
 
 
-def _overlong(settings: Settings) -> tuple[Shaping, ...]:
+def _kl_in_loss(given: Given, mode: str) -> Reading[tuple[KL, ...]]:
+    used = yield from given.take(ACTOR + "use_kl_loss")
+    if not used:
+        return ()
+    coefficient, name = yield from given.take_all(ACTOR + "kl_loss_coef", ACTOR + "kl_loss_type")
+    if not coefficient:
+        return ()
+    if mode == "dro":
+        yield given.no_slot(ACTOR + "use_kl_loss", "a second KL in the loss beside DRO's own", "set it to False")
+        return ()
+    estimator: Any = K[name.removesuffix("+")]
+    if estimator == "k3":
+        yield given.approximated(ACTOR + "kl_loss_type", "verl holds k3 within ±10; here it is not bounded")
+    through = name.endswith("+") and estimator != "k2"
+    return (KL(coefficient=coefficient, estimator=estimator, gradient="straight_through" if through else "own"),)
+
+
+def _overlong(given: Given) -> Reading[tuple[Shaping, ...]]:
     """DAPO's punishment, which the reward manager of that name pays."""
-    legacy = settings.take("reward_model.reward_manager") if settings.has("reward_model.reward_manager") else None
-    manager = settings.take("reward.reward_manager.name") if legacy is None else legacy
-    top = "reward_model" if any(key.startswith("reward_model.reward_kwargs.") for key in settings.values) else "reward"
-    base = f"{top}.reward_kwargs."
-    if manager != "dapo" or not settings.take(base + "overlong_buffer_cfg.enable"):
+    manager = yield from given.older("reward_model.reward_manager", "reward.reward_manager.name")
+    if manager != "dapo":
+        return ()
+    older = any(key.startswith("reward_model.reward_kwargs.") for key in given.values)
+    base = "reward_model.reward_kwargs." if older else "reward.reward_kwargs."
+    enabled = yield from given.take(base + "overlong_buffer_cfg.enable")
+    if not enabled:
         return ()
     needed = [base + name for name in ("overlong_buffer_cfg.len", "overlong_buffer_cfg.penalty_factor", "max_resp_len")]
-    for key in needed:
-        if settings.take(key) is None:
+    buffer, factor, longest = yield from given.take_all(*needed)
+    for key, value in zip(needed, (buffer, factor, longest), strict=True):
+        if value is None:
             checks.fail(key, None, "must be given for the overlong punishment, which verl asks for too")
-    buffer, factor, longest = (settings.peek(key) for key in needed)
     return (SoftOverlong(max_tokens=checks.positive(needed[2], longest), factor=factor, capped=False,
                          buffer=checks.in_interval(needed[0], checks.positive(needed[0], buffer), 0.0, longest)),)
 
 
-def _filter(settings: Settings, group: int, shaped: bool) -> str:
+def _filter(given: Given, group: int, shaped: bool) -> Reading[Literal["none", "resample"]]:
     key = "algorithm.filter_groups.enable"
-    if not settings.take(key):
+    enabled = yield from given.take(key)
+    if not enabled:
         return "none"
     if group < 2:
-        checks.fail(ROLLOUT + "n", group, f"must be at least 2 with {key}")
-    if not settings.take("trainer.use_v1"):
-        settings.approximate(key, "the trainer that trainer.use_v1=False names does not read it, DAPO's recipe does; "
-                             "here groups are filtered")
-    metric = settings.take("algorithm.filter_groups.metric")
+        checks.fail(GROUP, group, f"must be at least 2 with {key}")
+    new = yield from given.take("trainer.use_v1")
+    if not new:
+        yield given.approximated(key, "the trainer that trainer.use_v1=False names does not read it, DAPO's recipe "
+                                 "does; here groups are filtered")
+    metric = yield from given.take("algorithm.filter_groups.metric")
     if metric is None:
         checks.fail("algorithm.filter_groups.metric", metric, f"must be given with {key}, which verl asks for too")
     if shaped and metric != "reward":
-        settings.approximate("algorithm.filter_groups.metric", "groups equal in this metric; here in the whole reward")
+        yield given.approximated("algorithm.filter_groups.metric", "groups equal in this metric; here in the whole "
+                                 "reward")
     return "resample"
 
 
-def _rollout(settings: Settings) -> None:
+def _rollout(given: Given) -> Reading[None]:
     """How responses are drawn: what makes the sampler another policy than the one that is trained."""
-    base = "algorithm.rollout_correction."
-    level, rejected = settings.take(base + "rollout_is"), settings.take(base + "rollout_rs")
-    if settings.take(base + "bypass_mode"):
-        settings.approximate(base + "bypass_mode", "ratios to what the sampling engine said; here it agrees with the "
-                             "policy")
+    level, rejected, bypass = yield from given.take_all(
+        CORRECTION + "rollout_is", CORRECTION + "rollout_rs", CORRECTION + "bypass_mode")
+    if bypass:
+        yield given.approximated(CORRECTION + "bypass_mode", "ratios to what the sampling engine said; here it agrees "
+                                 "with the policy")
     if level is not None:
-        threshold = settings.take(base + "rollout_is_threshold")
-        normed = ", over their mean" if settings.take(base + "rollout_is_batch_normalize") else ""
-        settings.approximate(base + "rollout_is", "weights are 1, as if the engine and the policy agreed; on batches: "
-                             f"tokens.importance_weights(level={level!r}), threshold {threshold}{normed}")
+        threshold, normed = yield from given.take_all(
+            CORRECTION + "rollout_is_threshold", CORRECTION + "rollout_is_batch_normalize")
+        over = ", over their mean" if normed else ""
+        yield given.approximated(
+            CORRECTION + "rollout_is", "weights are 1, as if the engine and the policy agreed; on batches: "
+            f"tokens.importance_weights(level={level!r}), threshold {threshold}{over}")
     if rejected is not None:
-        bounds = settings.take(base + "rollout_rs_threshold")
-        settings.approximate(base + "rollout_rs", f"nothing is rejected (threshold {bounds}), as if the engine and the "
-                             "policy agreed")
-    if settings.take("trainer.v1.trainer_mode") != "sync":
-        settings.approximate("trainer.v1.trainer_mode", "responses of earlier policies; here of the present one")
-    for name, neutral in (("top_p", (1.0,)), ("top_k", (-1, 0)), ("repetition_penalty", (1.0,)), ("do_sample", (True,)),
-                          ("ignore_eos", (False,)), ("multi_turn.enable", (False,))):
-        if settings.has(ROLLOUT + name) and settings.take(ROLLOUT + name) not in neutral:
-            what = {"ignore_eos": "responses go on after their stop token; here they end with it",
-                    "multi_turn.enable": "responses with turns of tools between; here of one turn"}.get(
-                        name, "responses are drawn from another distribution than the loss has; here from it")
-            settings.approximate(ROLLOUT + name, what)
+        bounds = yield from given.take(CORRECTION + "rollout_rs_threshold")
+        yield given.approximated(CORRECTION + "rollout_rs", f"nothing is rejected (threshold {bounds}), as if the "
+                                 "engine and the policy agreed")
+    yield from given.take("trainer.v1.trainer_mode")
+    yield from given.take_given(*(ROLLOUT + name for name in (
+        "top_p", "top_k", "repetition_penalty", "do_sample", "ignore_eos", "multi_turn.enable")))
