@@ -25,7 +25,8 @@ from lossim.rewards import Reward
 __all__ = ["Entry", "ParsedConfig", "read_config"]
 
 PARSERS = {"trl": trl.parse, "verl": verl.parse, "openrlhf": openrlhf.parse}
-WORDS = {"verl": _hydra.overrides, "openrlhf": openrlhf.flags}
+WORDS = {"verl": ("=", _hydra.overrides), "openrlhf": ("--", openrlhf.flags)}
+"""What a command line has in it, and how its words are read."""
 
 
 def read_config(source: Mapping[str, Any] | str | os.PathLike[str] | Sequence[str], *,
@@ -93,21 +94,20 @@ def read_config(source: Mapping[str, Any] | str | os.PathLike[str] | Sequence[st
 
 def _read(source: Any, trainer: str) -> tuple[dict[str, Any], bool]:
     """A flat config, and whether its values have types of their own."""
+    mark, words = WORDS.get(trainer, (None, None))
     if type(source).__module__.startswith("omegaconf."):
         source = import_module("omegaconf").OmegaConf.to_container(source)  # read as it is, it trips over ???
-    if isinstance(source, Mapping):
-        return _flat(source, trainer), True
-    if isinstance(source, os.PathLike):
-        return _flat(_source.from_file(source), trainer), True
-    if isinstance(source, str):
-        line = "--" in source if trainer == "openrlhf" else "=" in source and trainer == "verl"
-        if not line or _is_file(source):
-            return _flat(_source.from_file(source), trainer), True
+    if isinstance(source, str) and mark is not None and mark in source and not _is_file(source):
         source = _source.words(source)
-    if not isinstance(source, Sequence) or isinstance(source, (bytes, bytearray)) or trainer not in WORDS:
+    if isinstance(source, (str, os.PathLike)):
+        source = _source.from_file(source)
+    if isinstance(source, Mapping):
+        given = _source.flat(source, nested=trainer != "trl")
+        return openrlhf.undashed(given) if trainer == "openrlhf" else given, True
+    if words is None or not isinstance(source, Sequence) or isinstance(source, (bytes, bytearray)):
         checks.fail("source", source, "must be a mapping or the path of a file",
                     "of a dataclass pass dataclasses.asdict(config)", TypeError)
-    return WORDS[trainer](source), trainer != "openrlhf"
+    return words(source), trainer != "openrlhf"
 
 
 def _is_file(name: str) -> bool:
@@ -115,13 +115,3 @@ def _is_file(name: str) -> bool:
         return Path(name).is_file()
     except (OSError, ValueError):  # a command line is no name of a file
         return False
-
-
-def _flat(mapping: Mapping[str, Any], trainer: str) -> dict[str, Any]:
-    given = _source.flat(mapping, nested=trainer != "trl")
-    if trainer != "openrlhf":
-        return given
-    bare = {key.removeprefix("--"): value for key, value in given.items()}
-    if len(bare) < len(given):
-        checks.fail("source", list(given), "must give a flag once, with or without dashes")
-    return bare

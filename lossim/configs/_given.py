@@ -133,11 +133,9 @@ class Given:
             values.append((yield from self.take(key)))
         return tuple(values)
 
-    def take_given(self, *keys: str) -> Reading[dict[str, Any]]:
-        """The values of those that are given, of settings that are not worth a word otherwise."""
-        given = [key for key in keys if key in self]
-        values = yield from self.take_all(*given)
-        return dict(zip(given, values, strict=True))
+    def take_given(self, *keys: str) -> Reading[None]:
+        """The same of settings that are not worth a word where they are not given."""
+        yield from self.take_all(*(key for key in keys if key in self))
 
     def either(self, key: str, fallback: str) -> Reading[Any]:
         """A setting, or where it is None another one."""

@@ -40,7 +40,9 @@ def overrides(tokens: Sequence[str]) -> dict[str, Any]:
 
 def check_composed(entries: Any) -> None:
     """Refuse a ``defaults`` list that takes settings from other files than verl's own."""
-    for entry in entries if isinstance(entries, list) else [] if entries is None else [entries]:
+    if entries is None:
+        return
+    for entry in entries if isinstance(entries, list) else [entries]:
         if entry not in COMPOSED:
             checks.fail("defaults", entry, "must not compose other files, which are not read",
                         "pass the composed config (print it by --cfg job)")

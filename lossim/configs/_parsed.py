@@ -95,7 +95,10 @@ class ParsedConfig:
 
 
 def _shown(value: Any) -> str:
-    text = value.text if isinstance(value, Reward) else short(value) if is_dataclass(value) else repr(value)
+    if isinstance(value, Reward):
+        text = value.text
+    else:
+        text = short(value) if is_dataclass(value) else repr(value)
     return text if len(text) <= WIDTH else text[:WIDTH - 3] + "..."
 
 

@@ -18,19 +18,21 @@ DEEPEST = 60  # levels of a nested config; more is one that holds itself
 
 
 def from_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """The mapping in a ``.yaml``, ``.yml`` or ``.json`` file."""
+    """The mapping in a file, whose ending says what it is written in."""
     file = Path(path)
-    if file.suffix.lower() not in (".yaml", ".yml", ".json"):
+    load = LOADERS.get(file.suffix.lower())
+    if load is None:
         checks.fail("source", str(path), "must be a mapping, or name a .yaml, .yml or .json file",
                     "read the file and pass what it holds")
     try:
-        content = file.read_text(encoding="utf-8-sig")
+        loaded = load(file.read_text(encoding="utf-8-sig"), file)
     except FileNotFoundError:
         checks.fail("source", str(path), "must name a file that exists", error=FileNotFoundError)
     except (OSError, UnicodeDecodeError) as problem:
         raise ValueError(f"source must name a text file in UTF-8 that can be read, got {str(path)!r}: {problem}"
                          ) from problem
-    loaded = _json(content, file) if file.suffix.lower() == ".json" else _yaml(content, file)
+    except RecursionError:
+        checks.fail("source", str(file), f"must be nested no deeper than {DEEPEST} levels")
     if loaded is None:
         checks.fail("source", str(path), "must name a file that holds a mapping, and this one is empty")
     if not isinstance(loaded, Mapping):
@@ -41,17 +43,17 @@ def from_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
 
 def _json(content: str, file: Path) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for i, (key, _) in enumerate(pairs):
-            if any(key == earlier for earlier, _ in pairs[:i]):
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
                 checks.fail(key, str(file), "must be given once in a mapping (the file is shown)")
-        return dict(pairs)
+            found[key] = value
+        return found
 
     try:
         return json.loads(content, object_pairs_hook=unique) if content.strip() else None
     except json.JSONDecodeError as problem:
         raise ValueError(f"{file} must be JSON: {problem}") from problem
-    except RecursionError:
-        checks.fail("source", str(file), f"must be nested no deeper than {DEEPEST} levels")
 
 
 def _yaml(content: str, file: Path) -> Any:
@@ -80,8 +82,9 @@ def _yaml(content: str, file: Path) -> Any:
         return yaml.load(content, Loader)
     except yaml.YAMLError as problem:
         raise ValueError(f"{file} must be YAML, indented by spaces: {problem}") from problem
-    except RecursionError:
-        checks.fail("source", str(file), f"must be nested no deeper than {DEEPEST} levels")
+
+
+LOADERS = {".yaml": _yaml, ".yml": _yaml, ".json": _json}
 
 
 def flat(mapping: Mapping[Any, Any], *, nested: bool = True, prefix: str = "", depth: int = 0) -> dict[str, Any]:
@@ -94,9 +97,8 @@ def flat(mapping: Mapping[Any, Any], *, nested: bool = True, prefix: str = "", d
             checks.fail(f"a key{f' of {prefix[:-1]}' if prefix else ''}", key, "must be text",
                         "YAML takes on, off, yes and no for booleans; quote them", TypeError)
         name = prefix + key
-        inside = {name: value}
-        if nested and isinstance(value, Mapping) and len(value):
-            inside = flat(value, prefix=name + ".", depth=depth + 1)
+        deeper = nested and isinstance(value, Mapping) and len(value)
+        inside = flat(value, prefix=name + ".", depth=depth + 1) if deeper else {name: value}
         for full, entry in inside.items():
             if full in found:
                 checks.fail(full, entry, "must be given once, nested or dotted")

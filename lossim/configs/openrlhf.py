@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from lossim import advantages as adv
 from lossim._support import checks
-from lossim.aggregation import Aggregation, SequenceMeanTokenMean, TokenMean
+from lossim.aggregation import SequenceMeanTokenMean, TokenMean
 from lossim.configs import _source
 from lossim.configs._given import Dialect, Given, Options, Reading, by_token, parsed
 from lossim.configs._openrlhf_keys import INERT, TABLE, VERSION
@@ -38,21 +38,27 @@ def flags(tokens: Sequence[str]) -> dict[str, Any]:
             found[name].append(token)
         else:
             checks.fail("source", token, "must begin with a flag, or name openrlhf.cli.train_ppo_ray before the flags")
-    return {name: _flag(name, values) for name, values in found.items()}
+    return {name: _value(name, values) for name, values in found.items()}
 
 
-def _flag(name: str, values: list[str]) -> Any:
-    """What a flag stands for: True alone, else the word behind it, or the words."""
+def _value(name: str, words: list[str]) -> Any:
+    """What a flag stands for: the word behind it, or the words, or True where there is none."""
     if name in TABLE:
-        for value in values:
-            _source.no_shell(name, value)
-        if TABLE[name].of == "flag" and values:
-            checks.fail(name, values, "must be given without a value")
-        if TABLE[name].of not in ("flag", "pair", "any") and len(values) != 1:
-            checks.fail(name, values, "must be given with one value")
-    if not values:
-        return True
-    return values[0] if len(values) == 1 else values
+        for word in words:
+            _source.no_shell(name, word)
+        if TABLE[name].of == "flag" and words:
+            checks.fail(name, words, "must be given without a value")
+        if TABLE[name].of not in ("flag", "pair", "any") and len(words) != 1:
+            checks.fail(name, words, "must be given with one value")
+    return words[0] if len(words) == 1 else words or True
+
+
+def undashed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping of flags, which may have their two dashes."""
+    bare = {key.removeprefix("--"): value for key, value in config.items()}
+    if len(bare) < len(config):
+        checks.fail("source", list(config), "must give a flag once, with or without dashes")
+    return bare
 
 
 def parse(config: Mapping[str, Any], options: Options) -> ParsedConfig:
@@ -76,10 +82,9 @@ def _scheme(given: Given) -> Reading[tuple[Scheme, int | None]]:
     yield from _clip_range(given, estimator, group, reward)
     loss_type = yield from given.take("actor.policy_loss_type")
     surrogate = yield from _surrogate(given, loss_type, advantage)
-    aggregation = yield from _aggregation(given, loss_type)
-    by_token = aggregation == TokenMean()
-    entropy = yield from _entropy(given, by_token)
-    if in_loss and not by_token:
+    token_mean = loss_type == "ppo" and (yield from given.take("actor.loss_agg_mode")) == "token-mean"
+    entropy = yield from _entropy(given, token_mean)
+    if in_loss and not token_mean:
         yield given.no_slot("algo.kl.use_loss", "a KL averaged over tokens beside a loss averaged over responses",
                             "set actor.loss_agg_mode to token-mean")
         kl = ()
@@ -87,8 +92,9 @@ def _scheme(given: Given) -> Reading[tuple[Scheme, int | None]]:
     yield from _rollout(given)
     return Scheme(
         name=f"openrlhf {estimator} ({loss_type})", reward=reward, advantage=advantage, surrogate=surrogate,
-        aggregation=aggregation, penalties=(*kl, *entropy), dynamic_sampling=sampling, group_size=group,
-        prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs), longest
+        aggregation=TokenMean() if token_mean else SequenceMeanTokenMean(), penalties=(*kl, *entropy),
+        dynamic_sampling=sampling, group_size=group, prompts_per_step=prompts, minibatches=minibatches,
+        ppo_epochs=epochs), longest
 
 
 def _steps(given: Given, estimator: str) -> Reading[tuple[int, int, int, int]]:
@@ -138,8 +144,7 @@ def _kl(given: Given, estimator: str) -> Reading[tuple[KL, ...]]:
     _, name, in_loss = yield from given.take_all("algo.kl.target", "algo.kl.estimator", "algo.kl.use_loss")
     if in_loss:
         yield given.approximated("algo.kl.estimator", "OpenRLHF holds KL within ±10; here it is not bounded")
-        unbiased = yield from given.take("algo.kl.unbiased_gradient")
-        if not unbiased:
+        if not (yield from given.take("algo.kl.unbiased_gradient")):
             return (KL(coefficient=coefficient, estimator=name),)
         # π/π_old · d, which is the gradient of k3 times the ratio
         yield given.approximated("algo.kl.unbiased_gradient", "the same gradient; the value is that of k3 times the "
@@ -174,18 +179,11 @@ def _surrogate(given: Given, loss_type: str, advantage: adv.Advantage) -> Readin
     return GSPO(low=low, high=high)
 
 
-def _aggregation(given: Given, loss_type: str) -> Reading[Aggregation]:
-    if loss_type == "gspo":
-        return SequenceMeanTokenMean()  # whatever loss_agg_mode says
-    mode = yield from given.take("actor.loss_agg_mode")
-    return TokenMean() if mode == "token-mean" else SequenceMeanTokenMean()
-
-
-def _entropy(given: Given, by_token: bool) -> Reading[tuple[Entropy, ...]]:
+def _entropy(given: Given, token_mean: bool) -> Reading[tuple[Entropy, ...]]:
     coefficient = yield from given.take("actor.entropy_coef")
     if not coefficient:
         return ()
-    weighed = "" if by_token else "; its weights are those of the loss, there a token mean"
+    weighed = "" if token_mean else "; its weights are those of the loss, there a token mean"
     yield given.approximated("actor.entropy_coef", f"of the decision to stop alone, not of the content{weighed}")
     return (Entropy(coefficient=coefficient),)
 
@@ -234,8 +232,7 @@ def _clip_range(given: Given, estimator: str, group: int, reward: Reward) -> Rea
 
 def _filter(given: Given, group: int, reward: Reward) -> Reading[Literal["none", "resample"]]:
     key = "algo.dynamic_filtering_enable"
-    enabled = yield from given.take(key)
-    if not enabled:
+    if not (yield from given.take(key)):
         return "none"
     if group < 2:
         checks.fail(GROUP, group, "must be at least 2 with dynamic filtering, which OpenRLHF asks for too")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from lossim import aggregation as agg
 from lossim import surrogates
@@ -57,18 +57,20 @@ def _algorithm(config: Mapping[str, Any], options: Options) -> tuple[str, str]:
 def _scheme(given: Given, algorithm: str, guess: str) -> Reading[tuple[Scheme, int | None]]:
     if guess:
         yield from given.assuming("algorithm", algorithm, guess).take("algorithm")
-    return (yield from _grpo(given) if algorithm == "grpo" else _rloo(given))
+    if algorithm == "grpo":
+        return (yield from _grpo(given))
+    return (yield from _rloo(given))
 
 
 def _grpo(given: Given) -> Reading[tuple[Scheme, int | None]]:
-    sizes = yield from _sizes(given)
-    prompts, minibatches, epochs = yield from _steps(given, sizes)
+    group, rollout, micro, window, iterations, processes = yield from _sizes(given)
+    prompts, minibatches, epochs = yield from _steps(given, group, rollout, micro, window, iterations)
     loss_type, longest = yield from given.take_all("loss_type", "max_completion_length")
     _, scale = yield from given.take_all("multi_objective_aggregation", "scale_rewards")
     advantage = GroupMean() if scale == "none" else GroupStandardized(eps=EPS, scope=scale)
     surrogate = yield from _surrogate(given, loss_type)
     surrogate = yield from _masked(given, surrogate)
-    aggregation = yield from _aggregation(given, loss_type, longest, sizes)
+    aggregation = yield from _aggregation(given, loss_type, longest, window * processes, windows=micro != window)
     yield from _engine(given)
     yield from _sampling(given)
     yield from given.take("top_entropy_quantile")
@@ -80,7 +82,7 @@ def _grpo(given: Given) -> Reading[tuple[Scheme, int | None]]:
     truncation = yield from _truncation(given)
     return Scheme(
         name=f"trl grpo (loss_type {loss_type})", reward=reward, advantage=advantage, surrogate=surrogate,
-        aggregation=aggregation, penalties=penalties, truncation=truncation, group_size=sizes.group,
+        aggregation=aggregation, penalties=penalties, truncation=truncation, group_size=group,
         prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs), longest
 
 
@@ -97,7 +99,12 @@ def _surrogate(given: Given, loss_type: str) -> Reading[surrogates.Surrogate]:
         return surrogates.SAPO(positive=checks.positive("sapo_temperature_pos", up),
                                negative=checks.positive("sapo_temperature_neg", down))
     if loss_type == "cispo":
-        return (yield from _cispo(given))
+        bound = yield from given.either("epsilon_high", "epsilon")
+        if bound < 1.0:
+            key = "epsilon" if given.values.get("epsilon_high") is None else "epsilon_high"
+            yield given.no_slot(key, "ratios cut at a number below 1 (TRL's CISPO cuts the ratio at epsilon_high "
+                                "itself, not at 1 + epsilon_high)", "set epsilon_high to 1 or more, 5.0 in ScaleRL")
+        return surrogates.CISPO(low=1.0, high=max(bound - 1.0, 0.0))
     high, low, delta = yield from given.take_all("epsilon_high", "epsilon", "delta")
     if high is None:
         high = low
@@ -112,19 +119,6 @@ def _surrogate(given: Given, loss_type: str) -> Reading[surrogates.Surrogate]:
     return surrogates.PPOClip(low=low, high=high, delta=delta)
 
 
-def _cispo(given: Given) -> Reading[surrogates.CISPO]:
-    """TRL cuts the ratio at ``epsilon_high`` itself, a scheme at 1 + ``high``."""
-    key = "epsilon_high"
-    bound = yield from given.take(key)
-    if bound is None:
-        key = "epsilon"
-        bound = yield from given.take(key)
-    if bound < 1.0:
-        yield given.no_slot(key, "ratios cut at a number below 1 (TRL's CISPO cuts the ratio at epsilon_high itself, "
-                            "not at 1 + epsilon_high)", "set epsilon_high to 1 or more, 5.0 in ScaleRL")
-    return surrogates.CISPO(low=1.0, high=max(bound - 1.0, 0.0))
-
-
 def _masked(given: Given, surrogate: surrogates.Surrogate) -> Reading[surrogates.Surrogate]:
     threshold = yield from given.take("off_policy_mask_threshold")
     if threshold is None:
@@ -136,7 +130,9 @@ def _masked(given: Given, surrogate: surrogates.Surrogate) -> Reading[surrogates
     return surrogates.OffPolicyMask(inner=surrogate, threshold=threshold)
 
 
-def _aggregation(given: Given, loss_type: str, longest: int | None, sizes: Sizes) -> Reading[agg.Aggregation]:
+def _aggregation(given: Given, loss_type: str, longest: int | None, pieces: int, windows: bool
+                 ) -> Reading[agg.Aggregation]:
+    """The rule; ``pieces`` are the micro-batches of a step, and ``windows`` is whether a step is not a rollout."""
     if loss_type in ("grpo", "sapo"):
         return agg.SequenceMeanTokenMean()
     if loss_type == "luspo":
@@ -145,11 +141,10 @@ def _aggregation(given: Given, loss_type: str, longest: int | None, sizes: Sizes
         if longest is None:
             checks.fail("max_completion_length", None, "must be given for loss_type dr_grpo, which divides by it")
         return agg.ConstantNormalizer(constant=longest)
-    pieces = sizes.window * sizes.processes
     if loss_type == "bnpo" and pieces > 1:
         yield given.approximated("loss_type", f"a token mean of each of {pieces} micro-batches, then their mean; here "
                                  "one over the step")
-    if loss_type in BY_TOKENS and sizes.micro != sizes.window:
+    if loss_type in BY_TOKENS and windows:
         yield given.approximated("loss_type", "divides by the tokens of the generation batch, times the step's share "
                                  "of it; here by those of the step")
     return agg.TokenMean()
@@ -160,11 +155,9 @@ def _penalties(given: Given, loss_type: str) -> Reading[tuple[KL | Entropy, ...]
     beta = yield from given.take("beta")
     if beta:
         corrected = yield from given.take("use_bias_correction_kl")
-        if corrected:
-            level = yield from given.take(LEVEL)
-            if level == "sequence":
-                yield given.no_slot("use_bias_correction_kl", "a KL times the ratio of the whole response; here it is "
-                                    "the token's", f"set it to False or {LEVEL} to token")
+        if corrected and (yield from given.take(LEVEL)) == "sequence":
+            yield given.no_slot("use_bias_correction_kl", "a KL times the ratio of the whole response; here it is the "
+                                "token's", f"set it to False or {LEVEL} to token")
         terms.append(KL(coefficient=beta, estimator="k3", gradient="bias_corrected" if corrected else "own"))
     yield from _reference(given, beta)
     _, coefficient = yield from given.take_all("use_adaptive_entropy", "entropy_coef")
@@ -176,23 +169,19 @@ def _penalties(given: Given, loss_type: str) -> Reading[tuple[KL | Entropy, ...]
 
 
 def _reference(given: Given, beta: float) -> Reading[None]:
-    moves = yield from given.take("sync_ref_model")
-    if moves and not beta:
+    if (yield from given.take("sync_ref_model")) and not beta:
         checks.fail("sync_ref_model", True, "must be False without a KL, which TRL asks for too", "set beta")
 
 
 def _truncation(given: Given) -> Reading[Literal["keep", "mask"]]:
-    masked = yield from given.take("mask_truncated_completions")
-    return "mask" if masked else "keep"
+    return "mask" if (yield from given.take("mask_truncated_completions")) else "keep"
 
 
 def _engine(given: Given) -> Reading[None]:
     """What makes vLLM another policy than the one that is trained."""
-    used = yield from given.take("use_vllm")
-    if not used:
+    if not (yield from given.take("use_vllm")):
         return
-    corrected = yield from given.take("vllm_importance_sampling_correction")
-    if not corrected:
+    if not (yield from given.take("vllm_importance_sampling_correction")):
         return
     mode = yield from given.take("vllm_importance_sampling_mode")
     high = yield from given.older("vllm_importance_sampling_cap", "vllm_importance_sampling_clip_max")
@@ -208,17 +197,17 @@ def _engine(given: Given) -> Reading[None]:
 def _sampling(given: Given) -> Reading[None]:
     """What of responses and rewards is not quite so, where the config speaks of it."""
     yield from given.take_given("top_p", "top_k", "min_p", "repetition_penalty", "vllm_structured_outputs_regex")
-    own = yield from given.take_given("generation_kwargs", "reward_weights")
-    extra = own.get("generation_kwargs")
-    if extra is not None and not (isinstance(extra, (Mapping, str)) and not extra):
-        yield given.approximated("generation_kwargs", "whatever they say of sampling; here it is plain")
-    if own.get("reward_weights") is not None:
+    if "generation_kwargs" in given:
+        extra = yield from given.take("generation_kwargs")
+        if extra is not None and not (isinstance(extra, (Mapping, str)) and not extra):
+            yield given.approximated("generation_kwargs", "whatever they say of sampling; here it is plain")
+    if "reward_weights" in given and (yield from given.take("reward_weights")) is not None:
         yield given.approximated("reward_weights", "sums of several rewards; the scheme pays reward= alone")
 
 
 def _rloo(given: Given) -> Reading[tuple[Scheme, int | None]]:
-    sizes = yield from _sizes(given)
-    prompts, minibatches, epochs = yield from _steps(given, sizes)
+    group, rollout, micro, window, iterations, _ = yield from _sizes(given)
+    prompts, minibatches, epochs = yield from _steps(given, group, rollout, micro, window, iterations)
     if minibatches * epochs > 1:
         yield from given.take_all("epsilon", "epsilon_high")
         yield given.no_slot("num_iterations" if epochs > 1 else "steps_per_generation", "several optimiser "
@@ -242,23 +231,15 @@ def _rloo(given: Given) -> Reading[tuple[Scheme, int | None]]:
     return Scheme(
         name="trl rloo", reward=reward, advantage=LeaveOneOut(), surrogate=surrogates.PolicyGradient(),
         aggregation=agg.SequenceMeanTokenSum(), truncation=truncation,
-        penalties=(KL(coefficient=beta, place="reward"),) if beta else (), group_size=sizes.group,
+        penalties=(KL(coefficient=beta, place="reward"),) if beta else (), group_size=group,
         prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs), longest
 
 
-class Sizes(NamedTuple):
-    """Responses of a prompt and of a rollout; micro-batches of a rollout and of an optimiser step."""
+def _sizes(given: Given) -> Reading[tuple[int, ...]]:
+    """Responses of a prompt and of a rollout, micro-batches of a rollout and of an optimiser step, passes, devices.
 
-    group: int
-    rollout: int
-    micro: int
-    window: int
-    iterations: int
-    processes: int
-
-
-def _sizes(given: Given) -> Reading[Sizes]:
-    """How responses are drawn and cut, checked as TRL does; a config that TRL has dumped tells how many devices."""
+    They are checked as by TRL. A config that TRL has dumped tells how many devices there are.
+    """
     group = yield from given.take("num_generations")
     if group < 2:
         checks.fail("num_generations", group, "must be at least 2, which TRL asks for too")
@@ -289,12 +270,12 @@ def _sizes(given: Given) -> Reading[Sizes]:
         checks.fail("num_generations", group, f"must divide the {rollout} responses of a generation batch "
                     f"({device} on a device × {processes} devices × {micro} steps)",
                     "processes= says how many devices there are")
-    return Sizes(group, rollout, micro, window, iterations, processes)
+    return group, rollout, micro, window, iterations, processes
 
 
-def _steps(given: Given, sizes: Sizes) -> Reading[tuple[int, int, int]]:
+def _steps(given: Given, group: int, rollout: int, micro: int, window: int, iterations: int
+           ) -> Reading[tuple[int, int, int]]:
     """Prompts per optimiser step, optimiser steps per pass, passes: windows of micro-batches laid over rollouts."""
-    group, rollout, micro, window, iterations, _ = sizes
     key = "gradient_accumulation_steps"
     if micro % window == 0:
         steps = micro // window

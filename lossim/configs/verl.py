@@ -50,8 +50,7 @@ def _scheme(given: Given) -> Reading[tuple[Scheme, int]]:
     if estimator in WHITENED and minibatches > 1:
         yield given.approximated(ESTIMATOR, "whitened over the rollout's tokens; so in train, but drift takes those of "
                                  "one optimiser step")
-    pf_ppo = yield from given.take("algorithm.use_pf_ppo")
-    if pf_ppo and estimator == "gae":
+    if (yield from given.take("algorithm.use_pf_ppo")) and estimator == "gae":
         yield given.no_slot("algorithm.use_pf_ppo", "a batch drawn again by its scores", "set it to False")
     mode = yield from _mode(given)
     if mode == "geo_mean" and by_token(advantage):
@@ -123,12 +122,9 @@ def _advantage(given: Given, name: str, group: int, kl_in_reward: bool) -> Readi
 
 def _mode(given: Given) -> Reading[Any]:
     """The loss; the old trainer replaces it where it takes the sampler's log-probabilities for the old ones."""
-    bypass = yield from given.take(CORRECTION + "bypass_mode")
-    if bypass:
-        new = yield from given.take("trainer.use_v1")
-        if not new:
-            loss_type = yield from given.take(CORRECTION + "loss_type")
-            return {"ppo_clip": "vanilla", "reinforce": "gpg"}[loss_type]
+    if (yield from given.take(CORRECTION + "bypass_mode")) and not (yield from given.take("trainer.use_v1")):
+        loss_type = yield from given.take(CORRECTION + "loss_type")
+        return {"ppo_clip": "vanilla", "reinforce": "gpg"}[loss_type]
     return (yield from given.take(MODE))
 
 
@@ -190,8 +186,7 @@ def _aggregation(given: Given, rule: str, longest: int) -> Reading[agg.Aggregati
 
 
 def _kl_in_reward(given: Given) -> Reading[tuple[KL, ...]]:
-    paid = yield from given.take("algorithm.use_kl_in_reward")
-    if not paid:
+    if not (yield from given.take("algorithm.use_kl_in_reward")):
         return ()
     coefficient, _, _ = yield from given.take_all(
         "algorithm.kl_ctrl.kl_coef", "algorithm.kl_ctrl.type", "algorithm.kl_penalty")
@@ -202,17 +197,14 @@ def _penalties(given: Given, mode: str) -> Reading[tuple[KL | Entropy, ...]]:
     kl = yield from _kl_in_loss(given, mode)
     coefficient = yield from given.take(ACTOR + "entropy_coeff")
     entropy = (Entropy(coefficient=coefficient),) if coefficient else ()
-    if mode in OWN_RULE and (kl or entropy):
-        rule = yield from given.take(RULE)
-        if rule != "seq-mean-token-mean":
-            yield given.no_slot(RULE, f"a KL or entropy that is aggregated otherwise than {mode}, which always takes "
-                                "seq-mean-token-mean", "set it to seq-mean-token-mean")
+    if mode in OWN_RULE and (kl or entropy) and (yield from given.take(RULE)) != "seq-mean-token-mean":
+        yield given.no_slot(RULE, f"a KL or entropy that is aggregated otherwise than {mode}, which always takes "
+                            "seq-mean-token-mean", "set it to seq-mean-token-mean")
     return (*kl, *entropy)
 
 
 def _kl_in_loss(given: Given, mode: str) -> Reading[tuple[KL, ...]]:
-    used = yield from given.take(ACTOR + "use_kl_loss")
-    if not used:
+    if not (yield from given.take(ACTOR + "use_kl_loss")):
         return ()
     coefficient, name = yield from given.take_all(ACTOR + "kl_loss_coef", ACTOR + "kl_loss_type")
     if not coefficient:
@@ -234,8 +226,7 @@ def _overlong(given: Given) -> Reading[tuple[Shaping, ...]]:
         return ()
     older = any(key.startswith("reward_model.reward_kwargs.") for key in given.values)
     base = "reward_model.reward_kwargs." if older else "reward.reward_kwargs."
-    enabled = yield from given.take(base + "overlong_buffer_cfg.enable")
-    if not enabled:
+    if not (yield from given.take(base + "overlong_buffer_cfg.enable")):
         return ()
     needed = [base + name for name in ("overlong_buffer_cfg.len", "overlong_buffer_cfg.penalty_factor", "max_resp_len")]
     buffer, factor, longest = yield from given.take_all(*needed)
@@ -248,13 +239,11 @@ def _overlong(given: Given) -> Reading[tuple[Shaping, ...]]:
 
 def _filter(given: Given, group: int, shaped: bool) -> Reading[Literal["none", "resample"]]:
     key = "algorithm.filter_groups.enable"
-    enabled = yield from given.take(key)
-    if not enabled:
+    if not (yield from given.take(key)):
         return "none"
     if group < 2:
         checks.fail(GROUP, group, f"must be at least 2 with {key}")
-    new = yield from given.take("trainer.use_v1")
-    if not new:
+    if not (yield from given.take("trainer.use_v1")):
         yield given.approximated(key, "the trainer that trainer.use_v1=False names does not read it, DAPO's recipe "
                                  "does; here groups are filtered")
     metric = yield from given.take("algorithm.filter_groups.metric")
