@@ -9,13 +9,12 @@ import numpy as np
 
 from lossim._support import checks
 from lossim._support.plain import plain
+from lossim._support.text import SAMPLED
 from lossim._support.types import FloatArray
 
 __all__ = ["Estimate", "Method"]
 
 Method = Literal["closed form", "sum", "quadrature", "large-batch limit", "monte carlo", "bootstrap"]
-SAMPLED = ("monte carlo", "bootstrap")
-"""Methods whose numbers have a standard error."""
 
 
 @dataclass(frozen=True, kw_only=True)

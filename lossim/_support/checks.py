@@ -10,26 +10,99 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from lossim._support.text import Phrase
 from lossim._support.types import ArrayLike, FloatArray
 
-__all__ = ["at_least", "choice", "fail", "finite", "flag", "floats", "in_interval", "keep", "members", "number_array",
-           "positive", "probability", "text", "whole"]
+__all__ = ["Invalid", "at_least", "choice", "fail", "finite", "flag", "floats", "in_interval", "keep", "members",
+           "nearest", "number_array", "positive", "probability", "text", "whole"]
 
 LARGEST_WHOLE = 2**53  # up to here whole numbers are exact as floats
 LONGEST = 300  # characters of a value that a message shows
 
 
+class Invalid(Exception):
+    """A value that breaks a rule: what it is called, the value, the rule, and the fix if there is one.
+
+    Always one of the built-in errors below as well, and shown by its name in tracebacks. The message is a Phrase.
+    """
+
+    builtin: type[Exception]
+
+    def __init__(self, name: str, value: object, rule: str, fix: str = "") -> None:
+        shown = repr(value)
+        if len(shown) > LONGEST:
+            shown = f"{shown[:LONGEST]}..."
+        parts = [name, f" {rule}, got {shown}"]
+        if fix:
+            parts += ["; ", fix]
+        super().__init__(Phrase(*parts))
+        self.name = name
+        self.value = value
+        self.rule = rule
+        self.fix = fix
+        self.shown = shown
+
+    def __reduce__(self) -> tuple[Any, ...]:  # to survive the way back from a worker process, which few values do
+        return _again, (self.builtin, self.name, _Shown(self.shown), self.rule, self.fix)
+
+
+class InvalidValue(Invalid, ValueError):
+    """A value out of range."""
+
+    builtin = ValueError
+
+
+class InvalidType(Invalid, TypeError):
+    """A value of another kind."""
+
+    builtin = TypeError
+
+
+class MissingFile(Invalid, FileNotFoundError):
+    """A path to nothing."""
+
+    builtin = FileNotFoundError
+
+
+KINDS: dict[type[Exception], type[Invalid]] = {each.builtin: each for each in (InvalidValue, InvalidType, MissingFile)}
+for _builtin, _kind in KINDS.items():
+    _kind.__name__ = _kind.__qualname__ = _builtin.__name__
+    _kind.__module__ = _builtin.__module__
+
+
+class _Shown:
+    """What is left of a value that went to another process: how a message shows it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _again(builtin: type[Exception], name: str, value: object, rule: str, fix: str) -> Invalid:
+    return KINDS[builtin](name, value, rule, fix)
+
+
 def fail(name: str, value: object, rule: str, fix: str = "", error: type[Exception] = ValueError) -> NoReturn:
-    """Raise ``error`` saying which value broke which rule and how to mend it.
+    """Raise ``error`` saying which value broke which rule and how to mend it; it has these four as attributes.
 
     >>> fail("group_size", 1, "must be at least 2 for a leave-one-out baseline", "use advantages.Raw()")
     Traceback (most recent call last):
         ...
     ValueError: group_size must be at least 2 for a leave-one-out baseline, got 1; use advantages.Raw()
     """
-    shown = repr(value)
-    shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
-    raise error(f"{name} {rule}, got {shown}" + (f"; {fix}" if fix else ""))
+    raise KINDS[error](name, value, rule, fix)
+
+
+def nearest(word: object, words: Iterable[str]) -> str:
+    """The fix for a word that is not among those it should be among, if one of them is near.
+
+    >>> nearest("masked", ["keep", "mask", "remove"])
+    "did you mean 'mask'?"
+    """
+    near = difflib.get_close_matches(str(word), list(words), n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def keep(owner: object, name: str, check: Callable[..., Any], *rule: Any) -> None:
@@ -134,8 +207,7 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """
     words = list(allowed)
     if not isinstance(value, str) or value not in words:
-        near = difflib.get_close_matches(str(value), words, n=1)
-        fail(name, value, "must be one of " + ", ".join(map(repr, words)), f"did you mean {near[0]!r}?" if near else "")
+        fail(name, value, "must be one of " + ", ".join(map(repr, words)), nearest(value, words))
     return str(value)
 
 

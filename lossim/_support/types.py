@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lossim._support.text import Phrase, Way
+
 __all__ = ["ArrayLike", "BoolArray", "FloatArray", "IntArray", "NoClosedForm", "Outcome"]
 
 FloatArray = NDArray[np.float64]
@@ -28,6 +30,10 @@ class Outcome(IntEnum):
     TRUNCATED = 2
 
 
+SAMPLE = Way("sample", "use method='monte_carlo' with an rng")
+"""The way out of nearly everything that has no closed form."""
+
+
 class NoClosedForm(NotImplementedError):
     """Raised by ``method="exact"`` for a slot whose expectation has no closed form.
 
@@ -39,14 +45,14 @@ class NoClosedForm(NotImplementedError):
     lossim.NoClosedForm: no closed form for the slot 'advantage': PositiveOnly of GAE; use method='monte_carlo'
     """
 
-    def __init__(self, slot: str, reason: str, *, hint: str = "use method='monte_carlo' with an rng") -> None:
-        super().__init__(f"no closed form for the slot '{slot}': {reason}; {hint}")
+    def __init__(self, slot: str, reason: str, *, hint: str = SAMPLE) -> None:
+        super().__init__(Phrase(f"no closed form for the slot '{slot}': {reason}; ", hint))
         self.slot = slot
-        self._said = slot, reason, hint
+        self.reason = reason
+        self.hint = hint
 
     def __reduce__(self) -> tuple[Any, ...]:  # to survive the way back from a worker process
-        slot, reason, hint = self._said
-        return partial(NoClosedForm, hint=hint), (slot, reason)
+        return partial(NoClosedForm, hint=self.hint), (self.slot, self.reason)
 
 
 NoClosedForm.__module__ = "lossim"  # where it is imported from

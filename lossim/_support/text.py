@@ -1,0 +1,187 @@
+"""Text as data until it is printed: notes with codes, messages that know their Python, numbers, tables and sections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+__all__ = ["SAMPLED", "Columns", "Note", "Phrase", "Sections", "Way", "argument", "decimals", "noted", "number", "page",
+           "reworded", "wrapped"]
+
+Sections = dict[str, list[str]]
+"""A printed result in parts: the lines of each, by name, in the order of print."""
+
+
+# --- texts that carry data ----------------------------------------------------------------------------------------
+
+
+class Note(str):
+    """A remark in words, and a code by which a program knows what it is about. It is used as the text that it is.
+
+    >>> note = Note("not read", "not read: 'time'")
+    >>> note
+    "not read: 'time'"
+    >>> note.code
+    'not read'
+    """
+
+    code: str
+
+    def __new__(cls, code: str, text: str) -> Note:
+        note = super().__new__(cls, text)
+        note.code = code
+        return note
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, str(self))
+
+
+class Way(str):
+    """Something of the Python interface, as a message calls it; ``code`` and ``value`` say it to any other face.
+
+    >>> Way("column", "columns={'kl': ...}", "kl").value
+    'kl'
+    """
+
+    code: str
+    value: str
+
+    def __new__(cls, code: str, text: str, value: str = "") -> Way:
+        way = super().__new__(cls, text)
+        way.code = code
+        way.value = value
+        return way
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, str(self), self.value)
+
+
+def argument(name: str, value: object = None) -> Way:
+    """An argument of the Python interface, or what to pass for it.
+
+    >>> argument("max_tokens"), argument("paths", "one")
+    ('max_tokens=', "paths='one'")
+    """
+    if value is None:
+        return Way(name, f"{name}=")
+    return Way(name, f"{name}={value!r}", str(value))
+
+
+class Phrase(str):
+    """A text that keeps the parts it is made of, among which there are ways.
+
+    >>> Phrase("give ", argument("max_tokens"), ", the cap")
+    'give max_tokens=, the cap'
+    """
+
+    parts: tuple[str, ...]
+
+    def __new__(cls, *parts: str) -> Phrase:
+        phrase = super().__new__(cls, "".join(parts))
+        phrase.parts = parts
+        return phrase
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.parts
+
+
+def reworded(text: str, word: Callable[[Way], str]) -> str:
+    """The text, every way in it said by ``word``.
+
+    >>> reworded(Phrase("give ", argument("max_tokens"), ", the cap"), lambda way: f"--{way.code}")
+    'give --max_tokens, the cap'
+    """
+    if isinstance(text, Way):
+        return word(text)
+    if isinstance(text, Phrase):
+        return "".join(reworded(part, word) for part in text.parts)
+    return text
+
+
+# --- lines --------------------------------------------------------------------------------------------------------
+
+
+def page(sections: Mapping[str, Sequence[str]]) -> str:
+    """All lines of all sections."""
+    return "\n".join(line for lines in sections.values() for line in lines)
+
+
+def noted(notes: Iterable[str], indent: int = 2) -> list[str]:
+    """Notes, one a line."""
+    return [f"{' ' * indent}note: {note}" for note in notes]
+
+
+def wrapped(label: str, parts: Sequence[str]) -> list[str]:
+    """The parts on lines of some hundred characters, broken between them."""
+    lines = [f"  {label:<8}{parts[0]}"]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) < 106:
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(f"          {part}")
+    return lines
+
+
+class Columns:
+    """The columns of a table, by the width of each: "<30" has its cells on the left, ">15" on the right.
+
+    >>> Columns("<8", ">6").row("mean", "1.5")
+    '  mean       1.5'
+    """
+
+    def __init__(self, *widths: str, indent: int = 2) -> None:
+        self.widths = widths
+        self.margin = " " * indent
+
+    def row(self, *cells: str) -> str:
+        """The cells on a line, as far as there are any."""
+        padded = [format(cell, width) for cell, width in zip(cells, self.widths, strict=False)]
+        return (self.margin + "".join(padded)).rstrip()
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------
+
+SAMPLED = ("monte carlo", "bootstrap")
+"""Methods of an :class:`lossim.Estimate` whose numbers have a standard error."""
+
+
+class Measured(Protocol):
+    """What :class:`lossim.Estimate` has: a number and how it was made."""
+
+    @property
+    def value(self) -> Any: ...
+    @property
+    def stderr(self) -> Any: ...
+    @property
+    def error(self) -> Any: ...
+    @property
+    def method(self) -> str: ...
+
+
+def decimals(largest: float, digits: int) -> int:
+    """Decimals that show a number to so many digits: at least 1, and -1 where only an exponent will do."""
+    if not largest > 0.0:
+        return 1
+    wanted = digits - 1 - int(np.floor(np.log10(largest)))
+    return max(wanted, 1) if wanted <= 6 else -1
+
+
+def number(x: Measured, decimals: int) -> str:
+    """A number to so many decimals, with its standard error if sampled: ~0 if nothing is left of it, "" for NaN."""
+    value, noise = float(x.value), float(x.stderr)
+    if np.isnan(value):
+        return ""
+    form = f".{decimals}f" if decimals > 0 else ".2e"
+    if value == 0.0:
+        text = "0"
+    elif abs(value) <= float(x.error) or not float(f"{value:{form}}"):
+        text = "~0"
+    else:
+        text = f"{value:+{form}}"
+    bar = f"{noise:{form}}" if decimals > 0 else f"{noise:.0e}"
+    nothing = text in ("0", "~0")
+    if float(bar) or (x.method in SAMPLED and not nothing):
+        return f"{text} ± {bar}"
+    return text
