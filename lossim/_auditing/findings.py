@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import stdtrit
 
 from lossim._auditing.log import SOLVE_RATES, widening
-from lossim._engine import Drift, decimals, number, wrapped
+from lossim._engine import Drift
 from lossim._support import checks
+from lossim._support.plain import plain
+from lossim._support.text import Columns, Sections, decimals, noted, number, page, wrapped
 from lossim._support.types import FloatArray, Outcome
 from lossim.estimates import Estimate
 
@@ -58,10 +60,11 @@ class Stop:
     note: str = ""
 
     def __str__(self) -> str:
-        now = "" if self.now is None else f" (now {self.now:.4g})"
         if self.needed is None:
             return f"{self.knob}: {self.note}"
-        return f"{self.knob}: {self.needed:.4g}{now}" + (f"; {self.note}" if self.note else "")
+        now = "" if self.now is None else f" (now {self.now:.4g})"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.knob}: {self.needed:.4g}{now}{note}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,20 +144,31 @@ class Finding:
         checks.choice("axis", axis, AXES)
         if self.sources is None:
             raise ValueError("sources are not known where λ depends on the length; use a constant gae_lambda")
-        keep = AXES.index(axis)
-        value = self.sources.value.sum(axis=tuple(i for i in range(4) if i != keep))
-        stderr = np.full(value.shape, np.nan)
-        if self.source_draws is not None and self.rate_draws is not None:
-            place = {0: 1, 1: 2, 3: 3}.get(keep)
-            drawn = self.rate_draws if place is None else self.source_draws.sum(
-                axis=tuple(i for i in (1, 2, 3) if i != place))
+        others = tuple(i for i, name in enumerate(AXES) if name != axis)
+        value = self.sources.value.sum(axis=others)
+        drawn = self._drawn(axis)
+        if drawn is None:
+            stderr = np.full(value.shape, np.nan)
+        else:
             stderr = widening(self.blocks) * drawn.std(axis=0, ddof=1)
         return Estimate(value=value, stderr=stderr, n=self.sources.n, method="bootstrap")
+
+    def _drawn(self, axis: str) -> FloatArray | None:
+        """Contributions along one axis in each redrawn log, [replicate, part]; None if none was drawn."""
+        if self.source_draws is None or self.rate_draws is None:
+            return None
+        if axis == "solve rate":
+            return self.rate_draws
+        kept = ("replicate", *(name for name in AXES if name != "solve rate"))
+        others = tuple(i for i, name in enumerate(kept) if name not in ("replicate", axis))
+        return self.source_draws.sum(axis=others)
 
     @property
     def rate(self) -> float:
         """Step size of 0.01 nats: what turns numbers per unit step into numbers in such a step; NaN if none."""
-        return float(self.length_per_kl) / float(self.length) if float(self.length) else np.nan
+        if not float(self.length):
+            return np.nan
+        return float(self.length_per_kl) / float(self.length)
 
     @property
     def significant(self) -> bool:
@@ -167,46 +181,54 @@ class Finding:
         """Which way mean length goes, and through which responses, in one sentence."""
         if not np.any(self.drift.update.value):
             dead = self.dead_groups == 1.0 and self.drift.scheme.advantage.group_relative
-            return "nothing moves" + (": all groups are dead" if dead else "")
+            return "nothing moves: all groups are dead" if dead else "nothing moves"
         if not self.significant:
             return "no drift of mean length" + (" beyond the noise of this log" if float(self.length) else "")
-        way = "longer" if float(self.length) > 0 else "shorter"
-        step = self.length_per_kl
-        much = "" if np.isnan(float(step)) else f", {tokens(step)} tokens in a step of 0.01 nats"
-        unsure = " (no error bar)" if np.isnan(float(self.length.stderr)) else ""
-        return f"responses get {way}{much}{unsure}{self._through}"
+        said = "responses get longer" if float(self.length) > 0 else "responses get shorter"
+        if not np.isnan(float(self.length_per_kl)):
+            said += f", {tokens(self.length_per_kl)} tokens in a step of 0.01 nats"
+        if np.isnan(float(self.length.stderr)):
+            said += " (no error bar)"
+        through = self._through
+        if through is not None:
+            said += f", mostly through {through} responses"
+        return said
 
     @property
-    def _through(self) -> str:
+    def _through(self) -> str | None:
+        """The outcome that most of the drift comes from, if one stands out."""
         if self.sources is None or not self.graded:
-            return ""
+            return None
         by_outcome = self.source("outcome").value * np.sign(float(self.length))
         second, first = np.argsort(by_outcome)[-2:]
-        clear = by_outcome[first] > 1.5 * max(by_outcome[second], 0.0)
-        return f", mostly through {OUTCOMES[first]} responses" if clear else ""
+        if by_outcome[first] > 1.5 * max(by_outcome[second], 0.0):
+            return OUTCOMES[first]
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
-        axes = {} if self.sources is None else {axis: self.source(axis).to_dict() for axis in AXES}
-
-        def numbers(x: FloatArray) -> list[float | None]:
-            return [float(each) if np.isfinite(each) else None for each in x]
-
+        axes: dict[str, Any] = {}
+        if self.sources is not None:
+            axes = {axis: self.source(axis).to_dict() for axis in AXES}
+        by_step = None if self.by_step is None else self.by_step.to_dict()
+        what_if = [{"change": each.change, "length_per_kl": each.length_per_kl.to_dict(),
+                    "length": each.length.to_dict(), "covariance": each.covariance.to_dict()} for each in self.what_if]
         return {
             "scheme": self.name, "verdict": self.verdict, "drift": self.drift.to_dict(arrays=False), "sources": axes,
-            "solve_rates": list(SOLVE_RATES), "length_bins": list(self.length_bins), "share": numbers(self.share),
-            "token_weight": numbers(self.token_weight), "mean_advantage": numbers(self.mean_advantage),
-            "effective_reward": numbers(self.effective_reward), "covariance": self.covariance.to_dict(),
+            "solve_rates": list(SOLVE_RATES), "length_bins": list(self.length_bins), "share": plain(self.share),
+            "token_weight": plain(self.token_weight), "mean_advantage": plain(self.mean_advantage),
+            "effective_reward": plain(self.effective_reward), "covariance": self.covariance.to_dict(),
             "dead_groups": self.dead_groups, "graded": self.graded, "steps": [list(run) for run in self.steps],
-            "by_step": None if self.by_step is None else self.by_step.to_dict(),
-            "if_other_paths": self.if_other_paths.to_dict(),
-            "what_if": [{"change": each.change, "length_per_kl": each.length_per_kl.to_dict(),
-                         "length": each.length.to_dict(), "covariance": each.covariance.to_dict()}
-                        for each in self.what_if],
-            "stops": [vars(each) for each in self.stops], "notes": list(self.notes)}
+            "by_step": by_step, "if_other_paths": self.if_other_paths.to_dict(), "what_if": what_if,
+            "stops": [asdict(each) for each in self.stops], "notes": list(self.notes)}
+
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
+        return {"verdict": [f"{self.name}: {self.verdict}"], "setting": wrapped("scheme", self.drift.scheme.slots),
+                "numbers": list(_numbers(self)), "notes": noted(self.notes)}
 
     def __str__(self) -> str:
-        return "\n".join(_table(self))
+        return page(self.sections())
 
     __repr__ = __str__
 
@@ -261,20 +283,23 @@ class Audit:
         return {"verdict": self.verdict, "log": self.log, "paths": self.paths, "notes": list(self.notes),
                 "findings": [each.to_dict() for each in self.findings], "provenance": self.provenance}
 
-    def __str__(self) -> str:
-        log = self.log
-        parts = [f"{log['responses']:,} responses to {log['prompts']:,} prompts in {log['groups']:,} groups",
-                 f"{log['steps']:,} step{'s' * (log['steps'] != 1)}", f"mean length {log['mean_length']:,.4g}",
-                 "correctness unknown" if log["accuracy"] is None else f"{log['accuracy']:.1%} correct",
-                 f"truncation unknown, longest {log['max_tokens']:,}" if log["truncation_rate"] is None
-                 else f"{log['truncation_rate']:.1%} truncated at {log['max_tokens']:,}",
-                 f"mean reward {log['mean_reward']:.3g}"]
-        lines = [self.verdict, *wrapped("log", parts)]
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about: verdict, log, setting, numbers, notes.
+
+        Of several schemes the numbers stand side by side, and no setting is printed.
+        """
+        said = {"verdict": [self.verdict], "log": wrapped("log", _about(self.log))}
         if len(self.findings) == 1:
-            lines += _table(self.findings[0])[1:]
+            finding = self.findings[0].sections()
+            said |= {name: finding[name] for name in ("setting", "numbers")}
+            notes = finding["notes"]
         else:
-            lines += _side_by_side(self.findings)
-        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+            said["numbers"] = _side_by_side(self.findings)
+            notes = noted(_shared(self.findings))
+        return said | {"notes": notes + noted(self.notes)}
+
+    def __str__(self) -> str:
+        return page(self.sections())
 
     __repr__ = __str__
 
@@ -282,94 +307,123 @@ class Audit:
         printer.text(str(self))
 
 
+def _about(log: dict[str, Any]) -> list[str]:
+    """What a log holds, in a few words each."""
+    plural = "" if log["steps"] == 1 else "s"
+    correct = "correctness unknown"
+    if log["accuracy"] is not None:
+        correct = f"{log['accuracy']:.1%} correct"
+    cut = f"truncation unknown, longest {log['max_tokens']:,}"
+    if log["truncation_rate"] is not None:
+        cut = f"{log['truncation_rate']:.1%} truncated at {log['max_tokens']:,}"
+    return [f"{log['responses']:,} responses to {log['prompts']:,} prompts in {log['groups']:,} groups",
+            f"{log['steps']:,} step{plural}", f"mean length {log['mean_length']:,.4g}", correct, cut,
+            f"mean reward {log['mean_reward']:.3g}"]
+
+
 def _side_by_side(findings: Sequence[Finding]) -> list[str]:
-    """Schemes in the order of their drift, with Cov(A, T) beside it."""
-    width = max(len(each.name) for each in findings)
-    lines = [f"  {'':<{width}}{'tokens in 0.01 nats':>22}{'Cov(A, T)':>12}{'dead groups':>13}   through"]
-    order = sorted(findings, key=lambda each: (np.isnan(float(each.length_per_kl)), float(each.length_per_kl)))
-    for each in order:
-        through = "" if each.sources is None else _main_sources(each)
-        lines.append(f"  {each.name:<{width}}{tokens(each.length_per_kl):>22}{float(each.covariance):>+12.3g}"
-                     f"{each.dead_groups:>13.1%}   {through}".rstrip())
-    named = [(each.name, note) for each in findings for note in each.notes]
-    for note in dict.fromkeys(note for _, note in named):
-        who = [name for name, other in named if other == note]
-        lines.append(f"  note: {'' if len(who) == len(findings) else ', '.join(who) + ': '}{note}")
+    """Schemes in the order of their drift, with Cov(A, T) beside it; those without a drift last."""
+    table = Columns(f"<{max(len(each.name) for each in findings)}", ">22", ">12", ">13", "<")
+    lines = [table.row("", "tokens in 0.01 nats", "Cov(A, T)", "dead groups", "   through")]
+    for each in sorted(findings, key=lambda each: (np.isnan(float(each.length_per_kl)), float(each.length_per_kl))):
+        lines.append(table.row(each.name, tokens(each.length_per_kl), f"{float(each.covariance):+.3g}",
+                               f"{each.dead_groups:.1%}", f"   {_main_sources(each)}"))
     return lines
+
+
+def _shared(findings: Sequence[Finding]) -> Iterator[str]:
+    """The notes of several schemes, each once, with the names of those it is about unless it is about all."""
+    for note in dict.fromkeys(note for each in findings for note in each.notes):
+        named = [each.name for each in findings if note in each.notes]
+        yield note if len(named) == len(findings) else f"{', '.join(named)}: {note}"
 
 
 def _main_sources(finding: Finding) -> str:
-    rate = finding.rate
-    if np.isnan(rate):
+    """Contributions by outcome in a step of 0.01 nats, in words; nothing where they are not known."""
+    if finding.sources is None or np.isnan(finding.rate):
         return ""
     parts = zip(OUTCOMES, finding.source("outcome").value, strict=True)
-    return ", ".join(f"{name} {x * rate:+.3g}" for name, x in parts if x)
+    return ", ".join(f"{name} {x * finding.rate:+.3g}" for name, x in parts if x)
 
 
-def _table(finding: Finding) -> list[str]:
-    """Everything about one scheme, in a step of 0.01 nats where there is one."""
-    drift, rate = finding.drift, finding.rate
-    per, unit = (rate, "tokens in 0.01 nats") if np.isfinite(rate) else (1.0, "tokens per unit step")
-    lines = [f"{finding.name}: {finding.verdict}", *wrapped("scheme", drift.scheme.slots)]
+_ROWS = Columns("<34", ">22")
+_CHANGES = Columns("<46", ">22", ">12")
+_LENGTHS = Columns("<16", ">10", ">22", ">19", ">16", ">18")
 
-    def row(label: str, text: str) -> None:
-        lines.append(f"  {label:<34}{text:>22}".rstrip())
 
-    row("", unit)
-    row("mean length", tokens(drift.length_per_kl if np.isfinite(rate) else drift.length))
-    row("  paths change frequency", tokens(drift.composition * per))
-    row("  lengths on paths change", tokens(drift.within * per))
-    row("P(correct)", tokens(drift.accuracy * per))
-    row("P(truncated)", tokens(drift.truncation_rate * per))
-    row(f"if {_OTHER[len(drift.policy.class_weight) < len(drift.cells)]}", tokens(finding.if_other_paths))
-    if finding.sources is not None:
-        axes = [("by outcome", "outcome", OUTCOMES), ("by solve rate of the prompt", "solve rate", SOLVE_RATES)]
-        for title, axis, names in axes if finding.graded else []:
-            parts = finding.source(axis)
-            lines.append(f"  {title}")
-            for i, label in enumerate(names):
-                if parts.value[i]:
-                    row(f"  {label}", tokens(parts[i] * per))
-        if finding.source("term").value[1]:
-            row("of that, KL", tokens(finding.source("term")[1] * per))
-        lines += _by_length(finding, per)
-    if finding.by_step is not None:
-        lines += _by_step(finding, per)
-    row("Cov(A, T), the rule of thumb", tokens(finding.covariance))
-    row("dead groups", f"{finding.dead_groups:.1%}")
+def _numbers(finding: Finding) -> Iterator[str]:
+    """Everything about one scheme, in a step of 0.01 nats if there is one, per unit step otherwise."""
+    drift = finding.drift
+    if np.isfinite(finding.rate):
+        per = finding.rate
+        length = drift.length_per_kl
+        yield _ROWS.row("", "tokens in 0.01 nats")
+    else:
+        per = 1.0
+        length = drift.length
+        yield _ROWS.row("", "tokens per unit step")
+    yield _ROWS.row("mean length", tokens(length))
+    yield _ROWS.row("  paths change frequency", tokens(drift.composition * per))
+    yield _ROWS.row("  lengths on paths change", tokens(drift.within * per))
+    yield _ROWS.row("P(correct)", tokens(drift.accuracy * per))
+    yield _ROWS.row("P(truncated)", tokens(drift.truncation_rate * per))
+    one_path = len(drift.cells) == len(drift.policy.class_weight)
+    other = "it knew right from wrong" if one_path else "it cannot tell right from wrong"
+    yield _ROWS.row(f"if {other}", tokens(finding.if_other_paths))
+    yield from _by_source(finding, per)
+    yield from _by_step(finding, per)
+    yield _ROWS.row("Cov(A, T), the rule of thumb", tokens(finding.covariance))
+    yield _ROWS.row("dead groups", f"{finding.dead_groups:.1%}")
     if finding.what_if:
-        lines.append(f"  {'what if':<46}{'tokens in 0.01 nats':>22}{'Cov(A, T)':>12}")
-        lines += [f"    {each.change:<44}{tokens(each.length_per_kl):>22}{float(each.covariance):>+12.3g}"
-                  for each in finding.what_if]
+        yield _CHANGES.row("what if", "tokens in 0.01 nats", "Cov(A, T)")
+        for each in finding.what_if:
+            yield _CHANGES.row(f"  {each.change}", tokens(each.length_per_kl), f"{float(each.covariance):+.3g}")
     if finding.stops:
-        lines.append("  what would stop it" + ("" if finding.significant else " (it is within the noise)"))
-        lines += [f"    {each}" for each in finding.stops]
-    return lines + [f"  note: {note}" for note in finding.notes]
+        yield "  what would stop it" + ("" if finding.significant else " (it is within the noise)")
+        yield from (f"    {each}" for each in finding.stops)
 
 
-_OTHER = {True: "it cannot tell right from wrong", False: "it knew right from wrong"}
+def _by_source(finding: Finding, per: float) -> Iterator[str]:
+    """Contributions to the drift by outcome, by solve rate, by term and by length, as far as they are known."""
+    if finding.sources is None:
+        return
+    if finding.graded:
+        for title, axis, names in (("by outcome", "outcome", OUTCOMES),
+                                   ("by solve rate of the prompt", "solve rate", SOLVE_RATES)):
+            parts = finding.source(axis)
+            yield f"  {title}"
+            for i, name in enumerate(names):
+                if parts.value[i]:
+                    yield _ROWS.row(f"  {name}", tokens(parts[i] * per))
+    kl = finding.source("term")[1]
+    if float(kl):
+        yield _ROWS.row("of that, KL", tokens(kl * per))
+    yield from _by_length(finding, per)
 
 
-def _by_length(finding: Finding, per: float) -> list[str]:
+def _by_length(finding: Finding, per: float) -> Iterator[str]:
+    """Contributions by length, with what explains them: how many responses, how heavy a token, how good."""
     drift = finding.source("length")
-    lines = [f"  {'by length':<16}{'responses':>10}{'tokens':>22}{'weight of a token':>19}{'mean advantage':>16}"
-             f"{'effective reward':>18}"]
-    ends = [*finding.length_bins[1:], None]
-    for i, (first, following) in enumerate(zip(finding.length_bins, ends, strict=True)):
+    yield _LENGTHS.row("by length", "responses", "tokens", "weight of a token", "mean advantage", "effective reward")
+    following = [*finding.length_bins[1:], None]
+    for i, (first, after) in enumerate(zip(finding.length_bins, following, strict=True)):
         if not finding.share[i]:
             continue
-        label = f"{first:,} on" if following is None else f"{first:,} to {following - 1:,}"
+        label = f"{first:,} on" if after is None else f"{first:,} to {after - 1:,}"
         reward = "" if np.isnan(finding.effective_reward[i]) else f"{finding.effective_reward[i]:+.3g}"
-        lines.append(f"    {label:<14}{finding.share[i]:>10.1%}{tokens(drift[i] * per):>22}"
-                     f"{finding.token_weight[i]:>19.3g}{finding.mean_advantage[i]:>+16.3g}{reward:>18}".rstrip())
-    return lines
+        yield _LENGTHS.row(f"  {label}", f"{finding.share[i]:.1%}", tokens(drift[i] * per),
+                           f"{finding.token_weight[i]:.3g}", f"{finding.mean_advantage[i]:+.3g}", reward)
 
 
-def _by_step(finding: Finding, per: float) -> list[str]:
-    assert finding.by_step is not None
-    lines, shown = [f"  {'by step':<34}{'tokens':>22}"], len(finding.steps)
-    for i in np.unique(np.linspace(0, shown - 1, min(shown, 8)).astype(int)):
+def _by_step(finding: Finding, per: float) -> Iterator[str]:
+    """Contributions of the runs of steps, at most eight of them."""
+    if finding.by_step is None:
+        return
+    count = len(finding.steps)
+    yield _ROWS.row("by step", "tokens")
+    for i in np.unique(np.linspace(0, count - 1, min(count, 8)).astype(int)):
         first, last = finding.steps[i]
         label = f"{first}" if first == last else f"{first} to {last}"
-        lines.append(f"    {label:<32}{tokens(finding.by_step[int(i)] * per):>22}")
-    return lines + ([f"    ({shown - 8} runs of steps between these are in by_step)"] if shown > 8 else [])
+        yield _ROWS.row(f"  {label}", tokens(finding.by_step[int(i)] * per))
+    if count > 8:
+        yield f"    ({count - 8} runs of steps between these are in by_step)"

@@ -11,6 +11,7 @@ import numpy as np
 import scipy
 
 from lossim._model import Kernel
+from lossim._support.plain import plain
 from lossim.policies import Path, Policy
 from lossim.schemes import Scheme
 
@@ -19,23 +20,26 @@ __all__ = ["describe_policy", "describe_rng", "describe_scheme", "versions"]
 
 def describe_scheme(scheme: Scheme) -> dict[str, str | int]:
     """Every slot of a scheme, by name: words and counts as they are, the rest as it prints."""
-    def plain(value: object) -> str | int:
-        return value if isinstance(value, (str, int)) else repr(value)
-
-    return {slot.name: plain(getattr(scheme, slot.name)) for slot in fields(Scheme)}
+    described: dict[str, str | int] = {}
+    for slot in fields(Scheme):
+        value = getattr(scheme, slot.name)
+        described[slot.name] = value if isinstance(value, (str, int)) else repr(value)
+    return described
 
 
 def describe_policy(policy: Policy) -> dict[str, Any]:
     """Classes, paths, laws and coordinates of a policy."""
-    def path(given: Path) -> dict[str, Any]:
-        correct = given.p_correct
-        return {"name": given.name, "probability": given.probability, "length": repr(given.length),
-                "p_correct": repr(correct) if callable(correct) else np.asarray(correct).tolist(),
-                "p_correct_truncated": given.p_correct_truncated}
+    classes = [{"name": prompts.name, "weight": prompts.weight, "paths": [_path(path) for path in prompts.paths]}
+               for prompts in policy.classes]
+    return {"max_tokens": policy.max_tokens, "coordinates": _coordinates(policy), "classes": classes}
 
-    return {"max_tokens": policy.max_tokens, "coordinates": _coordinates(policy),
-            "classes": [{"name": prompts.name, "weight": prompts.weight, "paths": [path(p) for p in prompts.paths]}
-                        for prompts in policy.classes]}
+
+def _path(path: Path) -> dict[str, Any]:
+    """The arguments of a path; functions and laws as they print."""
+    correct = path.p_correct
+    return {"name": path.name, "probability": path.probability, "length": repr(path.length),
+            "p_correct": repr(correct) if callable(correct) else np.asarray(correct).tolist(),
+            "p_correct_truncated": path.p_correct_truncated}
 
 
 def _coordinates(policy: Policy) -> Any:
@@ -48,11 +52,6 @@ def _coordinates(policy: Policy) -> Any:
 
 def describe_rng(rng: np.random.Generator) -> Any:
     """The state of a generator; set as ``rng.bit_generator.state`` it gives the same numbers again."""
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: plain(each) for name, each in value.items()}
-        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-
     return plain(dict(rng.bit_generator.state))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,9 @@ import numpy as np
 
 from lossim._engine.readout import ROLES, TERMS
 from lossim._support import checks
+from lossim._support.text import SAMPLED, Columns, Sections, decimals, noted, number, page, wrapped
 from lossim._support.types import BoolArray, Outcome
-from lossim.estimates import SAMPLED, Estimate
+from lossim.estimates import Estimate
 from lossim.policies import Policy
 from lossim.schemes import Scheme, short
 
@@ -100,17 +100,21 @@ class Drift:
         ``outcome`` is "correct", "incorrect" or "truncated", ``role`` "stop", "go on" or "path", ``term`` "policy",
         "kl" or "entropy". The standard error of a sum over several entries is an upper bound.
         """
+        paths = [name for _, name in self.cells]
+        outcomes = [each.name.lower() for each in Outcome]
         pick = np.ones(self.sources.value.shape, dtype=bool)
         if path is not None:
-            checks.choice("path", path, {name for _, name in self.cells})
-            pick &= np.array([name == path for _, name in self.cells])[:, None, None, None]
+            checks.choice("path", path, set(paths))
+            pick &= np.array([name == path for name in paths])[:, None, None, None]
         if outcome is not None:
-            names = [each.name.lower() for each in Outcome]
-            pick &= np.array([name == checks.choice("outcome", outcome, names) for name in names])[:, None, None]
+            checks.choice("outcome", outcome, outcomes)
+            pick &= np.array([name == outcome for name in outcomes])[:, None, None]
         if role is not None:
-            pick &= np.array([name == checks.choice("role", role, ROLES) for name in ROLES])[:, None]
+            checks.choice("role", role, ROLES)
+            pick &= np.array([name == role for name in ROLES])[:, None]
         if term is not None:
-            pick &= np.array([name == checks.choice("term", term, TERMS) for name in TERMS])
+            checks.choice("term", term, TERMS)
+            pick &= np.array([name == term for name in TERMS])
         stderr = np.broadcast_to(self.sources.stderr, pick.shape)[pick].sum()
         return Estimate(value=float(self.sources.value[pick].sum()), stderr=float(stderr),
                         error=self.length.error, n=self.sources.n, method=self.sources.method)
@@ -118,16 +122,26 @@ class Drift:
     @property
     def verdict(self) -> str:
         """Which way mean length goes, and how many tokens in a step of 0.01 nats, in a few words."""
-        change, step = self.length, self.length_per_kl
-        if np.isnan(float(step)) and (change.method not in SAMPLED or not np.any(self.update.value)):
+        change = self.length
+        sampled = change.method in SAMPLED
+        unknown = np.isnan(float(self.length_per_kl))
+        if unknown and not (sampled and np.any(self.update.value)):
             return "nothing moves"
-        if np.isnan(float(step)) or abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
-            return "no drift of mean length" + (" beyond the noise" if change.method in SAMPLED else "")
+        if unknown or abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
+            return "no drift of mean length" + (" beyond the noise" if sampled else "")
         way = "longer" if float(change) > 0 else "shorter"
-        return f"responses get {way}, {number(step, decimals(abs(float(step)), 3))} tokens in a step of 0.01 nats"
+        return f"responses get {way}, {_to_three_digits(self.length_per_kl)} tokens in a step of 0.01 nats"
+
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
+        made = _MADE[self.length.method].format(n=self.length.n)
+        setting = [*wrapped("scheme", self.scheme.slots), *wrapped("policy", [repr(self.policy)]),
+                   *wrapped("moves", [short(self.policy.coordinates)])]
+        return {"verdict": [f"{self.scheme.name}: {self.verdict} ({made})"], "setting": setting,
+                "numbers": _numbers(self), "notes": noted(self.notes)}
 
     def __str__(self) -> str:
-        return _table(self)
+        return page(self.sections())
 
     __repr__ = __str__
 
@@ -156,76 +170,57 @@ _MADE = {"closed form": "exact", "sum": "exact", "quadrature": "exact", "large-b
          "monte carlo": "Monte Carlo, {n:,} batches", "bootstrap": "from a log, {n:,} times redrawn"}
 
 
-def _table(result: Drift) -> str:
-    """The drift as text: the verdict, what was computed, and its numbers per unit step and in a step of 0.01 nats."""
-    scheme, change = result.scheme, result.length
-    sampled = change.method in SAMPLED
-    made = _MADE[change.method].format(n=change.n)
-    lines = [f"{scheme.name}: {result.verdict} ({made})", *wrapped("scheme", scheme.slots),
-             *wrapped("policy", [repr(result.policy)]), *wrapped("moves", [short(result.policy.coordinates)])]
+def _numbers(result: Drift) -> list[str]:
+    """The numbers per unit step and in a step of 0.01 nats; none if such a step is not known."""
+    change = result.length
     if np.isnan(float(result.length_per_kl)):
-        return "\n".join(lines + [f"  note: {note}" for note in result.notes])
+        return []
     # Derivatives scale alike along the update, so the step of 0.01 nats is the ratio of these two.
     step = float(result.length_per_kl) / float(change) if float(change) else np.nan
-    spread = [(role if term == "policy" else f"{role}, {'KL' if term == 'kl' else term}",
-               result.source(role=role, term=term)) for r, role in enumerate(ROLES) for t, term in enumerate(TERMS)
-              if np.any(np.asarray(result.sources.value)[:, :, r, t])]
-    tokens = [("mean length (tokens)", [("total", change), ("paths change frequency", result.composition),
-                                        ("lengths on paths change", result.within)]),
-              ("of that, by kind of token", spread),
-              ("mean length on each path", [(" / ".join(names), result.length_by_path[cell])
-                                            for cell, names in enumerate(result.cells)])]
-    shown = [x for _, block in tokens for _, x in block]
-    largest = max((abs(float(x)) for x in shown if abs(float(x)) > float(x.error)), default=0.0)
-    here, there = decimals(largest, 4), decimals(largest * abs(step), 4)
-    width = 21 if sampled else 15
+    total = [("total", change), ("paths change frequency", result.composition),
+             ("lengths on paths change", result.within)]
+    by_token = _by_token(result)
+    by_path = [(" / ".join(names), result.length_by_path[cell]) for cell, names in enumerate(result.cells)]
 
-    def line(label: str, left: str, right: str, mark: str = "") -> None:
-        lines.append(f"  {label:<30}{left:>{width}}{right:>{width}}{mark}".rstrip())
+    # All tokens have the decimals that suit the largest number among them.
+    sizes = [abs(float(x)) for _, x in (*total, *by_token, *by_path) if abs(float(x)) > float(x.error)]
+    largest = max(sizes, default=0.0)
+    here = decimals(largest, 4)
+    there = decimals(largest * abs(step), 4)
+    width = ">21" if change.method in SAMPLED else ">15"
+    table = Columns("<30", width, width, "<")
 
-    line("", "per unit step", "in 0.01 nats")
-    for title, block in tokens:
-        lines += [f"  {title}"] if block else []
-        for i, (label, x) in enumerate(block):
-            scaled = result.length_per_kl if x is change else x * step
-            unsure = title.endswith("path") and bool(result.undecided[i])
-            line(f"  {label}", number(x, here), number(scaled, there), "  (?)" if unsure else "")
+    def row(label: str, x: Estimate, mark: str = "") -> str:
+        scaled = result.length_per_kl if x is change else x * step
+        return table.row(f"  {label}", number(x, here), number(scaled, there), mark)
+
+    lines = [table.row("", "per unit step", "in 0.01 nats"), table.row("mean length (tokens)")]
+    lines += [row(label, x) for label, x in total]
+    if by_token:
+        lines.append(table.row("of that, by kind of token"))
+        lines += [row(label, x) for label, x in by_token]
+    lines.append(table.row("mean length on each path"))
+    for (label, x), undecided in zip(by_path, result.undecided, strict=True):
+        lines.append(row(label, x, "  (?)" if undecided else ""))
     for label, x in (("P(correct)", result.accuracy), ("mean reward", result.reward),
                      ("P(truncated)", result.truncation_rate)):
-        left, right = (number(y, decimals(abs(float(y)), 3)) for y in (x, x * step))
-        line(label, "undefined" if np.isnan(float(x)) else left, right)
+        shown = "undefined" if np.isnan(float(x)) else _to_three_digits(x)
+        lines.append(table.row(label, shown, _to_three_digits(x * step)))
     if result.undecided.any():
         lines.append("  (?) too small for its sign to be known without a measured kernel")
-    return "\n".join(lines + [f"  note: {note}" for note in result.notes])
-
-
-def wrapped(label: str, parts: Sequence[str]) -> list[str]:
-    """The parts on lines of some hundred characters, broken between them."""
-    lines = [f"  {label:<8}{parts[0]}"]
-    for part in parts[1:]:
-        if len(lines[-1]) + len(part) < 106:
-            lines[-1] += f" · {part}"
-        else:
-            lines.append(f"          {part}")
     return lines
 
 
-def decimals(largest: float, digits: int) -> int:
-    """Decimals that show a number to so many digits: at least 1, and -1 where only an exponent will do."""
-    if not largest > 0.0:
-        return 1
-    wanted = digits - 1 - int(np.floor(np.log10(largest)))
-    return max(wanted, 1) if wanted <= 6 else -1
+def _by_token(result: Drift) -> list[tuple[str, Estimate]]:
+    """Contributions to the drift by role and term, those that are there at all."""
+    found = []
+    for r, role in enumerate(ROLES):
+        for t, term in enumerate(TERMS):
+            if np.any(np.asarray(result.sources.value)[:, :, r, t]):
+                label = {"policy": role, "kl": f"{role}, KL"}.get(term, f"{role}, {term}")
+                found.append((label, result.source(role=role, term=term)))
+    return found
 
 
-def number(x: Estimate, decimals: int) -> str:
-    """A number to so many decimals, with its standard error if sampled: ~0 if nothing is left of it, "" for NaN."""
-    value, noise, form = float(x), float(x.stderr), f".{decimals}f" if decimals > 0 else ".2e"
-    if np.isnan(value):
-        return ""
-    if value == 0.0:
-        text = "0"
-    else:
-        text = "~0" if abs(value) <= float(x.error) or not float(f"{value:{form}}") else f"{value:+{form}}"
-    bar = f"{noise:{form if decimals > 0 else '.0e'}}"
-    return f"{text} ± {bar}" if float(bar) or (x.method in SAMPLED and text.lstrip("~") != "0") else text
+def _to_three_digits(x: Estimate) -> str:
+    return number(x, decimals(abs(float(x)), 3))

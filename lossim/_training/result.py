@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lossim._support import checks
+from lossim._support.plain import plain
+from lossim._support.text import Columns, Note, Sections, noted, page
 from lossim._support.types import FloatArray
 from lossim.policies import Policy
 from lossim.schemes import Scheme
@@ -81,7 +83,9 @@ class Training:
     @property
     def replicates(self) -> int | None:
         """How many runs were sampled side by side; None if nothing was sampled."""
-        return self.length.shape[1] if self.length.ndim > 1 else None
+        if self.length.ndim == 1:
+            return None
+        return self.length.shape[1]
 
     @property
     def policy(self) -> Policy:
@@ -90,11 +94,13 @@ class Training:
 
     def policy_at(self, step: int, replicate: int = 0) -> Policy:
         """The policy after that many steps, of one replicate (counted from 0)."""
-        for name, given, last in (("step", step, self.steps), ("replicate", replicate, (self.replicates or 1) - 1)):
+        last_replicate = 0 if self.replicates is None else self.replicates - 1
+        for name, given, last in (("step", step, self.steps), ("replicate", replicate, last_replicate)):
             if checks.whole(name, given, low=0) > last:
                 checks.fail(name, given, f"must be at most {last} in this run")
-        there = self.coordinates[step]
-        return self.start.moved(there if self.replicates is None else there[replicate])
+        if self.replicates is None:
+            return self.start.moved(self.coordinates[step])
+        return self.start.moved(self.coordinates[step, replicate])
 
     def quantiles(self, name: str, q: Sequence[float] = (0.05, 0.5, 0.95)) -> FloatArray:
         """Quantiles over replicates of one of the arrays, [q, step, ...]; NaN where a replicate has none.
@@ -108,8 +114,7 @@ class Training:
                         "pass method='stochastic' to train")
         series = getattr(self, checks.choice("name", name, columns))
         levels = checks.number_array("q", q, ndim=1, low=0.0, high=1.0)
-        quantiles: FloatArray = np.quantile(series, levels, axis=1)
-        return quantiles
+        return np.quantile(series, levels, axis=1)
 
     def _by_replicate(self, value: object) -> bool:
         return self.replicates is not None and isinstance(value, np.ndarray) and value is not self.critic
@@ -130,10 +135,13 @@ class Training:
             checks.fail("length", length, "or truncation_rate must be given, and not both")
         (name, bound), = given.items()
         series: FloatArray = getattr(self, name)
-        way = ("above" if bound > series.flat[0] else "below") if direction is None else checks.choice(
-            "direction", direction, ("below", "above"))
-        beyond = series >= bound if way == "above" else series <= bound
-        first, ever = np.argmax(beyond, axis=0), beyond.any(axis=0)
+        if direction is None:
+            above = bool(bound > series.flat[0])
+        else:
+            above = checks.choice("direction", direction, ("below", "above")) == "above"
+        beyond = series >= bound if above else series <= bound
+        first = np.argmax(beyond, axis=0)
+        ever = beyond.any(axis=0)
         if self.replicates is not None:
             return np.where(ever, first, np.nan)
         return int(first) if ever else None
@@ -146,35 +154,40 @@ class Training:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN), with provenance."""
-        plain: dict[str, Any] = {"notes": list(self.notes), "interrupted": self.interrupted,
-                                 "provenance": self.provenance}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, np.ndarray):
-                mixed = value.astype(object)
-                mixed[np.isnan(value)] = None
-                plain[each.name] = mixed.tolist()
-        return plain
+        arrays = {each.name: getattr(self, each.name) for each in fields(self)
+                  if isinstance(getattr(self, each.name), np.ndarray)}
+        return {"notes": list(self.notes), "interrupted": self.interrupted, "provenance": self.provenance,
+                **plain(arrays)}
+
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about: verdict, numbers, notes."""
+        how = self.provenance["method"].replace("_", " ")
+        if self.replicates is not None:
+            how += f", {self.replicates:,} replicates: median and 5-95 % of them"
+        plural = "s" if self.steps > 1 else ""
+        interrupted = ", interrupted" if self.interrupted else ""
+        verdict = f"{self.scheme.name}: {self.steps:,} step{plural}{interrupted} ({how})"
+        return {"verdict": [verdict], "numbers": _numbers(self), "notes": noted(self.notes, indent=0)}
 
     def __str__(self) -> str:
-        sampled = "" if self.replicates is None else f", {self.replicates:,} replicates: median and 5-95 % of them"
-        how = self.provenance["method"].replace("_", " ") + sampled
-        head = (f"{self.scheme.name}: {self.steps:,} step{'s' * (self.steps > 1)}"
-                f"{', interrupted' if self.interrupted else ''} ({how})")
-        rows = [("", "start", "end")]
-        lines = {"mean length (tokens)": self.length, "P(correct)": self.accuracy, "mean reward": self.reward,
-                 "P(truncated)": self.truncation_rate}
-        lines |= {f"  {' / '.join(name)}": self.length_by_path[..., cell]
-                  for cell, name in enumerate(self.start.cell_names)}
-        rows += [(name, _said(series[0]), _said(series[-1])) for name, series in lines.items()]
-        within, composition = (_said(change.sum(axis=0), "+") for change in (self.within, self.composition))
-        rows += [("by lengths / by paths", within, composition),
-                 ("KL to the start (nats)", "", _said(self.kl_to_start[-1]))]
-        first, second = (max(12, *(len(row[i]) + 2 for row in rows)) for i in (1, 2))
-        table = [f"{name:<28}{start:>{first}}{end:>{second}}" for name, start, end in rows]
-        return "\n".join([head, *table, *(f"note: {note}" for note in self.notes)])
+        return page(self.sections())
 
     __repr__ = __str__
+
+
+def _numbers(run: Training) -> list[str]:
+    """The policy at the start and at the end, and what moved mean length between them."""
+    series = [("mean length (tokens)", run.length), ("P(correct)", run.accuracy), ("mean reward", run.reward),
+              ("P(truncated)", run.truncation_rate)]
+    series += [(f"  {' / '.join(names)}", run.length_by_path[..., cell])
+               for cell, names in enumerate(run.start.cell_names)]
+    rows = [("", "start", "end")]
+    rows += [(label, _said(values[0]), _said(values[-1])) for label, values in series]
+    rows.append(("by lengths / by paths", _said(run.within.sum(axis=0), "+"), _said(run.composition.sum(axis=0), "+")))
+    rows.append(("KL to the start (nats)", "", _said(run.kl_to_start[-1])))
+    first, second = (max(12, *(len(row[column]) + 2 for row in rows)) for column in (1, 2))
+    table = Columns("<28", f">{first}", f">{second}", indent=0)
+    return [table.row(*row) for row in rows]
 
 
 def _said(values: FloatArray, sign: str = "") -> str:
@@ -185,13 +198,15 @@ def _said(values: FloatArray, sign: str = "") -> str:
 
 def regime_notes(length: FloatArray, truncation_rate: FloatArray, accuracy: FloatArray) -> list[str]:
     """Where a run, or one of its replicates, leaves the regime in which the model means something."""
-    notes = []
+    notes: list[str] = []
     for beyond, what in ((length < SHORTEST, f"mean length is below {SHORTEST:g} tokens"),
                          (truncation_rate > MOST_TRUNCATED, f"more than {MOST_TRUNCATED:.0%} of responses are cut"),
                          (accuracy > MOST_ACCURATE, f"P(correct) is above {MOST_ACCURATE:g}")):
-        if beyond.any():
-            where = f"from step {int(np.argmax(beyond.reshape(len(beyond), -1).any(axis=1)))}"
-            if beyond.ndim > 1:
-                where += f", in {int(beyond.any(axis=0).sum()):,} of {beyond.shape[1]:,} replicates in the end,"
-            notes.append(f"{where} {what}: a model of first order in the logits means little")
+        if not beyond.any():
+            continue
+        first = int(np.argmax(beyond.reshape(len(beyond), -1).any(axis=1)))
+        where = f"from step {first}"
+        if beyond.ndim > 1:
+            where += f", in {int(beyond.any(axis=0).sum()):,} of {beyond.shape[1]:,} replicates in the end,"
+        notes.append(Note("regime", f"{where} {what}: a model of first order in the logits means little"))
     return notes
