@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lossim import _logs
 from lossim._logs import Place, Reading
 from lossim._support import checks
+from lossim._support.text import Phrase, argument
 from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray
 
 __all__ = ["Place", "Reading", "Rollouts"]
@@ -389,7 +390,7 @@ def settled_cuts(rollouts: Rollouts, max_tokens: int | None = None) -> tuple[Boo
                     "at max_tokens")
     if max_tokens not in (None, cap):
         checks.fail("max_tokens", max_tokens, f"must be the length of the truncated responses, {cap}",
-                    f"leave it out, or pass max_tokens={cap}")
+                    Phrase("leave it out, or pass ", argument("max_tokens", cap)))
     if longest > cap:
         checks.fail("max_tokens", cap, "(the length of the truncated responses) must be at least the longest "
                     f"response, {longest:,} tokens", "check which responses are truncated")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,8 @@ from lossim._auditing.plugin import Plugin
 from lossim._engine import Drift, describe_rng, versions
 from lossim._model import Coordinates, Features, Kernel
 from lossim._support import checks
+from lossim._support.progress import Progress
+from lossim._support.text import code
 from lossim._support.types import FloatArray
 from lossim.advantages import GAE
 from lossim.estimates import Estimate
@@ -90,17 +91,17 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
         notes.append("a single prompt has no spread over prompts: no standard errors")
     weights = redraws(source, log.blocks, replicates)
     plugins = [Plugin(cells=cells, scheme=scheme, pay=Pay(rule=reward)) for scheme in chosen]
-    say = _Reporter(progress)
-    breakdowns = [_walk(plugin, say) for plugin in plugins]
+    report = Progress(progress)
+    breakdowns = [_walk(plugin, report) for plugin in plugins]
     made = drifts(cells, plugins, weights, progress, breakdowns)
     other = _other_paths(plugins, weights, progress)
     asked = what_if if what_if is not None else len(chosen) == 1
     findings = []
     for plugin, breakdown, drift, length in zip(plugins, breakdowns, made, other, strict=True):
-        ideas = _what_if(plugin, weights, say) if asked else ()
-        ends = stops(plugin, say) if asked and not plugin.adaptive and np.any(drift.update.value) else ()
+        ideas = _what_if(plugin, weights, report) if asked else ()
+        ends = stops(plugin, report.say) if asked and not plugin.adaptive and np.any(drift.update.value) else ()
         findings.append(_finding(plugin, breakdown, drift, length, weights, ideas, ends))
-    say.end()
+    report.end()
     return Audit(findings=tuple(findings), log=_describe(log), paths=paths, notes=tuple(notes + _general(log, reward)),
                  provenance={"method": "audit", "replicates": replicates, "rng": seed, **versions(),
                              "coordinates": repr(cells.coordinates)})
@@ -115,25 +116,9 @@ def _schemes(given: Scheme | Sequence[Scheme]) -> list[Scheme]:
     return chosen
 
 
-class _Reporter:
-    """Progress on stderr, one line."""
-
-    def __init__(self, wanted: bool) -> None:
-        self.wanted = wanted
-
-    def __call__(self, text: str) -> None:
-        if self.wanted:
-            print(f"\r{text:<70}", end="", file=sys.stderr)
-
-    def end(self) -> None:
-        """Finish the line."""
-        if self.wanted:
-            print(file=sys.stderr)
-
-
-def _walk(plugin: Plugin, say: _Reporter) -> Breakdown:
+def _walk(plugin: Plugin, report: Progress) -> Breakdown:
     """One pass over the log: measures, and where they come from."""
-    say(f"{plugin.scheme.name}: reading the log")
+    report.say(f"{plugin.scheme.name}: reading the log")
     breakdown = Breakdown(plugin=plugin, edges=length_edges(plugin.log), bins=step_bins(plugin.log))
     plugin.__dict__["measures"] = plugin.measured(breakdown)
     return breakdown
@@ -157,14 +142,14 @@ def _other_paths(plugins: Sequence[Plugin], weights: FloatArray, progress: bool)
     return [drift.length_per_kl for drift in drifts(cells, alike, weights[:50], progress)]
 
 
-def _what_if(plugin: Plugin, weights: FloatArray, say: _Reporter) -> tuple[WhatIf, ...]:
+def _what_if(plugin: Plugin, weights: FloatArray, report: Progress) -> tuple[WhatIf, ...]:
     settings = list(other_settings(plugin))
     cut = shorter(plugin)
     found: list[WhatIf] = []
     for cells, group in ((plugin.cells, settings), *([] if cut is None else [
             (cut.cells, [(f"cut at {cut.log.max_tokens:,} tokens", cut)])])):
-        say(f"{plugin.scheme.name}: other settings")
-        breakdowns = [_walk(each, say) for _, each in group]
+        report.say(f"{plugin.scheme.name}: other settings")
+        breakdowns = [_walk(each, report) for _, each in group]
         for (change, _), drift, breakdown in zip(group, drifts(cells, [each for _, each in group], weights[:50]),
                                                  breakdowns, strict=True):
             found.append(WhatIf(change=change, length_per_kl=drift.length_per_kl, length=drift.length,
@@ -220,7 +205,7 @@ def _general(log: Log, reward: Reward | None) -> list[str]:
     notes = ["responses are paid as logged, whatever reward a scheme names"] if reward is None else []
     reading = log.rollouts.reading
     if reading is not None:
-        notes += [choice if choice.startswith("not read") else f"read: {choice}" for choice in reading.choices]
+        notes += [choice if code(choice) == "not read" else f"read: {choice}" for choice in reading.choices]
         if reading.skipped:
             notes.append(f"{reading.rows - reading.kept:,} of {reading.rows:,} rows are left out: "
                          + "; ".join(f"{count:,} {reason}" for reason, count in reading.skipped.items()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from lossim._auditing.cells import Cells
 from lossim._auditing.log import widening
 from lossim._auditing.plugin import Plugin
 from lossim._engine import NATS, Drift, Readout, effective_reward, finished, inner_product
+from lossim._support.progress import Progress
 from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
 from lossim.rewards import AsLogged
@@ -61,6 +61,7 @@ def drifts(cells: Cells, plugins: Sequence[Plugin], weights: FloatArray, progres
     values = [_read(plugin, readout, plugin.sums) for plugin, readout in zip(plugins, readouts, strict=True)]
     spreads = [_Spread(value, readout, cells.log.blocks) for value, readout in zip(values, readouts, strict=True)]
     at_once = max(MOST_NUMBERS // (math.prod(cells.log.shape) * 3 * len(plugins)), 1)
+    report = Progress(progress)
     for start in range(0, len(weights), at_once):
         drawn = weights[start:start + at_once]
         law = cells.log.redrawn(cells.log.counts, drawn)
@@ -73,10 +74,8 @@ def drifts(cells: Cells, plugins: Sequence[Plugin], weights: FloatArray, progres
                     spread.add(_read(plugin, readout, mine), readout)
                     if breakdowns:
                         breakdowns[number].draws.append(breakdowns[number].redrawn(readout, mine))
-        if progress:
-            print(f"\rprompts redrawn {start + len(drawn):,} of {len(weights):,} times", end="", file=sys.stderr)
-    if progress:
-        print(file=sys.stderr)
+        report.say(f"prompts redrawn {start + len(drawn):,} of {len(weights):,} times")
+    report.end()
     return [_drift(plugin, readout, value, spread)
             for plugin, readout, value, spread in zip(plugins, readouts, values, spreads, strict=True)]
 

@@ -147,9 +147,8 @@ class Finding:
         others = tuple(i for i, name in enumerate(AXES) if name != axis)
         value = self.sources.value.sum(axis=others)
         drawn = self._drawn(axis)
-        if drawn is None:
-            stderr = np.full(value.shape, np.nan)
-        else:
+        stderr = np.full(value.shape, np.nan)
+        if drawn is not None:
             stderr = widening(self.blocks) * drawn.std(axis=0, ddof=1)
         return Estimate(value=value, stderr=stderr, n=self.sources.n, method="bootstrap")
 

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from lossim._support import checks
+from lossim._support.text import Phrase, Way, argument
 from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
 from lossim.rewards import Reward, Shaping, applied
 from lossim.rollouts import Rollouts, check_rollouts, settled_cuts, settled_grades
@@ -320,8 +321,9 @@ def read_log(rollouts: Rollouts, *, max_tokens: int | None = None, correct_above
     if correct is None and needs_grades:
         low, high = float(grouped.rewards.min()), float(grouped.rewards.max())
         checks.fail("correct", [low, high], "must be known, or rewards take exactly two values (their range is shown)",
-                    "give correct_above=, the reward above which a response is correct, or Rollouts with correct=, or "
-                    "use paths='one' and no reward=")
+                    Phrase("give ", argument("correct_above"), ", the reward above which a response is correct, or ",
+                           Way("correct", "Rollouts with correct="), ", or use ", argument("paths", "one"), " and no ",
+                           argument("reward")))
     cut, cap, more = settled_cuts(grouped, max_tokens)
     log = Log(rollouts=grouped, correct=correct, cut=cut, max_tokens=cap, seed=seed, notes=(*notes, *more))
     _check_classes(log)

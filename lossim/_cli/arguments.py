@@ -7,25 +7,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import json
 import os
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NamedTuple, NoReturn
 
 from lossim._cli.commands import LOGGED, Answer, audit_log, drift_of, list_presets
 from lossim._support import checks
+from lossim._support.text import Phrase, Way, reworded
 from lossim._support.types import NoClosedForm
 from lossim.configs import PARSERS
 from lossim.rewards import Reward
 
 __all__ = ["main"]
 
-DONE, BAD_INPUT, STOPPED, NO_READER = 0, 2, 130, 141
+DONE = 0
+BAD_INPUT = 2
+STOPPED = 130
+NO_READER = 141
 FIGURES = (".png", ".pdf", ".svg")
 FORMATS = ("jsonl", "csv", "parquet")
 
@@ -64,35 +66,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 # --- messages ---------------------------------------------------------------------------------------------------
 
-OPTIONS = "algorithm|correct_above|max_tokens|on_error|paths|processes|replicates|reward|unsupported"
-WORDINGS: tuple[tuple[str, Any], ...] = (
-    (r"use method='monte_carlo' with an rng", "give --batches 64 to sample instead"),
-    (r"columns=\{'(\w+)': [^}]*\}", r"--column \1=NAME"),
-    (r"columns\['(\w+)'\]", r"--column \1"),
-    (r"a name in columns", "the FIELD of --column"),
-    (r"Rollouts\(\.\.\., correct=\.\.\.\)", "--column correct=NAME or --correct-above X"),
-    (r"Rollouts with correct=", "--column correct=NAME"),
-    (r"tokenizer=(?=,)", "--tokenizer"),
-    (r"or call from_jsonl, from_csv or from_parquet, which take any name", "or give --format"),
-    (r"Rollouts\.from_(jsonl|csv|parquet)", r"--format \1"),
-    (rf"\b({OPTIONS})=(['\"]?)([\w.]*)\2",
-     lambda found: f"--{found[1].replace('_', '-')} {found[3]}".rstrip()),
-)
-"""Python of the library's messages, and how the command line says it."""
+WORDINGS = {
+    "algorithm": "--algorithm {}",
+    "any format": "give --format",
+    "column": "--column {}=NAME",
+    "column of": "--column {}",
+    "correct": "--column correct=NAME",
+    "correct_above": "--correct-above",
+    "field": "the FIELD of --column",
+    "format": "--format {}",
+    "max_tokens": "--max-tokens {}",
+    "on_error": "--on-error {}",
+    "paths": "--paths {}",
+    "processes": "--processes",
+    "reward": "--reward",
+    "sample": "give --batches 64 to sample instead",
+    "tokenizer": "--tokenizer",
+    "unread": "--column {}=",
+    "unsupported": "--unsupported {}",
+}
+"""How the command line says what messages say in Python, by the code of the :class:`~lossim._support.text.Way`."""
+
+
+def _worded(way: Way) -> str:
+    if way.code in WORDINGS:
+        return WORDINGS[way.code].format(way.value)
+    return str(way)
 
 
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    text = str(error) or type(error).__name__
-    for pattern, wording in WORDINGS:
-        text = re.sub(pattern, wording, text)
-    return text
+    if error.args and isinstance(error.args[0], Phrase):
+        return reworded(error.args[0], _worded)
+    return str(error) or type(error).__name__
 
 
-def _nearest(word: str, words: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, words, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def _nearest(word: str, words: Iterable[str]) -> str:
+    fix = checks.nearest(word, words)
+    return f"; {fix}" if fix else ""
 
 
 # --- arguments --------------------------------------------------------------------------------------------------
@@ -102,13 +114,16 @@ class _Parser(argparse.ArgumentParser):
     """Raises where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
-        wrong = re.search(r"invalid choice: '([^']*)'", message)
-        raise ValueError(message + (_nearest(wrong[1], list(COMMANDS)) if wrong else ""))
+        raise ValueError(message)
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser, commands = _parsers()
-    args, unknown = parser.parse_known_args(argv)
+    try:
+        args, unknown = parser.parse_known_args(argv)
+    except argparse.ArgumentError as wrong:  # of the line itself; those of a command come as ValueError
+        first = next((word for word in argv if not word.startswith("-")), "")
+        raise ValueError(f"{wrong}{_nearest(first, COMMANDS) if wrong.argument_name == COMMAND else ''}") from None
     if unknown:
         options = [option for action in commands[args.command]._actions for option in action.option_strings]
         raise ValueError(f"{args.command} has no argument {unknown[0]!r}"
@@ -129,10 +144,10 @@ def _check_figure(args: argparse.Namespace) -> None:
 
 def _one_of(*words: str) -> Callable[[str], str]:
     def check(text: str) -> str:
-        try:
-            return checks.choice("", text, words)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error).lstrip()) from None
+        if text not in words:
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(map(repr, words))}, got {text!r}"
+                                             f"{_nearest(text, words)}")
+        return text
 
     return check
 
@@ -140,27 +155,28 @@ def _one_of(*words: str) -> Callable[[str], str]:
 def _reward(text: str) -> Reward | str:
     if text == LOGGED:
         return text
-    try:
+    with contextlib.suppress(ValueError):
         paid = [float(part) for part in text.split(",")]
-        if len(paid) not in (2, 3):
-            raise ValueError
-        return Reward(**dict(zip(("correct", "incorrect", "truncated"), paid, strict=False)))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be two or three finite numbers, correct,incorrect[,truncated], or "
-                                         f"{LOGGED!r}, got {text!r}; for example 1,-1") from None
+        if len(paid) in (2, 3):
+            return Reward(**dict(zip(("correct", "incorrect", "truncated"), paid, strict=False)))
+    raise argparse.ArgumentTypeError(f"must be two or three finite numbers, correct,incorrect[,truncated], or "
+                                     f"{LOGGED!r}, got {text!r}; for example 1,-1")
 
 
 def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
-    parser = _Parser(prog="lossim", description="What an RL loss does to response length.", allow_abbrev=False)
+    """The parser of the line, and those of the commands by name."""
+    parser = _Parser(prog="lossim", description="What an RL loss does to response length.", allow_abbrev=False,
+                     exit_on_error=False)
     parser.add_argument("--version", action="version", version=f"lossim {version('lossim')}")
-    kinds = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands",
+    kinds = parser.add_subparsers(dest="command", required=True, metavar=COMMAND, title="commands",
                                   description="lossim COMMAND --help lists the arguments of one")
     made: dict[str, _Parser] = {}
-    for name, (run, add, summary) in COMMANDS.items():
+    for name, command in COMMANDS.items():
+        summary = command.summary
         made[name] = kinds.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
                                       allow_abbrev=False)
-        made[name].set_defaults(run=run, figure=None)
-        add(made[name])
+        made[name].set_defaults(run=command.run, figure=None)
+        command.add_arguments(made[name])
     return parser, made
 
 
@@ -242,10 +258,19 @@ def _presets_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="strict JSON instead of text")
 
 
-COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], Answer], Callable[[argparse.ArgumentParser], None], str]] = {
-    "audit": (audit_log, _audit_arguments, "which way a loss pushes length on a logged run, and through which "
-              "responses"),
-    "drift": (drift_of, _drift_arguments, "which way a loss pushes length, from laws of length or from those fitted to "
-              "a log"),
-    "presets": (list_presets, _presets_arguments, "the presets, slot by slot"),
+class _Command(NamedTuple):
+    """What computes the answer, what declares the arguments, and what is said of both."""
+
+    run: Callable[[argparse.Namespace], Answer]
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    summary: str
+
+
+COMMAND = "COMMAND"
+COMMANDS = {
+    "audit": _Command(audit_log, _audit_arguments, "which way a loss pushes length on a logged run, and through which "
+                      "responses"),
+    "drift": _Command(drift_of, _drift_arguments, "which way a loss pushes length, from laws of length or from those "
+                      "fitted to a log"),
+    "presets": _Command(list_presets, _presets_arguments, "the presets, slot by slot"),
 }

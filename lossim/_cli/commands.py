@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -13,14 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from lossim._auditing import Finding, audit
-from lossim._engine import describe_scheme, drift, wrapped
+from lossim._engine import describe_scheme, drift
 from lossim._fitting import fit
 from lossim._support import checks
+from lossim._support.text import Sections, code, noted, page, wrapped
 from lossim.configs import ParsedConfig, read_config
 from lossim.lengths import lognormal
 from lossim.policies import two_paths
@@ -53,24 +53,30 @@ def audit_log(args: Namespace) -> Answer:
     """``lossim audit``: what schemes do on a log."""
     own, config = _scheme(args)
     named, notes = _compared(args, own)
-    given: Reward | None = None if args.reward == LOGGED else args.reward
-    if given is not None and config is not None:
-        given = config.scheme.reward  # with the length penalties of the config
-    rollouts, cap = _read(args, args.log, config, notes)
+    log = _read(args, args.log, config)
+    notes += log.notes
     paths: Literal["outcome", "one"] = args.paths or "outcome"
-    ungraded = rollouts.correct is None and args.correct_above is None
-    if args.paths is None and ungraded and len(reward_levels(rollouts)) == 1:
+    ungraded = log.rollouts.correct is None and args.correct_above is None
+    if args.paths is None and ungraded and len(reward_levels(log.rollouts)) == 1:
         paths = "one"
         notes.append("all rewards are equal and there are no grades: right and wrong responses share one path")
-    found = audit(rollouts, [*([] if own is None else [own]), *named], reward=given, paths=paths, max_tokens=cap,
+    reward = _reward(args)
+    if reward is not None and config is not None:
+        reward = config.scheme.reward  # with the length penalties of the config
+    schemes = named if own is None else [own, *named]
+    found = audit(log.rollouts, schemes, reward=reward, paths=paths, max_tokens=log.max_tokens,
                   correct_above=args.correct_above, progress=_progress(args), **_given(replicates=args.replicates))
+
+    # the audit, and what became of the rows and of the settings
     verdict = _comparison(found.findings) if own is None and len(named) > 1 else found.verdict
-    parts = [verdict + str(found).removeprefix(found.verdict), *(f"  note: {note}" for note in notes)]
-    assert rollouts.reading is not None
-    parts += _left_out(rollouts.reading) + _about(config, slots=len(found.findings) > 1)
-    return Answer(text="\n".join(parts), plot=found.plot, payload={
-        "verdict": verdict, "audit": found.to_dict(), "reading": rollouts.reading.to_dict(),
-        "config": None if config is None else config.to_dict(), "notes": notes})
+    said = found.sections() | {"verdict": [verdict]}
+    said["notes"] += noted(notes)
+    reading = log.reading.sections()
+    said |= {name: reading[name] for name in ("left out", "first")}
+    said |= _about(config, slots=len(found.findings) > 1)
+    return Answer(text=page(said), plot=found.plot, payload={
+        "verdict": verdict, "audit": found.to_dict(), "reading": log.reading.to_dict(), "config": _settings(config),
+        "notes": notes})
 
 
 def drift_of(args: Namespace) -> Answer:
@@ -78,66 +84,84 @@ def drift_of(args: Namespace) -> Answer:
     scheme, config = _scheme(args)
     if scheme is None:
         raise ValueError("drift needs a scheme: give --scheme NAME, or --config FILE with --trainer NAME")
-    sampling = {} if args.batches is None else {"method": "monte_carlo", "batches": args.batches,
-                                                "rng": np.random.default_rng(0)}
-    return (_drift_of_laws if args.log is None else _drift_of_log)(args, scheme, config, sampling)
+    sampling: dict[str, Any] = {}
+    if args.batches is not None:
+        sampling = {"method": "monte_carlo", "batches": args.batches, "rng": np.random.default_rng(0)}
+    if args.log is None:
+        return _drift_of_laws(args, scheme, config, sampling)
+    return _drift_of_log(args, scheme, config, sampling)
 
 
 def _drift_of_laws(args: Namespace, scheme: Scheme, config: ParsedConfig | None, sampling: dict[str, Any]) -> Answer:
     _refuse(args, LOG_ONLY, "is for a log; give --log LOG")
     if args.reward == LOGGED:
         raise ValueError(f"--reward {LOGGED} is for a log; give --log LOG")
-    cap: int | None = args.max_tokens if args.max_tokens is not None or config is None else config.max_tokens
-    missing = [name for name, value in {"--solve-rate": args.solve_rate, "--right": args.right, "--wrong": args.wrong,
-                                        "--max-tokens": cap}.items() if value is None]
+    cap: int | None = args.max_tokens
+    if cap is None and config is not None:
+        cap = config.max_tokens
+    needed = {"--solve-rate": args.solve_rate, "--right": args.right, "--wrong": args.wrong, "--max-tokens": cap}
+    missing = [name for name, value in needed.items() if value is None]
     if missing or cap is None:
         raise ValueError(f"drift needs responses: give {', '.join(missing)}; or --log LOG to fit them")
     sigma = SIGMA if args.sigma is None else args.sigma
     policy = two_paths(solve_rate=args.solve_rate, right=lognormal(median=args.right, sigma=sigma),
                        wrong=lognormal(median=args.wrong, sigma=sigma), max_tokens=cap)
     found = drift(scheme, policy, progress=_progress(args), **sampling)
+
+    # the drift, what was assumed, and what became of the settings
+    assumed = " (assumed)" if args.sigma is None else ""
     notes = [f"lengths are lognormal with median {args.right:g} tokens if right and {args.wrong:g} if wrong, and "
-             f"standard deviation {sigma:g} of their logarithm" + (" (assumed)" if args.sigma is None else "")]
-    text = "\n".join([str(found), *(f"  note: {note}" for note in notes), *_about(config, slots=False)])
-    return Answer(text=text, plot=found.plot, payload={
+             f"standard deviation {sigma:g} of their logarithm{assumed}"]
+    said = found.sections()
+    said["notes"] += noted(notes)
+    said |= _about(config, slots=False)
+    return Answer(text=page(said), plot=found.plot, payload={
         "verdict": f"{scheme.name}: {found.verdict}", "drift": found.to_dict(arrays=False),
-        "config": None if config is None else config.to_dict(), "notes": notes})
+        "config": _settings(config), "notes": notes})
 
 
 def _drift_of_log(args: Namespace, scheme: Scheme, config: ParsedConfig | None, sampling: dict[str, Any]) -> Answer:
     _refuse(args, LAWS, "is for laws of length; leave it out, or leave out --log")
-    notes: list[str] = []
-    rollouts, cap = _read(args, args.log, config, notes)
-    reading = rollouts.reading
-    assert reading is not None
+    log = _read(args, args.log, config)
+    rollouts = log.rollouts
+    notes = log.notes
     if args.correct_above is not None:
         rollouts = replace(rollouts, correct=np.asarray(rollouts.rewards > args.correct_above))
         notes.append(f"grades are read off the rewards: above {args.correct_above:g} is correct")
-    fitted = fit(rollouts, paths=args.paths or "outcome", max_tokens=cap, **_given(replicates=args.replicates))
+    fitted = fit(rollouts, paths=args.paths or "outcome", max_tokens=log.max_tokens,
+                 **_given(replicates=args.replicates))
     if args.reward == LOGGED:
         scheme = replace(scheme, reward=fitted.reward)
     if args.reward is None:
         notes.append(f"{scheme.reward.text}, whatever the log paid; --reward {LOGGED} pays the means of the log")
     found = fitted.drift(scheme, progress=_progress(args), **sampling)
-    about_fit = [line for line in str(fitted).splitlines() if not line.startswith("  note: ")]  # the drift has them
-    text = "\n".join([str(found), *(f"  note: {note}" for note in notes), *wrapped("scheme", scheme.slots), *about_fit,
-                      str(reading), *_about(config, slots=False)])
-    return Answer(text=text, plot=found.drift.plot, payload={
+
+    # the drift, the fit under it, and what became of the rows and of the settings
+    said = found.sections()
+    said["notes"] += noted(notes)
+    said["scheme"] = wrapped("scheme", scheme.slots)
+    said |= {name: lines for name, lines in fitted.sections().items() if name != "notes"}  # the drift has them
+    said |= log.reading.sections()
+    said |= _about(config, slots=False)
+    return Answer(text=page(said), plot=found.drift.plot, payload={
         "verdict": f"{scheme.name}: {found.verdict}", "drift": found.to_dict(arrays=False), "fit": fitted.to_dict(),
-        "reading": reading.to_dict(), "config": None if config is None else config.to_dict(), "notes": notes})
+        "reading": log.reading.to_dict(), "config": _settings(config), "notes": notes})
 
 
 def list_presets(_: Namespace) -> Answer:
     """``lossim presets``: every preset with its slots."""
-    lines, payload = [], {}
+    said: Sections = {}
+    payload = {}
     for name, preset in presets().items():
         needs = _needs(preset)
         scheme = preset(**dict.fromkeys(needs, 0.5))
-        lines += [f"{name}{'  needs ' + ', '.join(f'{each} (0.5 here)' for each in needs) if needs else ''}",
-                  *wrapped("", scheme.slots)]
-        payload[name] = {"slots": describe_scheme(scheme), "needs": list(needs),
-                         "summary": (inspect.getdoc(preset) or "").partition("\n\n")[0]}
-    return Answer(text="\n".join(lines), payload=payload)
+        heading = name
+        if needs:
+            heading += f"  needs {', '.join(f'{each} (0.5 here)' for each in needs)}"
+        said[name] = [heading, *wrapped("", scheme.slots)]
+        summary = (inspect.getdoc(preset) or "").partition("\n\n")[0]
+        payload[name] = {"slots": describe_scheme(scheme), "needs": list(needs), "summary": summary}
+    return Answer(text=page(said), payload=payload)
 
 
 # --- schemes ----------------------------------------------------------------------------------------------------
@@ -145,21 +169,28 @@ def list_presets(_: Namespace) -> Answer:
 
 def _scheme(args: Namespace) -> tuple[Scheme | None, ParsedConfig | None]:
     """The scheme that was asked for by name or by config, if any."""
-    reward = None if args.reward == LOGGED else args.reward
     if args.config is None:
         _refuse(args, CONFIG_ONLY, "is for a config; give --config FILE")
-        return (None if args.scheme is None else _preset("--scheme", args.scheme, reward)), None
+        if args.scheme is None:
+            return None, None
+        return _preset("--scheme", args.scheme, _reward(args)), None
     if args.trainer is None:
         raise ValueError("--config needs --trainer: trl, verl or openrlhf")
     source = Path(args.config) if os.path.exists(args.config) else args.config
     config = read_config(source, trainer=args.trainer, algorithm=args.algorithm, processes=args.processes,
-                         reward=reward, **_given(unsupported=args.unsupported, ignore=args.ignore))
+                         reward=_reward(args), **_given(unsupported=args.unsupported, ignore=args.ignore))
     return config.scheme, config
+
+
+def _reward(args: Namespace) -> Reward | None:
+    """The reward that was given by numbers."""
+    return None if args.reward == LOGGED else args.reward
 
 
 def _preset(option: str, name: str, reward: Reward | None) -> Scheme:
     preset = presets()[checks.choice(option, name, presets())]
-    if needs := _needs(preset):
+    needs = _needs(preset)
+    if needs:
         raise ValueError(f"{option} {name} needs {', '.join(needs)}, which the command line does not take; use Python, "
                          f"lossim.schemes.{name}({needs[0]}=...)")
     return preset(**_given(reward=reward))
@@ -174,43 +205,60 @@ def _compared(args: Namespace, own: Scheme | None) -> tuple[list[Scheme], list[s
     """The presets to set beside, and what there is to say of them."""
     if args.compare is None and own is not None:
         return [], []
-    words = [word.strip() for word in ("all" if args.compare is None else args.compare).split(",")]
-    names, notes = words, []
-    if words == ["all"]:
+    names = ["all"]
+    if args.compare is not None:
+        names = [word.strip() for word in args.compare.split(",")]
+    notes = []
+    if names == ["all"]:
         missing = {name: _needs(preset) for name, preset in presets().items() if _needs(preset)}
         names = [name for name in presets() if name not in missing]
         notes = [f"{name} is left out: it needs {', '.join(needs)}, which a log does not hold"
                  for name, needs in missing.items()]
-    reward = None if args.reward == LOGGED else args.reward
     beside = [name for name in dict.fromkeys(names) if own is None or name != own.name]
-    return [_preset("--compare", name, reward) for name in beside], notes
+    return [_preset("--compare", name, _reward(args)) for name in beside], notes
+
+
+WAYS = {1.0: ("responses get longer", "longer"), -1.0: ("responses get shorter", "shorter"),
+        0.0: ("no drift of mean length beyond the noise of this log",) * 2}
+"""Which way length goes, as the first words of a sentence and further on, by the sign of the drift."""
 
 
 def _comparison(findings: Sequence[Finding]) -> str:
     """Schemes side by side, in one sentence."""
-    moved = sorted((each for each in findings if np.isfinite(float(each.length_per_kl))),
-                   key=lambda each: float(each.length_per_kl))
+    count = len(findings)
     if not any(np.any(each.drift.update.value) for each in findings):
-        return f"nothing moves under any of the {len(findings)} presets"
-    drifts = [np.sign(float(each.length)) * each.significant for each in findings]
-    ways = {"longer": drifts.count(1.0), "shorter": drifts.count(-1.0),
-            "no drift of mean length beyond the noise of this log": drifts.count(0.0)}
-    (way, count), *others = ((way, count) for way, count in ways.items() if count)
-    said = f"{'' if way.startswith('no') else 'responses get '}{way} under "
-    said += f"{count} of {len(findings)} presets" if others else f"all {count} presets"
-    said += "".join(f", {way} under {count}" for way, count in others)
-    if not moved:
+        return f"nothing moves under any of the {count} presets"
+
+    # how many go which way
+    signs = [float(np.sign(float(each.length))) * each.significant for each in findings]
+    found = [(words, signs.count(sign)) for sign, words in WAYS.items() if sign in signs]
+    (first, number), *others = found
+    said = f"{first[0]} under {number} of {count} presets" if others else f"{first[0]} under all {count} presets"
+    said += "".join(f", {words[1]} under {more}" for words, more in others)
+
+    # from the least to the largest drift
+    known = [each for each in findings if np.isfinite(float(each.length_per_kl))]
+    ends = [f"{float(each.length_per_kl):+.3g} ({each.name})"
+            for each in sorted(known, key=lambda each: float(each.length_per_kl))]
+    if not ends:
         return said
-    first, last = (f"{float(each.length_per_kl):+.3g} ({each.name})" for each in (moved[0], moved[-1]))
-    return f"{said}: {first if len(moved) == 1 else f'from {first} to {last}'} tokens in a step of 0.01 nats"
+    span = ends[0] if len(ends) == 1 else f"from {ends[0]} to {ends[-1]}"
+    return f"{said}: {span} tokens in a step of 0.01 nats"
 
 
 # --- logs -------------------------------------------------------------------------------------------------------
 
 
-def _read(args: Namespace, log: Sequence[str], config: ParsedConfig | None, notes: list[str]
-          ) -> tuple[Rollouts, int | None]:
-    """The log, and its cap where that had to be said."""
+class _Log(NamedTuple):
+    """A log, how it was read, its cap where that had to be said, and what there is to say of both."""
+
+    rollouts: Rollouts
+    reading: Reading
+    max_tokens: int | None
+    notes: list[str]
+
+
+def _read(args: Namespace, log: Sequence[str], config: ParsedConfig | None) -> _Log:
     tokenizer = None if args.tokenizer is None else _function(args.tokenizer)
     if args.correct_above is not None:
         checks.finite("--correct-above", args.correct_above)
@@ -218,10 +266,12 @@ def _read(args: Namespace, log: Sequence[str], config: ParsedConfig | None, note
     known: int | None = args.max_tokens
     if known is None and tokenizer is not None:
         known = theirs  # text does not tell its length without the cap: the stop token is not in it
-    reader = Rollouts.read if args.format is None else getattr(Rollouts, f"from_{args.format}")
     columns = _columns(args.column)
+    reader = Rollouts.read if args.format is None else getattr(Rollouts, f"from_{args.format}")
     rollouts: Rollouts = reader(log, columns=columns, tokenizer=tokenizer, max_tokens=known,
                                 progress=_progress(args), **_given(on_error=args.on_error))
+    reading = rollouts.reading
+    assert reading is not None
     if args.correct_above is not None and rollouts.correct is not None:
         raise ValueError("--correct-above is for a log without grades, and this one has them; leave it out, or pass "
                          "them over with --column correct=")
@@ -231,16 +281,17 @@ def _read(args: Namespace, log: Sequence[str], config: ParsedConfig | None, note
             raise ValueError(f"the config cuts responses at {theirs:,} tokens, and the log has one of {longest:,}; "
                              "give --max-tokens, the cap that the log was drawn under")
         known = theirs
+
+    # what the log leaves open, and the config tells
+    notes = []
+    chosen = {code(choice) for choice in reading.choices}
     weights = [] if config is None else [entry.value for entry in config.approximated if entry.key == "reward_weights"]
-    assert rollouts.reading is not None
-    chosen = rollouts.reading.choices
-    if weights and any(choice.startswith("reward: sum of") for choice in chosen) and "reward" not in (columns or {}):
+    if weights and "reward sum" in chosen and "reward" not in (columns or {}):
         notes.append(f"the config weighs rewards by {weights[0]}, and the columns of the log are summed as they are; "
                      "weigh them with --column reward=WEIGHT*NAME")
-    unsaid = any(choice.startswith(("truncated: where", "truncated: unknown")) for choice in chosen)
-    if unsaid and known is not None and args.max_tokens is None:
+    if known is not None and args.max_tokens is None and not chosen.isdisjoint(("cut by length", "cuts unknown")):
         notes.append(f"max_tokens is that of the config, {known:,}")
-    return rollouts, known
+    return _Log(rollouts, reading, known, notes)
 
 
 def _columns(given: Sequence[str] | None) -> dict[str, Any] | None:
@@ -253,13 +304,21 @@ def _columns(given: Sequence[str] | None) -> dict[str, Any] | None:
         if not equals:
             checks.fail("--column", text, "must be FIELD=NAME", "for example length=completion_length")
         if field == "reward" and name:
-            weight = re.fullmatch(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\*(.+)", name)
-            columns.setdefault(field, {})[weight[2] if weight else name] = float(weight[1]) if weight else 1.0
+            column, weight = _weighted(name)
+            columns.setdefault(field, {})[column] = weight
         elif field in columns:
             checks.fail("--column", text, f"must give {field} once")
         else:
             columns[field] = name or None
     return columns
+
+
+def _weighted(name: str) -> tuple[str, float]:
+    """A column of rewards and its weight, from ``NAME`` or ``WEIGHT*NAME``."""
+    found = re.fullmatch(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\*(.+)", name)
+    if found is None:
+        return name, 1.0
+    return found[2], float(found[1])
 
 
 def _function(name: str) -> Callable[[str], Any]:
@@ -276,9 +335,7 @@ def _function(name: str) -> Callable[[str], Any]:
     try:
         function = reduce(getattr, path.split("."), found)
     except AttributeError:
-        near = difflib.get_close_matches(path, dir(found), n=1)
-        checks.fail("--tokenizer", name, f"must name something in {module}",
-                    f"did you mean {near[0]!r}?" if near else "")
+        checks.fail("--tokenizer", name, f"must name something in {module}", checks.nearest(path, dir(found)))
     if not callable(function):
         checks.fail("--tokenizer", name, f"must name a function, not {type(function).__name__}", error=TypeError)
 
@@ -291,20 +348,22 @@ def _function(name: str) -> Callable[[str], Any]:
     return guarded
 
 
-# --- text -------------------------------------------------------------------------------------------------------
+# --- options ----------------------------------------------------------------------------------------------------
 
 
-def _left_out(reading: Reading) -> list[str]:
-    """Rows that could not be read, by reason, and the first of them."""
-    return str(replace(reading, choices=())).splitlines()[1:]
-
-
-def _about(config: ParsedConfig | None, *, slots: bool) -> list[str]:
-    """What became of the config's settings; with the slots of its scheme where nothing else has printed them."""
+def _about(config: ParsedConfig | None, *, slots: bool) -> Sections:
+    """What became of the config's settings; with the slots of its scheme if nothing else has printed them."""
     if config is None:
-        return []
-    return [*(wrapped("scheme", config.scheme.slots) if slots else []),
-            str(config).removeprefix(f"{config.scheme}\n")]
+        return {}
+    said = config.sections()
+    del said["scheme"]
+    if slots:
+        return {"slots": wrapped("scheme", config.scheme.slots)} | said
+    return said
+
+
+def _settings(config: ParsedConfig | None) -> dict[str, Any] | None:
+    return None if config is None else config.to_dict()
 
 
 def _progress(args: Namespace) -> bool:

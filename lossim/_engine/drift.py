@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from lossim._engine.sampled import block_measures
 from lossim._engine.step import Step
 from lossim._support import checks
 from lossim._support.positions import blocks
+from lossim._support.progress import Progress
 from lossim._support.types import FloatArray
 from lossim.advantages import GAE, GPG, MaxRL, ResponseAdvantage, Whitened
 from lossim.estimates import Estimate
@@ -151,17 +151,15 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
     squares: dict[str, FloatArray] = {}
     kept: list[dict[str, FloatArray]] = []
     jackknifed = ("length", "reward", "update", "hazard_gradient", "path_gradient")
-    for done, measures in enumerate(block_measures(step, rng, blocks, per_block), start=1):
-        values = {name: np.asarray(x) for name, x in _read(step, readout, measures).items()}
-        kept.append({name: values[name] for name in jackknifed})
-        for name, x in values.items():  # Welford
-            before = mean.get(name, np.zeros_like(x))
-            mean[name] = before + (x - before) / done
-            squares[name] = squares.get(name, np.zeros_like(x)) + (x - before) * (x - mean[name])
-        if progress:
-            print(f"\rmonte carlo: {done * per_block:,} of {blocks * per_block:,} batches", end="", file=sys.stderr)
-    if progress:
-        print(file=sys.stderr)
+    with Progress(progress) as report:
+        for done, measures in enumerate(block_measures(step, rng, blocks, per_block), start=1):
+            values = {name: np.asarray(x) for name, x in _read(step, readout, measures).items()}
+            kept.append({name: values[name] for name in jackknifed})
+            for name, x in values.items():  # Welford
+                before = mean.get(name, np.zeros_like(x))
+                mean[name] = before + (x - before) / done
+                squares[name] = squares.get(name, np.zeros_like(x)) + (x - before) * (x - mean[name])
+            report.say(f"monte carlo: {done * per_block:,} of {blocks * per_block:,} batches")
     spread = {name: np.sqrt(x / (blocks - 1)) for name, x in squares.items()}
     stderr = {name: x / np.sqrt(blocks) for name, x in spread.items()}
     # Noise adds to a norm q of the mean, with many coordinates more than there is signal; q(ḡ) - Σ q(g_b - ḡ) /

@@ -11,6 +11,7 @@ from lossim._fitting.estimator import Fitter, Parameters, Refits, Responses
 from lossim._fitting.fitted import Fit, FittedClass
 from lossim._model import Coordinates, Features
 from lossim._support import checks
+from lossim._support.text import Phrase, Way, argument
 from lossim._support.types import FloatArray, IntArray, Outcome
 from lossim.policies import Policy
 from lossim.rewards import Reward
@@ -189,7 +190,7 @@ def _settled(rollouts: Rollouts, *, max_tokens: int | None, correct_above: float
     correct, of_grades = settled_grades(rollouts, correct_above)
     if correct is None:
         checks.fail("rewards", reward_levels(rollouts), "must take exactly two values to stand for grades",
-                    "give correct_above=, or Rollouts with correct=")
+                    Phrase("give ", argument("correct_above"), ", or ", Way("correct", "Rollouts with correct=")))
     cut, cap, of_cuts = settled_cuts(rollouts, max_tokens)
     if cap > MOST_POSITIONS:
         checks.fail("max_tokens", cap, f"must be at most {MOST_POSITIONS:,} to fit laws of length")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,9 @@ from scipy.special import ndtri
 from lossim._engine import Drift, drift
 from lossim._fitting.estimator import Refits
 from lossim._support import checks
+from lossim._support.plain import plain
+from lossim._support.progress import Progress
+from lossim._support.text import Columns, Sections, noted, page
 from lossim._support.types import FloatArray
 from lossim._training import Training, train
 from lossim.estimates import Estimate
@@ -75,19 +77,25 @@ class FittedDrift:
         """Plain Python values, ready for strict JSON; ``arrays`` as in :meth:`lossim.Drift.to_dict`."""
         return {name: getattr(self, name).to_dict() for name in NUMBERS} | {
             "drift": self.drift.to_dict(arrays=arrays), "failed": self.failed, "notes": list(self.notes),
-            "verdict": self.verdict, "replicates": {name: _listed(x) for name, x in self.replicates.items()}}
+            "verdict": self.verdict, "replicates": plain(self.replicates)}
+
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about: verdict, numbers, notes."""
+        table = Columns("<26", ">12", ">12", ">28")
+        lines = [table.row("", "", "± stderr", f"{LEVEL:.0%} interval")]
+        labels = {"length_per_kl": "tokens in 0.01 nats", "length": "tokens per unit step",
+                  "accuracy": "P(correct) per unit step", "truncation_rate": "P(truncated), the same"}
+        for key, label in labels.items():
+            number = getattr(self, key)
+            low, high = self.interval(key)
+            lines.append(table.row(label, f"{float(number):+.4g}", f"{float(number.stderr):.2g}",
+                                   f"{low:+.4g} to {high:+.4g}"))
+        failed = f", {self.failed:,} more failed" if self.failed else ""
+        lines.append(f"  from {len(self.replicates['length']):,} refits{failed}")
+        return {"verdict": [f"{self.drift.scheme.name}: {self.verdict}"], "numbers": lines, "notes": noted(self.notes)}
 
     def __str__(self) -> str:
-        name = self.drift.scheme.name
-        rows = [f"{name}: {self.verdict}", f"  {'':<26}{'':>12}{'± stderr':>12}{f'{LEVEL:.0%} interval':>28}"]
-        for key, label in LABELS.items():
-            number: Estimate = getattr(self, key)
-            low, high = self.interval(key)
-            rows.append(f"  {label:<26}{float(number):>+12.4g}{float(number.stderr):>12.2g}"
-                        f"{f'{low:+.4g} to {high:+.4g}':>28}")
-        failed = f", {self.failed:,} more failed" if self.failed else ""
-        rows.append(f"  from {len(self.replicates['length']):,} refits{failed}")
-        return "\n".join(rows + [f"  note: {note}" for note in self.notes])
+        return page(self.sections())
 
     __repr__ = __str__
 
@@ -113,23 +121,16 @@ class FittedTraining:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
-        return {"training": self.training.to_dict(), "low": _listed(self.low), "high": _listed(self.high),
-                "lengths": _listed(self.lengths), "failed": self.failed, "notes": list(self.notes)}
+        return {"training": self.training.to_dict(), "low": plain(self.low), "high": plain(self.high),
+                "lengths": plain(self.lengths), "failed": self.failed, "notes": list(self.notes)}
 
     def __str__(self) -> str:
-        band = (f"mean length at the end: {float(np.mean(self.training.length[-1])):.4g} tokens, "
-                f"{self.low[-1]:.4g} to {self.high[-1]:.4g} in 90 % of {len(self.lengths):,} refits")
         failed = f" ({self.failed:,} more failed)" if self.failed else ""
-        return "\n".join([str(self.training), band + failed, *(f"note: {note}" for note in self.notes)])
+        band = (f"mean length at the end: {float(np.mean(self.training.length[-1])):.4g} tokens, "
+                f"{self.low[-1]:.4g} to {self.high[-1]:.4g} in 90 % of {len(self.lengths):,} refits{failed}")
+        return "\n".join([str(self.training), band, *noted(self.notes, indent=0)])
 
     __repr__ = __str__
-
-
-def _listed(values: FloatArray) -> Any:
-    """Lists of numbers, None for those that are not finite."""
-    mixed = values.astype(object)
-    mixed[~np.isfinite(values)] = None
-    return mixed.tolist()
 
 
 def _tried(policies: Iterator[Policy | None], compute: Callable[[Policy], FloatArray | None]
@@ -247,11 +248,10 @@ class Fit:
         return self._refitted(self.replicates if count is None else count, progress)
 
     def _refitted(self, total: int, progress: bool) -> Iterator[Policy | None]:
-        """The refits one by one, with progress on stderr."""
-        for number in range(total):
-            yield self._refits.policy(number)
-            if progress:
-                print(f"\rrefit {number + 1:,} of {total:,}", end="\n" if number + 1 == total else "", file=sys.stderr)
+        with Progress(progress) as report:
+            for number in range(total):
+                yield self._refits.policy(number)
+                report.say(f"refit {number + 1:,} of {total:,}")
 
     def drift(self, scheme: Scheme, *, refits: int | None = None, progress: bool = False, **keywords: Any
               ) -> FittedDrift:
@@ -276,35 +276,34 @@ class Fit:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN)."""
-        def plain(value: float) -> float | None:
-            return value if np.isfinite(value) else None
-
         classes = [{"name": each.name, "weight": each.weight, "prompts": each.prompts, "solve_rate": each.solve_rate,
-                    "length": [plain(x) for x in each.length], "truncation_rate": each.truncation_rate}
+                    "length": plain(each.length), "truncation_rate": each.truncation_rate}
                    for each in self.classes]
-        return {"classes": classes, "rewards": {name: plain(x) for name, x in self.rewards.items()},
+        return {"classes": classes, "rewards": plain(self.rewards),
                 "logged": self.logged, "fitted": self.fitted, "max_tokens": self.policy.max_tokens,
                 "replicates": self.replicates, "notes": list(self.notes), "provenance": self.provenance}
 
-    def __str__(self) -> str:
-        rows = [f"fit of {self.provenance['responses']:,} responses to {self.provenance['prompts']:,} prompts, "
-                f"max_tokens {self.policy.max_tokens:,}"]
-
-        # the log and the policy side by side
-        sides = {"mean_length": "mean length (tokens)", "accuracy": "P(correct)", "truncation_rate": "P(truncated)"}
-        rows.append(f"  {'':<24}{'log':>10}{'fit':>10}")
-        rows += [f"  {label:<24}{self.logged[key]:>10.4g}{self.fitted[key]:>10.4g}" for key, label in sides.items()]
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about: fit, classes, notes."""
         paid = [f"{x:.3g} if {name}" for name, x in self.rewards.items() if np.isfinite(x)]
-        rows.append(f"  mean reward: {', '.join(paid)}")
+        table = Columns("<24", ">10", ">10")
+        fitted = [f"fit of {self.provenance['responses']:,} responses to {self.provenance['prompts']:,} prompts, "
+                  f"max_tokens {self.policy.max_tokens:,}", table.row("", "log", "fit")]
+        for key, label in (("mean_length", "mean length (tokens)"), ("accuracy", "P(correct)"),
+                           ("truncation_rate", "P(truncated)")):
+            fitted.append(table.row(label, f"{self.logged[key]:.4g}", f"{self.fitted[key]:.4g}"))
+        fitted.append(f"  mean reward: {', '.join(paid)}")
 
-        # classes
-        wide = max(10, *(len(each.name) + 2 for each in self.classes))
-        rows.append(f"  {'class':<{wide}}{'weight':>8}{'prompts':>9}{'P(correct)':>12}{'P(cut)':>9}"
-                    f"{'tokens if correct':>20}{'if incorrect':>14}")
+        widest = max(len(each.name) for each in self.classes)
+        table = Columns(f"<{max(10, widest + 2)}", ">8", ">9", ">12", ">9", ">20", ">14")
+        classes = [table.row("class", "weight", "prompts", "P(correct)", "P(cut)", "tokens if correct", "if incorrect")]
         for each in self.classes:
             right, wrong = ("" if np.isnan(x) else f"{x:.4g}" for x in each.length[:2])
-            rows.append(f"  {each.name:<{wide}}{each.weight:>8.3f}{each.prompts:>9,.0f}{each.solve_rate:>12.3f}"
-                        f"{each.truncation_rate:>9.3f}{right:>20}{wrong:>14}")
-        return "\n".join(rows + [f"  note: {note}" for note in self.notes])
+            classes.append(table.row(each.name, f"{each.weight:.3f}", f"{each.prompts:,.0f}", f"{each.solve_rate:.3f}",
+                                     f"{each.truncation_rate:.3f}", right, wrong))
+        return {"fit": fitted, "classes": classes, "notes": noted(self.notes)}
+
+    def __str__(self) -> str:
+        return page(self.sections())
 
     __repr__ = __str__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from lossim._logs.reading import Reading, Tally
 from lossim._logs.rows import Chunk, Rules, check
 from lossim._logs.values import tokens_of
 from lossim._support import checks
+from lossim._support.progress import Progress
 from lossim._support.types import IntArray
 
 __all__ = ["read"]
@@ -54,23 +54,20 @@ def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokeniz
     rules = Rules(plan, tokenizer, max_tokens)
     tally = Tally(strict=on_error == "raise")
     parts: dict[str, list[NDArray[Any]]] = {}
-    for file in files:
-        if file in repeats:
-            tally.repeat(str(file), repeats[file])
-            continue
-        before = tally.rows
-        for chunk in _chunks(reader, file, plan):
-            arrays, found = check(chunk, rules, str(file))
-            tally.count(len(chunk.lines), found)
-            for name, array in arrays.items():
-                parts.setdefault(name, []).append(array)
-            if progress:
-                print(f"\r{tally.rows:,} rows read, {tally.kept:,} kept, in {file.name}", end="",
-                      file=sys.stderr, flush=True)
-        if tally.rows == before:
-            notes.append(f"files: {file} holds no rows")
-    if progress:
-        print(file=sys.stderr)
+    with Progress(progress) as report:
+        for file in files:
+            if file in repeats:
+                tally.repeat(str(file), repeats[file])
+                continue
+            before = tally.rows
+            for chunk in _chunks(reader, file, plan):
+                arrays, found = check(chunk, rules, str(file))
+                tally.count(len(chunk.lines), found)
+                for name, array in arrays.items():
+                    parts.setdefault(name, []).append(array)
+                report.say(f"{tally.rows:,} rows read, {tally.kept:,} kept, in {file.name}")
+            if tally.rows == before:
+                notes.append(f"files: {file} holds no rows")
     if not tally.kept:
         reasons = "; ".join(f"{count:,} {reason}" for reason, count in tally.skipped.items())
         raise ValueError(f"{where}: no row can be used, of {tally.rows:,}: {reasons}; the first is {tally.places[0]}")

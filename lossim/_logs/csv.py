@@ -14,6 +14,7 @@ import numpy as np
 
 from lossim._logs.files import lines, open_bytes
 from lossim._logs.names import Head, Plan
+from lossim._logs.reading import Flaw
 from lossim._logs.rows import Chunk, in_chunks
 from lossim._logs.values import Numbers, Raw
 
@@ -23,7 +24,7 @@ ROWS, CHARACTERS = 1 << 14, 1 << 24  # of a chunk, whichever comes first
 LONGEST = 1 << 24  # characters of a field: a quote that is never closed does not fill the memory
 UNCLOSED, TOO_LONG = "unexpected end of data", "field larger than field limit"
 
-Row = tuple[int, int, list[str] | str]
+Row = tuple[int, int, list[str] | Flaw]
 """First line, last line, and the fields or what is wrong with them."""
 
 
@@ -63,7 +64,7 @@ def _table(file: Path) -> Iterator[tuple[list[str], Iterator[Row]]]:
     with _fields_up_to(LONGEST), open_bytes(file) as stream:
         rows = _rows(file, _Lines(stream), "\t" if tab else ",")
         _, _, names = next(rows, (0, 0, []))
-        if isinstance(names, str):
+        if isinstance(names, Flaw):
             raise ValueError(f"{file}: line 1 must name the columns, but {names}")
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -77,18 +78,18 @@ def _rows(file: Path, text: _Lines, delimiter: str) -> Iterator[Row]:
     while True:
         start = text.number + 1
         try:
-            row: list[str] | str = next(reader)
+            row: list[str] | Flaw = next(reader)
             if not row:
                 continue
         except StopIteration:
             return
         except csv.Error as problem:
-            row = f"is not CSV: {problem}"
+            row = Flaw("is not CSV", str(problem))
             if text.number > start and str(problem).startswith((UNCLOSED, TOO_LONG)):
                 _check_quote(file, start, text.number, delimiter, str(problem))
         if text.undecodable:
             text.undecodable.clear()
-            row = "is not UTF-8 text"
+            row = Flaw("is not UTF-8 text")
         yield start, text.number, row
 
 
@@ -122,8 +123,8 @@ def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
     with _table(file) as (names, table):
         blank = [""] * len(names)
         for numbers, rows in in_chunks(_sized(table, len(names)), ROWS, CHARACTERS):
-            broken = {i: row for i, row in enumerate(rows) if isinstance(row, str)}
-            good = [blank if isinstance(row, str) else row for row in rows]
+            broken = {i: row for i, row in enumerate(rows) if isinstance(row, Flaw)}
+            good = [blank if isinstance(row, Flaw) else row for row in rows]
             columns: dict[tuple[str, str], Raw] = {}
             for field, wanted in plan.sources.items():
                 for name in wanted:
@@ -132,23 +133,23 @@ def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
             yield Chunk(np.array(numbers), columns, broken)
 
 
-def _sized(table: Iterator[Row], columns: int) -> Iterator[tuple[int, int, list[str] | str]]:
+def _sized(table: Iterator[Row], columns: int) -> Iterator[tuple[int, int, list[str] | Flaw]]:
     """Rows as (first line, characters, fields or what is wrong, their number too)."""
     for start, end, row in table:
         if isinstance(row, list) and len(row) != columns:
-            row = f"has not as many fields as line 1: {len(row)}, not {columns}"
-        if isinstance(row, str):
+            row = Flaw("has not as many fields as line 1", f"{len(row)}, not {columns}")
+        if isinstance(row, Flaw):
             yield start, 0, _told(row, end - start + 1)
         else:
             yield start, sum(map(len, row)), row
 
 
-def _told(row: str, lines: int) -> str:
+def _told(row: Flaw, lines: int) -> Flaw:
     """What is wrong with a row, and how many lines it takes in: among them may be good rows."""
     if lines == 1:
         return row
-    rule, colon, more = row.partition(":")
-    return f"over several lines {rule}:{more}{';' * len(colon)} its quotes take in {lines:,} lines"
+    details = f"{row.details}; " if row.details else ""
+    return Flaw(f"over several lines {row.rule}", f"{details}its quotes take in {lines:,} lines")
 
 
 def _numbers(texts: list[str]) -> Raw:

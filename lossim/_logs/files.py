@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lossim._support import checks
+from lossim._support.text import Phrase, Way
 
 __all__ = ["find", "lines", "natural", "open_bytes", "unreadable"]
 
@@ -62,7 +63,8 @@ def find(path: Any, kind: str | None) -> tuple[str, list[Path], list[str]]:
         if its is None:
             known = ", ".join(end for ends in SUFFIXES.values() for end in ends)
             checks.fail("path", str(file), f"must end in one of {known} (.gz may follow)",
-                        "or call from_jsonl, from_csv or from_parquet, which take any name")
+                        Phrase("or ", Way("any format", "call from_jsonl, from_csv or from_parquet, which take any "
+                                          "name")))
     first = kinds[files[0]]
     other = next((file for file in files if kinds[file] != first), None)
     if first is None or other is not None:
@@ -101,7 +103,8 @@ def open_bytes(file: Path) -> Iterator[IO[bytes]]:
         start = raw.read(4)
         raw.seek(0)
         if start == b"PAR1":
-            raise ValueError(f"{file}: is Parquet, not text; use Rollouts.from_parquet")
+            raise ValueError(Phrase(f"{file}: is Parquet, not text; use ",
+                                    Way("format", "Rollouts.from_parquet", "parquet")))
         if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise ValueError(f"{file}: is text in UTF-16, must be UTF-8; save it as UTF-8")
         if start[:2] != GZIP:

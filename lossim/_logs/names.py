@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from lossim._support import checks
+from lossim._support.text import Note, Phrase, Way, argument
 
 __all__ = ["ALIASES", "Head", "Plan", "Samples", "plan"]
 
@@ -31,12 +31,14 @@ ALIASES: dict[str, tuple[str, ...]] = {
 PROMPT_ORDER = ("prompt_id", *(name for name in ALIASES["prompt"] if name != "prompt_id"))  # an id is told faster
 WAYS = ("length", "tokens", "text")
 """The ways to a length, the first one that a log has."""
-REQUIRED_PROMPT = "say which with columns={'prompt': ...}; responses to one prompt form a group"
-REQUIRED_REWARD = ("say which with columns={'reward': ...}: one column, a list that is summed, or a mapping from "
-                   "column to weight")
-REQUIRED_LENGTH = ("give columns={'length': ...}, a column of token counts; or columns={'tokens': ...}, one of token "
-                   "ids; or tokenizer=, a function from text to a number of tokens or to token ids, with "
-                   "columns={'text': ...}")
+COLUMN = {field: Way("column", f"columns={{{field!r}: ...}}", field) for field in ALIASES}
+"""How to say which column serves a field."""
+REQUIRED_PROMPT = Phrase("say which with ", COLUMN["prompt"], "; responses to one prompt form a group")
+REQUIRED_REWARD = Phrase("say which with ", COLUMN["reward"], ": one column, a list that is summed, or a mapping from "
+                         "column to weight")
+REQUIRED_LENGTH = Phrase("give ", COLUMN["length"], ", a column of token counts; or ", COLUMN["tokens"], ", one of "
+                         "token ids; or ", argument("tokenizer"), ", a function from text to a number of tokens or to "
+                         "token ids, with ", COLUMN["text"])
 TRL_TABLE = {"step", "prompt", "completion", "advantage"}
 VERL_DUMP = {"input", "output", "score", "step", "uid"}
 Samples = Mapping[str, Sequence[Any]]
@@ -98,7 +100,7 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
     way = next((field for field in explicit or WAYS if take(field)), None)
     if way is None or (way == "text" and tokenizer is None):
         what = f"holds text only ({sources['text'][0]!r})" if way else f"has the columns {_listed(samples)}"
-        raise ValueError(f"{where}: no lengths: the log {what}; {REQUIRED_LENGTH}")
+        raise ValueError(Phrase(f"{where}: no lengths: the log {what}; ", REQUIRED_LENGTH))
 
     # the reward, of one column or several
     weights: tuple[float, ...] = (1.0,)
@@ -106,14 +108,15 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
         if given.get("reward") is not None:
             weights = tuple(given["reward"].values())
         if len(weights) > 1:
-            choices.append(f"reward: {_sum(given['reward'])}")
+            choices.append(Note("reward sum", f"reward: {_sum(given['reward'])}"))
     else:
         paid = () if "reward" in given else _trl_rewards(samples)
         if not paid:
             _fail_missing(where, "reward", samples, REQUIRED_REWARD)
         sources["reward"] = paid
         weights = (1.0,) * len(paid)
-        choices.append(f"reward: {_sum(dict.fromkeys(paid, 1.0))} (the numeric columns of TRL's table)")
+        choices.append(Note("reward sum" if len(paid) > 1 else "column", f"reward: {_sum(dict.fromkeys(paid, 1.0))} "
+                            "(the numeric columns of TRL's table)"))
 
     # what verl's dumps say by the names of rows
     if set(samples) >= VERL_DUMP:
@@ -128,7 +131,7 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
     used = {name for names in sources.values() for name in names}
     unread = {name: values for name, values in samples.items() if name not in used}
     if unread:
-        choices.append(f"not read: {_listed(unread)}")
+        choices.append(Note("not read", f"not read: {_listed(unread)}"))
     return Plan(sources=sources, weights=weights, choices=tuple(choices), trl=set(samples) >= TRL_TABLE)
 
 
@@ -163,7 +166,7 @@ def _given(columns: Any, samples: Samples, where: str) -> dict[str, Any]:
         checks.fail("columns", columns, "must map names to columns", "for example {'reward': 'score'}", TypeError)
     chosen: dict[str, Any] = {}
     for field, value in columns.items():
-        checks.choice("a name in columns", field, ALIASES)
+        checks.choice(Way("field", "a name in columns"), field, ALIASES)
         if value is None:
             chosen[field] = None
             continue
@@ -177,12 +180,11 @@ def _given(columns: Any, samples: Samples, where: str) -> dict[str, Any]:
             weights = {}
         if not weights or not all(isinstance(name, str) for name in weights):
             several = ", a list of names or a mapping from name to weight" if field == "reward" else ""
-            checks.fail(f"columns[{field!r}]", value, f"must be the name of a column{several}", error=TypeError)
+            checks.fail(_column_of(field), value, f"must be the name of a column{several}", error=TypeError)
         for name in weights:
             if name not in samples:
-                near = difflib.get_close_matches(name, list(samples), n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are {_listed(samples)}"
-                checks.fail(f"{where}: columns[{field!r}]", name, "must be a column of the log", hint)
+                hint = checks.nearest(name, samples) or f"there are {_listed(samples)}"
+                checks.fail(Phrase(f"{where}: ", _column_of(field)), name, "must be a column of the log", hint)
         chosen[field] = weights
     return chosen
 
@@ -263,14 +265,18 @@ def _on_lengths(way: str, sources: dict[str, tuple[str, ...]], max_tokens: int |
         said.append(f"length: column {sources[way][0]!r}; the tokenizer was not needed")
     if "truncated" not in sources and max_tokens:
         rule = "the text alone has" if way == "text" else "length is"
-        said.append(f"truncated: where {rule} {max_tokens} tokens, max_tokens")
+        said.append(Note("cut by length", f"truncated: where {rule} {max_tokens} tokens, max_tokens"))
     elif "truncated" not in sources:
-        said.append("truncated: unknown, there is no such column and no max_tokens")
+        said.append(Note("cuts unknown", "truncated: unknown, there is no such column and no max_tokens"))
     return said
 
 
+def _column_of(field: str) -> Way:
+    return Way("column of", f"columns[{field!r}]", field)
+
+
 def _fail_missing(where: str, field: str, samples: Samples, fix: str) -> NoReturn:
-    raise ValueError(f"{where}: no {field}: none of the columns {_listed(samples)} is known as one; {fix}")
+    raise ValueError(Phrase(f"{where}: no {field}: none of the columns {_listed(samples)} is known as one; ", fix))
 
 
 def _listed(samples: Samples) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from lossim._logs.codes import Coded
 from lossim._logs.names import Head, Plan
+from lossim._logs.reading import Flaw
 from lossim._logs.rows import Chunk
 from lossim._logs.values import Numbers, Raw
 
@@ -56,7 +57,7 @@ def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
         size = max(sizes, key=list(BATCH).index)
         row = 0
         for batch in table.iter_batches(batch_size=BATCH[size], columns=list(plan.names)):
-            broken: dict[int, str] = {}
+            broken: dict[int, Flaw] = {}
             try:
                 columns = _columns(batch, plan)
             except UnicodeDecodeError:
@@ -81,17 +82,17 @@ def _sample(column: Any) -> list[Any]:
     return [value for value in listed if value is not None]
 
 
-def _readable(batch: Any) -> tuple[Any, dict[int, str]]:
+def _readable(batch: Any) -> tuple[Any, dict[int, Flaw]]:
     """A batch with nothing in the rows whose text is not UTF-8, which pyarrow does not check, and these rows."""
     import pyarrow as pa
 
-    broken: dict[int, str] = {}
+    broken: dict[int, Flaw] = {}
     for row in range(batch.num_rows):
         try:
             for column in batch.columns:
                 _listed(column.slice(row, 1))
         except UnicodeDecodeError as problem:
-            broken[row] = f"is not UTF-8 text: {problem.reason} at byte {problem.start}"
+            broken[row] = Flaw("is not UTF-8 text", f"{problem.reason} at byte {problem.start}")
     rows = [None if row in broken else row for row in range(batch.num_rows)]
     return batch.take(pa.array(rows, pa.int64())), broken
 

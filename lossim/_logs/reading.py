@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from lossim._support.checks import LONGEST
+from lossim._support.text import Phrase, Sections, Way, argument, page
 
-__all__ = ["Found", "Place", "Reading", "Tally"]
+__all__ = ["Flaw", "Found", "Place", "Reading", "Tally"]
 
 OPTIONAL = ("truncated", "correct", "class", "step", "kl")
 PLACES = 20  # of bad rows that are listed
@@ -64,15 +65,19 @@ class Reading:
     places: tuple[Place, ...] = ()
     choices: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about: rows, left out, first, chosen."""
         names = self.files[0] if len(self.files) == 1 else f"{self.files[0]} ... {self.files[-1]}"
         width = max((len(f"{count:,}") for count in self.skipped.values()), default=0)
         files = f"{len(self.files):,} file{'s' * (len(self.files) > 1)}"
-        return "\n".join([
-            f"{self.kept:,} of {self.rows:,} rows kept, from {files} ({names})",
-            *_block("left out", [f"{count:{width},}  {reason}" for reason, count in self.skipped.items()]),
-            *_block("first", [str(place) for place in self.places]),
-            *_block("chosen", list(self.choices))])
+        return {
+            "rows": [f"{self.kept:,} of {self.rows:,} rows kept, from {files} ({names})"],
+            "left out": _block("left out", [f"{count:{width},}  {reason}" for reason, count in self.skipped.items()]),
+            "first": _block("first", [str(place) for place in self.places]),
+            "chosen": _block("chosen", list(self.choices))}
+
+    def __str__(self) -> str:
+        return page(self.sections())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for strict JSON."""
@@ -84,6 +89,16 @@ class Reading:
 def _block(title: str, lines: list[str]) -> list[str]:
     """Lines under a title that stands beside the first."""
     return [f"  {title if i == 0 else '':<8}  {line}" for i, line in enumerate(lines)]
+
+
+class Flaw(NamedTuple):
+    """Why a row cannot be read: the rule it breaks, by which such rows are counted, and the details of this one."""
+
+    rule: str
+    details: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.details}" if self.details else self.rule
 
 
 @dataclass
@@ -112,9 +127,10 @@ class Tally:
         """A chunk: its rows, and what was found among them."""
         if found.error is not None and self.strict:
             name = found.error.field
-            unread = f", or columns={{{name!r}: None}} to leave the column unread" if name in OPTIONAL else ""
-            raise ValueError(f"{found.error}; mend the row, or pass on_error='report' to leave such rows out and count "
-                             f"them{unread}")
+            fix = ["; mend the row, or pass ", argument("on_error", "report"), " to leave such rows out and count them"]
+            if name in OPTIONAL:
+                fix += [", or ", Way("unread", f"columns={{{name!r}: None}}", name), " to leave the column unread"]
+            raise ValueError(Phrase(str(found.error), *fix))
         self.rows += rows
         self.kept += rows - sum(number for _, _, number in found.bad)
         for name, rule, number in found.bad:

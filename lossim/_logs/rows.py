@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lossim._logs.codes import Coded, Names, Prompts, coded, encode
 from lossim._logs.names import WAYS, Plan
-from lossim._logs.reading import PLACES, Found, Place, shown
+from lossim._logs.reading import PLACES, Flaw, Found, Place, shown
 from lossim._logs.values import REASONS, WORDS, Raw, count_ids, count_text, entry, listed, missing, numbers, truths
 from lossim._logs.verl import Groups, is_padding
 from lossim._support.types import BoolArray, FloatArray, IntArray
@@ -35,7 +35,7 @@ class Chunk:
 
     lines: IntArray
     columns: dict[tuple[str, str], Raw]
-    broken: dict[int, str] = field(default_factory=dict)
+    broken: dict[int, Flaw] = field(default_factory=dict)
 
 
 def in_chunks(rows: Iterable[tuple[int, int, Row]], most: int, largest: int
@@ -79,9 +79,8 @@ class _Flaws:
         self.plan = plan
         self.good = np.ones(len(chunk.lines), dtype=np.bool_)
         self.found: list[tuple[str, str, IntArray, Callable[[int], str]]] = []
-        for row, rule in chunk.broken.items():
-            kind, colon, more = rule.partition(":")
-            self.add("row", kind, np.array([row]), partial(_said, colon + more))
+        for row, (rule, details) in chunk.broken.items():
+            self.add("row", rule, np.array([row]), partial(_said, f": {details}" if details else ""))
 
     def add(self, name: str, rule: str, rows: IntArray, show: Callable[[int], str]) -> None:
         """Rows that break a rule, as far as they broke none before."""

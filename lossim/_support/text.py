@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["SAMPLED", "Columns", "Note", "Phrase", "Sections", "Way", "argument", "decimals", "noted", "number", "page",
-           "reworded", "wrapped"]
+__all__ = ["SAMPLED", "Columns", "Note", "Phrase", "Sections", "Way", "argument", "code", "decimals", "noted", "number",
+           "page", "reworded", "wrapped"]
 
 Sections = dict[str, list[str]]
 """A printed result in parts: the lines of each, by name, in the order of print."""
@@ -36,6 +36,11 @@ class Note(str):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, str(self))
+
+
+def code(text: str) -> str:
+    """The code of a note, "" of a text that has none."""
+    return text.code if isinstance(text, Note) else ""
 
 
 class Way(str):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from lossim._engine import (
 )
 from lossim._model import Kernel
 from lossim._support import checks
+from lossim._support.progress import Progress
 from lossim._support.types import FloatArray
 from lossim._training.records import Records, clip_fraction
 from lossim._training.replicates import Row, sampled_rows, with_values
@@ -201,10 +201,10 @@ class _Run:
 def _follow(run: _Run, steps: int, progress: bool, advance: Callable[[], None]) -> None:
     """Take steps until they are done, an interrupt comes, or one cannot be taken; what was done is kept."""
     try:
-        for number in range(len(run.rows), steps + 1):
-            advance()
-            if progress:
-                print(f"\rtrain: step {number:,} of {steps:,}", end="\n" if number == steps else "", file=sys.stderr)
+        with Progress(progress) as report:
+            for number in range(len(run.rows), steps + 1):
+                advance()
+                report.say(f"train: step {number:,} of {steps:,}")
     except KeyboardInterrupt:
         run.interrupted = True
     except (ValueError, ArithmeticError) as reason:

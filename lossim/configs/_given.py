@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from lossim._support import checks
+from lossim._support.text import Phrase, argument
 from lossim.advantages import GAE, Advantage, Whitened
 from lossim.configs._kinds import Kind, anything
 from lossim.configs._parsed import Entry, ParsedConfig
@@ -206,7 +207,8 @@ def parsed(given: Given, reading: Reading[tuple[Scheme, int | None]]) -> ParsedC
             unsupported[entry.key, entry.why] = entry
         else:
             checks.fail(entry.key, entry.value, f"asks for {entry.why}, for which a scheme has no slot",
-                        f"{fix}{', ' if fix else ''}or pass unsupported='report' to leave it out")
+                        Phrase(f"{fix}{', ' if fix else ''}or pass ", argument("unsupported", "report"),
+                               " to leave it out"))
     dialect = given.dialect
     for told in ("critic", "processes"):
         if told in given and told not in used:

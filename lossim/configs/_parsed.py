@@ -9,6 +9,7 @@ from textwrap import wrap
 from typing import Any, NamedTuple
 
 from lossim._engine import describe_scheme
+from lossim._support.text import Columns, Note, Sections, page
 from lossim.rewards import Reward
 from lossim.schemes import Scheme, short
 
@@ -65,9 +66,9 @@ class ParsedConfig:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out, approximated, or assumed with a remark, one text each."""
-        return (*(f"left out: {_line(entry)}" for entry in self.unsupported),
-                *(f"approximated: {_line(entry)}" for entry in self.approximated),
-                *(f"assumed: {_line(entry)}" for entry in self.assumed if entry.why))
+        return (*(Note("unsupported", f"left out: {_line(entry)}") for entry in self.unsupported),
+                *(Note("approximated", f"approximated: {_line(entry)}") for entry in self.approximated),
+                *(Note("assumed", f"assumed: {_line(entry)}") for entry in self.assumed if entry.why))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for strict JSON; each slot of the scheme as text."""
@@ -80,16 +81,19 @@ class ParsedConfig:
     def _lists(self) -> dict[str, tuple[Entry, ...]]:
         return {name: getattr(self, name) for name in ("unsupported", "approximated", "read", "assumed", "ignored")}
 
-    def __str__(self) -> str:
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about: scheme, source, and the lists of settings by name."""
         cap = "" if self.max_tokens is None else f", at most {self.max_tokens} tokens"
-        lines = [str(self.scheme), f"from {self.trainer} {self.version}, {self.algorithm}{cap}"]
+        said = {"scheme": [str(self.scheme)], "source": [f"from {self.trainer} {self.version}, {self.algorithm}{cap}"]}
         for name, entries in self._lists.items():
             if name == "ignored" and entries:
-                lines += wrap("ignored: " + ", ".join(entry.key for entry in entries),
-                              110, subsequent_indent="  ")
+                said[name] = wrap("ignored: " + ", ".join(entry.key for entry in entries), 110, subsequent_indent="  ")
             elif entries:
-                lines += [f"{name}:", *_table(entries)]
-        return "\n".join(lines)
+                said[name] = [f"{name}:", *_table(entries)]
+        return said
+
+    def __str__(self) -> str:
+        return page(self.sections())
 
     __repr__ = __str__
 
@@ -109,7 +113,8 @@ def _line(entry: Entry) -> str:
 def _table(entries: Sequence[Entry]) -> list[str]:
     keys = max(len(entry.key) for entry in entries)
     values = max(len(_shown(entry.value)) for entry in entries)
-    return [f"  {entry.key:<{keys}}  {_shown(entry.value):<{values}}  {entry.why}".rstrip() for entry in entries]
+    table = Columns(f"<{keys + 2}", f"<{values + 2}", "<")
+    return [table.row(entry.key, _shown(entry.value), entry.why) for entry in entries]
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lossim import aggregation as agg
 from lossim import surrogates
 from lossim._support import checks
+from lossim._support.text import Phrase, argument
 from lossim.advantages import GroupMean, GroupStandardized, LeaveOneOut
 from lossim.configs._given import Dialect, Given, Options, Reading, parsed
 from lossim.configs._parsed import ParsedConfig
@@ -21,6 +22,7 @@ EPS = 1e-4
 CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
 BY_TOKENS = ("dapo", "cispo", "vespo")
 LEVEL = "importance_sampling_level"
+HOW_MANY = Phrase(argument("processes"), " says how many devices there are")
 
 
 def parse(config: Mapping[str, Any], options: Options) -> ParsedConfig:
@@ -46,7 +48,7 @@ def _algorithm(config: Mapping[str, Any], options: Options) -> tuple[str, str]:
     rloo = [key for key in config if key in TABLES["rloo"] and key not in TABLES["grpo"]]
     if grpo and rloo:
         checks.fail("algorithm", None, f"must be given: {grpo[0]} is of GRPOConfig, {rloo[0]} of RLOOConfig",
-                    "algorithm='grpo' or 'rloo'")
+                    Phrase(argument("algorithm", "grpo"), " or 'rloo'"))
     if grpo:
         return "grpo", f"told from {grpo[0]}"
     if rloo:
@@ -262,14 +264,14 @@ def _sizes(given: Given) -> Reading[tuple[int, ...]]:
         micro = batch // (device * processes)
         if batch % (device * processes):
             checks.fail("generation_batch_size", batch, f"must be a multiple of {device * processes} responses "
-                        f"({device} on each of {processes} devices)", "processes= says how many devices there are")
+                        f"({device} on each of {processes} devices)", HOW_MANY)
     if micro is None:
         micro = window
     rollout = device * processes * micro
     if rollout % group:
         checks.fail("num_generations", group, f"must divide the {rollout} responses of a generation batch "
                     f"({device} on a device × {processes} devices × {micro} steps)",
-                    "processes= says how many devices there are")
+                    HOW_MANY)
     return group, rollout, micro, window, iterations, processes
 
 
