@@ -57,11 +57,15 @@ def _rows(audit: Audit) -> list[tuple[str, Estimate]]:
 
 
 def _draw_lengths(ax: Axes, finding: Finding) -> None:
+    if np.isfinite(finding.rate):
+        per = finding.rate
+        unit = "in 0.01 nats"
+    else:
+        per = 1.0
+        unit = "per unit step"
     ax.axhline(0.0, color="black", linewidth=0.8)
-    known = bool(np.isfinite(finding.rate))
-    per = finding.rate if known else 1.0
     ax.set(title="Where the drift comes from", xlabel="length of the response (tokens)",
-           ylabel=f"contribution (tokens {'in 0.01 nats' if known else 'per unit step'})")
+           ylabel=f"contribution (tokens {unit})")
     shown = np.flatnonzero(finding.share)
     ends = [*(f"–{last - 1:,}" for last in finding.length_bins[1:]), " on"]
     ax.set_xticks(range(len(shown)), [f"{finding.length_bins[i]:,}{ends[i]}" for i in shown], rotation=30, ha="right")
@@ -69,17 +73,20 @@ def _draw_lengths(ax: Axes, finding: Finding) -> None:
         ax.text(0.5, 0.5, "not known: λ depends on the length", transform=ax.transAxes, ha="center")
         return
     by_outcome = finding.sources.value.sum(axis=(0, 2))[:, shown] * per
-    above, below = np.zeros(len(shown)), np.zeros(len(shown))
+    places = np.arange(len(shown))
+    above = np.zeros(len(shown))  # parts of one sign are stacked
+    below = np.zeros(len(shown))
     for (name, colour, hatch), parts in zip(OUTCOMES, by_outcome, strict=True):
-        if parts.any():
-            base = np.where(parts >= 0, above, below)
-            ax.bar(np.arange(len(shown)), parts, bottom=base, color=colour, hatch=hatch, edgecolor="black",
-                   linewidth=0.5, label=name)
-            above, below = above + np.maximum(parts, 0.0), below + np.minimum(parts, 0.0)
+        if not parts.any():
+            continue
+        base = np.where(parts >= 0, above, below)
+        ax.bar(places, parts, bottom=base, color=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=name)
+        above += np.maximum(parts, 0.0)
+        below += np.minimum(parts, 0.0)
     total = finding.source("length")
     noise = np.nan_to_num(np.asarray(total.stderr))[shown] * abs(per)
-    ax.errorbar(np.arange(len(shown)), by_outcome.sum(axis=0), yerr=noise, fmt="D", color="black", markersize=3.5,
-                linewidth=1.0, label="sum")
+    ax.errorbar(places, by_outcome.sum(axis=0), yerr=noise, fmt="D", color="black", markersize=3.5, linewidth=1.0,
+                label="sum")
     ax.margins(y=0.08)
     ax.legend(title="outcome")
 
@@ -100,5 +107,3 @@ def _draw_rows(ax: Axes, rows: list[tuple[str, Estimate]], schemes: bool) -> Non
         ax.text(0.5, 0.5, "not told from noise", transform=ax.transAxes, ha="center")
     ax.set_yticks(y, [textwrap.shorten(label, 46) for label, _ in rows])
     ax.set_ylim(-0.7, len(rows) - 0.3)
-
-

@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 
     from lossim._engine import Drift
     from lossim._training import Training
+    from lossim.policies import Policy
 
 __all__ = ["plot_drift", "plot_training"]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; paths take them in turn.
-_BLUE, _VERMILION, _GREEN, _ORANGE, _PURPLE, _SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
+_BLUE = "#0072B2"
+_VERMILION = "#D55E00"
+_GREEN = "#009E73"
+_ORANGE = "#E69F00"
+_PURPLE = "#CC79A7"
+_SKY = "#56B4E9"
 _PATHS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
 OUTCOMES = (("correct", _SKY, ""), ("incorrect", _ORANGE, "////"), ("truncated", "#999999", "...."))
 _DASHES = ("-", "--", ":", "-.")
@@ -85,30 +91,57 @@ def signs(text: str) -> str:
     return re.sub(r"(?<![^\s(e])-(?=[\d.])", "−", text)
 
 
+class _Lines:
+    """How the lines of cells look: a colour for each path, a dash for each class unless there are many."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.paths = list(dict.fromkeys(path for _, path in policy.cell_names))
+        self.many = len(policy.cell_names) > _MOST_CELLS
+
+    def look(self, cell: int) -> tuple[str, str]:
+        """Colour and dash."""
+        _, path = self.policy.cell_names[cell]
+        colour = _PATHS[self.paths.index(path) % len(_PATHS)]
+        if self.many:
+            return colour, "-"
+        return colour, _DASHES[int(self.policy.class_of_cell[cell]) % len(_DASHES)]
+
+    def name(self, cell: int) -> str:
+        """The path, with its class if there are several."""
+        prompts, path = self.policy.cell_names[cell]
+        return f"{prompts} / {path}" if len(self.policy.class_weight) > 1 else path
+
+    def name_paths(self, axes: Axes) -> None:
+        """The names of paths in the legend, if cells have none of their own."""
+        if self.many:
+            for i, path in enumerate(self.paths):
+                axes.plot([], [], color=_PATHS[i % len(_PATHS)], label=f"{path}: one line per class")
+
+
 def _draw_reward(axes: Axes, result: Drift) -> None:
     policy = result.policy
-    names = list(dict.fromkeys(path for _, path in result.cells))
-    many, dots = len(result.cells) > _MOST_CELLS, False
-    for cell, (prompts, path) in enumerate(result.cells):
+    lines = _Lines(policy)
+    dots = False
+    for cell in range(len(result.cells)):
         first, last = _middle(policy.ends[cell])
         t, value, bar = _curve(result, cell, first, last)
         if policy.cell_weight[cell] == 0 or not len(t):
             continue
-        colour = _PATHS[names.index(path) % len(_PATHS)]
-        dash = "-" if many else _DASHES[int(policy.class_of_cell[cell]) % len(_DASHES)]
-        label = f"{prompts} / {path}" if len(policy.classes) > 1 else path
+        colour, dash = lines.look(cell)
+        share = f"{100 * policy.cell_weight[cell]:.3g} %"
         few = bar is not None or len(t) <= _BINS
-        axes.plot(t, value, dash, color=colour, linewidth=1.0 if many else 1.6, marker="o" if few else "",
-                  markersize=3.0, label=None if many else f"{label} ({100 * policy.cell_weight[cell]:.3g} %)")
+        axes.plot(t, value, dash, color=colour, linewidth=1.0 if lines.many else 1.6, marker="o" if few else "",
+                  markersize=3.0, label=None if lines.many else f"{lines.name(cell)} ({share})")
         if bar is not None:
             axes.errorbar(t, value, yerr=bar, fmt="none", ecolor=colour, elinewidth=1.0, capsize=2.0)
         if not few:
             dots = True
             mean = float(policy.mean_length_by_cell[cell])
-            axes.plot(mean, np.interp(mean, t, value), "o", color=colour, markersize=3.0 if many else 5.0)
-    if many:
-        for i, name in enumerate(names):
-            axes.plot([], [], color=_PATHS[i % len(_PATHS)], label=f"{name}: one line per class")
+            axes.plot(mean, np.interp(mean, t, value), "o", color=colour, markersize=3.0 if lines.many else 5.0)
+    lines.name_paths(axes)
+
+    # lengths by their logarithm, effective reward by its zero
     low, high = axes.get_xlim()
     axes.set_xscale("log")
     if high - low < 2:  # one length alone
@@ -121,7 +154,7 @@ def _draw_reward(axes: Axes, result: Drift) -> None:
     axes.set_ylabel("effective reward (mean 0 on each path)")
     axes.set_title("Where a curve rises, responses are drawn on", loc="left")
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(title="path" if many else "path (share of responses)", loc="best")
+        axes.legend(title="path" if lines.many else "path (share of responses)", loc="best")
     else:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "every stop is certain or impossible", transform=axes.transAxes, ha="center")
@@ -133,19 +166,20 @@ def _curve(result: Drift, cell: int, first: int, last: int) -> tuple[FloatArray,
     t = np.arange(first, last + 1.0)
     value = np.asarray(result.effective_reward.value)[cell, inside]
     known = np.isfinite(value)
-    t, value = t[known], value[known]
+    t = t[known]
+    value = value[known]
     if result.effective_reward.method != "monte carlo" or not len(t):
         return t, value, None
+
+    # averages over bins of equal numbers of responses
     stderr = np.asarray(result.effective_reward.stderr)[cell, inside][known]
     mass = result.policy.pmf[cell, inside][known]
     bins = np.minimum((np.cumsum(mass) - mass / 2) / mass.sum() * _BINS, _BINS - 1).astype(np.int64)
-
     weight = np.bincount(bins, weights=mass, minlength=_BINS)
     filled = weight > 0
 
     def averaged(x: FloatArray) -> FloatArray:
-        ratio: FloatArray = np.bincount(bins, weights=mass * x, minlength=_BINS)[filled] / weight[filled]
-        return ratio
+        return np.bincount(bins, weights=mass * x, minlength=_BINS)[filled] / weight[filled]
 
     own = np.sqrt(averaged(mass * stderr**2) / weight[filled])  # positions are nearly independent, ...
     shift = np.sqrt(((mass * stderr) ** 2).sum()) / mass.sum()  # ... but each cell is shifted to mean 0
@@ -164,7 +198,12 @@ def _whole_ticks(axes: Axes) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = axes.get_xlim()
-    factors = (1.0,) if high / low > 3000 else (1.0, 3.0) if high / low > 30 else (1.0, 2.0, 5.0)
+    if high / low > 3000:
+        factors: tuple[float, ...] = (1.0,)
+    elif high / low > 30:
+        factors = (1.0, 3.0)
+    else:
+        factors = (1.0, 2.0, 5.0)
     axes.xaxis.set_major_locator(LogLocator(subs=factors))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x >= 1 else "")
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -185,13 +224,15 @@ def _rows(result: Drift) -> list[Row]:
         mine = [cell for cell, other in enumerate(labels) if other == label]
         for r, role in enumerate(ROLES):
             for t, term in enumerate(TERMS):
-                part = value[mine][:, :, r, t].sum(axis=0)
-                of = "" if term == "policy" else f" ({'KL' if term == 'kl' else term})"
-                rows.append((f"{label}: {role}{of}", part, float(stderr[mine][:, :, r, t].sum())))
+                of = {"policy": "", "kl": " (KL)"}.get(term, f" ({term})")
+                parts = value[mine][:, :, r, t].sum(axis=0)
+                rows.append((f"{label}: {role}{of}", parts, float(stderr[mine][:, :, r, t].sum())))
+
+    # what is below 1e-9 of the largest is rounding
     sizes = np.array([np.abs(parts).sum() for _, parts, _ in rows])
-    share = sizes / (sizes.max() or 1.0)
-    small = [row for row, part in zip(rows, share, strict=True) if 1e-9 < part < _SMALL]  # below 1e-9 is rounding
-    large = [row for row, part in zip(rows, share, strict=True) if part >= _SMALL]
+    shares = sizes / (sizes.max() or 1.0)
+    small = [row for row, share in zip(rows, shares, strict=True) if 1e-9 < share < _SMALL]
+    large = [row for row, share in zip(rows, shares, strict=True) if share >= _SMALL]
     if len(small) < 2:
         return large + small
     rest = np.sum([parts for _, parts, _ in small], axis=0)
@@ -242,27 +283,10 @@ def plot_training(run: Training) -> Figure:
     with styled():
         figure = Figure(figsize=(10.2, 3.5), layout="constrained")
         lengths, causes, shares = figure.subplots(1, 3)
-        first, last = (float(np.median(run.length[i])) for i in (0, -1))
-        verb = "lengthens" if last > first else "shortens" if last < first else "keeps"
-        title = (f"{run.scheme.name} {verb} responses from {first:.4g} to {last:.4g} tokens in {run.steps:,} "
-                 f"step{'s' * (run.steps > 1)}")
-        title += "" if run.replicates is None else f" ({run.replicates:,} replicates, 5–95 %)"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        figure.suptitle(_title(run), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         _draw_paths(lengths, run)
-        start = np.zeros_like(run.length[:1])
-        for label, change, colour in (("lengths on paths", run.within, _BLUE),
-                                      ("paths' frequency", run.composition, _VERMILION)):
-            _draw_series(causes, np.concatenate([start, np.cumsum(change, axis=0)]), label, colour)
-        causes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
-        causes.set_title("What moved the mean", loc="left")
-        causes.set_ylabel("change of mean length (tokens)")
-        causes.legend(title="by a change of")
-        _draw_series(shares, run.accuracy, "P(correct)", _GREEN)
-        _draw_series(shares, run.truncation_rate, "P(truncated)", "#666666", "--")
-        shares.set_ylim(-0.02, 1.02)
-        shares.set_title("Accuracy and cut responses", loc="left")
-        shares.set_ylabel("probability")
-        shares.legend()
+        _draw_causes(causes, run)
+        _draw_shares(shares, run)
         for axes in (lengths, causes, shares):
             axes.set_xlabel("step (rollouts)")
             axes.set_xlim(0, max(run.steps, 1))
@@ -270,19 +294,51 @@ def plot_training(run: Training) -> Figure:
     return figure
 
 
+def _title(run: Training) -> str:
+    """What the run did to mean length, in a sentence."""
+    first = float(np.median(run.length[0]))
+    last = float(np.median(run.length[-1]))
+    if last > first:
+        verb = "lengthens"
+    elif last < first:
+        verb = "shortens"
+    else:
+        verb = "keeps"
+    plural = "s" if run.steps > 1 else ""
+    title = f"{run.scheme.name} {verb} responses from {first:.4g} to {last:.4g} tokens in {run.steps:,} step{plural}"
+    if run.replicates is None:
+        return title
+    return f"{title} ({run.replicates:,} replicates, 5–95 %)"
+
+
+def _draw_causes(axes: Axes, run: Training) -> None:
+    start = np.zeros_like(run.length[:1])
+    for label, change, colour in (("lengths on paths", run.within, _BLUE),
+                                  ("paths' frequency", run.composition, _VERMILION)):
+        _draw_series(axes, np.concatenate([start, np.cumsum(change, axis=0)]), label, colour)
+    axes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
+    axes.set_title("What moved the mean", loc="left")
+    axes.set_ylabel("change of mean length (tokens)")
+    axes.legend(title="by a change of")
+
+
+def _draw_shares(axes: Axes, run: Training) -> None:
+    _draw_series(axes, run.accuracy, "P(correct)", _GREEN)
+    _draw_series(axes, run.truncation_rate, "P(truncated)", "#666666", "--")
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_title("Accuracy and cut responses", loc="left")
+    axes.set_ylabel("probability")
+    axes.legend()
+
+
 def _draw_paths(axes: Axes, run: Training) -> None:
-    names = list(dict.fromkeys(path for _, path in run.start.cell_names))
-    many = len(run.start.cell_names) > _MOST_CELLS
-    for cell, (prompts, path) in enumerate(run.start.cell_names):
-        if run.start.cell_weight[cell] == 0:
+    lines = _Lines(run.start)
+    for cell, weight in enumerate(run.start.cell_weight):
+        if weight == 0:
             continue
-        label = f"{prompts} / {path}" if len(run.start.class_weight) > 1 else path
-        _draw_series(axes, run.length_by_path[..., cell], None if many else label,
-                     _PATHS[names.index(path) % len(_PATHS)],
-                     "-" if many else _DASHES[int(run.start.class_of_cell[cell]) % len(_DASHES)], 1.0)
-    if many:
-        for i, name in enumerate(names):
-            axes.plot([], [], color=_PATHS[i % len(_PATHS)], label=f"{name}: one line per class")
+        colour, dash = lines.look(cell)
+        _draw_series(axes, run.length_by_path[..., cell], None if lines.many else lines.name(cell), colour, dash, 1.0)
+    lines.name_paths(axes)
     _draw_series(axes, run.length, "all responses", "black", "-", 2.2)
     axes.set_ylim(bottom=0.0)
     axes.set_title("Mean length", loc="left")
