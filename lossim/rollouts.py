@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lossim import _logs
 from lossim._logs import Place, Reading
 from lossim._support import checks
-from lossim._support.text import Phrase, argument
+from lossim._support.text import Note, Phrase, argument
 from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray
 
 __all__ = ["Place", "Reading", "Rollouts"]
@@ -329,7 +329,7 @@ def reward_levels(rollouts: Rollouts, most: int = 3) -> list[float]:
     return levels
 
 
-def settled_grades(rollouts: Rollouts, correct_above: float | None = None) -> tuple[BoolArray | None, list[str]]:
+def settled_grades(rollouts: Rollouts, correct_above: float | None = None) -> tuple[BoolArray | None, list[Note]]:
     """Which responses are correct (None if nothing says), and notes on what was assumed.
 
     As logged, else those paid more than ``correct_above``, else the better paid where there are two rewards.
@@ -340,17 +340,17 @@ def settled_grades(rollouts: Rollouts, correct_above: float | None = None) -> tu
                         "leave it out")
         return rollouts.correct, []
     if correct_above is not None:
-        note = f"grades are read off the rewards: above {correct_above:g} is correct"
+        note = Note("grades", f"grades are read off the rewards: above {correct_above:g} is correct")
         return np.asarray(rollouts.rewards > correct_above), [note]
     levels = reward_levels(rollouts)
     if len(levels) != 2:
         return None, []
     low, high = levels
-    note = f"grades are read off the rewards: {high:g} is correct, {low:g} is not"
+    note = Note("grades", f"grades are read off the rewards: {high:g} is correct, {low:g} is not")
     return np.asarray(rollouts.rewards > low), [note]
 
 
-def settled_cuts(rollouts: Rollouts, max_tokens: int | None = None) -> tuple[BoolArray | None, int, list[str]]:
+def settled_cuts(rollouts: Rollouts, max_tokens: int | None = None) -> tuple[BoolArray | None, int, list[Note]]:
     """Which responses were cut (None for none), the cap, and notes on what was assumed.
 
     As logged, else those of ``max_tokens``. The cap is the length of the cut responses, else ``max_tokens``, else the
@@ -365,12 +365,12 @@ def settled_cuts(rollouts: Rollouts, max_tokens: int | None = None) -> tuple[Boo
     # the log does not say which responses were cut
     if cut is None:
         if max_tokens is None:
-            note = (f"max_tokens is the longest response, {longest:,} tokens, and none is taken to be truncated: the "
-                    "log does not say, and max_tokens= was not given")
+            note = Note("cuts unknown", f"max_tokens is the longest response, {longest:,} tokens, and none is taken to "
+                        "be truncated: the log does not say, and max_tokens= was not given")
             return None, longest, [note]
         cut = np.asarray(rollouts.lengths >= max_tokens)
-        note = (f"a response of max_tokens, {max_tokens:,} tokens, is taken to be truncated "
-                f"({cut.sum():,} of {len(cut):,} are): the log does not say")
+        note = Note("cut by length", f"a response of max_tokens, {max_tokens:,} tokens, is taken to be truncated "
+                    f"({cut.sum():,} of {len(cut):,} are): the log does not say")
         return cut, max_tokens, [note]
 
     # it says that none was
@@ -378,8 +378,8 @@ def settled_cuts(rollouts: Rollouts, max_tokens: int | None = None) -> tuple[Boo
     if not len(cut_at):
         if max_tokens is not None:
             return cut, max_tokens, []
-        note = (f"max_tokens is the longest response, {longest:,} tokens: none was truncated, and max_tokens= was not "
-                "given")
+        note = Note("no cuts", f"max_tokens is the longest response, {longest:,} tokens: none was truncated, and "
+                    "max_tokens= was not given")
         return cut, longest, [note]
 
     # it says which were: all at one length, which no response exceeds

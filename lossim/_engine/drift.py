@@ -18,6 +18,7 @@ from lossim._engine.step import Step
 from lossim._support import checks
 from lossim._support.positions import blocks
 from lossim._support.progress import Progress
+from lossim._support.text import Note
 from lossim._support.types import FloatArray
 from lossim.advantages import GAE, GPG, MaxRL, ResponseAdvantage, Whitened
 from lossim.estimates import Estimate
@@ -132,12 +133,12 @@ def _exact(step: Step) -> Drift:
     def make(name: str) -> Estimate:
         return Estimate(value=values[name], error=error(name), method=expected.method)
 
-    notes = []
+    notes: list[str] = []
     if expected.method == "large-batch limit":
-        notes.append("advantages are scaled by statistics of a step: exact in the limit of a large batch; small steps "
-                     "need method='monte_carlo'")
+        notes.append(Note("large batch", "advantages are scaled by statistics of a step: exact in the limit of a large "
+                          "batch; small steps need method='monte_carlo'"))
     if spread is None:
-        notes.append("step_std is known to method='monte_carlo' only")
+        notes.append(Note("step_std", "step_std is known to method='monte_carlo' only"))
     return finished(step, readout, values, make, notes, {"method": "exact"})
 
 
@@ -182,15 +183,17 @@ def _monte_carlo(step: Step, rng: np.random.Generator, batches: int, progress: b
     def make(name: str) -> Estimate:
         return Estimate(value=mean[name], stderr=stderr[name], n=blocks * per_block, method="monte carlo")
 
-    notes = []
+    notes: list[str] = []
     if np.isnan(mean["length_per_kl"]) and np.any(mean["update"]):
-        notes.append("the update is not told from sampling noise: length_per_kl and alignment need more batches")
+        notes.append(Note("noise", "the update is not told from sampling noise: length_per_kl and alignment need more "
+                          "batches"))
     elif stderr["alignment"] > 1.0:
         mean["alignment"] = np.nan
-        notes.append("the direction of the update is not told from sampling noise: alignment needs more batches")
+        notes.append(Note("noise", "the direction of the update is not told from sampling noise: alignment needs more "
+                          "batches"))
     if step.scheme.reward.group_relative:
-        notes.append("the reward compares the lengths of a group: reward, length_per_reward and alignment are not "
-                     "defined")
+        notes.append(Note("group reward", "the reward compares the lengths of a group: reward, length_per_reward and "
+                          "alignment are not defined"))
         for name in ("reward", "length_per_reward", "alignment"):
             mean[name] = np.nan
     return finished(step, readout, mean, make, notes, {"method": "monte_carlo", "batches": blocks * per_block,
@@ -204,13 +207,14 @@ def finished(step: Step, readout: Readout, values: dict[str, Any], make: Callabl
     undecided = np.abs(values["length_by_path"]) < readout.leak(values)
     given = scheme.advantage.inner if isinstance(scheme.advantage, Whitened) else scheme.advantage
     if scheme.group_size == 1 and isinstance(given, ResponseAdvantage) and given.group_relative:
-        notes.append(f"groups of one: {_alone(given)}")
+        notes.append(Note("group of one", f"groups of one: {_alone(given)}"))
     if isinstance(given, MaxRL) and not scheme.reward.group_relative and step.task.min() < 0:
-        notes.append("MaxRL is meant for rewards of at least 0: groups whose mean is not positive move nothing")
+        notes.append(Note("negative rewards", "MaxRL is meant for rewards of at least 0: groups whose mean is not "
+                          "positive move nothing"))
     if step.old is not policy:
-        notes.append(f"responses are drawn by the old policy, {step.old!r}")
+        notes.append(Note("old policy", f"responses are drawn by the old policy, {step.old!r}"))
     if step.reference is not policy and (scheme.kl_in_loss or scheme.kl_in_reward):
-        notes.append(f"KL is to the reference, {step.reference!r}")
+        notes.append(Note("reference", f"KL is to the reference, {step.reference!r}"))
     made = {f.name: make(f.name) for f in fields(Drift) if f.name in values and f.name != "path_gradient"}
     flat = make("path_gradient")
     widest = max(len(prompts.paths) for prompts in policy.classes)

@@ -11,7 +11,7 @@ from lossim._fitting.estimator import Fitter, Parameters, Refits, Responses
 from lossim._fitting.fitted import Fit, FittedClass
 from lossim._model import Coordinates, Features
 from lossim._support import checks
-from lossim._support.text import Phrase, Way, argument
+from lossim._support.text import Note, Phrase, Way, argument
 from lossim._support.types import FloatArray, IntArray, Outcome
 from lossim.policies import Policy
 from lossim.rewards import Reward
@@ -148,35 +148,39 @@ def _mean(mass: FloatArray, length: FloatArray) -> float:
     return float(mass @ length / mass.sum()) if mass.sum() > 0 else float("nan")
 
 
-def _about_classes(fitter: Fitter, found: Parameters, policy: Policy, classes: int | str | None) -> list[str]:
+def _about_classes(fitter: Fitter, found: Parameters, policy: Policy, classes: int | str | None) -> list[Note]:
     """What was assumed about solve rates."""
     if fitter.labels is not None:
-        return ["prompt classes are those of the log"]
+        return [Note("classes", "prompt classes are those of the log")]
     kept = len(found.rates)
     fewer = ""
     if kept < found.found:
         fewer = f", taken as {kept}, which costs {found.lost:.2f} nats of log likelihood"
-    notes = [f"the likeliest law of solve rates has {found.found} point{'s' * (found.found > 1)}{fewer}"]
+    points = f"{found.found} point{'s' * (found.found > 1)}"
+    notes = [Note("classes", f"the likeliest law of solve rates has {points}{fewer}")]
     if isinstance(classes, int) and kept < classes:
-        notes.append(f"{classes} classes were asked for, and the log tells no more than {kept} apart")
+        notes.append(Note("classes", f"{classes} classes were asked for, and the log tells no more than {kept} apart"))
     if kept > 1 and isinstance(policy.coordinates, Features) and policy.coordinates.sharing < 1.0:
-        notes.append("each class moves partly by itself (sharing below 1), so a drift depends on how many classes "
-                     "there are; coordinates(sharing=1) does not")
+        notes.append(Note("sharing", "each class moves partly by itself (sharing below 1), so a drift depends on how "
+                          "many classes there are; coordinates(sharing=1) does not"))
     if fitter.answers.max() == 1:
-        notes.append("one response per prompt: how solve rates differ between prompts is not in the log")
+        notes.append(Note("single responses", "one response per prompt: how solve rates differ between prompts is not "
+                          "in the log"))
     return notes
 
 
-def _about_lengths(log: Responses, paths: str, smoothing: float) -> list[str]:
+def _about_lengths(log: Responses, paths: str, smoothing: float) -> list[Note]:
     """What was assumed about laws of length."""
     notes = []
     cut = int(np.count_nonzero(log.truncated))
     if cut and paths == "outcome":
         right = int(np.count_nonzero(log.truncated & log.correct))
-        notes.append(f"truncated responses, {cut / len(log.length):.2%} of all, are on the path of their grade "
-                     f"({right:,} right, {cut - right:,} wrong): how they would have ended is not in the log")
+        notes.append(Note("truncated", f"truncated responses, {cut / len(log.length):.2%} of all, are on the path of "
+                          f"their grade ({right:,} right, {cut - right:,} wrong): how they would have ended is not in "
+                          "the log"))
     if smoothing == 0.0:
-        notes.append("nothing is smoothed: the hazard is 0 at lengths that no response has, and stays so")
+        notes.append(Note("not smoothed", "nothing is smoothed: the hazard is 0 at lengths that no response has, and "
+                          "stays so"))
     return notes
 
 
@@ -184,7 +188,7 @@ def _about_lengths(log: Responses, paths: str, smoothing: float) -> list[str]:
 
 
 def _settled(rollouts: Rollouts, *, max_tokens: int | None, correct_above: float | None, classes: int | str | None
-             ) -> tuple[Responses, list[str]]:
+             ) -> tuple[Responses, list[Note]]:
     """A log, checked, with nothing left open; and notes on what was assumed."""
     check_rollouts(rollouts)
     correct, of_grades = settled_grades(rollouts, correct_above)
@@ -200,8 +204,8 @@ def _settled(rollouts: Rollouts, *, max_tokens: int | None, correct_above: float
     labels, names = (None, ()) if classes is not None else _labels(rollouts, prompt, prompts)
     notes = of_grades + of_cuts
     if rollouts.steps is not None and rollouts.steps.min() < rollouts.steps.max():
-        notes.append(f"steps {rollouts.steps.min()} to {rollouts.steps.max()} are taken together, as if one policy had "
-                     "drawn them")
+        notes.append(Note("steps", f"steps {rollouts.steps.min()} to {rollouts.steps.max()} are taken together, as if "
+                          "one policy had drawn them"))
     return Responses(length=rollouts.lengths, correct=correct, truncated=cut, prompt=prompt, prompts=prompts,
                      labels=labels, names=names, max_tokens=cap), notes
 
@@ -225,7 +229,7 @@ def _labels(rollouts: Rollouts, prompt: IntArray, prompts: int) -> tuple[IntArra
     return label, tuple(names[kind] if names else f"class {kind}" for kind in kinds)
 
 
-def _rewards(paid: FloatArray, log: Responses) -> tuple[dict[str, float], Reward, list[str]]:
+def _rewards(paid: FloatArray, log: Responses) -> tuple[dict[str, float], Reward, list[Note]]:
     """Mean logged reward by outcome (NaN where there is none), the Reward that pays it, and notes on both."""
     names = tuple(outcome.name.lower() for outcome in Outcome)
     outcome = np.where(log.truncated, Outcome.TRUNCATED, np.where(log.correct, Outcome.CORRECT, Outcome.INCORRECT))
@@ -239,15 +243,15 @@ def _rewards(paid: FloatArray, log: Responses) -> tuple[dict[str, float], Reward
     varying = [f"{name} (±{s:.3g})" for name, s, mean in zip(names, spread, means, strict=True)
                if s > 1e-6 * max(1.0, abs(mean))]
     if varying:
-        notes.append(f"logged rewards vary within an outcome, {', '.join(varying)}: Fit.reward pays their mean, and a "
-                     "shaping that depends on the length is for the scheme to say")
+        notes.append(Note("rewards", f"logged rewards vary within an outcome, {', '.join(varying)}: Fit.reward pays "
+                          "their mean, and a shaping that depends on the length is for the scheme to say"))
 
     # an outcome that nobody had is paid as usual
     usual = {"correct": 1.0, "incorrect": 0.0}
     absent = [name for name, count in zip(names[:2], counts, strict=False) if not count]
     if absent:
         usually = ", ".join(f"{usual[name]:g} if {name}" for name in absent)
-        notes.append(f"no response stopped {' or '.join(absent)}: Fit.reward pays {usually}")
+        notes.append(Note("rewards", f"no response stopped {' or '.join(absent)}: Fit.reward pays {usually}"))
     found = {name: float(mean) for name, mean in zip(names, means, strict=True)}
     known = usual | {name: mean for name, mean in found.items() if np.isfinite(mean)}
     return found, Reward(correct=known["correct"], incorrect=known["incorrect"],

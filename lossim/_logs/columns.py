@@ -18,6 +18,7 @@ from lossim._logs.rows import Chunk, Rules, check
 from lossim._logs.values import tokens_of
 from lossim._support import checks
 from lossim._support.progress import Progress
+from lossim._support.text import Note
 from lossim._support.types import IntArray
 
 __all__ = ["read"]
@@ -67,7 +68,7 @@ def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokeniz
                     parts.setdefault(name, []).append(array)
                 report.say(f"{tally.rows:,} rows read, {tally.kept:,} kept, in {file.name}")
             if tally.rows == before:
-                notes.append(f"files: {file} holds no rows")
+                notes.append(Note("files", f"files: {file} holds no rows"))
     if not tally.kept:
         reasons = "; ".join(f"{count:,} {reason}" for reason, count in tally.skipped.items())
         raise ValueError(f"{where}: no row can be used, of {tally.rows:,}: {reasons}; the first is {tally.places[0]}")
@@ -80,10 +81,11 @@ def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokeniz
     for column in result.values():
         column.setflags(write=False)
     if rules.counted_zero:
-        notes.append(f"reward: {rules.counted_zero:,} entries of the reward's columns are null or nan and count 0")
+        notes.append(Note("reward", f"reward: {rules.counted_zero:,} entries of the reward's columns are null or nan "
+                          "and count 0"))
     if rules.retokenized:
-        notes.append(f"length: {rules.retokenized:,} texts come to more than {max_tokens} tokens by the tokenizer, "
-                     "max_tokens, and count as that many")
+        notes.append(Note("length", f"length: {rules.retokenized:,} texts come to more than {max_tokens} tokens by the "
+                          "tokenizer, max_tokens, and count as that many"))
     return result, names, Reading(files=tuple(map(str, files)), format=kind, rows=tally.rows, kept=tally.kept,
                                   skipped=tally.skipped, places=tuple(tally.places),
                                   choices=plan.choices + tuple(notes))

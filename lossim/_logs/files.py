@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lossim._support import checks
-from lossim._support.text import Phrase, Way
+from lossim._support.text import Note, Phrase, Way
 
 __all__ = ["find", "lines", "natural", "open_bytes", "unreadable"]
 
@@ -33,7 +33,7 @@ def natural(text: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]+)", text) if part]
 
 
-def find(path: Any, kind: str | None) -> tuple[str, list[Path], list[str]]:
+def find(path: Any, kind: str | None) -> tuple[str, list[Path], list[Note]]:
     """Format, files and what was left aside, of one path, several, or a directory; ``kind`` None: by suffix."""
     given = [path] if isinstance(path, (str, os.PathLike)) else path
     if isinstance(given, (bytes, bytearray)) or not isinstance(given, Sequence) or not all(
@@ -42,7 +42,7 @@ def find(path: Any, kind: str | None) -> tuple[str, list[Path], list[str]]:
     if not given:
         checks.fail("path", path, "must name at least one file")
     files: list[Path] = []
-    notes: list[str] = []
+    notes: list[Note] = []
     for one in given:
         here = Path(os.fsdecode(one))
         try:
@@ -72,7 +72,7 @@ def find(path: Any, kind: str | None) -> tuple[str, list[Path], list[str]]:
     return first, files, notes
 
 
-def _in_folder(folder: Path, kind: str | None) -> tuple[list[Path], list[str]]:
+def _in_folder(folder: Path, kind: str | None) -> tuple[list[Path], list[Note]]:
     """Logs in a folder, not in those below it."""
     inside = sorted((one for one in folder.iterdir() if not one.name.startswith(".")), key=lambda x: natural(x.name))
     logs = [one for one in inside if one.is_file() and kind_of(one) is not None]
@@ -84,7 +84,9 @@ def _in_folder(folder: Path, kind: str | None) -> tuple[list[Path], list[str]]:
         fix = f"name the folder below: {', '.join(map(repr, below[:5]))}" if below else ""
         checks.fail("path", str(folder), f"must be a folder with logs in it (files ending in {ends})", fix)
     aside = [one.name for one in logs if one not in chosen]
-    return chosen, [f"files: {len(aside)} of another format left aside in {folder} ({aside[0]})"] if aside else []
+    if not aside:
+        return chosen, []
+    return chosen, [Note("files", f"files: {len(aside)} of another format left aside in {folder} ({aside[0]})")]
 
 
 @contextmanager

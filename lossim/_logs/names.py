@@ -66,7 +66,7 @@ class Plan:
 
     sources: dict[str, tuple[str, ...]]
     weights: tuple[float, ...]
-    choices: tuple[str, ...]
+    choices: tuple[Note, ...]
     trl: bool
 
     @property
@@ -80,7 +80,7 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
     """Choose columns; ``where`` names the log in messages."""
     given = _given(columns, samples, where)
     sources: dict[str, tuple[str, ...]] = {}
-    choices: list[str] = []
+    choices: list[Note] = []
 
     def take(field: str) -> bool:
         """The columns of a field, as given or found, go to its sources; whether there are any."""
@@ -115,19 +115,20 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
             _fail_missing(where, "reward", samples, REQUIRED_REWARD)
         sources["reward"] = paid
         weights = (1.0,) * len(paid)
-        choices.append(Note("reward sum" if len(paid) > 1 else "column", f"reward: {_sum(dict.fromkeys(paid, 1.0))} "
+        choices.append(Note("reward sum" if len(paid) > 1 else "reward", f"reward: {_sum(dict.fromkeys(paid, 1.0))} "
                             "(the numeric columns of TRL's table)"))
 
     # what verl's dumps say by the names of rows
     if set(samples) >= VERL_DUMP:
         sources["row key"] = ("uid",)
         if sources["prompt"] == ("input",):
-            choices.append("prompt: where 'uid' has groups with one text in one step, they are told apart")
+            choices.append(Note("prompt", "prompt: where 'uid' has groups with one text in one step, they are told "
+                                "apart"))
 
     # what is assumed, and what is left
     choices += _on_lengths(way, sources, max_tokens, tokenizer is not None)
     if "step" not in sources:
-        choices.append("step: no column; equal prompts form one group throughout")
+        choices.append(Note("step", "step: no column; equal prompts form one group throughout"))
     used = {name for names in sources.values() for name in names}
     unread = {name: values for name, values in samples.items() if name not in used}
     if unread:
@@ -147,14 +148,14 @@ def _found(field: str, samples: Samples, sources: Mapping[str, tuple[str, ...]])
     return ()
 
 
-def _about(field: str, found: str, samples: Samples) -> list[str]:
+def _about(field: str, found: str, samples: Samples) -> list[Note]:
     """What is said of a column that was found and not given."""
     said = []
     if found != field:
-        said.append(f"{field}: column {found!r}{_meaning(field, found)}")
+        said.append(Note(field, f"{field}: column {found!r}{_meaning(field, found)}"))
     if field == "reward" and found == "score" and samples.get("overlong_reward"):
-        said.append("reward: 'overlong_reward' is not added; if it was paid too, give "
-                    "columns={'reward': ['score', 'overlong_reward']}")
+        said.append(Note("reward", "reward: 'overlong_reward' is not added; if it was paid too, give "
+                         "columns={'reward': ['score', 'overlong_reward']}"))
     return said
 
 
@@ -255,14 +256,15 @@ def _sum(weights: Mapping[str, float]) -> str:
     return f"sum of {', '.join(terms)}; null or nan in some but not all counts 0"
 
 
-def _on_lengths(way: str, sources: dict[str, tuple[str, ...]], max_tokens: int | None, tokenizer: bool) -> list[str]:
+def _on_lengths(way: str, sources: dict[str, tuple[str, ...]], max_tokens: int | None, tokenizer: bool) -> list[Note]:
     """What is assumed about lengths and truncation."""
     said = []
     if way == "text":
         unless = f" unless cut at {max_tokens}" if max_tokens else ""
-        said.append(f"length: tokens of {sources['text'][0]!r} by the tokenizer, and 1 for the stop token{unless}")
+        said.append(Note("length", f"length: tokens of {sources['text'][0]!r} by the tokenizer, and 1 for the stop "
+                         f"token{unless}"))
     elif tokenizer:
-        said.append(f"length: column {sources[way][0]!r}; the tokenizer was not needed")
+        said.append(Note("length", f"length: column {sources[way][0]!r}; the tokenizer was not needed"))
     if "truncated" not in sources and max_tokens:
         rule = "the text alone has" if way == "text" else "length is"
         said.append(Note("cut by length", f"truncated: where {rule} {max_tokens} tokens, max_tokens"))

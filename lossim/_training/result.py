@@ -196,9 +196,9 @@ def _said(values: FloatArray, sign: str = "") -> str:
     return middle if low == high else f"{middle} [{low}, {high}]"
 
 
-def regime_notes(length: FloatArray, truncation_rate: FloatArray, accuracy: FloatArray) -> list[str]:
+def regime_notes(length: FloatArray, truncation_rate: FloatArray, accuracy: FloatArray) -> list[Note]:
     """Where a run, or one of its replicates, leaves the regime in which the model means something."""
-    notes: list[str] = []
+    notes = []
     for beyond, what in ((length < SHORTEST, f"mean length is below {SHORTEST:g} tokens"),
                          (truncation_rate > MOST_TRUNCATED, f"more than {MOST_TRUNCATED:.0%} of responses are cut"),
                          (accuracy > MOST_ACCURATE, f"P(correct) is above {MOST_ACCURATE:g}")):

@@ -21,6 +21,7 @@ from lossim._engine import (
 from lossim._model import Kernel
 from lossim._support import checks
 from lossim._support.progress import Progress
+from lossim._support.text import Note
 from lossim._support.types import FloatArray
 from lossim._training.records import Records, clip_fraction
 from lossim._training.replicates import Row, sampled_rows, with_values
@@ -33,14 +34,13 @@ from lossim.schemes import Scheme
 
 __all__ = ["train"]
 
-KNOTS = ("with a kernel given as numbers the optimiser sees moves of logits at knots, not parameters: Adam and a clip "
-         "of the norm act on these; plain SGD does not depend on it")
-
-NONLINEAR = ("the mean field is the limit of large batches: Adam, a clip of the norm and several optimiser steps on a "
-             "rollout are not linear in the update, so runs on small batches differ; method='stochastic' tells by how "
-             "much")
-LIMIT = ("advantages are scaled by statistics of a step, taken in the limit of a large batch; small batches need "
-         "method='stochastic'")
+KNOTS = Note("knots", "with a kernel given as numbers the optimiser sees moves of logits at knots, not parameters: "
+             "Adam and a clip of the norm act on these; plain SGD does not depend on it")
+NONLINEAR = Note("mean field", "the mean field is the limit of large batches: Adam, a clip of the norm and several "
+                 "optimiser steps on a rollout are not linear in the update, so runs on small batches differ; "
+                 "method='stochastic' tells by how much")
+LIMIT = Note("large batch", "advantages are scaled by statistics of a step, taken in the limit of a large batch; small "
+             "batches need method='stochastic'")
 
 
 def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | None = None,
@@ -210,7 +210,7 @@ def _follow(run: _Run, steps: int, progress: bool, advance: Callable[[], None]) 
     except (ValueError, ArithmeticError) as reason:
         if len(run.rows) == 1:
             raise
-        run.notes.append(f"ended after step {len(run.rows) - 1} of {steps}: {reason}")
+        run.notes.append(Note("ended early", f"ended after step {len(run.rows) - 1} of {steps}: {reason}"))
 
 
 def _mean_field(run: _Run, steps: int, progress: bool) -> None:
