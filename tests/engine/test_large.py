@@ -10,14 +10,11 @@ import pytest
 from scipy import stats
 
 import lossim as ls
-from lossim._engine import drift as _drift
-from lossim._engine import sampled as _montecarlo
-from lossim._engine.step import Step
+from batches import drawn, engine_gradient, one_of, responses_at_once, step_of
 from lossim.advantages import GroupStandardized, LeaveOneOut, Raw, Whitened
 from lossim.aggregation import LengthPower, SequenceMeanTokenMean, SequenceMeanTokenSum, TokenMean
 from lossim.critics import Constant, Exact
 from lossim.penalties import KL, Entropy
-from lossim.policies import Draws
 
 SIGMAS = 4.0
 """Fixed seeds, and few comparisons enough that one beyond 4 sigmas would be a rare accident."""
@@ -157,17 +154,16 @@ SCORED = ("length", "composition", "within", "accuracy", "reward", "truncation_r
 
 @cache
 def small_scores(name: str) -> dict[str, np.ndarray]:
-    """z-scores [seed] of each reported number, from 16 blocks of 4 steps each."""
+    """z-scores [seed] of each reported number, from 16 blocks of one step with four times as many prompts each."""
     policy, other = world(48), reference(48)
-    exact = ls.drift(SMALL[name], policy, reference=other)
+    scheme = replace(SMALL[name], prompts_per_step=4 * SMALL[name].prompts_per_step)
+    exact = ls.drift(scheme, policy, reference=other)
     rows = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_drift, "BLOCKS", BLOCKS)
-        for seed in range(SEEDS):
-            rng = np.random.default_rng([seed, *map(ord, name)])
-            sampled = ls.drift(SMALL[name], policy, "monte_carlo", rng=rng, batches=4 * BLOCKS, reference=other)
-            assert sampled.provenance["blocks"] == BLOCKS
-            rows.append([z.item() for z in z_scores(sampled, exact, SCORED).values()])
+    for seed in range(SEEDS):
+        rng = np.random.default_rng([seed, *map(ord, name)])
+        sampled = ls.drift(scheme, policy, "monte_carlo", rng=rng, batches=BLOCKS, reference=other)
+        assert sampled.provenance["blocks"] == BLOCKS
+        rows.append([z.item() for z in z_scores(sampled, exact, SCORED).values()])
     return dict(zip(SCORED, np.array(rows).T, strict=True))
 
 
@@ -273,34 +269,31 @@ def test_same_seed_same_numbers_at_32768_tokens() -> None:
     assert ls.drift(scheme, policy, "monte_carlo", rng=rng, batches=16).length.value != one.length.value
 
 
-def small_step(scheme: ls.Scheme) -> Step:
-    policy = world(48)
-    return Step(scheme=scheme, policy=policy, reference=reference(48), old=policy)
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_many_batches_at_once_are_the_mean_of_each(name: str) -> None:
     """Batches tallied together give the mean of what each gives alone: nothing leaks from one batch to another."""
-    step = small_step(SMALL[name])
-    draws = _montecarlo.draw_batches(step, np.random.default_rng(1), 7)
-    together = _montecarlo.batch_measures(step, draws)
-    apart = [_montecarlo.batch_measures(step, Draws(cell=draws.cell[i:i + 1], grade=draws.grade[i:i + 1],
-                                                    end=draws.end[i:i + 1])) for i in range(7)]
-    for part in ("response", "gae", "plain"):
-        if getattr(together, part) is None:
-            continue
-        mean = np.mean([getattr(one, part) for one in apart], axis=0)
-        np.testing.assert_allclose(getattr(together, part), mean, rtol=1e-12, atol=1e-15 * np.abs(mean).max())
+    step = step_of(SMALL[name], world(48), reference=reference(48))
+    draws = drawn(step, np.random.default_rng(1), 7)
+    together = engine_gradient(step, draws)
+    apart = [engine_gradient(step, one_of(draws, i)) for i in range(7)]
+    np.testing.assert_allclose(together, np.mean(apart, axis=0), rtol=1e-11, atol=1e-14 * np.abs(together).max())
 
 
 @pytest.mark.parametrize("most", [1, 96, 320])
 def test_chunks_of_a_block_are_weighted_by_their_batches(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seven steps drawn one by one, three at a time (3 + 3 + 1) or at once: the weights of all add up to 1."""
+    """Seven steps drawn one by one, three at a time (3 + 3 + 1) or at once: the weights of all add up to 1.
+
+    Every response is one token with the same entropy: each step gives its gradient, and so do their means.
+    """
     scheme = ls.Scheme(advantage=LeaveOneOut(), aggregation=SequenceMeanTokenSum(),
                        penalties=(Entropy(coefficient=1.0),), group_size=4, prompts_per_step=8)
-    monkeypatch.setattr(_montecarlo, "MOST_RESPONSES", most)
-    for block in _montecarlo.block_measures(small_step(scheme), np.random.default_rng(2), 5, 7):
-        assert block.plain.sum() == pytest.approx(1.0, rel=1e-12)
+    policy = ls.policies.unsolvable(length=ls.lengths.table([0.3]), max_tokens=1)
+    responses_at_once(monkeypatch, most)
+    sampled = ls.drift(scheme, policy, "monte_carlo", rng=np.random.default_rng(2), batches=64 * 7)
+    gradient = ls.drift(scheme, policy).hazard_gradient.value
+    assert gradient[0, 0] == pytest.approx(0.3 * 0.7 * np.log(0.7 / 0.3), rel=1e-12)
+    np.testing.assert_allclose(sampled.hazard_gradient.value, gradient, rtol=1e-12)
+    assert (sampled.hazard_gradient.stderr < 1e-12).all()
 
 
 @pytest.mark.parametrize("name", ["dapo", "gae, token-mean"])
@@ -309,7 +302,7 @@ def test_chunk_size_changes_the_samples_but_not_what_they_estimate(name: str, mo
     policy, exact = world(48), ls.drift(SMALL[name], world(48))
     values = []
     for most in (1, 33, 100, 1 << 20):
-        monkeypatch.setattr(_montecarlo, "MOST_RESPONSES", most)
+        responses_at_once(monkeypatch, most)
         sampled = ls.drift(SMALL[name], policy, "monte_carlo", rng=np.random.default_rng(4), batches=64 * 7)
         for quantity, scores in z_scores(sampled, exact, ("length", "accuracy", "update")).items():
             assert (np.abs(scores) < BOUND).all(), (most, quantity, np.round(scores, 1))

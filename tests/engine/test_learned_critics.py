@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import lossim as ls
 import reference as ref
 import translate
+from batches import gae_errors, step_of
 from lossim import advantages, critics, penalties, schemes
-from lossim._engine.step import Step
 
 Array = np.ndarray[Any, Any]
 Per = Literal["class", "cell"]
@@ -216,7 +216,7 @@ def test_both_kinds_of_targets_agree_on_the_errors_of_the_engine(per: Per, boots
 
     def errors(critic: critics.Critic) -> Any:
         gae = advantages.GAE(gamma=0.9, critic=critic, bootstrap_truncated=bootstrap)
-        return Step(scheme=replace(scheme, advantage=gae), policy=policy, reference=policy, old=policy).errors
+        return gae_errors(step_of(replace(scheme, advantage=gae), policy))
 
     errors(noting)
     engine = errors(critics.Table(table=values))

@@ -10,10 +10,8 @@ import pytest
 import lossim as ls
 import reference as ref
 import translate
-from batches import as_batch, engine_gradient
+from batches import as_batch, drawn, engine_gradient, step_of
 from lossim import advantages
-from lossim._engine.sampled import draw_batches
-from lossim._engine.step import Step
 from tables import KINDS, PENALTIES, RULES, SAMPLINGS, TRUNCATIONS, make_world
 
 
@@ -28,8 +26,8 @@ def test_gradient_of_a_batch(kind: str) -> None:
         scheme, setting = translate.both(world, rng, kind=kind, rule=rule, truncation=truncation, sampling=sampling,
                                          penalty=penalty, paid=paid, group_size=int(rng.integers(2, 5)), prompts=3)
         policy, reference = translate.policies(world)
-        step = Step(scheme=scheme, policy=policy, reference=reference, old=policy)
-        draws = draw_batches(step, rng, 1)
+        step = step_of(scheme, policy, reference=reference)
+        draws = drawn(step, rng)
         truth = translate.flat(world, ref.batch_update(world, setting, as_batch(policy, draws)))
         np.testing.assert_allclose(engine_gradient(step, draws), truth, rtol=1e-9,
                                    atol=1e-9 * max(1.0, np.abs(truth).max()),

@@ -11,10 +11,8 @@ import pytest
 import lossim as ls
 import reference as ref
 import translate
-from batches import as_batch, engine_gradient
+from batches import as_batch, drawn, engine_gradient, step_of
 from lossim import surrogates
-from lossim._engine.sampled import draw_batches
-from lossim._engine.step import Step
 from tables import OLD_PENALTIES, RULES, SAMPLINGS, SURROGATES, TRUNCATIONS, setup
 
 
@@ -50,8 +48,8 @@ def test_gradient_of_an_old_batch(kind: str, name: str) -> None:
     for seed in range(8):
         world, scheme, setting, policies = setup(seed, name, kind=kind, rule=RULES[seed % len(RULES)], group_size=3,
                                                  prompts=3, paid="any shape", penalty="k2", max_tokens=4)
-        step = Step(scheme=scheme, policy=policies["policy"], reference=policies["reference"], old=policies["old"])
-        draws = draw_batches(step, np.random.default_rng(seed), 1)
+        step = step_of(scheme, **policies)
+        draws = drawn(step, np.random.default_rng(seed))
         truth = translate.flat(world, ref.batch_update(world, setting, as_batch(policies["old"], draws)))
         np.testing.assert_allclose(engine_gradient(step, draws), truth, rtol=1e-9, atol=1e-9 * max(1, abs(truth).max()))
 
@@ -65,9 +63,9 @@ def test_whitening_under_a_clip_is_the_limit_of_large_batches(kind: str, name: s
                                    prompts=10_000, paid="three levels", world={"curves": 0.3})
     given = policies["policy"], policies["old"]
     exact = translate.engine_flat(ls.drift(scheme, given[0], old_policy=given[1]))
-    step = Step(scheme=scheme, policy=given[0], reference=given[0], old=given[1])
+    step = step_of(scheme, given[0], old=given[1])
     rng = np.random.default_rng(sum(map(ord, kind + name)))
-    sampled = np.array([engine_gradient(step, draw_batches(step, rng, 1)) for _ in range(16)])
+    sampled = np.array([engine_gradient(step, drawn(step, rng)) for _ in range(16)])
     stderr = sampled.std(axis=0, ddof=1) / 4.0
     moving = np.abs(exact) > 1e-12
     assert (np.abs(sampled.mean(axis=0) - exact) < 5.0 * stderr + 1e-12)[moving].all()

@@ -1,19 +1,41 @@
-"""Sampled batches: as the plain reference writes them, and the gradient that the engine makes of them."""
+"""Sampled batches: drawn by the engine, written as the plain reference writes them, and what the engine makes of them.
+
+The one place in which tests touch the engine's steps.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 
 import lossim as ls
 import reference as ref
 from lossim._engine.gradients import logit_gradient, token_sums
-from lossim._engine.sampled import batch_measures
+from lossim._engine.sampled import batch_measures, draw_batches
 from lossim._engine.step import Step
 from lossim.policies import Draws
 
 
+def step_of(scheme: ls.Scheme, policy: ls.Policy, *, reference: ls.Policy | None = None, old: ls.Policy | None = None
+            ) -> Step:
+    """One optimiser step; the policy is its own reference and has drawn the batch unless others are given."""
+    return Step(scheme=scheme, policy=policy, reference=policy if reference is None else reference,
+                old=policy if old is None else old)
+
+
+def drawn(step: Step, rng: np.random.Generator, batches: int = 1) -> Draws:
+    """Indices [batch, prompt, response] of the old policy's cells, grades and ends."""
+    return draw_batches(step, rng, batches)
+
+
+def one_of(draws: Draws, batch: int) -> Draws:
+    return Draws(cell=draws.cell[batch:batch + 1], grade=draws.grade[batch:batch + 1], end=draws.end[batch:batch + 1])
+
+
 def as_batch(policy: ls.Policy, draws: Draws) -> list[tuple[int, list[ref.Response]]]:
-    """One sampled batch as the reference writes it."""
+    """The first batch as the reference writes it."""
     first_cell = np.searchsorted(policy.class_of_cell, np.arange(len(policy.classes)))
     batch = []
     for cells, grades, ends in zip(draws.cell[0], draws.grade[0], draws.end[0], strict=True):
@@ -25,6 +47,17 @@ def as_batch(policy: ls.Policy, draws: Draws) -> list[tuple[int, list[ref.Respon
 
 
 def engine_gradient(step: Step, draws: Draws) -> np.ndarray:
+    """The gradient of all logits, hazards by cell and then paths, in the mean over the batches."""
     sums = token_sums(step, batch_measures(step, draws))
     parts = [logit_gradient(step.policy, part) for part in sums.values()]
     return np.concatenate([sum(stops for stops, _ in parts).ravel(), sum(paths for _, paths in parts)])
+
+
+def gae_errors(step: Step) -> Any:
+    """Temporal differences of GAE: ``going`` [cell, t] and ``last`` [cell, grade, end]."""
+    return step.errors
+
+
+def responses_at_once(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """So many responses are drawn at a time, or one step if that has more."""
+    monkeypatch.setattr("lossim._engine.sampled.MOST_RESPONSES", most)

@@ -10,10 +10,8 @@ import pytest
 import lossim as ls
 import reference as ref
 import translate
-from batches import as_batch
-from lossim._engine.sampled import draw_batches
-from lossim._engine.step import Step
-from lossim.advantages import GAE, Raw
+from batches import as_batch, drawn, step_of
+from lossim.advantages import GAE, Raw, Whitened
 from lossim.policies import Draws
 from tables import KINDS, OLD_PENALTIES, RULES, SAMPLINGS, SURROGATES, TRUNCATIONS, setup
 
@@ -30,28 +28,33 @@ def log_probs(policy: ls.Policy, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     return np.where(mask, log_prob, 0.0), mask
 
 
-def as_tokens(step: Step, draws: Draws) -> ls.tokens.Batch:
+def as_tokens(scheme: ls.Scheme, draws: Draws, policy: ls.Policy, reference: ls.Policy, old: ls.Policy
+              ) -> ls.tokens.Batch:
     """One sampled batch as a trainer holds it."""
-    policy, shape = step.policy, draws.cell[0].shape
+    shape = draws.cell[0].shape
     cell, end = draws.cell[0].ravel(), draws.end[0].ravel()
     log_prob, mask = log_probs(policy, draws)
-    advantage, values, baseline = step.advantage, None, None
+    advantage, values, baseline = scheme.advantage, None, None
+    if isinstance(advantage, Whitened):
+        advantage = advantage.inner
     if isinstance(advantage, GAE):
         values = advantage.critic.table[cell].copy()
-        first = np.bincount(policy.class_of_cell, weights=step.old.probability * advantage.critic.table[:, 0])
+        first = np.bincount(policy.class_of_cell, weights=old.probability * advantage.critic.table[:, 0])
         values[:, 0] = first[policy.class_of_cell[cell]]
     if isinstance(advantage, Raw) and isinstance(advantage.baseline, tuple):
         baseline = np.array(advantage.baseline)[policy.class_of_cell[cell]]
+    truncated = end == policy.max_tokens
     return ls.tokens.Batch(
-        mask=mask, reward=step.task[0][draws.grade[0].ravel(), end], group=np.repeat(np.arange(shape[0]), shape[1]),
-        log_prob=log_prob, old_log_prob=None if step.old is policy else log_probs(step.old, draws)[0],
-        reference_log_prob=log_probs(step.reference, draws)[0], values=values, truncated=end == policy.max_tokens,
+        mask=mask, reward=scheme.reward.values(policy.length[end], draws.grade[0].ravel() == 0, truncated),
+        group=np.repeat(np.arange(shape[0]), shape[1]), log_prob=log_prob,
+        old_log_prob=None if old is policy else log_probs(old, draws)[0],
+        reference_log_prob=log_probs(reference, draws)[0], values=values, truncated=truncated,
         baseline=baseline, max_tokens=policy.max_tokens)
 
 
-def update(step: Step, draws: Draws, gradient: np.ndarray) -> np.ndarray:
+def update(policy: ls.Policy, draws: Draws, gradient: np.ndarray) -> np.ndarray:
     """Minus the gradient of a loss in the log probabilities, carried on to the logits of hazards and paths."""
-    policy, cell, end = step.policy, draws.cell[0].ravel(), draws.end[0].ravel()
+    cell, end = draws.cell[0].ravel(), draws.end[0].ravel()
     t = np.arange(policy.max_tokens)
     mask = t < policy.length[end][:, None]
     score = np.where(t == end[:, None], policy.stay[cell], -policy.hazard[cell]) * mask
@@ -65,10 +68,12 @@ def update(step: Step, draws: Draws, gradient: np.ndarray) -> np.ndarray:
     return np.concatenate([stops.ravel(), paths])
 
 
-def check(world: ref.World, scheme: ls.Scheme, setting: ref.Setting, step: Step, draws: Draws, label: str) -> None:
-    result = ls.tokens.loss(scheme, as_tokens(step, draws))
-    truth = translate.flat(world, ref.batch_update(world, setting, as_batch(step.policy, draws)))
-    np.testing.assert_allclose(update(step, draws, result.gradient), truth, rtol=1e-10,
+def check(world: ref.World, scheme: ls.Scheme, setting: ref.Setting, policies: dict[str, ls.Policy],
+          rng: np.random.Generator, label: str) -> None:
+    draws, policy = drawn(step_of(scheme, **policies), rng), policies["policy"]
+    result = ls.tokens.loss(scheme, as_tokens(scheme, draws, **policies))
+    truth = translate.flat(world, ref.batch_update(world, setting, as_batch(policy, draws)))
+    np.testing.assert_allclose(update(policy, draws, result.gradient), truth, rtol=1e-10,
                                atol=1e-10 * max(1.0, np.abs(truth).max()), err_msg=label)
     assert result.loss == pytest.approx(sum(result.terms.values()), rel=1e-12)
     assert (result.gradient[~result.mask] == 0).all()
@@ -90,9 +95,7 @@ def test_gradient_of_a_batch(kind: str, name: str) -> None:
         world, scheme, setting, policies = setup(seed, name, kind=kind, rule=rule, truncation=truncation,
                                                  sampling=sampling, penalty=penalty, paid=paid,
                                                  group_size=int(rng.integers(2, 5)), prompts=3, max_tokens=4)
-        step = Step(scheme=scheme, policy=policies["policy"], reference=policies["reference"], old=policies["old"])
-        draws = draw_batches(step, rng, 1)
-        check(world, scheme, setting, step, draws, f"{kind} {name} {rule} {truncation} {sampling} {penalty} {paid}")
+        check(world, scheme, setting, policies, rng, f"{kind} {name} {rule} {truncation} {sampling} {penalty} {paid}")
 
 
 @pytest.mark.parametrize(("rule", "truncation"), list(itertools.product(RULES, TRUNCATIONS)))
@@ -105,5 +108,5 @@ def test_on_policy_with_kl_in_the_reward(rule: str, truncation: str) -> None:
                                          truncation=truncation, prompts=2, paid="any shape")
         scheme, setting = (translate.replace(scheme, penalties=(kl,)), translate.replace(setting, kl_reward=(0.4, 0.0)))
         policy, reference = translate.policies(world)
-        step = Step(scheme=scheme, policy=policy, reference=reference, old=policy)
-        check(world, scheme, setting, step, draw_batches(step, np.random.default_rng(seed), 1), f"{kind} {rule}")
+        policies = {"policy": policy, "reference": reference, "old": policy}
+        check(world, scheme, setting, policies, np.random.default_rng(seed), f"{kind} {rule}")
