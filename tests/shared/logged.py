@@ -64,12 +64,13 @@ def rows(log: ls.Rollouts) -> list[Row]:
                    log.truncated, log.correct, log.classes, strict=True)]
 
 
-def gradient(log: ls.Rollouts, *, estimator: str, aggregation: str, truncation: str = "keep", paths: str = "outcome"
-             ) -> tuple[dict[tuple[int, int, int], float], dict[tuple[int, int], float]]:
+def gradient(log: ls.Rollouts, *, estimator: str, aggregation: str, truncation: str = "keep", paths: str = "outcome",
+             law: ls.Rollouts | None = None) -> tuple[dict[tuple[int, int, int], float], dict[tuple[int, int], float]]:
     """g by (class, path, t) and by (class, path), per response: Σ n·w·A·score over tokens, in plain Python.
 
-    Estimators "mean", "std" and "loo"; aggregations "sequence" (mean of token means), "sum" and "tokens" (token-mean
-    over the step). A group left with fewer than two responses contributes nothing.
+    Estimators "mean", "std" and "loo"; aggregations "sequence" (mean of token means), "sum", "tokens" (token-mean over
+    the step) and "group tokens" (mean over groups of their token-means). A group left with fewer than two responses
+    contributes nothing. Hazards and path probabilities are those of another log, ``law``, if there is one.
     """
     given = rows(log)
 
@@ -81,15 +82,16 @@ def gradient(log: ls.Rollouts, *, estimator: str, aggregation: str, truncation: 
     count: dict[tuple[int, int], int] = defaultdict(int)
     of_class: dict[int, int] = defaultdict(int)
     groups: dict[tuple[int, int], list[Row]] = defaultdict(list)
-    for row in given:
+    for row in given if law is None else rows(law):
         count[row.kind, path(row)] += 1
         of_class[row.kind] += 1
-        groups[row.group].append(row)
         for t in range(1, row.length + 1):
             at_risk[row.kind, path(row), t] += 1
         if not row.cut:
             stops[row.kind, path(row), row.length] += 1
 
+    for row in given:
+        groups[row.group].append(row)
     credited: list[tuple[Row, float]] = []
     for members in groups.values():
         inside = [row for row in members if truncation != "remove" or not row.cut]
@@ -108,24 +110,28 @@ def gradient(log: ls.Rollouts, *, estimator: str, aggregation: str, truncation: 
             credited.append((row, credit))
 
     tokens: dict[int, int] = defaultdict(int)
+    of_group: dict[tuple[int, int], int] = defaultdict(int)
     responses: dict[int, int] = defaultdict(int)
     for row in given:
         responses[row.group[0]] += 1
     for row, _ in credited:
         tokens[row.group[0]] += row.length
+        of_group[row.group] += row.length
     stop_gradient: dict[tuple[int, int, int], float] = defaultdict(float)
     path_gradient: dict[tuple[int, int], float] = defaultdict(float)
     for row, credit in credited:
         step = row.group[0]
         weight = {"sequence": 1.0 / row.length, "sum": 1.0,
-                  "tokens": responses[step] / max(tokens[step], 1)}[aggregation]
+                  "tokens": responses[step] / max(tokens[step], 1),
+                  "group tokens": responses[step] / (sum(group[0] == step for group in groups) * of_group[row.group]),
+                  }[aggregation]
         c = weight * credit / len(given)
         for t in range(1, row.length + 1):
             place = row.kind, path(row), t
             hazard = stops[place] / at_risk[place]
             stopped = t == row.length and not row.cut
             stop_gradient[place] += c * ((1.0 if stopped else 0.0) - hazard)
-        for each in {path(other) for other in given if other.kind == row.kind}:
+        for each in {path for kind, path in count if kind == row.kind}:
             share = count[row.kind, each] / of_class[row.kind]
             path_gradient[row.kind, each] += c * ((1.0 if each == path(row) else 0.0) - share)
     return stop_gradient, path_gradient

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import lossim as ls
+from batches import engine_gradient, step_of
 from logged import CLASSES, UNKNOWING, gradient, ragged, sample
-from lossim._auditing import log as _log
-from lossim._auditing.cells import Cells
-from lossim._auditing.log import Pay, read_log
-from lossim._auditing.plugin import Plugin
-from lossim._engine.gradients import update_gradient
-from lossim._engine.sampled import batch_measures
-from lossim._engine.step import Step
 from lossim.advantages import (
     GAE,
     GPG,
@@ -41,6 +36,7 @@ from lossim.aggregation import (
 from lossim.penalties import KL, Entropy
 from lossim.policies import Draws
 from lossim.schemes import Scheme
+from sizes import chunks_of
 
 PROMPTS, GROUP = 30, 4
 MEAN = SequenceMeanTokenMean()
@@ -69,13 +65,25 @@ SCHEMES = {
 }
 
 
-def plugin(log: ls.Rollouts, scheme: Scheme, *, paths: str = "outcome", pay: Pay | None = None) -> Plugin:
-    cells = Cells(log=read_log(log, needs_grades=paths == "outcome"), paths=paths, coordinates=ls.coordinates())
-    return Plugin(cells=cells, scheme=scheme, pay=Pay() if pay is None else pay)
+def drift(log: ls.Rollouts, scheme: Scheme, **options: Any) -> ls.Drift:
+    return ls.audit(log, scheme, what_if=False, **{"replicates": 0} | options)[0].drift
 
 
-def of(made: Plugin) -> tuple[np.ndarray, np.ndarray]:
-    return update_gradient(made.step, made.of_cells(made.sums))
+def of(found: ls.Drift) -> tuple[np.ndarray, np.ndarray]:
+    """The gradient by stops [cell, t] and by paths [cell]."""
+    paths = found.path_gradient.value
+    return found.hazard_gradient.value, paths[~np.isnan(paths)]
+
+
+def laid_out(plain: tuple[dict[tuple[int, int, int], float], dict[tuple[int, int], float]], like: np.ndarray,
+             width: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """The plain reference's gradient as arrays, for classes of so many paths."""
+    stops, first = np.zeros_like(like), np.zeros(len(like))
+    for (kind, path, t), x in plain[0].items():
+        stops[kind * width + path, t - 1] = x
+    for (kind, path), x in plain[1].items():
+        first[kind * width + path] = x
+    return stops, first
 
 
 def close(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...], tolerance: float = 1e-12) -> None:
@@ -93,14 +101,13 @@ def test_a_log_of_whole_batches_is_those_batches(name: str, steps: int, paths: s
     log = sample(prompts=PROMPTS, group_size=GROUP)
     log = ls.Rollouts(log.lengths, log.rewards, log.prompt_ids, log.truncated, log.correct, log.classes,
                       steps=log.prompt_ids // scheme.prompts_per_step)
-    made = plugin(log, scheme, paths=paths)
-    policy = made.cells.policy
+    found = drift(log, scheme, paths=paths)
     cell = log.classes if paths == "one" else 2 * log.classes + ~log.correct
     end = np.where(log.truncated, log.lengths.max(), log.lengths - 1)
     shape = (steps, scheme.prompts_per_step, GROUP)
     draws = Draws(cell=cell.reshape(shape), grade=(~log.correct).astype(int).reshape(shape), end=end.reshape(shape))
-    step = Step(scheme=scheme, policy=policy, reference=policy, old=policy)
-    close(of(made), update_gradient(step, batch_measures(step, draws)))
+    together = engine_gradient(step_of(scheme, found.policy), draws)
+    close((np.concatenate([x.ravel() for x in of(found)]),), (together,))
 
 
 @pytest.mark.parametrize("paths", ["outcome", "one"])
@@ -113,53 +120,52 @@ def test_a_scattered_log_with_ragged_groups_is_the_plain_reference(estimator: st
                                                                    word: str, rule: ls.aggregation.Aggregation,
                                                                    truncation: str, paths: str) -> None:
     log = ragged()
-    made = plugin(log, Scheme(advantage=advantage, aggregation=rule, truncation=truncation), paths=paths)
-    stops, first = of(made)
-    plain_stops, plain_first = gradient(log, estimator=estimator, aggregation=word, truncation=truncation, paths=paths)
-    width = 1 if paths == "one" else 2
-    expected = np.zeros_like(stops), np.zeros_like(first)
-    for (kind, path, t), x in plain_stops.items():
-        expected[0][kind * width + path, t - 1] = x
-    for (kind, path), x in plain_first.items():
-        expected[1][kind * width + path] = x
-    close((stops, first), expected)
+    stops, first = of(drift(log, Scheme(advantage=advantage, aggregation=rule, truncation=truncation), paths=paths))
+    plain = gradient(log, estimator=estimator, aggregation=word, truncation=truncation, paths=paths)
+    close((stops, first), laid_out(plain, stops, width=1 if paths == "one" else 2))
 
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_how_much_of_a_log_is_in_memory_at_once_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     log = ragged()
-    before = of(plugin(log, SCHEMES[name]))
-    monkeypatch.setattr(_log, "CHUNK", 7)
-    close(of(plugin(log, SCHEMES[name])), before)
+    before = of(drift(log, SCHEMES[name]))
+    chunks_of(monkeypatch, 7)
+    close(of(drift(log, SCHEMES[name])), before)
+
+
+class OneMoreOrLess(np.random.Generator):
+    """Draws every prompt once but one, which is left out or drawn twice: each prompt in its turn."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+
+    def multinomial(self, n: int, pvals: object, size: int) -> np.ndarray:
+        assert size == 2 * n
+        return np.concatenate([1 - np.eye(n, dtype=int), 1 + np.eye(n, dtype=int)])
+
+
+def repeated(log: ls.Rollouts, times: np.ndarray) -> ls.Rollouts:
+    """The log with each prompt so many times."""
+    prompts = np.repeat(np.arange(PROMPTS), times)
+    rows = np.concatenate([np.flatnonzero(log.prompt_ids == prompt) for prompt in prompts])
+    return ls.Rollouts(log.lengths[rows], log.rewards[rows], np.repeat(np.arange(len(prompts)), GROUP),
+                       log.truncated[rows], log.correct[rows], log.classes[rows])
 
 
 @pytest.mark.parametrize("name", [name for name, scheme in SCHEMES.items() if name not in (
-    "gpg", "positive", "batch std", "gae, exact critic", "gae, whitened", "dropped, whitened")])
+    "gpg", "positive", "batch std", "gae, exact critic", "gae, whitened", "dropped, whitened", "gae, adaptive")])
 def test_a_redrawn_log_is_the_log_with_its_prompts_repeated(name: str) -> None:
-    """Whitened GAE is left out: its mean and spread are redrawn with the critic's values held."""
+    """Whitened GAE is left out: its mean and spread are redrawn with the critic's values held; λ by length has no
+    standard errors. Those of others are the spread over logs with one prompt less or more, widened by √(B/(B-1))."""
     log, scheme = sample(prompts=PROMPTS, group_size=GROUP), SCHEMES[name]
-    made = plugin(log, scheme)
-    times = np.random.default_rng(1).multinomial(PROMPTS, np.full(PROMPTS, 1.0 / PROMPTS))
-    number = made.log.block_of_prompt[log.prompt_ids[::GROUP]]
-    assert len(set(number)) == PROMPTS
-    rows = np.concatenate([np.flatnonzero(log.prompt_ids == prompt) for prompt in range(PROMPTS)
-                           for _ in range(times[number[prompt]])])
-    repeated = ls.Rollouts(log.lengths[rows], log.rewards[rows], np.repeat(np.arange(PROMPTS), GROUP),
-                           log.truncated[rows], log.correct[rows], log.classes[rows])
-    other = plugin(repeated, scheme)
-    weights = times[None].astype(float)
-    policy = made.cells.redrawn(made.log.redrawn(made.log.counts, weights)[0])
-    here = update_gradient(made.step_of(policy), made.of_cells({
-        name: x[0] for name, x in made.redrawn(weights).items()}))
-    close(here, of(other), 1e-11)
-
-
-def test_prompts_drawn_again_are_blocks_of_prompts_where_there_are_many() -> None:
-    made = plugin(sample(prompts=1500, group_size=2), SCHEMES["std"])
-    sizes = np.bincount(made.log.block_of_prompt)
-    assert len(sizes) == made.log.blocks == _log.MOST_BLOCKS
-    assert sizes.max() - sizes.min() <= 1
-    np.testing.assert_array_equal(made.log.redrawn(made.log.counts, np.ones((1, made.log.blocks)))[0], made.log.law)
+    found = drift(log, scheme, replicates=2 * PROMPTS, rng=OneMoreOrLess())
+    each = [of(drift(repeated(log, np.ones(PROMPTS, dtype=int) + change), scheme))
+            for sign in (-1, 1) for change in sign * np.eye(PROMPTS, dtype=int)]
+    paths = found.path_gradient.stderr
+    for number, stderr in enumerate((found.hazard_gradient.stderr, paths[~np.isnan(found.path_gradient.value)])):
+        apart = np.array([made[number] for made in each]) - of(found)[number]
+        spread = np.sqrt(PROMPTS / (PROMPTS - 1.0) * np.mean(apart**2, axis=0))
+        close((stderr,), (spread,), 1e-11)
 
 
 def test_equal_groups_are_resampled_by_leaving_them_out() -> None:
@@ -168,12 +174,10 @@ def test_equal_groups_are_resampled_by_leaving_them_out() -> None:
     keep = ~np.array(dead)[log.prompt_ids]
     assert 0 < keep.sum() < len(log)
     scheme = Scheme(advantage=GroupStandardized(), aggregation=TokenMean(), dynamic_sampling="resample")
-    whole = plugin(log, scheme)
     rest = ls.Rollouts(log.lengths[keep], log.rewards[keep], log.prompt_ids[keep], log.truncated[keep],
                        log.correct[keep], log.classes[keep])
-    part = plugin(rest, replace(scheme, dynamic_sampling="none"))
-    for name, x in part.sums.items():
-        np.testing.assert_allclose(whole.sums[name], x, atol=1e-15)
+    whole = of(drift(log, scheme))
+    close(whole, laid_out(gradient(rest, estimator="std", aggregation="tokens", law=log), whole[0]))
 
 
 def test_a_mean_over_groups_is_over_those_that_were_resampled() -> None:
@@ -186,8 +190,10 @@ def test_a_mean_over_groups_is_over_those_that_were_resampled() -> None:
     assert 0 < keep.sum() < len(log)
     rest = ls.Rollouts(log.lengths[keep], log.rewards[keep], log.prompt_ids[keep], log.truncated[keep],
                        log.correct[keep], log.classes[keep], steps=log.steps[keep])
-    np.testing.assert_allclose(plugin(log, scheme).sums["response"],
-                               plugin(rest, replace(scheme, dynamic_sampling="none")).sums["response"], atol=1e-15)
+    whole = of(drift(log, scheme))
+    close(whole, laid_out(gradient(rest, estimator="mean", aggregation="group tokens", law=log), whole[0]))
+
+
 
 def with_kl(log: ls.Rollouts, seed: int = 3) -> ls.Rollouts:
     kl = np.random.default_rng(seed).gamma(2.0, 0.02, len(log)) * log.lengths
@@ -199,7 +205,7 @@ def test_kl_in_the_reward_is_taken_off_the_reward() -> None:
     scheme = Scheme(advantage=LeaveOneOut(), aggregation=MEAN,
                     penalties=(KL(coefficient=0.7, place="reward"),))
     paid = ls.Rollouts(log.lengths, log.rewards - 0.7 * log.kl, log.prompt_ids, log.truncated, log.correct, log.classes)
-    close(of(plugin(log, scheme)), of(plugin(paid, replace(scheme, penalties=()))))
+    close(of(drift(log, scheme)), of(drift(paid, replace(scheme, penalties=()))))
 
 
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
@@ -210,7 +216,7 @@ def test_kl_in_the_loss_is_spread_evenly_over_a_response(estimator: str) -> None
     scheme = Scheme(advantage=Raw(), aggregation=MEAN, penalties=(kl,))
     slope = ls.Rollouts(log.lengths, log.rewards - 0.7 * kl.slope(log.kl / log.lengths), log.prompt_ids, log.truncated,
                         log.correct, log.classes)
-    close(of(plugin(log, scheme)), of(plugin(slope, replace(scheme, penalties=()))))
+    close(of(drift(log, scheme)), of(drift(slope, replace(scheme, penalties=()))))
 
 
 def test_a_rule_pays_in_place_of_the_log() -> None:
@@ -219,7 +225,7 @@ def test_a_rule_pays_in_place_of_the_log() -> None:
     paid = ls.Rollouts(log.lengths, rule.values(log.lengths, log.correct, log.truncated), log.prompt_ids, log.truncated,
                        log.correct, log.classes, steps=log.steps)
     for name in ("std", "gae", "loo, remove"):
-        close(of(plugin(log, SCHEMES[name], pay=Pay(rule=rule))), of(plugin(paid, SCHEMES[name])))
+        close(of(drift(log, SCHEMES[name], reward=rule)), of(drift(paid, SCHEMES[name])))
 
 
 def test_a_rule_that_compares_a_group_pays_by_the_groups_of_the_log() -> None:
@@ -228,14 +234,14 @@ def test_a_rule_that_compares_a_group_pays_by_the_groups_of_the_log() -> None:
     shape = -1, GROUP
     rewards = rule.group_values(*(x.reshape(shape) for x in (log.lengths, log.correct, log.truncated)))
     paid = ls.Rollouts(log.lengths, rewards.ravel(), log.prompt_ids, log.truncated, log.correct, log.classes)
-    close(of(plugin(log, SCHEMES["std"], pay=Pay(rule=rule))), of(plugin(paid, SCHEMES["std"])))
+    close(of(drift(log, SCHEMES["std"], reward=rule)), of(drift(paid, SCHEMES["std"])))
 
 
 @pytest.mark.parametrize("policy", [CLASSES, UNKNOWING])
 def test_the_law_of_a_large_log_is_the_policy(policy: ls.Policy) -> None:
     log = sample(policy, prompts=20_000, group_size=4, seed=5)
     paths = "one" if policy is UNKNOWING else "outcome"
-    mine = plugin(log, SCHEMES["std"], paths=paths).cells.policy
+    mine = drift(log, SCHEMES["std"], paths=paths).policy
     for name in ("mean_length", "accuracy", "truncation_rate"):
         assert getattr(mine, name) == pytest.approx(getattr(policy, name), rel=0.02), name
     np.testing.assert_allclose(mine.class_weight, policy.class_weight, atol=0.01)
