@@ -194,7 +194,6 @@ def test_a_mean_over_groups_is_over_those_that_were_resampled() -> None:
     close(whole, laid_out(gradient(rest, estimator="mean", aggregation="group tokens", law=log), whole[0]))
 
 
-
 def with_kl(log: ls.Rollouts, seed: int = 3) -> ls.Rollouts:
     kl = np.random.default_rng(seed).gamma(2.0, 0.02, len(log)) * log.lengths
     return ls.Rollouts(log.lengths, log.rewards, log.prompt_ids, log.truncated, log.correct, log.classes, kl=kl)

@@ -57,6 +57,12 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert broken(path) == []
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_that_are_named_exist(path: Path) -> None:
+    named = re.findall(r"tests/[\w/]+\.py", path.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_broken_sees_what_it_should(tmp_path: Path) -> None:
     (tmp_path / "b.md").write_text("# One two: three\n")
     bad = tmp_path / "a.md"

@@ -1,4 +1,4 @@
-"""Where tests stand: what several of them need is in tests/shared, and none imports another."""
+"""Where tests stand: what several of them need is in tests/shared, none imports another, and few know private names."""
 
 from __future__ import annotations
 
@@ -6,15 +6,29 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 TESTS = Path(__file__).parents[1]
-MODULES = sorted(TESTS.rglob("test_*.py"))
+PRIVATE = {
+    "shared/batches.py",  # the engine's steps on batches that were drawn: nothing public takes a batch of indices
+    "shared/config_keys.py",  # the settings that readers of configs know
+    "shared/log_files.py",  # the columns that readers of logs know
+    "shared/sizes.py",  # how much is handled at once, which no argument says
+    "auditing/test_blocks.py",  # what is drawn again of a log
+    "engine/test_numerics.py",  # recurrences, compositions and reciprocals, to the last digits
+    "fitting/test_mixture.py",  # the law of solve rates, against other roads to it
+}
 
 
-def imported(source: str) -> Iterator[str]:
+def sources(pattern: str) -> list[Path]:
+    return sorted(path for path in TESTS.rglob(pattern) if "data" not in path.parts)
+
+
+def name(path: Path) -> str:
+    return path.relative_to(TESTS).as_posix()
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
     """Dotted names of everything that a module imports, at its top or inside of functions."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -22,7 +36,22 @@ def imported(source: str) -> Iterator[str]:
 
 
 def borrowed(source: str) -> list[str]:
-    return [name for name in imported(source) if any(part.startswith("test_") for part in name.split("."))]
+    """What is imported of test modules."""
+    return [name for name in imported(ast.parse(source)) if any(part.startswith("test_") for part in name.split("."))]
+
+
+def private(source: str) -> list[str]:
+    """Private names of the library: imported, spelled in a string as monkeypatch takes them, or asked of an object."""
+    tree = ast.parse(source)
+    dotted = [*imported(tree), *(node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)
+                                 and isinstance(node.value, str))]
+    found = [name for name in dotted if name.startswith("lossim.") and " " not in name and any(map(
+        is_private, name.split(".")))]
+    return found + [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_private(node.attr)]
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
 
 
 def test_imports_of_test_modules_are_seen() -> None:
@@ -30,6 +59,21 @@ def test_imports_of_test_modules_are_seen() -> None:
     assert borrowed(source) == ["tests.logs.test_csv", ".test_trl", "test_fit.laws"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(TESTS)))
-def test_no_test_module_imports_another(path: Path) -> None:
-    assert borrowed(path.read_text(encoding="utf-8")) == []
+def test_private_names_are_seen() -> None:
+    source = ("from lossim import _engine, __main__\nimport lossim._model.layout\nfrom lossim.schemes import grpo\n"
+              "patch('lossim._logs.csv.ROWS', 3)\nstep._task\nstep.__dict__\n'lossim._engine is private'")
+    assert sorted(private(source)) == ["_task", "lossim._engine", "lossim._logs.csv.ROWS", "lossim._model.layout"]
+
+
+def test_no_test_module_imports_another() -> None:
+    found = {name(path): borrowed(path.read_text(encoding="utf-8")) for path in sources("test_*.py")}
+    assert len(found) > 50
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_private_names_stay_in_a_few_places() -> None:
+    """The trainers of tests/peers have private names of their own."""
+    found = {name(path): private(path.read_text(encoding="utf-8")) for path in sources("*.py")
+             if path.parent.name != "peers" and path != Path(__file__)}
+    assert {path: names for path, names in found.items() if names and path not in PRIVATE} == {}
+    assert {path for path in PRIVATE if not found[path]} == set()
