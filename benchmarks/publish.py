@@ -75,8 +75,7 @@ the prompts. The audit is of DAPO, with 200 redrawn logs and the second reading 
 {logs}
 
 Memory of Python and numpy at the peak: {traced:.0f} MiB while reading, {traced_audit:.0f} MiB in the audit, which sorts
-the log by group first; the columns alone would be 200 MiB. They lie in temporary files, which the system may keep in
-memory as far as there is room.
+the log by group first; the columns alone are 200 MiB.
 
 ## Beside the trainers' own code
 

@@ -51,8 +51,8 @@ def test_ten_million_rows(benchmark: Any, log: Path, how: str) -> None:
 
 
 def test_memory(benchmark: Any, log: Path) -> None:
-    """The columns alone are 200 MiB in memory; what stays there is a table of 1,250,000 prompts and a chunk."""
+    """The columns alone are 200 MiB, and twice that while they are sorted; beside them there is a table of prompts."""
     found = benchmark.pedantic(logs.peaks, args=(log,), rounds=1)
     benchmark.extra_info.update(found, file=log.stat().st_size / 1e6)
-    assert found["traced"] < 120
-    assert found["traced_audit"] < 600
+    assert found["traced"] < 320
+    assert found["traced_audit"] < 800

@@ -188,10 +188,6 @@ def _ids(texts: list[str]) -> Raw:
     return values
 
 
-def _texts(texts: list[str]) -> Raw:
-    return list(texts)
-
-
 _READ: dict[str, Callable[[list[str]], Raw]] = {
     "length": _numbers, "reward": _numbers, "step": _numbers, "kl": _numbers, "truncated": _words, "correct": _words,
-    "class": _words, "prompt": _words, "tokens": _ids, "text": _texts, "row key": _texts}
+    "class": _words, "prompt": _words, "tokens": _ids, "text": list, "row key": list}

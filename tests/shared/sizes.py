@@ -1,11 +1,10 @@
-"""How much of a log is handled at once, made so small that a small log has chunks, and columns on disk."""
+"""How much of a log is handled at once, made so small that a small log has chunks."""
 
 from __future__ import annotations
 
 import pytest
 
-CHUNKS = ("lossim._logs.jsonl.ROWS", "lossim._logs.csv.ROWS", "lossim._logs.spool.CHUNK", "lossim.rollouts.CHUNK",
-          "lossim._auditing.log.CHUNK", "lossim._fitting.estimator.CHUNK")
+CHUNKS = ("lossim._logs.jsonl.ROWS", "lossim._logs.csv.ROWS", "lossim._auditing.log.CHUNK")
 BATCH = "lossim._logs.parquet.BATCH"
 PIECES = ("lossim._logs.jsonl.BYTES", "lossim._logs.csv.CHARACTERS")
 
@@ -26,8 +25,3 @@ def pieces_of(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
 def fields_up_to(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
     """No longer field of a CSV file."""
     monkeypatch.setattr("lossim._logs.csv.LONGEST", characters)
-
-
-def in_memory_up_to(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    """Columns of more rows are kept on disk."""
-    monkeypatch.setattr("lossim._logs.spool.IN_MEMORY", rows)
