@@ -117,7 +117,7 @@ class Given:
         return replace(self, kinds={**self.kinds, key: anything(value, why=why)})
 
     def take(self, key: str) -> Reading[Any]:
-        """The value of a setting that the scheme depends on; its kind knows what there is to say of some values."""
+        """The value of a setting that the scheme depends on, after what its kind has to say of such a value."""
         kind = self.kinds[key]
         value = self.values.get(key, kind.default)
         yield Said("taken", Entry(key, value, "" if key in self else kind.why))

@@ -99,10 +99,11 @@ class ParsedConfig:
 
 
 def _shown(value: Any) -> str:
+    text = repr(value)
     if isinstance(value, Reward):
         text = value.text
-    else:
-        text = short(value) if is_dataclass(value) else repr(value)
+    elif is_dataclass(value):
+        text = short(value)
     return text if len(text) <= WIDTH else text[:WIDTH - 3] + "..."
 
 

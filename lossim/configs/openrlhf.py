@@ -71,7 +71,7 @@ def _scheme(given: Given) -> Reading[tuple[Scheme, int | None]]:
     estimator = yield from given.take(ESTIMATOR)
     group, prompts, minibatches, epochs = yield from _steps(given, estimator)
     longest = yield from given.take("rollout.max_new_tokens")
-    shapings = yield from _shapings(given, longest)
+    shapings = yield from _shapings(given)
     reward = yield from given.reward(*shapings)
     kl = yield from _kl(given, estimator)
     in_loss = [term for term in kl if term.place == "loss"]
@@ -188,7 +188,7 @@ def _entropy(given: Given, token_mean: bool) -> Reading[tuple[Entropy, ...]]:
     return (Entropy(coefficient=coefficient),)
 
 
-def _shapings(given: Given, longest: int | None) -> Reading[tuple[Shaping, ...]]:
+def _shapings(given: Given) -> Reading[tuple[Shaping, ...]]:
     made: list[Shaping] = []
     key = "reward.overlong_buffer_len"
     buffer = yield from given.take(key)
@@ -212,13 +212,15 @@ def _clip_range(given: Given, estimator: str, group: int, reward: Reward) -> Rea
         yield given.approximated(key, "clips what the shaping of reward= may pay; here nothing is clipped")
         return
     paid = [value for value in (reward.correct, reward.incorrect, reward.truncated) if value is not None]
-    least, most = min(paid), max(paid)
+    least = min(paid)
+    most = max(paid)
     buffer, stop = yield from given.take_all("reward.overlong_buffer_len", "reward.stop_properly_penalty_coef")
     if buffer is not None:
         least -= yield from given.take("reward.overlong_penalty_factor")
     if stop is not None:  # what a truncated response is paid: the coefficient below 0, else its share of the reward
-        cut = (stop, stop) if stop < 0 else (stop * least, stop * most)
-        least, most = min(least, cut[0]), max(most, cut[1])
+        cut = [stop] if stop < 0 else [stop * least, stop * most]
+        least = min(least, *cut)
+        most = max(most, *cut)
     if estimator == "group_norm":
         most = (group - 1) / group**0.5
         least = -most
