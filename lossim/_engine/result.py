@@ -145,8 +145,6 @@ class Drift:
 
     __repr__ = __str__
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(str(self))
 
     def plot(self) -> Figure:
         """Effective reward against length and the sources of the drift, as a matplotlib figure."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from lossim._support.checks import LONGEST
 from lossim._support.text import Phrase, Sections, Way, argument, page
 
 __all__ = ["Flaw", "Found", "Place", "Reading", "Tally"]
@@ -142,9 +141,3 @@ class Tally:
         """A file that is left out: it holds what the file before holds."""
         place = Place(file, 1, "row", f"{REPEAT}, as all {rows:,} rows of this file do")
         self.count(rows, Found([("row", REPEAT, rows)], [place]))
-
-
-def shown(value: Any) -> str:
-    """A value as a message shows it."""
-    text = repr(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from lossim._logs.codes import Coded, Names, Prompts, coded, encode
 from lossim._logs.names import WAYS, Plan
-from lossim._logs.reading import PLACES, Flaw, Found, Place, shown
+from lossim._logs.reading import PLACES, Flaw, Found, Place
 from lossim._logs.values import REASONS, WORDS, Raw, count_ids, count_text, entry, listed, missing, numbers, truths
 from lossim._logs.verl import Groups, is_padding
+from lossim._support.checks import shown
 from lossim._support.types import BoolArray, FloatArray, IntArray
 
 __all__ = ["Chunk", "Rules", "check", "in_chunks"]

@@ -14,7 +14,7 @@ from lossim._support.text import Phrase
 from lossim._support.types import ArrayLike, FloatArray
 
 __all__ = ["Invalid", "at_least", "choice", "fail", "finite", "flag", "floats", "in_interval", "keep", "members",
-           "nearest", "number_array", "positive", "probability", "text", "whole"]
+           "nearest", "number_array", "positive", "probability", "shown", "text", "whole"]
 
 LARGEST_WHOLE = 2**53  # up to here whole numbers are exact as floats
 LONGEST = 300  # characters of a value that a message shows
@@ -23,27 +23,25 @@ LONGEST = 300  # characters of a value that a message shows
 class Invalid(Exception):
     """A value that breaks a rule: what it is called, the value, the rule, and the fix if there is one.
 
-    Always one of the built-in errors below as well, and shown by its name in tracebacks. The message is a Phrase.
+    Always one of the built-in errors below as well, and shown by its name in tracebacks. From another process, to
+    which not every value can be sent, the value comes back as the text that the message has.
     """
 
     builtin: type[Exception]
 
-    def __init__(self, name: str, value: object, rule: str, fix: str = "") -> None:
-        shown = repr(value)
-        if len(shown) > LONGEST:
-            shown = f"{shown[:LONGEST]}..."
-        parts = [name, f" {rule}, got {shown}"]
-        if fix:
-            parts += ["; ", fix]
-        super().__init__(Phrase(*parts))
+    def __init__(self, name: str, value: object, rule: str, fix: str, said: str | None = None) -> None:
         self.name = name
         self.value = value
         self.rule = rule
         self.fix = fix
-        self.shown = shown
+        self.said = shown(value) if said is None else said
+        parts = [name, f" {rule}, got {self.said}"]
+        if fix:
+            parts += ["; ", fix]
+        super().__init__(Phrase(*parts))
 
-    def __reduce__(self) -> tuple[Any, ...]:  # to survive the way back from a worker process, which few values do
-        return _again, (self.builtin, self.name, _Shown(self.shown), self.rule, self.fix)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _invalid, (self.builtin, self.name, self.said, self.rule, self.fix, self.said)
 
 
 class InvalidValue(Invalid, ValueError):
@@ -70,18 +68,14 @@ for _builtin, _kind in KINDS.items():
     _kind.__module__ = _builtin.__module__
 
 
-class _Shown:
-    """What is left of a value that went to another process: how a message shows it."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __repr__(self) -> str:
-        return self.text
+def _invalid(builtin: type[Exception], *fields: Any) -> Invalid:
+    return KINDS[builtin](*fields)
 
 
-def _again(builtin: type[Exception], name: str, value: object, rule: str, fix: str) -> Invalid:
-    return KINDS[builtin](name, value, rule, fix)
+def shown(value: object) -> str:
+    """A value as messages show it."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def fail(name: str, value: object, rule: str, fix: str = "", error: type[Exception] = ValueError) -> NoReturn:
@@ -92,7 +86,7 @@ def fail(name: str, value: object, rule: str, fix: str = "", error: type[Excepti
         ...
     ValueError: group_size must be at least 2 for a leave-one-out baseline, got 1; use advantages.Raw()
     """
-    raise KINDS[error](name, value, rule, fix)
+    raise _invalid(error, name, value, rule, fix)
 
 
 def nearest(word: object, words: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,7 +18,7 @@ Sections = dict[str, list[str]]
 
 
 class Note(str):
-    """A remark in words, and a code by which a program knows what it is about. It is used as the text that it is.
+    """A text with a code, by which a program knows what it is about, and the value that it names if there is one.
 
     >>> note = Note("not read", "not read: 'time'")
     >>> note
@@ -28,14 +28,16 @@ class Note(str):
     """
 
     code: str
+    value: str
 
-    def __new__(cls, code: str, text: str) -> Note:
+    def __new__(cls, code: str, text: str, value: str = "") -> Self:
         note = super().__new__(cls, text)
         note.code = code
+        note.value = value
         return note
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.code, str(self))
+        return type(self), (self.code, str(self), self.value)
 
 
 def code(text: str) -> str:
@@ -43,24 +45,12 @@ def code(text: str) -> str:
     return text.code if isinstance(text, Note) else ""
 
 
-class Way(str):
-    """Something of the Python interface, as a message calls it; ``code`` and ``value`` say it to any other face.
+class Way(Note):
+    """Something of the Python interface, as messages call it; another face has words of its own for the code.
 
     >>> Way("column", "columns={'kl': ...}", "kl").value
     'kl'
     """
-
-    code: str
-    value: str
-
-    def __new__(cls, code: str, text: str, value: str = "") -> Way:
-        way = super().__new__(cls, text)
-        way.code = code
-        way.value = value
-        return way
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.code, str(self), self.value)
 
 
 def argument(name: str, value: object = None) -> Way:
@@ -83,13 +73,10 @@ class Phrase(str):
 
     parts: tuple[str, ...]
 
-    def __new__(cls, *parts: str) -> Phrase:
+    def __new__(cls, *parts: str) -> Self:
         phrase = super().__new__(cls, "".join(parts))
         phrase.parts = parts
         return phrase
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self.parts
 
 
 def reworded(text: str, word: Callable[[Way], str]) -> str:
@@ -152,19 +139,6 @@ SAMPLED = ("monte carlo", "bootstrap")
 """Methods of an :class:`lossim.Estimate` whose numbers have a standard error."""
 
 
-class Measured(Protocol):
-    """What :class:`lossim.Estimate` has: a number and how it was made."""
-
-    @property
-    def value(self) -> Any: ...
-    @property
-    def stderr(self) -> Any: ...
-    @property
-    def error(self) -> Any: ...
-    @property
-    def method(self) -> str: ...
-
-
 def decimals(largest: float, digits: int) -> int:
     """Decimals that show a number to so many digits: at least 1, and -1 where only an exponent will do."""
     if not largest > 0.0:
@@ -173,8 +147,11 @@ def decimals(largest: float, digits: int) -> int:
     return max(wanted, 1) if wanted <= 6 else -1
 
 
-def number(x: Measured, decimals: int) -> str:
-    """A number to so many decimals, with its standard error if sampled: ~0 if nothing is left of it, "" for NaN."""
+def number(x: Any, decimals: int) -> str:
+    """An :class:`lossim.Estimate` to so many decimals: ~0 if nothing is left of it, "" for NaN.
+
+    The standard error of a sampled one stands behind it.
+    """
     value, noise = float(x.value), float(x.stderr)
     if np.isnan(value):
         return ""
