@@ -112,6 +112,7 @@ def test_bad_input(capsys: pytest.CaptureFixture[str], log: str, tmp_path: Path,
     ({}, ["audit", "LOG", "--max-tokens", "300"], "leave it out, or pass --max-tokens 256"),
     ({"length": [5, 0, 7]}, ["audit", "LOG"], "mend the row, or pass --on-error report to leave such rows out"),
     ({"prompt": None}, ["audit", "LOG"], "say which with --column prompt=NAME; responses to one prompt form a group"),
+    ({"reward": None}, ["audit", "LOG"], "say which with --column reward=NAME: one column, a list that is summed"),
     ({"length": None}, ["audit", "LOG"], "give --column length=NAME, a column of token counts; or --column "
      "tokens=NAME, one of token ids; or --tokenizer, a function"),
     ({}, ["audit", "LOG", "--config", VERL + " actor_rollout_ref.actor.policy_loss.loss_mode=kl_cov", "--trainer",
@@ -130,6 +131,12 @@ def test_messages_speak_of_options(capsys: pytest.CaptureFixture[str], tmp_path:
     said = refused(capsys, *({"LOG": log, "PARQUET": misnamed}.get(word, word) for word in argv))
     assert wording in said
     assert not re.search(r"\w=(\W|$)|rng|\{", said)
+
+
+def test_a_column_that_need_not_be_read_can_be_left_unread(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    log = written(tmp_path / "run.jsonl", [row | {"kl": "x"} for row in rows()])
+    assert refused(capsys, "audit", log).endswith("or --column kl= to leave the column unread\n")
+    run(capsys, "audit", log, "--column", "kl=", "--scheme", "grpo", *QUICK)
 
 
 def test_messages_of_the_system(capsys: pytest.CaptureFixture[str], log: str, texts: str, tmp_path: Path,
