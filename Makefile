@@ -12,6 +12,8 @@ WORKERS ?= 2
 # Scripts and documents that are checked as far as they exist.
 TYPED := lossim $(wildcard figures/*.py) $(wildcard benchmarks/*.py)
 DOCUMENTS := $(wildcard README.md) $(wildcard docs/*.md)
+# Each folder of the library has its contracts beside the code; one without is an error.
+CONTRACTS := $(patsubst %/__init__.py,%/.importlinter,$(wildcard lossim/__init__.py lossim/*/__init__.py))
 
 export MPLBACKEND ?= Agg
 
@@ -44,8 +46,8 @@ lint: $(STAMP)  ## ruff
 types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy $(TYPED)
 
-layers: $(STAMP)  ## imports point downwards
-	$(BIN)/lint-imports
+layers: $(STAMP)  ## imports point downwards and stop at the faces of folders
+	$(BIN)/lint-imports --no-logo $(CONTRACTS)
 
 doctests: $(STAMP)  ## every example in the docstrings, README and docs
 	$(BIN)/python -m pytest -n $(WORKERS) --doctest-modules --doctest-glob='*.md' lossim $(DOCUMENTS)

@@ -21,7 +21,7 @@ from typing import Any
 import benchmarks.conftest  # noqa: F401 - one thread, before numpy is imported
 import lossim as ls
 from benchmarks.worlds import many_cells
-from lossim._engine.ratios import reciprocal
+from lossim._engine.denominators import reciprocal
 
 SIZES = (4096, 8192, 16_384, 32_768)
 SCHEMES: dict[str, tuple[Callable[[], ls.Scheme], int]] = {

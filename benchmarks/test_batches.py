@@ -11,9 +11,8 @@ import pytest
 import lossim as ls
 from benchmarks import peers
 from benchmarks.worlds import batch_policy
-from lossim._engine.gradients import logit_gradient, token_sums
+from lossim._engine import Question, Step, update_gradient
 from lossim._engine.sampled import batch_measures, draw_batches
-from lossim._engine.step import Step
 from lossim.aggregation import TokenMean
 from lossim.critics import Exact
 from lossim.policies import Draws
@@ -35,7 +34,7 @@ def scheme(kind: str, responses: int) -> ls.Scheme:
 def one_batch(kind: str, responses: int, max_tokens: int) -> tuple[Step, Draws, peers.Tables, peers.Batch]:
     """One sampled batch, as the engine and as the peers take it."""
     policy = batch_policy(max_tokens)
-    step = Step(scheme=scheme(kind, responses), policy=policy, reference=policy, old=policy)
+    step = Question(scheme=scheme(kind, responses), policy=policy, reference=policy, old=policy).step
     draws = draw_batches(step, np.random.default_rng(responses), 1)
     cell, grade, end = (x.ravel() for x in (draws.cell, draws.grade, draws.end))
     batch = peers.Batch(cell=cell, length=np.minimum(end + 1, max_tokens), cut=end == max_tokens,
@@ -55,8 +54,7 @@ def critic_values(policy: ls.Policy) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def by_lossim(step: Step, draws: Draws) -> peers.Gradient:
-    stops, paths = logit_gradient(step.policy, token_sums(step, batch_measures(step, draws))["policy"])
-    return stops, paths
+    return update_gradient(step, batch_measures(step, draws))
 
 
 @pytest.mark.parametrize("how", ["lossim", "ragged", "padded"])

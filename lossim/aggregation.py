@@ -42,6 +42,11 @@ class Aggregation(ABC):
         """Whether the denominator sums over the own group instead of the step."""
         return False
 
+    @property
+    def needs_max_tokens(self) -> bool:
+        """Whether ``max_tokens`` stands in the prefactor."""
+        return False
+
     def scale(self, group_size: float, prompts_per_step: int) -> float:
         """n where the denominator sums over the step, n / prompts where it sums over the group."""
         return float(group_size if self.within_group else group_size * prompts_per_step)
@@ -121,6 +126,10 @@ class ConstantNormalizer(_SequenceMean):
         if self.constant is not None:
             checks.keep(self, "constant", checks.positive)
 
+    @property
+    def needs_max_tokens(self) -> bool:
+        return self.constant is None
+
     def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
         return np.full_like(length, 1.0 / (self.constant or max_tokens))
 
@@ -172,6 +181,10 @@ class LengthPower(Aggregation):
         checks.keep(self, "alpha", checks.in_interval, 0.0, 1.0)
         if self.constant is not None:
             checks.keep(self, "constant", checks.positive)
+
+    @property
+    def needs_max_tokens(self) -> bool:
+        return self.constant is None
 
     def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
         return length**-self.alpha / (self.constant or max_tokens)

@@ -54,6 +54,15 @@ class Critic(ABC):
     def values(self, view: CriticView) -> FloatArray:
         """V_1 .. V_{N+1} as [cell, N+1]; the last column is the value after a response was cut."""
 
+    def repeated(self, count: int) -> Critic:
+        """The critic of so many copies of all prompt classes: what it holds per class or cell, written once each."""
+        return self
+
+    @property
+    def constant(self) -> float | None:
+        """V, if it is one number for all; else None."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Constant(Critic):
@@ -64,6 +73,10 @@ class Constant(Critic):
     def __post_init__(self) -> None:
         checks.keep(self, "value", checks.finite)
 
+    @property
+    def constant(self) -> float:
+        return self.value
+
     def values(self, view: CriticView) -> FloatArray:
         return np.full(_shape(view), float(self.value))
 
@@ -71,6 +84,10 @@ class Constant(Critic):
 @dataclass(frozen=True, kw_only=True)
 class Zero(Critic):
     """V = 0: GAE then credits the terminal reward, discounted by (γλ)^{T-t}."""
+
+    @property
+    def constant(self) -> float:
+        return 0.0
 
     def values(self, view: CriticView) -> FloatArray:
         return np.zeros(_shape(view))
@@ -106,6 +123,9 @@ class Table(Critic):
         if not self.table.size:
             checks.fail("table", self.table.shape, "must hold at least one class or cell and one position (its shape "
                         "is shown)")
+
+    def repeated(self, count: int) -> Table:
+        return Table(table=np.tile(self.table, (count, 1)))
 
     def values(self, view: CriticView) -> FloatArray:
         cells, positions = view.hazard.shape

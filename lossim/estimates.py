@@ -15,6 +15,7 @@ from lossim._support.types import FloatArray
 __all__ = ["Estimate", "Method"]
 
 Method = Literal["closed form", "sum", "quadrature", "large-batch limit", "monte carlo", "bootstrap"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,11 @@ class Estimate:
     method: Method = "sum"
 
     def __post_init__(self) -> None:
-        checks.choice("method", self.method, get_args(Method))
-        checks.keep(self, "n", checks.whole, 0)
+        # Results hold many estimates, nearly all of them right: only another one is worth a call.
+        if type(self.method) is not str or self.method not in METHODS:
+            checks.choice("method", self.method, METHODS)
+        if type(self.n) is not int or not 0 <= self.n <= checks.LARGEST_WHOLE:
+            checks.keep(self, "n", checks.whole, 0)
         shape = _numbers("value", self.value).shape
         for name in ("stderr", "error"):
             given = getattr(self, name)

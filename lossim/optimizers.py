@@ -73,6 +73,11 @@ class Optimizer(ABC):
                         "for example optimizers.cosine(100)", TypeError)
 
     @property
+    def rescales(self) -> bool:
+        """Whether the move is not linear in the gradient: a clip of its norm, or Adam."""
+        return self.max_norm is not None
+
+    @property
     @abstractmethod
     def _memories(self) -> int:
         """Number of moment arrays."""
@@ -217,6 +222,10 @@ class AdamW(Optimizer):
         object.__setattr__(self, "betas", tuple(_below_one(f"betas[{i}]", float(pair[i])) for i in range(2)))
         checks.keep(self, "eps", checks.at_least, 0.0)
         checks.keep(self, "weight_decay", checks.at_least, 0.0)
+
+    @property
+    def rescales(self) -> bool:
+        return True
 
     @property
     def _memories(self) -> int:

@@ -26,12 +26,14 @@ class Surrogate:
     """Base: gain = dJ/d log π = ``token_gain`` · ``response_gain``, each of them 1 unless a subclass says otherwise.
 
     ``signed`` tells whether either reads the advantage's sign, which the methods get as +1 or -1. ``response_level``
-    marks surrogates whose gain reads the ratios of the whole response. Where the ratio is a ``weight`` (detached),
-    J = gain · log π; elsewhere J = ``token_value`` · ``response_value``.
+    marks surrogates whose gain reads the ratios of the whole response, ``response_advantage`` those that need one
+    advantage for all its tokens. Where the ratio is a ``weight`` (detached), J = gain · log π; elsewhere
+    J = ``token_value`` · ``response_value``.
     """
 
     signed: ClassVar[bool] = True
     response_level: ClassVar[bool] = False
+    response_advantage: ClassVar[bool] = False
     weight: ClassVar[bool] = False
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
@@ -223,6 +225,7 @@ class GMPO(Surrogate):
     """
 
     response_level: ClassVar[bool] = True
+    response_advantage: ClassVar[bool] = True
     low: float = 0.4
     high: float = 0.4
 

@@ -1,8 +1,9 @@
 """What schemes do to mean length on a logged run.
 
-From below: ``_log`` (groups and counts), ``_cells`` (the log as a policy), ``_plugin`` (a scheme on the log),
-``_breakdown`` (which responses the drift comes from), ``_bootstrap`` (the drift, and its spread over redrawn prompts),
-``_knobs`` (other settings), ``_findings`` (the results), ``_audit`` (the front door), ``_plot``.
+From below: ``slab`` (some whole groups), ``log`` (all of them, and counts), ``stack`` (several logs as one policy),
+``cells`` (a log as a policy), ``plugin`` (a scheme on the log), ``reading`` (its measures), ``breakdown`` (which
+responses the drift comes from), ``bootstrap`` (the drift, and its spread over redrawn prompts), ``settings`` (other
+ones) and ``stops`` (those without a drift), ``findings`` and ``tables`` (the results), ``audit`` (the front door).
 """
 
 from lossim._auditing.audit import audit

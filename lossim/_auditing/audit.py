@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from lossim._auditing.bootstrap import drifts, redraws
-from lossim._auditing.breakdown import Breakdown, length_edges, step_bins
+from lossim._auditing.bootstrap import DriftSpread, LengthSpread, redraw, redraws
+from lossim._auditing.breakdown import Breakdown, Covariance
 from lossim._auditing.cells import Cells, Paths
-from lossim._auditing.findings import Audit, Finding, WhatIf
-from lossim._auditing.knobs import other_settings, shorter, stops
-from lossim._auditing.log import Log, Pay, read_log
+from lossim._auditing.findings import Audit, Finding, Stop, WhatIf
+from lossim._auditing.log import Log, read_log
 from lossim._auditing.plugin import Plugin
+from lossim._auditing.reading import Reading, read
+from lossim._auditing.settings import CHANGES
+from lossim._auditing.slab import Pay
+from lossim._auditing.stops import stops
 from lossim._engine import Drift, describe_rng, versions
 from lossim._model import Coordinates, Features, Kernel
 from lossim._support import checks
 from lossim._support.progress import Progress
 from lossim._support.text import code
 from lossim._support.types import FloatArray
-from lossim.advantages import GAE
 from lossim.estimates import Estimate
 from lossim.rewards import Reward
 from lossim.rollouts import Rollouts
 from lossim.schemes import Scheme
 
 __all__ = ["audit"]
+
+FEW = 50
+"""Redrawn logs behind the error bars of other settings."""
+Say = Callable[[str], None]
 
 
 def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Reward | None = None,
@@ -86,23 +93,15 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
                    needs_grades=paths == "outcome" or reward is not None, seed=int(source.integers(2**32)))
     cells = Cells(log=log, paths=paths, coordinates=Features() if coordinates is None else coordinates)
     notes = list(log.notes)
-    if log.prompts[1] < 2 and replicates:
+    if log.index.prompts < 2 and replicates:
         replicates = 0
         notes.append("a single prompt has no spread over prompts: no standard errors")
     weights = redraws(source, log.blocks, replicates)
     plugins = [Plugin(cells=cells, scheme=scheme, pay=Pay(rule=reward)) for scheme in chosen]
-    report = Progress(progress)
-    breakdowns = [_walk(plugin, report) for plugin in plugins]
-    made = drifts(cells, plugins, weights, progress, breakdowns)
-    other = _other_paths(plugins, weights, progress)
     asked = what_if if what_if is not None else len(chosen) == 1
-    findings = []
-    for plugin, breakdown, drift, length in zip(plugins, breakdowns, made, other, strict=True):
-        ideas = _what_if(plugin, weights, report) if asked else ()
-        ends = stops(plugin, report.say) if asked and not plugin.adaptive and np.any(drift.update.value) else ()
-        findings.append(_finding(plugin, breakdown, drift, length, weights, ideas, ends))
-    report.end()
-    return Audit(findings=tuple(findings), log=_describe(log), paths=paths, notes=tuple(notes + _general(log, reward)),
+    with Progress(wanted=progress) as reporter:
+        found = _findings(plugins, weights, asked, reporter.say)
+    return Audit(findings=tuple(found), log=_describe(log), paths=paths, notes=tuple(notes + _general(log, reward)),
                  provenance={"method": "audit", "replicates": replicates, "rng": seed, **versions(),
                              "coordinates": repr(cells.coordinates)})
 
@@ -116,85 +115,117 @@ def _schemes(given: Scheme | Sequence[Scheme]) -> list[Scheme]:
     return chosen
 
 
-def _walk(plugin: Plugin, report: Progress) -> Breakdown:
-    """One pass over the log: measures, and where they come from."""
-    report.say(f"{plugin.scheme.name}: reading the log")
-    breakdown = Breakdown(plugin=plugin, edges=length_edges(plugin.log), bins=step_bins(plugin.log))
-    plugin.__dict__["measures"] = plugin.measured(breakdown)
-    return breakdown
-
-
-def _other_paths(plugins: Sequence[Plugin], weights: FloatArray, progress: bool) -> list[Estimate]:
-    """``length_per_kl`` with the other reading of the paths; NaN where it cannot be had."""
-    first = plugins[0].cells
-    if first.log.correct is None:
-        return [Estimate(value=np.nan, stderr=np.nan, method="bootstrap")] * len(plugins)
-    cells = replace(first, paths="one" if first.paths == "outcome" else "outcome")
-    if isinstance(first.coordinates, Kernel):  # numbers for the cells that were measured, and no others
-        return [Estimate(value=np.nan, stderr=np.nan, method="bootstrap")] * len(plugins)
-    alike = []
+def _findings(plugins: Sequence[Plugin], weights: FloatArray, asked: bool, say: Say) -> list[Finding]:
+    """What the schemes do on one log; and under other settings, if that is ``asked``."""
+    cells = plugins[0].cells
+    # The log as it is, and redrawn.
+    spreads = []
     for plugin in plugins:
-        other = replace(plugin, cells=cells)
-        if not isinstance(plugin.advantage, GAE):  # nothing but GAE asks for the cell of a response
-            other.__dict__.update(measures=plugin.measures, totals=plugin.totals)
-        other.__dict__["mean_reward"] = plugin.mean_reward
-        alike.append(other)
-    return [drift.length_per_kl for drift in drifts(cells, alike, weights[:50], progress)]
+        say(f"{plugin.scheme.name}: reading the log")
+        breakdown = Breakdown(plugin)
+        spreads.append(DriftSpread(read(plugin, breakdown), breakdown))
+    redraw(cells, spreads, weights, say)
+    other_paths = _other_paths([each.reading for each in spreads], weights, say)
+    # Other settings.
+    findings = []
+    for spread, other in zip(spreads, other_paths, strict=True):
+        plugin = spread.reading.plugin
+        drift = spread.drift()
+        ideas: tuple[WhatIf, ...] = ()
+        ends: tuple[Stop, ...] = ()
+        if asked:
+            say(f"{plugin.scheme.name}: other settings")
+            ideas = _what_if(plugin, weights)
+            if np.any(drift.update.value) and not plugin.adaptive:
+                ends = stops(plugin, say)
+        findings.append(_finding(spread, drift, other, weights, ideas, ends))
+    return findings
 
 
-def _what_if(plugin: Plugin, weights: FloatArray, report: Progress) -> tuple[WhatIf, ...]:
-    settings = list(other_settings(plugin))
-    cut = shorter(plugin)
+def _other_paths(readings: Sequence[Reading], weights: FloatArray, say: Say) -> list[Estimate]:
+    """``length_per_kl`` with the other reading of the paths; NaN where it cannot be had."""
+    first = readings[0].plugin.cells
+    if first.log.correct is None or isinstance(first.coordinates, Kernel):
+        # A kernel has numbers for the cells that were measured, and for no others.
+        return [Estimate(value=np.nan, stderr=np.nan, method="bootstrap")] * len(readings)
+    cells = replace(first, paths="one" if first.paths == "outcome" else "outcome")
+    spreads = []
+    for reading in readings:
+        plugin = replace(reading.plugin, cells=cells)
+        # Nothing but a critic asks for the cell of a response.
+        knows_cells = plugin.scheme.advantage.token_level is not None
+        spreads.append(LengthSpread(read(plugin) if knows_cells else replace(reading, plugin=plugin)))
+    redraw(cells, spreads, weights[:FEW], say)
+    return [each.length_per_kl for each in spreads]
+
+
+def _what_if(plugin: Plugin, weights: FloatArray) -> tuple[WhatIf, ...]:
+    """The same log under other settings; those with the same cells are redrawn alike."""
+    few = weights[:FEW]
+    made = [(change, change.make(plugin)) for change in CHANGES]
+    settings = [(change.text(other), other) for change, other in made if other is not None]
     found: list[WhatIf] = []
-    for cells, group in ((plugin.cells, settings), *([] if cut is None else [
-            (cut.cells, [(f"cut at {cut.log.max_tokens:,} tokens", cut)])])):
-        report.say(f"{plugin.scheme.name}: other settings")
-        breakdowns = [_walk(each, report) for _, each in group]
-        for (change, _), drift, breakdown in zip(group, drifts(cells, [each for _, each in group], weights[:50]),
-                                                 breakdowns, strict=True):
-            found.append(WhatIf(change=change, length_per_kl=drift.length_per_kl, length=drift.length,
-                                covariance=breakdown.covariance(weights[:50])))
+    for cells, group in groupby(settings, key=lambda setting: setting[1].cells):
+        words, spreads, covariances = [], [], []
+        for text, other in group:
+            covariance = Covariance(cells.log)
+            words.append(text)
+            covariances.append(covariance)
+            spreads.append(LengthSpread(read(other, covariance)))
+        redraw(cells, spreads, few)
+        found += [WhatIf(change=text, length_per_kl=spread.length_per_kl, length=spread.length,
+                         covariance=covariance.estimate(few))
+                  for text, spread, covariance in zip(words, spreads, covariances, strict=True)]
     return tuple(found)
 
 
-def _finding(plugin: Plugin, breakdown: Breakdown, drift: Drift, other: Estimate, weights: FloatArray,
-             ideas: tuple[WhatIf, ...], ends: tuple[Any, ...]) -> Finding:
-    log, sums = plugin.log, breakdown.profile
-    responses = np.maximum(sums[0], 1.0)
-    heavy = sums[2].sum() / sums[1].sum()
+def _finding(spread: DriftSpread, drift: Drift, other: Estimate, weights: FloatArray, ideas: tuple[WhatIf, ...],
+             ends: tuple[Stop, ...]) -> Finding:
+    """All of it as a result."""
+    plugin = spread.reading.plugin
+    breakdown = spread.breakdown
+    log = plugin.log
+    n = spread.reading.totals.n
     known = not plugin.adaptive
-    sources = breakdown.estimate(breakdown.sources, weights) if known else None
-    names, runs = log.steps[1], breakdown.bins
-    steps = tuple((int(names[runs == run][0]), int(names[runs == run][-1])) for run in range(int(runs[-1]) + 1))
+    count, length, weighted, advantage = breakdown.profile
+    runs = breakdown.runs
+    steps = tuple((int(names[0]), int(names[-1])) for names in np.split(
+        log.index.steps, np.flatnonzero(np.diff(runs)) + 1))
+    expected = length * (weighted.sum() / length.sum())
     return Finding(
-        drift=drift, sources=sources, length_bins=(1, *(int(edge) for edge in breakdown.edges)),
-        share=sums[0] / sums[0].sum(), mean_advantage=sums[3] / responses,
-        token_weight=np.divide(sums[2], sums[1] * heavy, out=np.zeros_like(responses), where=sums[1] * heavy > 0),
-        effective_reward=_paid_for(drift, breakdown), covariance=breakdown.covariance(weights),
-        dead_groups=float(breakdown.groups[1] / breakdown.groups[0]), graded=log.correct is not None, blocks=log.blocks,
-        steps=steps,
-        by_step=breakdown.steps(weights) if known and len(steps) > 1 else None, if_other_paths=other, what_if=ideas,
-        stops=ends, notes=tuple(dict.fromkeys([*drift.notes, *_particular(plugin)])),
-        source_draws=np.array(breakdown.draws) if known and breakdown.draws else None,
-        rate_draws=breakdown.drawn(breakdown.sources.sum(axis=(1, 2, 4)), weights) if known else None)
+        drift=drift, sources=breakdown.source_estimate(n, weights) if known else None,
+        length_bins=(1, *(int(edge) for edge in breakdown.edges)), share=count / count.sum(),
+        mean_advantage=advantage / np.maximum(count, 1.0),
+        token_weight=np.divide(weighted, expected, out=np.zeros_like(weighted), where=expected > 0),
+        effective_reward=_paid_for(drift, breakdown), covariance=breakdown.covariance.estimate(weights),
+        dead_groups=breakdown.dead_groups / breakdown.groups, graded=log.correct is not None, blocks=log.blocks,
+        steps=steps, by_step=breakdown.step_estimate(weights) if known and len(steps) > 1 else None,
+        if_other_paths=other, what_if=ideas, stops=ends,
+        notes=tuple(dict.fromkeys([*drift.notes, *_particular(plugin)])),
+        source_draws=spread.source_draws if known else None,
+        rate_draws=breakdown.rate_draws(n, weights) if known else None)
 
 
 def _paid_for(drift: Drift, breakdown: Breakdown) -> FloatArray:
     """The effective reward by length bin, as often as responses of each cell stop there."""
-    policy, reward = drift.policy, np.asarray(drift.effective_reward.value)
+    def by_bin(x: FloatArray) -> FloatArray:
+        summed = np.bincount(breakdown.bin_of_end[:-1], weights=x.sum(axis=0), minlength=breakdown.bins)
+        return summed.astype(np.float64)
+
+    policy = drift.policy
+    reward = np.asarray(drift.effective_reward.value)
     mass = np.where(np.isfinite(reward), policy.cell_weight[:, None] * policy.pmf, 0.0)
-    of_bin = np.searchsorted(breakdown.edges, np.arange(1, mass.shape[1] + 1), side="right")
-    paid, weight = (np.bincount(of_bin, weights=x.sum(axis=0), minlength=len(breakdown.edges) + 1)
-                    for x in (np.where(mass > 0, reward, 0.0) * mass, mass))
+    paid = by_bin(np.where(mass > 0, reward, 0.0) * mass)
+    weight = by_bin(mass)
     mean = paid.sum() / weight.sum() if weight.sum() else 0.0
     return np.where(weight > 0, paid / np.where(weight > 0, weight, 1.0) - mean, np.nan)
 
 
 def _describe(log: Log) -> dict[str, Any]:
+    """What the log holds."""
     count = float(log.law.sum())
-    return {"responses": int(count), "prompts": log.prompts[1], "groups": len(log.starts) - 1,
-            "steps": len(log.steps[1]), "max_tokens": log.max_tokens,
-            "mean_length": log.mean_length,
+    return {"responses": int(count), "prompts": log.index.prompts, "groups": len(log.index.prompt),
+            "steps": len(log.index.steps), "max_tokens": log.max_tokens, "mean_length": log.mean_length,
             "accuracy": float(log.law[:, 0].sum()) / count if log.correct is not None else None,
             "truncation_rate": None if log.cut is None else log.cut_share,
             "mean_reward": float(log.rollouts.rewards.mean(dtype=np.float64))}
@@ -213,7 +244,7 @@ def _general(log: Log, reward: Reward | None) -> list[str]:
         notes.append("the log names no prompt classes: all prompts share one pair of paths")
     if log.rollouts.steps is None:
         notes.append("the log names no steps: it counts as one step")
-    elif len(log.steps[1]) > 1:
+    elif len(log.index.steps) > 1:
         notes.append("the policy of the log is the average over its steps")
     if log.cut_share > 0 and log.correct is not None:
         notes.append("truncated responses count with the path of their grade, wrong unless they were graded correct")
@@ -223,7 +254,9 @@ def _general(log: Log, reward: Reward | None) -> list[str]:
 
 def _particular(plugin: Plugin) -> list[str]:
     """What this scheme meets on this log."""
-    scheme, log, notes = plugin.scheme, plugin.log, []
+    scheme = plugin.scheme
+    log = plugin.log
+    notes = []
     kl = [penalty for penalty in (scheme.kl_in_reward, scheme.kl_in_loss) if penalty is not None]
     if kl and log.rollouts.kl is None:
         notes.append("the scheme's KL is left out: the log has none")
@@ -231,9 +264,9 @@ def _particular(plugin: Plugin) -> list[str]:
         notes.append("a KL to the old policy is 0 on a log of that policy")
     elif kl and plugin.kl[1] is not None:
         notes.append("a response's KL is spread evenly over its tokens")
-    elif kl and isinstance(plugin.advantage, GAE):
+    elif kl and scheme.advantage.token_level is not None:
         notes.append("a response's KL is paid with its last token")
-    sizes = np.diff(log.starts)
+    sizes = log.index.sizes
     if scheme.advantage.group_relative:
         if (sizes != scheme.group_size).any():
             shown = f"of {sizes.min()}" + (f" to {sizes.max()}" if sizes.max() > sizes.min() else "")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lossim._auditing.log import SOLVE_RATES, Log, widening
-from lossim._auditing.plugin import Credited, Plugin
-from lossim._engine import Readout, centred, gae_projection
+from lossim._auditing.plugin import Coefficients, Credited, Plugin, given
+from lossim._auditing.stack import Stack
+from lossim._engine import Step, centred, gae_projection
 from lossim._support.positions import along
+from lossim._support.records import mapped
 from lossim._support.types import FloatArray, IntArray
-from lossim.advantages import GAE
 from lossim.estimates import Estimate
 
-__all__ = ["Breakdown", "length_edges", "step_bins"]
+__all__ = ["Breakdown", "Covariance"]
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 MOST_STEPS = 64
@@ -29,159 +29,165 @@ def length_edges(log: Log) -> IntArray:
     by_length = by_end[:-1].copy()
     by_length[-1] += by_end[-1]
     reached = np.searchsorted(np.cumsum(by_length), np.array(QUANTILES) * by_length.sum()) + 2
-    edges: IntArray = np.unique(np.minimum(reached, log.max_tokens))
-    return edges
+    return np.unique(np.minimum(reached, log.max_tokens))
 
 
-def step_bins(log: Log) -> IntArray:
+def step_runs(log: Log) -> IntArray:
     """The run of steps that each step belongs to."""
-    steps = len(log.steps[1])
+    steps = len(log.index.steps)
     return np.arange(steps) * min(steps, MOST_STEPS) // steps
 
 
-def projections(plugin: Plugin, readout: Readout) -> dict[str, FloatArray]:
-    """What one unit of each coefficient of a response adds to dE[T], by [cell, end].
+def projections(plugin: Plugin, stack: Stack, step: Step) -> Coefficients:
+    """What one unit of each coefficient of a response adds to dE[T], tables [cell, end] of each log of the stack.
 
     Σ_t coefficient(t) · score(t) along K·∇E[T]; ``extra`` stands for the part of GAE that is linear in the reward.
     """
-    policy = readout.policy
-    ahead, paths = readout.length_direction
-    stop, go = policy.stay * ahead, -policy.hazard * ahead
-    path = centred(policy, paths)
+    policy = stack.policy
+    ahead = stack.directions.length
+    stop = policy.stay * ahead.stops
+    go = -policy.hazard * ahead.stops
+    path = centred(policy, ahead.paths)
     stop[:, 0] += path
     go[:, 0] += path
     whole = along(stop, go)
-    tables = {"response": whole, "kl": whole}
-    if isinstance(plugin.advantage, GAE) and not plugin.adaptive:
-        unpaid = plugin.step_of(policy)
-        paid = plugin.step_of(policy)
-        paid.__dict__["task"] = np.ones_like(unpaid.task)
-        tables["gae"] = gae_projection(unpaid, slice(None), stop, go)[:, 0]
-        tables["extra"] = gae_projection(paid, slice(None), stop, go)[:, 0] - tables["gae"]
-    return tables
+    gae = plugin.scheme.advantage.token_level
+    if gae is None or gae.adaptive:
+        return Coefficients(plain=None, response=whole, kl=whole)
+    critic = gae_projection(step, slice(None), stop, go)[:, 0]
+    reward = gae_projection(plugin.unit_step(stack, gae), slice(None), stop, go)[:, 0]
+    return Coefficients(plain=None, response=whole, kl=whole, gae=critic, extra=reward)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+def contributions(made: Coefficients, tables: Coefficients, at: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """Coefficients times what a unit of each adds, [term, ...]: terms policy and KL.
+
+    ``at`` gives what a table [cell, end] has for each of the coefficients.
+    """
+    coefficients = given(made)
+    unit = given(tables)
+    added = np.zeros((2, *next(iter(coefficients.values())).shape))
+    for name, x in coefficients.items():
+        if name in unit:
+            added[int(name == "kl")] += x * at(unit[name])
+    return added
+
+
+class Covariance:
+    """Cov(A, T) over the responses in the loss, reward units × tokens, while they go by; A is R under GAE."""
+
+    def __init__(self, log: Log) -> None:
+        self.sums = np.zeros((4, log.blocks))
+        """Σ 1, A, T, AT by block of prompts."""
+
+    def __call__(self, part: Credited, made: Coefficients) -> None:
+        """Take in some responses."""
+        slab = part.slab
+        inside = part.in_loss.astype(np.float64)
+        tokens = inside * slab.length
+        rows = inside, inside * part.worth, tokens, tokens * part.worth
+        _add(self.sums, slab.block, *(slab.by_group(row) for row in rows))
+
+    def estimate(self, weights: FloatArray) -> Estimate:
+        """With what becomes of it where blocks are redrawn so often, [replicate, block]."""
+        def of(sums: FloatArray) -> FloatArray:
+            _, a, t, at = sums / np.maximum(sums[0], 1.0)
+            return at - a * t
+
+        return _estimate(float(of(self.sums.sum(axis=1))), of(self.sums @ weights.T), self.sums.shape[1])
+
+
 class Breakdown:
-    """Sums by block of prompts, filled while the responses go by (see :meth:`Plugin.measured`).
+    """Where a drift comes from, added up by block of prompts while the responses go by.
 
-    ``sources`` and ``by_step`` are contributions to dE[T] with the law of the log held fixed, times n; ``draws`` [term,
-    outcome, length bin] are those of redrawn logs under their own law.
+    ``sources`` and ``by_step`` are contributions to dE[T] with the law of the log held fixed, times n.
     """
 
-    plugin: Plugin
-    edges: IntArray
-    bins: IntArray
-    draws: list[FloatArray] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        _ = self.tables, self.sources, self.by_step, self.pairs, self.profile
-
-    @cached_property
-    def tables(self) -> dict[str, FloatArray]:
-        """See :func:`projections`."""
-        return projections(self.plugin, self.plugin.cells.readout)
-
-    @cached_property
-    def sources(self) -> FloatArray:
-        """[block, term, outcome, solve rate, length bin], terms policy and KL."""
-        return np.zeros((self.plugin.log.blocks, 2, 3, len(SOLVE_RATES), len(self.edges) + 1))
-
-    @cached_property
-    def by_step(self) -> FloatArray:
-        """[block, run of steps, (contribution, responses)]."""
-        return np.zeros((self.plugin.log.blocks, int(self.bins[-1]) + 1, 2))
-
-    @cached_property
-    def pairs(self) -> FloatArray:
-        """Σ 1, A, T, AT over the responses in the loss, [block, 4]; A is R under GAE."""
-        return np.zeros((self.plugin.log.blocks, 4))
-
-    @cached_property
-    def profile(self) -> FloatArray:
+    def __init__(self, plugin: Plugin) -> None:
+        log = plugin.log
+        self.plugin = plugin
+        self.covariance = Covariance(log)
+        self.tables = projections(plugin, plugin.cells.stack, plugin.step)
+        self.edges = length_edges(log)
+        self.bins = len(self.edges) + 1
+        self.bin_of_end = np.searchsorted(self.edges, plugin.cells.policy.length, side="right")
+        self.runs = step_runs(log)
+        self.sources = np.zeros((2, log.blocks, 3, len(SOLVE_RATES), self.bins))
+        """[term, block, outcome, solve rate, length bin], terms policy and KL."""
+        self.by_step = np.zeros((2, log.blocks, int(self.runs[-1]) + 1))
+        """[contribution or responses, block, run of steps]."""
+        self.profile = np.zeros((4, self.bins))
         """Σ 1, T, weight·T, A over responses, [row, length bin]."""
-        return np.zeros((4, len(self.edges) + 1))
+        self.groups = 0
+        self.dead_groups = 0
 
-    @cached_property
-    def groups(self) -> IntArray:
-        """All groups, and those whose rewards are all equal."""
-        return np.zeros(2, dtype=np.int64)
-
-    def __call__(self, part: Credited, made: dict[str, FloatArray]) -> None:
+    def __call__(self, part: Credited, made: Coefficients) -> None:
         """Take in some responses."""
-        slab, log, cell = part.slab, self.plugin.log, self.plugin.cells.cell(part.slab)
-        added: list[FloatArray] = [np.zeros_like(part.paid), np.zeros_like(part.paid)]
-        for name, table in self.tables.items():
-            if name in made:
-                added[int(name == "kl")] += made[name] * table[cell, slab.end]
-        block, prompt = log.block(slab), slab.prompt[slab.group]
-        bin_ = np.searchsorted(self.edges, slab.length, side="right")
-        for term, x in enumerate(added):
-            index = np.ravel_multi_index((block, np.full_like(block, term), slab.outcome, log.solve_rate[prompt], bin_),
-                                         self.sources.shape)
-            self.sources.ravel()[:] += np.bincount(index, weights=x, minlength=self.sources.size)
-        run = self.bins[slab.of_step]
-        credit = part.paid if part.credit is None else part.credit
-        inside = part.in_loss.astype(np.float64)
-        index = np.ravel_multi_index((block, run), self.by_step.shape[:2])
-        for i, x in enumerate((added[0] + added[1], part.counted.astype(np.float64))):
-            self.by_step[..., i] += np.bincount(index, weights=x, minlength=self.by_step[..., i].size).reshape(
-                self.by_step.shape[:2])
-        for i, x in enumerate((inside, inside * credit, inside * slab.length, inside * credit * slab.length)):
-            self.pairs[:, i] += np.bincount(block, weights=x, minlength=log.blocks)
-        for i, x in enumerate((np.ones_like(credit), slab.length, made["plain"] * slab.length, credit)):
-            self.profile[i] += np.bincount(bin_, weights=x, minlength=len(self.edges) + 1)
-        self.groups[:] += len(slab.first), int((~part.alive[slab.first]).sum())
+        slab = part.slab
+        cells = self.plugin.cells
+        self.covariance(part, made)
+        self.groups += len(part.alive)
+        self.dead_groups += int((~part.alive).sum())
+        # By outcome, solve rate of the prompt and length.
+        added = contributions(made, self.tables, lambda table: cells.at(table, slab))
+        length_bin = self.bin_of_end[slab.end]
+        outcomes, rates, bins = self.sources.shape[2:]
+        of_group = (slab.block * outcomes * rates + cells.log.solve_rate[slab.prompt]) * bins
+        _add(self.sources, slab.each(of_group) + slab.outcome * (rates * bins) + length_bin, *added)
+        # By run of steps.
+        runs = self.by_step.shape[2]
+        _add(self.by_step, slab.block * runs + self.runs[slab.step],
+             slab.by_group(added.sum(axis=0)), (part.in_step * slab.sizes).astype(np.float64))
+        # By length alone.
+        weighted = given(made)["plain"] * slab.length
+        _add(self.profile, length_bin, np.ones_like(weighted), slab.length, weighted, part.worth)
 
-    def redrawn(self, readout: Readout, sums: dict[str, FloatArray]) -> FloatArray:
-        """Contributions by [term, outcome, length bin] of other measures [class, grade, end], under their own law."""
+    def redrawn(self, stack: Stack, step: Step, sums: Coefficients) -> FloatArray:
+        """Contributions [log, term, outcome, length bin] of measures [log, class, grade, end], under their own laws."""
         classes, _, ends = self.plugin.log.shape
-        of_bin = np.searchsorted(self.edges, readout.policy.length, side="right")
-        bins = len(self.edges) + 1
-        parts = np.zeros((2, 3, bins))
-        for name, table in projections(self.plugin, readout).items():
-            if name in sums:
-                added = (sums[name] * table.reshape(classes, -1, ends)).sum(axis=0)
-                for outcome, x in enumerate((added[0, :-1], added[1, :-1], added[:, -1:].sum(axis=0))):
-                    where = of_bin[:-1] if outcome < 2 else of_bin[-1:]
-                    parts[int(name == "kl"), outcome] += np.bincount(where, weights=x, minlength=bins)
-        return parts
+        by_class = mapped(lambda x: x.reshape(-1, *x.shape[2:]), sums)
+        added = contributions(by_class, projections(self.plugin, stack, step),
+                              lambda table: table.reshape(stack.count * classes, -1, ends))
+        by_log = added.reshape(2, stack.count, classes, 2, ends).sum(axis=2).swapaxes(0, 1)
+        in_bin = (self.bin_of_end[:, None] == np.arange(self.bins)).astype(np.float64)
+        stopped = by_log[..., :-1] @ in_bin[:-1]
+        cut = by_log[..., -1].sum(axis=2)[..., None, None] * in_bin[-1]
+        return np.concatenate([stopped, cut], axis=2)
 
     # --- read ---------------------------------------------------------------------------------------------------
 
-    def estimate(self, sums: FloatArray, weights: FloatArray) -> Estimate:
-        """Contributions per response, [block, ...], with what redrawn blocks make of them."""
-        value = sums.sum(axis=0) / max(float(self.plugin.totals[1].n.sum()), 1.0)
-        return self._spread(value, self.drawn(sums, weights))
+    def source_estimate(self, n: FloatArray, weights: FloatArray) -> Estimate:
+        """Contributions per response [term, outcome, solve rate, length bin], of ``n`` [block] responses."""
+        sums = self.sources.swapaxes(0, 1)
+        return _estimate(sums.sum(axis=0) / max(float(n.sum()), 1.0), _drawn(sums, n, weights), len(n))
 
-    def drawn(self, sums: FloatArray, weights: FloatArray) -> FloatArray:
-        """The same of the log redrawn, [replicate, ...]."""
-        n = np.maximum(weights @ self.plugin.totals[1].n, 1.0)
-        drawn: FloatArray = np.tensordot(weights, sums, axes=1) / n.reshape(-1, *[1] * (sums.ndim - 1))
-        return drawn
+    def rate_draws(self, n: FloatArray, weights: FloatArray) -> FloatArray:
+        """Contributions [replicate, solve rate] of the log redrawn."""
+        return _drawn(self.sources.sum(axis=(0, 2, 4)), n, weights)
 
-    def covariance(self, weights: FloatArray) -> Estimate:
-        """Cov(A, T) over the responses in the loss, reward units × tokens."""
-        def of(sums: FloatArray) -> FloatArray:
-            _, a, t, at = np.moveaxis(sums, -1, 0) / np.maximum(sums[..., 0], 1.0)
-            covariance: FloatArray = at - a * t
-            return covariance
-
-        return self._spread(float(of(self.pairs.sum(axis=0))), of(np.tensordot(weights, self.pairs, axes=1)))
-
-    def steps(self, weights: FloatArray) -> Estimate:
+    def step_estimate(self, weights: FloatArray) -> Estimate:
         """The contribution of each run of steps per response of it, [run]."""
         def of(sums: FloatArray) -> FloatArray:
-            mean: FloatArray = sums[..., 0] / np.maximum(sums[..., 1], 1.0)
-            return mean
+            return sums[0] / np.maximum(sums[1], 1.0)
 
-        return self._spread(of(self.by_step.sum(axis=0)), of(np.tensordot(weights, self.by_step, axes=1)))
-
-    def _spread(self, value: Any, drawn: FloatArray) -> Estimate:
-        """A value with the spread of its replicates; without any, the spread is not known."""
-        stderr = np.full(np.shape(value), np.nan)
-        if len(drawn):
-            stderr = widening(self.plugin.log.blocks) * drawn.std(axis=0, ddof=1)
-        return Estimate(value=value, stderr=stderr, n=len(drawn), method="bootstrap")
+        return _estimate(of(self.by_step.sum(axis=1)), of(weights @ self.by_step), self.by_step.shape[1])
 
 
+def _add(sums: FloatArray, place: IntArray, *rows: Any) -> None:
+    """Add to each row of sums a row of numbers at their places in it."""
+    for total, x in zip(sums, rows, strict=True):
+        np.add.at(total.ravel(), place, x)
+
+
+def _drawn(sums: FloatArray, n: FloatArray, weights: FloatArray) -> FloatArray:
+    """Sums [block, ...] per response of the log with its blocks weighted, [replicate, ...]."""
+    responses = np.maximum(weights @ n, 1.0)
+    return np.tensordot(weights, sums, axes=1) / responses.reshape(-1, *[1] * (sums.ndim - 1))
+
+
+def _estimate(value: Any, drawn: FloatArray, blocks: int) -> Estimate:
+    """A value with the spread of its replicates; without any, the spread is not known."""
+    stderr = np.full(np.shape(value), np.nan)
+    if len(drawn):
+        stderr = widening(blocks) * drawn.std(axis=0, ddof=1)
+    return Estimate(value=value, stderr=stderr, n=len(drawn), method="bootstrap")

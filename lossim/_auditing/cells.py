@@ -8,10 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from lossim._auditing.log import Log, Slab
-from lossim._engine import Readout
+from lossim._auditing.log import Log
+from lossim._auditing.slab import Slab
+from lossim._auditing.stack import CountedArrays, Stack, logits_of
+from lossim._engine import Directions
 from lossim._model import Coordinates
-from lossim._support.types import FloatArray, IntArray
+from lossim._support.types import FloatArray
 from lossim.lengths import from_logits
 from lossim.policies import Path, Policy, PromptClass
 
@@ -33,7 +35,7 @@ class Cells:
     coordinates: Coordinates
 
     def of_cells(self, x: FloatArray) -> FloatArray:
-        """[class, grade, end] as [cell, grade, end]."""
+        """[class, grade, end], of one log or of several in a row, as [cell, grade, end]."""
         if self.paths == "one":
             return x
         split = np.zeros((len(x), 2, *x.shape[1:]))
@@ -41,48 +43,61 @@ class Cells:
             split[:, grade, grade] = x[:, grade]
         return split.reshape(-1, *x.shape[1:])
 
-    def cell(self, slab: Slab) -> IntArray:
-        """The cell of each response."""
-        return slab.of_class if self.paths == "one" else 2 * slab.of_class + ~slab.correct
+    def at(self, table: FloatArray, slab: Slab) -> FloatArray:
+        """The entry of a table [..., cell, end] at each response."""
+        place = slab.place
+        if self.paths == "one":
+            place = slab.each(slab.prompt_class) * table.shape[-1] + slab.end
+        return table.reshape(*table.shape[:-2], -1)[..., place]
+
+    # --- the log as it is ---------------------------------------------------------------------------------------
 
     @cached_property
     def policy(self) -> Policy:
         """Hazards are stops over responses at risk; paths and classes are as frequent as in the log."""
         law = self.of_cells(self.log.law)
-        ends, right = law.sum(axis=1), law[:, 0]
-        correct = np.divide(right, ends, out=np.zeros_like(ends), where=ends > 0)
-        weight, probability, logits = self._rates(ends)
+        ends = law.sum(axis=1)
+        correct = np.divide(law[:, 0], ends, out=np.zeros_like(ends), where=ends > 0)
+        weight, probability = self._shares(ends, 1)
+        logits = logits_of(ends)
         names = ("right", "wrong") if self.paths == "outcome" else ("all",)
-        classes = [PromptClass(name, weight=float(share), paths=[
-            Path(path, probability=float(probability[cell]), length=from_logits(logits[cell]),
-                 p_correct=correct[cell, :-1], p_correct_truncated=float(correct[cell, -1]))
-            for cell, path in enumerate(names, start=number * len(names))])
-            for number, (name, share) in enumerate(zip(self.log.class_names, weight, strict=True))]
+        classes = []
+        for number, name in enumerate(self.log.class_names):
+            paths = [Path(path, probability=float(probability[cell]), length=from_logits(logits[cell]),
+                          p_correct=correct[cell, :-1], p_correct_truncated=float(correct[cell, -1]))
+                     for cell, path in enumerate(names, start=number * len(names))]
+            classes.append(PromptClass(name, weight=float(weight[number]), paths=paths))
         return Policy(classes, max_tokens=self.log.max_tokens, coordinates=self.coordinates)
 
     @cached_property
-    def readout(self) -> Readout:
-        """The directions of that policy; no scheme's rewards are in it."""
-        return self.readout_of(self.policy)
+    def directions(self) -> Directions:
+        """Its directions."""
+        return Directions(policy=self.policy.arrays, motion=self.policy.motion)
 
-    def readout_of(self, policy: Policy) -> Readout:
-        """The same of another policy."""
-        return Readout(policy=policy, task=np.zeros((1, 2, self.log.shape[2])), scale=1.0)
+    @cached_property
+    def stack(self) -> Stack:
+        """The log as a stack of one."""
+        return Stack(policy=self.policy.arrays, motion=self.policy.motion, count=1)
 
-    def redrawn(self, law: FloatArray) -> Policy:
-        """The policy of other counts [class, grade, end]; graded by position as the log itself."""
-        ends = law.sum(axis=1) if self.paths == "one" else law.reshape(-1, law.shape[-1])
-        weight, probability, logits = self._rates(ends)
-        return self.policy.with_rates(class_weight=weight, probability=probability, logits=logits)
+    # --- the log redrawn ----------------------------------------------------------------------------------------
 
-    def _rates(self, law: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Class weights, path probabilities, and hazard logits of counts [cell, end]."""
-        at_risk = np.cumsum(law[:, ::-1], axis=1)[:, :0:-1]
-        stops, goes = law[:, :-1], at_risk - law[:, :-1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logits = np.where(at_risk > 0, np.log(stops) - np.log(goes), 0.0)  # where nobody is at risk, any will do
-        by_cell = law.sum(axis=1).reshape(self.log.shape[0], -1)
+    def redrawn(self, law: FloatArray) -> Stack:
+        """Logs of other counts [log, class, grade, end]; graded by position as the log itself."""
+        count = len(law)
+        by_class = law.reshape(-1, *law.shape[2:])
+        ends = by_class.sum(axis=1) if self.paths == "one" else by_class.reshape(-1, law.shape[-1])
+        weight, probability = self._shares(ends, count)
+        start = self.policy.arrays
+        policy = CountedArrays(layout=start.layout.repeated(count), class_weight=weight, probability=probability,
+                               logits=logits_of(ends), correctness=np.tile(start.correctness, (count, 1)), counts=ends)
+        return Stack(policy=policy, motion=self.policy.motion, count=count)
+
+    def _shares(self, ends: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
+        """Class weights [class] and path probabilities [cell] of so many logs in a row, from counts [cell, end]."""
+        by_cell = ends.sum(axis=1).reshape(count * self.log.shape[0], -1)
         by_class = by_cell.sum(axis=1)
         even = np.full_like(by_cell, 1.0 / by_cell.shape[1])
         probability = np.divide(by_cell, by_class[:, None], out=even, where=by_class[:, None] > 0)
-        return by_class / by_class.sum(), probability.ravel(), logits
+        of_log = by_class.reshape(count, -1)
+        weight = of_log / of_log.sum(axis=1, keepdims=True)
+        return weight.ravel(), probability.ravel()

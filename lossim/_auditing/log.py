@@ -1,33 +1,37 @@
 """A log as the engine sees it: whole groups, and counts of how their responses ended.
 
 A log of any size is read in slabs of whole groups; what is kept of it runs over groups, over blocks of prompts
-(for the bootstrap) and over [class, grade, end], never over responses.
+(for the bootstrap) and over [class, grade, end]. Only where that takes little memory are the slabs kept themselves.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lossim._auditing.slab import Slab, by_size
 from lossim._support import checks
 from lossim._support.text import Phrase, Way, argument
-from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
-from lossim.rewards import Reward, Shaping, applied
+from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim.rollouts import Rollouts, check_rollouts, settled_cuts, settled_grades
 
-__all__ = ["SOLVE_RATES", "Log", "Pay", "Slab", "read_log", "widening"]
+__all__ = ["SOLVE_RATES", "Index", "Log", "read_log", "widening"]
 
-CHUNK = 1 << 20
-"""Responses looked at at once."""
 MOST_BLOCKS = 256
 """Blocks of prompts that the bootstrap draws from; up to that many prompts are a block each."""
 LEAST_BLOCKS = 32
 MOST_NUMBERS = 1 << 23
 """Numbers [block, class, grade, end] per measure."""
+SLAB = 1 << 16
+"""Responses of a slab: its arrays stay in a processor's cache."""
+MOST_KEPT = 1 << 22
+"""Responses of the largest log whose slabs are kept; those of a larger log are built for each pass."""
 SOLVE_RATES = ("never", "up to 1/4", "1/4 to 1/2", "1/2 to 3/4", "above 3/4", "always")
 
 
@@ -36,129 +40,80 @@ def widening(blocks: int) -> float:
     return math.sqrt(blocks / max(blocks - 1.0, 1.0))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pay:
-    """What responses are paid: as logged, or by a rule; then through further shapings."""
-
-    rule: Reward | None = None
-    shapings: tuple[Shaping, ...] = ()
-
-    @property
-    def group_relative(self) -> bool:
-        """Whether a response is paid by comparison with its group."""
-        return self.rule is not None and self.rule.group_relative
+# --- groups -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Slab:
-    """Some whole groups. Arrays over responses, but from ``sizes`` on over groups."""
+class Index:
+    """Where the groups of a log start, and which prompt, step and class each is of.
 
-    length: FloatArray
-    reward: FloatArray
-    cut: BoolArray
-    correct: BoolArray
-    end: IntArray
-    kl: FloatArray | None
-    sizes: IntArray
+    Attributes:
+        starts: the first response of each group, and the number of responses.
+        prompt: [group], the number of the prompt, below ``prompts``.
+        step: [group], index into ``steps``, which never falls.
+        prompt_class: [group], index into ``classes``.
+    """
+
+    starts: IntArray
     prompt: IntArray
+    prompts: int
     step: IntArray
+    steps: IntArray
     prompt_class: IntArray
+    classes: IntArray
 
-    @cached_property
-    def group(self) -> IntArray:
-        """Which of these groups a response belongs to."""
-        return np.repeat(np.arange(len(self.sizes)), self.sizes)
+    @property
+    def sizes(self) -> IntArray:
+        """How many responses each group has."""
+        return np.diff(self.starts)
 
-    @cached_property
-    def of_class(self) -> IntArray:
-        """The prompt class of a response."""
-        return self.prompt_class[self.group]
 
-    @cached_property
-    def of_step(self) -> IntArray:
-        """The number of a response's step."""
-        return self.step[self.group]
+def index_groups(rollouts: Rollouts) -> Index:
+    """The groups of rollouts that hold each of them in one run, steps ascending."""
+    starts = _starts(rollouts)
+    prompts, prompt = np.unique(rollouts.prompt_ids[starts[:-1]], return_inverse=True)
+    steps, step = _numbered(rollouts.steps, starts)
+    classes, prompt_class = _numbered(rollouts.classes, starts)
+    return Index(starts=starts, prompt=prompt, prompts=len(prompts), step=step, steps=steps, prompt_class=prompt_class,
+                 classes=classes)
 
-    @cached_property
-    def first(self) -> IntArray:
-        """The first response of each group."""
-        return np.cumsum(self.sizes) - self.sizes
 
-    @cached_property
-    def by_size(self) -> tuple[IntArray, ...]:
-        """For each size a group has: the responses of those groups, [group, member]."""
-        return tuple(self.first[self.sizes == size][:, None] + np.arange(size) for size in np.unique(self.sizes))
+def _starts(rollouts: Rollouts) -> IntArray:
+    """The first response of each group, and the number of responses."""
+    differs = np.asarray(rollouts.prompt_ids[1:] != rollouts.prompt_ids[:-1])
+    if rollouts.steps is not None:
+        differs |= rollouts.steps[1:] != rollouts.steps[:-1]
+    return np.concatenate([[0], np.flatnonzero(differs) + 1, [len(rollouts)]])
 
-    def paid(self, pay: Pay, counted: BoolArray) -> FloatArray:
-        """Rewards of the responses; ``counted`` ones are in the statistics of a group."""
-        reward = self.reward
-        if pay.rule is not None:
-            reward = np.empty_like(self.length)
-            for members in self.by_size if pay.group_relative else [np.arange(len(reward))[None]]:
-                reward[members] = pay.rule.group_values(self.length[members], self.correct[members],
-                                                        self.cut[members], counted[members])
-        return applied(pay.shapings, reward, self.length, self.outcome)
 
-    @cached_property
-    def outcome(self) -> IntArray:
-        """Codes of `Outcome`."""
-        return np.where(self.cut, Outcome.TRUNCATED, np.where(self.correct, Outcome.CORRECT, Outcome.INCORRECT))
+def _numbered(column: IntArray | None, starts: IntArray) -> tuple[IntArray, IntArray]:
+    """The values that occur in a column, and which of them each group has; one value where there is no column."""
+    if column is None:
+        return np.array([0]), np.zeros(len(starts) - 1, dtype=np.int64)
+    values, number = np.unique(column[starts[:-1]], return_inverse=True)
+    return values, number
+
+
+# --- the log ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Log:
     """Rollouts with their groups in one run each, cut at ``max_tokens``.
 
-    ``correct`` and ``cut`` [response] are None where not known (none is then). ``shortened`` logs are cut below the
-    length that responses had: what lies beyond is truncated and wrong, is paid ``paid_if_cut``, and keeps its share of
-    the KL.
+    ``correct`` and ``cut`` [response] are None where not known (none is then). Prompts of one block, numbered by
+    ``block_of_prompt``, are redrawn together. A ``shortened`` log is cut below the length that responses had: what
+    lies beyond is truncated and wrong, is paid ``paid_if_cut``, and keeps its share of the KL.
     """
 
     rollouts: Rollouts
+    index: Index
     correct: BoolArray | None
     cut: BoolArray | None
     max_tokens: int
-    seed: int
+    block_of_prompt: IntArray
     shortened: bool = False
     notes: tuple[str, ...] = field(default=(), repr=False)
-
-    # --- groups -----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def starts(self) -> IntArray:
-        """Where each group starts, and the number of responses."""
-        given = self.rollouts
-        changes = [np.array([0])]
-        for at in range(0, len(given), CHUNK):
-            part = slice(max(at - 1, 0), at + CHUNK)
-            differs = np.asarray(given.prompt_ids[part][1:] != given.prompt_ids[part][:-1])
-            if given.steps is not None:
-                differs |= given.steps[part][1:] != given.steps[part][:-1]
-            changes.append(np.flatnonzero(differs) + part.start + 1)
-        return np.concatenate([*changes, [len(given)]])
-
-    @cached_property
-    def prompts(self) -> tuple[IntArray, int]:
-        """The number of each group's prompt, and how many prompts there are."""
-        ids, number = np.unique(self.rollouts.prompt_ids[self.starts[:-1]], return_inverse=True)
-        return number, len(ids)
-
-    @cached_property
-    def steps(self) -> tuple[IntArray, IntArray]:
-        """The number of each group's step, and the steps."""
-        if self.rollouts.steps is None:
-            return np.zeros(len(self.starts) - 1, dtype=np.int64), np.array([0])
-        names, number = np.unique(self.rollouts.steps[self.starts[:-1]], return_inverse=True)
-        return number, names
-
-    @cached_property
-    def classes(self) -> tuple[IntArray, IntArray]:
-        """The number of each group's prompt class, and the classes that occur."""
-        given = self.rollouts.classes
-        if given is None:
-            return np.zeros(len(self.starts) - 1, dtype=np.int64), np.array([0])
-        names, number = np.unique(given[self.starts[:-1]], return_inverse=True)
-        return number, names
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -166,123 +121,126 @@ class Log:
         if self.rollouts.classes is None:
             return ("prompts",)
         names = self.rollouts.class_names
-        return tuple(names[c] if names else f"class {c}" for c in self.classes[1])
+        return tuple(names[c] if names else f"class {c}" for c in self.index.classes)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """[class, grade, end]."""
-        return len(self.classes[1]), 2, self.max_tokens + 1
+        return len(self.index.classes), 2, self.max_tokens + 1
 
-    # --- responses --------------------------------------------------------------------------------------------
+    @cached_property
+    def blocks(self) -> int:
+        """How many blocks of prompts there are."""
+        return int(self.block_of_prompt.max()) + 1
 
-    def slabs(self, *, whole_steps: bool = False) -> Iterator[Slab]:
-        """All groups, about a million responses at a time, or as many as make whole steps."""
-        marks = self.starts
+    # --- slabs ------------------------------------------------------------------------------------------------
+
+    @property
+    def keeps_slabs(self) -> bool:
+        """Whether the slabs are built once; what a scheme makes of them may be kept then, too."""
+        return len(self.rollouts) <= MOST_KEPT
+
+    def slabs(self, *, whole_steps: bool = False) -> Iterable[Slab]:
+        """All groups, about ``SLAB`` responses at a time, or as many as make whole steps."""
+        starts = self.index.starts
         if whole_steps:
-            marks = marks[np.append(np.flatnonzero(np.diff(self.steps[0], prepend=-1)), len(marks) - 1)]
+            first_of_step = np.flatnonzero(np.diff(self.index.step, prepend=-1))
+            return self._built(starts[np.append(first_of_step, -1)])
+        return self._kept if self.keeps_slabs else self._built(starts)
+
+    @cached_property
+    def _kept(self) -> tuple[Slab, ...]:
+        return tuple(self._built(self.index.starts))
+
+    def _built(self, marks: IntArray) -> Iterator[Slab]:
+        """Slabs from mark to mark, each to the last mark within reach, or to the next one."""
         at = 0
         while at < len(marks) - 1:
-            until = max(int(np.searchsorted(marks, marks[at] + CHUNK, side="right")) - 1, at + 1)
-            yield self._slab(int(marks[at]), int(marks[until]))
+            until = max(int(np.searchsorted(marks, marks[at] + SLAB, side="right")) - 1, at + 1)
+            first, last = np.searchsorted(self.index.starts, marks[[at, until]])
+            yield self._slab(int(first), int(last))
             at = until
 
     def _slab(self, first: int, last: int) -> Slab:
-        given, rows = self.rollouts, slice(first, last)
-        groups = slice(*(int(i) for i in np.searchsorted(self.starts, [first, last])))
-        length = np.asarray(given.lengths[rows], dtype=np.int64)
-        reward = np.asarray(given.rewards[rows], dtype=np.float64)
-        kl = None if given.kl is None else np.asarray(given.kl[rows], dtype=np.float64)
-        nobody = np.zeros(len(length), dtype=bool)
-        correct, cut = (nobody if known is None else np.asarray(known[rows]) for known in (self.correct, self.cut))
+        """The groups from the first to the one before the last."""
+        given = self.rollouts
+        starts = self.index.starts[first:last + 1]
+        sizes = np.diff(starts)
+        order = np.argsort(sizes, kind="stable")
+        groups = first + order
+        parts = by_size(sizes[order])
+        # Responses by size, member and group: see Slab.
+        rows = np.concatenate([(starts[order[same.groups]] + np.arange(same.size)[:, None]).ravel() for same in parts])
+
+        def column(x: NDArray[Any] | None, kind: type) -> NDArray[Any]:
+            return np.zeros(len(rows), dtype=kind) if x is None else x[rows].astype(kind, copy=False)
+
+        length = column(given.lengths, np.int64)
+        reward = column(given.rewards, np.float64)
+        correct = column(self.correct, np.bool_)
+        cut = column(self.cut, np.bool_)
+        kl = None if given.kl is None else column(given.kl, np.float64)
         if self.shortened:
             over = length > self.max_tokens
             reward = np.where(over & ~cut, self.paid_if_cut, reward)
-            correct, cut = correct & ~(over & ~cut), cut | over
+            correct = correct & ~(over & ~cut)
+            cut = cut | over
             kl = None if kl is None else kl * np.minimum(1.0, self.max_tokens / length)
             length = np.minimum(length, self.max_tokens)
+        end = np.where(cut, self.max_tokens, length - 1)
+        prompt_class = self.index.prompt_class[groups]
+        of_class = np.concatenate([np.tile(prompt_class[same.groups], same.size) for same in parts])
         return Slab(
-            length=length.astype(np.float64), reward=reward, cut=cut, correct=correct,
-            end=np.where(cut, self.max_tokens, length - 1),
-            kl=kl, sizes=np.diff(self.starts[groups.start:groups.stop + 1]), prompt=self.prompts[0][groups],
-            step=self.steps[0][groups], prompt_class=self.classes[0][groups])
+            length=length.astype(np.float64), reward=reward, cut=cut, correct=correct, end=end,
+            place=(2 * of_class + ~correct) * self.shape[2] + end, kl=kl, prompt=self.index.prompt[groups],
+            block=self.block_of_prompt[self.index.prompt[groups]], step=self.index.step[groups],
+            prompt_class=prompt_class, by_size=parts)
 
     @cached_property
     def paid_if_cut(self) -> float:
         """Mean logged reward of truncated responses; of incorrect ones where none was cut; of all at last."""
-        total, count = np.zeros((2, 2, 2))
-        for at in range(0, len(self.rollouts), CHUNK):
-            rows = slice(at, at + CHUNK)
-            reward = np.asarray(self.rollouts.rewards[rows], dtype=np.float64)
-            wrong, cut = (np.zeros(len(reward), dtype=np.int64) if known is None else np.asarray(known[rows], np.int64)
-                          for known in (None if self.correct is None else ~self.correct[rows], self.cut))
-            np.add.at(total, (cut, wrong), reward)
-            np.add.at(count, (cut, wrong), 1.0)
-        for some in ((1, slice(None)), (0, 1), (slice(None), slice(None))):
-            if np.sum(count[some]):
-                return float(np.sum(total[some]) / np.sum(count[some]))
-        return 0.0
+        rewards = self.rollouts.rewards
+        if self.cut is not None and self.cut.any():
+            rewards = rewards[self.cut]
+        elif self.correct is not None and not self.correct.all():
+            rewards = rewards[~self.correct]
+        return float(rewards.mean(dtype=np.float64))
 
     # --- sums -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def block_of_prompt(self) -> IntArray:
-        """The block of each prompt: up to ``MOST_BLOCKS`` of equal size, filled at random."""
-        count = self.prompts[1]
-        blocks = int(min(count, np.clip(MOST_NUMBERS // math.prod(self.shape), LEAST_BLOCKS, MOST_BLOCKS)))
-        return np.random.default_rng(self.seed).permutation(count) % blocks
-
-    @cached_property
-    def blocks(self) -> int:
-        """How many blocks there are."""
-        return int(self.block_of_prompt.max()) + 1
-
-    def block(self, slab: Slab) -> IntArray:
-        """The block of prompts that a response belongs to."""
-        return self.block_of_prompt[slab.prompt][slab.group]
-
-    def place(self, slab: Slab) -> IntArray:
-        """Where a response stands in an array [class, grade, end]."""
-        return (2 * slab.of_class + ~slab.correct) * self.shape[2] + slab.end
-
-    def total(self, slab: Slab, weights: FloatArray | None) -> FloatArray:
-        """Sums over responses by [class, grade, end]."""
-        sums = np.bincount(self.place(slab), weights=weights, minlength=math.prod(self.shape))
-        return sums.reshape(self.shape).astype(np.float64, copy=False)
-
-    def tally(self, slab: Slab, weights: FloatArray | None) -> FloatArray:
-        """Sums over responses by [block, class, grade, end]."""
-        shape = (self.blocks, *self.shape)
-        index = self.block(slab) * math.prod(self.shape) + self.place(slab)
-        sums = np.bincount(index, weights=weights, minlength=math.prod(shape))
-        return sums.reshape(shape).astype(np.float64, copy=False)
-
-    def redrawn(self, x: FloatArray, weights: FloatArray) -> FloatArray:
-        """Sums by block [block, ...] of the log with its blocks weighted, [replicate, ...]."""
-        redrawn: FloatArray = weights @ x.reshape(len(x), -1)
-        return redrawn.reshape(len(weights), *x.shape[1:])
-
-    @cached_property
-    def whole(self) -> Log:
-        """The log as one block, where nothing is redrawn."""
-        whole = replace(self)
-        whole.__dict__.update({name: x for name, x in self.__dict__.items() if name not in ("counts", "whole")})
-        whole.__dict__["block_of_prompt"] = np.zeros(self.prompts[1], dtype=np.int64)
-        whole.__dict__["blocks"], whole.__dict__["counts"] = 1, self.law[None]
-        return whole
-
-    @cached_property
-    def counts(self) -> FloatArray:
-        """Responses by [block, class, grade, end]."""
-        counts = np.zeros((self.blocks, *self.shape))
+    def _counted(self) -> tuple[FloatArray, FloatArray]:
+        """Responses by [place, block] where any of them stands, and by place."""
+        counts = np.zeros((math.prod(self.shape), self.blocks))
         for slab in self.slabs():
-            counts += self.tally(slab, None)
-        return counts
+            np.add.at(counts.ravel(), slab.place * self.blocks + slab.each(slab.block), 1.0)
+        by_place = counts.sum(axis=1)
+        return counts[by_place > 0].ravel(), by_place
 
-    @cached_property
+    @property
+    def counts(self) -> FloatArray:
+        """How many responses each pair is for; see :meth:`pair`."""
+        return self._counted[0]
+
+    @property
     def law(self) -> FloatArray:
         """Responses by [class, grade, end]."""
-        law: FloatArray = self.counts.sum(axis=0)
-        return law
+        return self._counted[1].reshape(self.shape)
+
+    @cached_property
+    def _rank(self) -> IntArray:
+        """The rank of a place among those where a response stands."""
+        return np.cumsum(self._counted[1] > 0) - 1
+
+    def pair(self, slab: Slab) -> IntArray:
+        """Which pair of a place and a block of prompts a response belongs to: sums over pairs can be redrawn."""
+        return self._rank[slab.place] * self.blocks + slab.each(slab.block)
+
+    def redrawn(self, by_pair: FloatArray, weights: FloatArray) -> FloatArray:
+        """Sums over pairs as sums [replicate, class, grade, end] of the log with its blocks weighted."""
+        redrawn = np.zeros((len(weights), math.prod(self.shape)))
+        redrawn[:, self._counted[1] > 0] = weights @ by_pair.reshape(-1, self.blocks).T
+        return redrawn.reshape(-1, *self.shape)
 
     @property
     def cut_share(self) -> float:
@@ -298,12 +256,10 @@ class Log:
     @cached_property
     def solve_rate(self) -> IntArray:
         """Index into `SOLVE_RATES` of each prompt, from all its responses."""
-        right, count = np.zeros((2, self.prompts[1]))
+        right = np.zeros(self.index.prompts)
         for slab in self.slabs():
-            prompt = slab.prompt[slab.group]
-            right += np.bincount(prompt, weights=slab.correct, minlength=len(right))
-            count += np.bincount(prompt, minlength=len(count))
-        rate = right / count
+            np.add.at(right, slab.prompt, slab.by_group(slab.correct))
+        rate = right / np.bincount(self.index.prompt, weights=self.index.sizes)
         between = 1 + np.searchsorted([0.25, 0.5, 0.75], rate)
         return np.where(rate == 0, 0, np.where(rate == 1, len(SOLVE_RATES) - 1, between))
 
@@ -325,25 +281,29 @@ def read_log(rollouts: Rollouts, *, max_tokens: int | None = None, correct_above
                            Way("correct", "Rollouts with correct="), ", or use ", argument("paths", "one"), " and no ",
                            argument("reward")))
     cut, cap, more = settled_cuts(grouped, max_tokens)
-    log = Log(rollouts=grouped, correct=correct, cut=cut, max_tokens=cap, seed=seed, notes=(*notes, *more))
-    _check_classes(log)
-    return log
+    index = index_groups(grouped)
+    _check_classes(grouped, index)
+    shape = len(index.classes), 2, cap + 1
+    return Log(rollouts=grouped, index=index, correct=correct, cut=cut, max_tokens=cap,
+               block_of_prompt=_blocks(index.prompts, math.prod(shape), seed), notes=(*notes, *more))
 
 
-def _check_classes(log: Log) -> None:
+def _blocks(prompts: int, places: int, seed: int) -> IntArray:
+    """The block of each prompt: up to ``MOST_BLOCKS`` of equal size, filled at random; fewer where memory is short."""
+    blocks = int(min(prompts, np.clip(MOST_NUMBERS // places, LEAST_BLOCKS, MOST_BLOCKS)))
+    return np.random.default_rng(seed).permutation(prompts) % blocks
+
+
+def _check_classes(rollouts: Rollouts, index: Index) -> None:
     """A prompt belongs to one class, in all its responses."""
-    given = log.rollouts.classes
+    given = rollouts.classes
     if given is None:
         return
-    number, count = log.prompts
-    of_prompt = np.zeros(count, dtype=np.int64)
-    of_prompt[number] = given[log.starts[:-1]]
-    for at in range(0, len(given), CHUNK):
-        rows: IntArray = np.arange(at, min(at + CHUNK, len(given)))
-        group: IntArray = np.searchsorted(log.starts, rows, side="right") - 1
-        other = np.flatnonzero(of_prompt[number[group]] != given[rows])
-        if other.size:
-            row = int(rows[other[0]])
-            checks.fail(f"classes of prompt {log.rollouts.prompt_ids[row]!r}",
-                        sorted({int(given[row]), int(of_prompt[number[group[other[0]]]])}),
-                        "must be one class for all responses to a prompt")
+    of_prompt = np.zeros(index.prompts, dtype=np.int64)
+    of_prompt[index.prompt] = given[index.starts[:-1]]
+    of_row = np.repeat(of_prompt[index.prompt], index.sizes)
+    other = np.flatnonzero(of_row != given)
+    if other.size:
+        row = int(other[0])
+        checks.fail(f"classes of prompt {rollouts.prompt_ids[row]!r}", sorted({int(given[row]), int(of_row[row])}),
+                    "must be one class for all responses to a prompt")

@@ -1,52 +1,52 @@
-"""What a scheme makes of a log: plug-in measures by block of prompts, and the gradient they give.
+"""A scheme on a log: what it credits each logged response with, in the group and the step it was logged in.
 
-The law of the policy is the log's own (hazards are stops over responses at risk), and each response is credited in
-the group and the step it was logged in. Both are sums over prompts, so the log with its prompts drawn again is a
-weighted sum of what blocks of prompts contribute.
+Three stages: a slab is credited group by group (:meth:`Plugin.credited`), the statistics of each step are summed
+(:meth:`Plugin.totals`), and with both come the coefficients of the responses (:meth:`Plugin.coefficients`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from lossim._auditing.cells import Cells
-from lossim._auditing.log import Log, Pay, Slab
-from lossim._engine import Measures, Step, advantage_sums
-from lossim._support.types import BoolArray, FloatArray, IntArray
-from lossim.advantages import GAE, LengthAdaptive, ResponseAdvantage, Whitened
+from lossim._auditing.log import Log
+from lossim._auditing.slab import Pay, SameSize, Slab
+from lossim._auditing.stack import Stack
+from lossim._engine import Credit, Groups, Logged, Step, advantage_sums, group_credit
+from lossim._support.types import BoolArray, FloatArray
+from lossim.advantages import GAE
 from lossim.penalties import KL
-from lossim.policies import Policy
 from lossim.rewards import Reward
 from lossim.schemes import Scheme
 
-__all__ = ["Credited", "LoggedStep", "Plugin", "Totals"]
+__all__ = ["Coefficients", "Credited", "Plugin", "Scales", "Totals", "given"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LoggedStep(Step):
-    """A step whose task rewards are logged: none in the tables of the engine, their means for a critic to learn."""
+def given(record: Any) -> dict[str, FloatArray]:
+    """The arrays of a record by the name of their field, those that it has."""
+    arrays = {each.name: getattr(record, each.name) for each in fields(record)}
+    return {name: x for name, x in arrays.items() if x is not None}
 
-    mean_reward: FloatArray
 
-    @cached_property
-    def task(self) -> FloatArray:
-        return np.zeros((1, 2, self.policy.max_tokens + 1))
-
-    @property
-    def expected_pay(self) -> FloatArray:
-        return self.mean_reward
+# --- what is passed on --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Credited:
     """The responses of a slab as a scheme sees them; statistics of a step are not taken yet.
 
-    ``paid`` rewards with the KL in them; ``credit`` by the group (None under GAE); ``weight`` the factors of
-    n·weight that group and response bring; ``in_loss`` and ``counted`` in n; ``alive``: in groups whose rewards differ.
+    Attributes:
+        paid: rewards with the KL in them.
+        credit: the advantage as far as the group gives it; None under GAE.
+        weight: the factors of n·weight that group and response bring, 0 out of the loss.
+        kl_slope: -β·k'(log ratio) of KL in the loss, at the mean log ratio of a token; None without.
+        in_loss: whether a response is in the loss.
+        in_step: [group], whether its responses count in n.
+        alive: [group], whether its rewards differ.
     """
 
     slab: Slab
@@ -55,31 +55,61 @@ class Credited:
     weight: FloatArray
     kl_slope: FloatArray | None
     in_loss: BoolArray
-    counted: BoolArray
+    in_step: BoolArray
     alive: BoolArray
 
-
-SUMS = ("n", "groups", "size", "tokens", "first", "second")
+    @property
+    def worth(self) -> FloatArray:
+        """What a table shows of a response: its credit, or what it is paid under GAE."""
+        return self.paid if self.credit is None else self.credit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Totals:
-    """Sums over the responses of each step (or block of prompts) that its denominators and its whitening take.
+    """Sums that denominators and whitening of a step take, of each group, each step or each block of prompts.
 
-    ``n`` responses in so many ``groups``, ``size`` of the aggregation's denominator, ``tokens`` in the loss, ``first``
-    and ``second`` the sums of the advantages of those tokens and of their squares.
+    ``n`` responses in so many ``groups``; ``size`` in the aggregation's denominator, None without one over the step;
+    ``tokens`` in the loss, with the sums of their advantages (``first``) and of their squares (``second``), None
+    without whitening.
     """
 
     n: FloatArray
     groups: FloatArray
-    size: FloatArray
-    tokens: FloatArray
-    first: FloatArray
-    second: FloatArray
+    size: FloatArray | None = None
+    tokens: FloatArray | None = None
+    first: FloatArray | None = None
+    second: FloatArray | None = None
 
-    def of(self, weights: FloatArray) -> Totals:
-        """The sums of a log whose blocks are weighted."""
-        return Totals(**{name: weights @ getattr(self, name) for name in SUMS})
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scales:
+    """What the statistics of a step make of it: (n·weight) over the responses' own factors, and whitening.
+
+    An advantage A becomes (A - ``mean``)·``factor``.
+    """
+
+    weight: FloatArray
+    mean: FloatArray
+    factor: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Coefficients:
+    """What responses add to the measures of the engine, times n; single responses or sums of them.
+
+    ``plain``: the weight alone. One advantage per response: ``response``, weight × advantage. GAE: ``gae``, the
+    weight, for the part of its token advantages that the critic makes; ``extra``, weight × reward; ``response``, what
+    whitening takes off. ``kl``: weight × slope. None where the scheme has no such term.
+    """
+
+    plain: FloatArray | None
+    response: FloatArray | None = None
+    gae: FloatArray | None = None
+    extra: FloatArray | None = None
+    kl: FloatArray | None = None
+
+
+# --- the scheme ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,8 +125,6 @@ class Plugin:
         """What was logged."""
         return self.cells.log
 
-    # --- the scheme, as far as a log has use for it -----------------------------------------------------------
-
     @cached_property
     def bare(self) -> Scheme:
         """The scheme without what the rows bring themselves: its reward and its KL."""
@@ -104,28 +132,10 @@ class Plugin:
         return replace(self.scheme, reward=Reward(), penalties=kept)
 
     @property
-    def advantage(self) -> GAE | ResponseAdvantage:
-        """The estimator, without whitening."""
-        given = self.scheme.advantage
-        inner = given.inner if isinstance(given, Whitened) else given
-        assert isinstance(inner, (GAE, ResponseAdvantage))
-        return inner
-
-    @property
     def adaptive(self) -> bool:
         """Whether λ depends on the length, so that every pass takes O(N²)."""
-        return isinstance(self.advantage, GAE) and isinstance(self.advantage.gae_lambda, LengthAdaptive)
-
-    @property
-    def whitened(self) -> Whitened | None:
-        """Whitening over the tokens of a step, if there is any."""
-        return self.scheme.advantage if isinstance(self.scheme.advantage, Whitened) else None
-
-    @property
-    def of_whole_step(self) -> bool:
-        """Whether the estimator itself needs a step's responses at once."""
-        return not isinstance(self.advantage, GAE) and type(self.advantage.innermost).of_step is not \
-            ResponseAdvantage.of_step
+        gae = self.scheme.advantage.token_level
+        return gae is not None and gae.adaptive
 
     @property
     def has_size(self) -> bool:
@@ -133,245 +143,226 @@ class Plugin:
         rule = self.scheme.aggregation
         return rule.size(np.ones(1)) is not None and not rule.within_group
 
+    @property
+    def needs_plain(self) -> bool:
+        """Whether the weights alone are summed: for an entropy bonus, or to take a mean off other advantages."""
+        return self.scheme.entropy is not None or self.scheme.advantage.whitening is not None
+
     @cached_property
     def kl(self) -> tuple[KL | None, KL | None]:
         """KL in the reward and in the loss, where the log has what it takes and the penalty refers to the reference."""
         if self.log.rollouts.kl is None:
             return None, None
-        loss = self.scheme.kl_in_loss
-        return self.scheme.kl_in_reward, loss if loss is not None and loss.to == "reference" else None
+        in_loss = self.scheme.kl_in_loss
+        if in_loss is not None and in_loss.to != "reference":
+            in_loss = None
+        return self.scheme.kl_in_reward, in_loss
 
-    def step_of(self, policy: Policy) -> LoggedStep:
-        """What a step of the scheme on this policy sees."""
-        return LoggedStep(scheme=self.bare, policy=policy, reference=policy, old=policy, mean_reward=self._cell_reward)
+    # --- what the engine sees ---------------------------------------------------------------------------------
+
+    def step_on(self, stack: Stack, each_paid: float = 0.0) -> Step:
+        """What a step of the scheme sees on each log of a stack.
+
+        The engine's table of task rewards pays all responses ``each_paid``; a critic learns their logged means.
+        """
+        scheme = replace(self.bare, advantage=self.scheme.advantage.repeated(stack.count))
+        return self._step(stack, scheme, each_paid, np.tile(self._cell_reward, (stack.count, 1)))
+
+    def unit_step(self, stack: Stack, gae: GAE) -> Step:
+        """A step that pays each response 1 and expects nothing: what a unit of reward adds to token advantages."""
+        advantage = GAE(gamma=gae.gamma, gae_lambda=gae.gae_lambda)
+        nothing = np.zeros((stack.policy.layout.cells, self.log.shape[2]))
+        return self._step(stack, replace(self.bare, advantage=advantage), 1.0, nothing)
+
+    def _step(self, stack: Stack, scheme: Scheme, each_paid: float, expected_pay: FloatArray) -> Step:
+        logged = Logged(task=np.full((1, 2, self.log.shape[2]), each_paid), expected_pay=expected_pay)
+        return Step(scheme=scheme, policy=stack.policy, reference=stack.policy, old=stack.policy, logged=logged)
+
+    @cached_property
+    def step(self) -> Step:
+        """The step on the policy of the log."""
+        return self.step_on(self.cells.stack)
+
+    @cached_property
+    def mean_reward(self) -> FloatArray:
+        """Mean reward by [class, grade, end], 0 where nothing ended; equal rewards have exactly their mean."""
+        above = np.zeros(self.log.shape)
+        first: float | None = None
+        for slab in self.log.slabs():
+            paid = self._less_kl(slab, slab.paid(self.pay, self._in_baseline(slab)))
+            first = float(paid[0]) if first is None else first
+            np.add.at(above.ravel(), slab.place, paid - first)
+        return _mean(above, self.log.law, first or 0.0)
 
     @cached_property
     def _cell_reward(self) -> FloatArray:
         """Mean reward by [cell, end]; a critic alone wants it."""
-        if not isinstance(self.advantage, GAE):
-            return np.zeros(1)
-        graded, law = (self.cells.of_cells(x).sum(axis=1) for x in (self.mean_reward * self.log.law, self.log.law))
-        mean: FloatArray = np.divide(graded, law, out=np.zeros_like(law), where=law > 0)
-        return mean
-
-    @cached_property
-    def step(self) -> LoggedStep:
-        """The step on the policy of the log."""
-        return self.step_of(self.cells.policy)
-
-    @cached_property
-    def mean_reward(self) -> FloatArray:
-        """Mean reward by [class, grade, end], 0 where nothing ended."""
-        paid = np.zeros(self.log.shape)
-        for slab in self.log.slabs():
-            paid += self.log.total(slab, self._less_kl(slab, slab.paid(self.pay, self._in_baseline(slab))))
-        return np.divide(paid, self.log.law, out=np.zeros_like(paid), where=self.log.law > 0)
+        if self.scheme.advantage.token_level is None:
+            return np.zeros((1, 1))
+        paid = self.cells.of_cells(self.mean_reward * self.log.law).sum(axis=1)
+        law = self.cells.of_cells(self.log.law).sum(axis=1)
+        return np.divide(paid, law, out=np.zeros_like(law), where=law > 0)
 
     @cached_property
     def task(self) -> FloatArray:
         """Mean reward by grade and end over all classes, [1, grade, end], for the change of the reward."""
-        law = self.log.law.sum(axis=0)
-        paid = (self.mean_reward * self.log.law).sum(axis=0)
-        mean: FloatArray = np.divide(paid, law, out=np.zeros_like(paid), where=law > 0)
-        return mean[None]
+        law = self.log.law
+        first = self.mean_reward[law > 0][0]
+        above = ((self.mean_reward - first) * law).sum(axis=0)
+        return _mean(above, law.sum(axis=0), first)[None]
 
-    @cached_property
-    def scale(self) -> float:
-        """About how large an update's coefficients are before anything cancels, per response."""
-        value = float(np.abs(self.step.errors.last).max()) if isinstance(self.advantage, GAE) else 0.0
-        return max((float(np.abs(x).sum()) * (value if name == "gae" else 1.0) for name, x in self.sums.items()
-                    if name != "plain"), default=0.0)
-
-    # --- responses --------------------------------------------------------------------------------------------
+    # --- credit -----------------------------------------------------------------------------------------------
 
     def _in_baseline(self, slab: Slab) -> BoolArray:
-        return ~slab.cut if self.scheme.truncation == "remove" else np.ones_like(slab.cut)
+        if self.scheme.truncation == "remove":
+            return ~slab.cut
+        return np.ones_like(slab.cut)
 
     def _less_kl(self, slab: Slab, task: FloatArray) -> FloatArray:
         """Task rewards with what KL in the reward takes off them."""
         in_reward = self.kl[0]
-        return task if in_reward is None or slab.kl is None else task - in_reward.coefficient * slab.kl
+        if in_reward is None or slab.kl is None:
+            return task
+        return task - in_reward.coefficient * slab.kl
 
-    def credited(self) -> Iterator[Credited]:
-        """The log slab by slab, credited by group."""
-        for slab in self.log.slabs(whole_steps=self.of_whole_step):
-            yield self._credited(slab)
-
-    def _credited(self, slab: Slab) -> Credited:
-        scheme, rule = self.scheme, self.scheme.aggregation
-        in_baseline = self._in_baseline(slab)
-        in_loss = np.ones_like(slab.cut) if scheme.truncation == "keep" else ~slab.cut
-        task = slab.paid(self.pay, in_baseline)
-        paid = self._less_kl(slab, task)
-        alive, credit, weight = np.empty_like(slab.cut), np.zeros_like(paid), np.empty_like(paid)
-        least = 2 if scheme.advantage.group_relative and scheme.truncation == "remove" else 1
-        for members in slab.by_size:
-            inside = in_baseline[members]
-            top = np.where(inside, task[members], -np.inf).max(axis=1, keepdims=True)
-            alive[members] = top > np.where(inside, task[members], np.inf).min(axis=1, keepdims=True)
-            enough = (inside.sum(axis=1, keepdims=True) >= least) | (members.shape[1] == 1)
-            kept = in_loss[members] & enough
-            in_loss[members] = kept
-            own = rule.prefactor(slab.length[members], self.log.max_tokens) * kept
-            if rule.within_group:
-                size = rule.size(slab.length[members])
-                assert size is not None
-                total = (size * kept).sum(axis=1, keepdims=True)
-                own /= np.where(total > 0, total, 1.0)
-            weight[members] = own
-            if not isinstance(self.advantage, GAE):
-                given = self.advantage.of_group(paid[members], inside.astype(np.float64), slab.length[members],
-                                                self._baseline(slab, members))
-                credit[members] = np.where(inside, given, 0.0)
-        counted = np.ones_like(slab.cut)
+    def credited(self, slab: Slab) -> Credited:
+        """The responses of a slab, credited by group."""
+        scheme = self.scheme
+        estimator = scheme.advantage.response_level
+        counted = self._in_baseline(slab)
+        task = slab.paid(self.pay, counted)
+        returns = self._less_kl(slab, task)
+        # By group.
+        advantage = None if estimator is None else np.empty_like(returns)
+        in_loss = np.empty_like(counted)
+        weight = np.empty_like(returns)
+        alive = np.empty(len(slab.prompt), dtype=np.bool_)
+        for same in slab.by_size:
+            credit = self._credit(slab, same, same.of(task), same.of(returns), same.of(counted))
+            alive[same.groups] = credit.unequal[:, 0]
+            same.of(in_loss)[:] = credit.in_loss
+            same.of(weight)[:] = self._own_weight(same.of(slab.length), credit.in_loss)
+            if advantage is not None:
+                same.of(advantage)[:] = credit.advantage
+        # Equal groups: out of the loss, or out of the step altogether.
+        in_step = np.ones_like(alive)
         if scheme.dynamic_sampling != "none":
-            weight *= alive
-        if scheme.dynamic_sampling == "resample":  # equal groups are not in the step at all
-            counted, in_loss, in_baseline = alive, in_loss & alive, in_baseline & alive
-        if self.of_whole_step:
-            assert isinstance(self.advantage, ResponseAdvantage)
-            for rows in np.split(np.arange(len(paid)), np.flatnonzero(np.diff(slab.of_step)) + 1):
-                credit[rows] = self.advantage.of_step(credit[None, rows], paid[None, rows], in_baseline[None, rows])[0]
-        in_loss_kl = self.kl[1]
-        slope = None if in_loss_kl is None or slab.kl is None else -in_loss_kl.coefficient * in_loss_kl.slope(
-            slab.kl / slab.length)
-        return Credited(slab=slab, paid=paid, weight=weight, kl_slope=slope, in_loss=in_loss, counted=counted,
-                        alive=alive, credit=None if isinstance(self.advantage, GAE) else credit)
+            weight *= slab.each(alive)
+        if scheme.dynamic_sampling == "resample":
+            in_step = alive
+            in_loss &= slab.each(alive)
+            counted &= slab.each(alive)
+        # By step.
+        if advantage is not None and estimator is not None and estimator.needs_whole_step:
+            for rows in slab.by_step():
+                advantage[rows] = estimator.of_step(advantage[None, rows], returns[None, rows],
+                                                    counted[None, rows])[0]
+        return Credited(slab=slab, paid=returns, weight=weight, kl_slope=self._kl_slope(slab), in_loss=in_loss,
+                        in_step=in_step, alive=alive, credit=advantage)
 
-    def _baseline(self, slab: Slab, members: IntArray) -> FloatArray:
-        """The fixed baseline of Raw by prompt class (0 for others), [group, 1]."""
-        return self.step.baseline[slab.of_class[members[:, :1]]]
+    def _credit(self, slab: Slab, same: SameSize, task: FloatArray, returns: FloatArray, counted: BoolArray) -> Credit:
+        """What groups of one size are credited with by themselves; arrays [group, member]."""
+        estimator = self.scheme.advantage.response_level
+        everyone = np.ones_like(counted)
+        in_loss = everyone if self.scheme.truncation == "keep" else ~same.of(slab.cut)
+        fixed = np.zeros((1, 1))
+        if estimator is not None:
+            by_class = estimator.fixed_baseline(self.log.shape[0])
+            fixed = by_class[slab.prompt_class[same.groups], None]
+        groups = Groups(task=task, returns=returns, length=same.of(slab.length), member=everyone, counted=counted,
+                        in_loss=in_loss, baseline=fixed)
+        return group_credit(self.scheme, estimator, groups)
+
+    def _own_weight(self, length: FloatArray, in_loss: BoolArray) -> FloatArray:
+        """The factors of n·weight that come from the response and its group, [group, member]."""
+        rule = self.scheme.aggregation
+        own = rule.prefactor(length, self.log.max_tokens) * in_loss
+        size = rule.size(length) if rule.within_group else None
+        if size is None:
+            return own
+        total = (size * in_loss).sum(axis=1, keepdims=True)
+        return own / np.where(total > 0, total, 1.0)
+
+    def _kl_slope(self, slab: Slab) -> FloatArray | None:
+        in_loss = self.kl[1]
+        if in_loss is None or slab.kl is None:
+            return None
+        return -in_loss.coefficient * in_loss.slope(slab.kl / slab.length)
 
     # --- statistics of a step ---------------------------------------------------------------------------------
 
-    @cached_property
-    def totals(self) -> tuple[Totals, Totals]:
-        """By step and by block of prompts."""
-        steps, blocks = len(self.log.steps[1]), self.log.blocks
-        sums = {name: (np.zeros(steps), np.zeros(blocks)) for name in SUMS}
-        for part in self.credited():
-            slab, rule = part.slab, self.scheme.aggregation
-            size, in_loss = rule.size(slab.length), part.in_loss
-            first, second = self._advantage_sums(part)
-            opens = np.zeros_like(part.counted)
-            opens[slab.first] = True
-            rows = {"n": part.counted, "groups": part.counted & opens,
-                    "size": in_loss * (slab.length if size is None else size),
-                    "tokens": in_loss * slab.length, "first": in_loss * first, "second": in_loss * second}
-            for name, x in rows.items():
-                for total, index in zip(sums[name], (slab.of_step, self.log.block(slab)), strict=True):
-                    total += np.bincount(index, weights=x, minlength=len(total))
-        by_step, by_block = (Totals(**{name: both[i] for name, both in sums.items()}) for i in (0, 1))
-        return by_step, by_block
+    def totals(self, part: Credited) -> Totals:
+        """The sums of each group."""
+        slab = part.slab
+        groups = part.in_step.astype(np.float64)
+        sums = Totals(n=groups * slab.sizes, groups=groups)
+        each = self.scheme.aggregation.size(slab.length) if self.has_size else None
+        if each is not None:
+            sums = replace(sums, size=slab.by_group(each * part.in_loss))
+        if self.scheme.advantage.whitening is None:
+            return sums
+        first, second = self._advantage_sums(part)
+        return replace(sums, tokens=slab.by_group(slab.length * part.in_loss),
+                       first=slab.by_group(first * part.in_loss), second=slab.by_group(second * part.in_loss))
 
     def _advantage_sums(self, part: Credited) -> tuple[FloatArray, FloatArray]:
         """Σ_t Â_t and Σ_t Â_t² of each response."""
         slab = part.slab
         if part.credit is not None:
             return part.credit * slab.length, part.credit**2 * slab.length
-        if self.whitened is None:
-            return np.zeros_like(slab.length), np.zeros_like(slab.length)
-        first, second = (table[:, self.cells.cell(slab), slab.end] for table in self._gae_sums)
-        powers = np.stack([np.ones_like(part.paid), part.paid, part.paid**2])
+        powers = np.stack([part.paid**0, part.paid, part.paid**2])
+        first, second = (self.cells.at(table, slab) for table in self._gae_sums)
         return (first * powers).sum(axis=0), (second * powers).sum(axis=0)
 
     @cached_property
     def _gae_sums(self) -> tuple[FloatArray, FloatArray]:
         """Σ_t Â_t and Σ_t Â_t² as polynomials in the reward, [power, cell, end]: Â_t is linear in it."""
-        at = []
-        for reward in (-1.0, 0.0, 1.0):
-            step = self.step_of(self.cells.policy)
-            step.__dict__["task"] = np.full_like(step.task, reward)
-            at.append([sums[:, 0] for sums in advantage_sums(step)])
-        below, zero, above = (np.array(sums) for sums in at)
+        def at(reward: float) -> FloatArray:
+            step = self.step_on(self.cells.stack, each_paid=reward)
+            return np.array([x[:, 0] for x in advantage_sums(step)])
+
+        below = at(-1.0)
+        zero = at(0.0)
+        above = at(1.0)
         first, second = np.stack([zero, (above - below) / 2.0, (above + below) / 2.0 - zero], axis=1)
         return first, second
 
-    def scales(self, totals: Totals) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """(n·weight) / own factors, the mean taken off each advantage, and what the rest is multiplied by."""
-        rule, scheme = self.scheme.aggregation, self.scheme
+    def scales(self, totals: Totals) -> Scales:
+        """What the sums of steps make of them."""
+        scheme = self.scheme
+        rule = scheme.aggregation
         if rule.within_group:
             weight = totals.n / np.maximum(totals.groups, 1.0)
-        elif self.has_size:
+        elif totals.size is not None:
             weight = totals.n / np.where(totals.size > 0, totals.size, 1.0)
         else:
             weight = np.full_like(totals.n, rule.scale(scheme.group_size, scheme.prompts_per_step))
-        if self.whitened is None:
-            return weight, np.zeros_like(totals.n), np.ones_like(totals.n)
+        whitening = scheme.advantage.whitening
+        if whitening is None or totals.tokens is None or totals.first is None or totals.second is None:
+            return Scales(weight=weight, mean=np.zeros_like(weight), factor=np.ones_like(weight))
         tokens = np.maximum(totals.tokens, 1.0)
-        mean, square = totals.first / tokens, totals.second / tokens
-        return weight, mean, self.whitened.factor(square - mean**2, square, totals.tokens)
+        mean = totals.first / tokens
+        square = totals.second / tokens
+        return Scales(weight=weight, mean=mean, factor=whitening.factor(square - mean**2, square, totals.tokens))
 
-    # --- measures ---------------------------------------------------------------------------------------------
+    # --- coefficients -----------------------------------------------------------------------------------------
 
-    def coefficients(self) -> Iterator[tuple[Credited, dict[str, FloatArray]]]:
-        """Slab by slab, what each response adds to each measure, all statistics taken, times n.
-
-        ``response`` and ``kl``: weight × advantage and × slope; under GAE ``gae``, ``extra`` and ``response``, see
-        :class:`lossim._engine.gradients.Measures`; ``plain``, the weight alone.
-        """
-        weight, mean, factor = self.scales(self.totals[0])
-        for part in self.credited():
-            step = part.slab.of_step
-            plain = part.weight * weight[step]
-            scaled = plain * factor[step]
-            made = {"plain": plain}
+    def coefficients(self, part: Credited, steps: Scales) -> Coefficients:
+        """What each response adds to each measure, all statistics taken, times n."""
+        slab = part.slab
+        plain = part.weight * slab.each(steps.weight[slab.step])
+        kl = None if part.kl_slope is None else plain * part.kl_slope
+        if self.scheme.advantage.whitening is None:
             if part.credit is not None:
-                made["response"] = scaled * (part.credit - mean[step])
-            else:
-                made |= {"gae": scaled, "extra": scaled * part.paid}
-                if self.whitened is not None:
-                    made["response"] = -scaled * mean[step]
-            if part.kl_slope is not None:
-                made["kl"] = plain * part.kl_slope
-            yield part, made
+                return Coefficients(plain=plain, response=plain * part.credit, kl=kl)
+            return Coefficients(plain=plain, gae=plain, extra=plain * part.paid, kl=kl)
+        scaled = plain * slab.each(steps.factor[slab.step])
+        mean = slab.each(steps.mean[slab.step])
+        if part.credit is not None:
+            return Coefficients(plain=plain, response=scaled * (part.credit - mean), kl=kl)
+        return Coefficients(plain=plain, gae=scaled, extra=scaled * part.paid, response=-scaled * mean, kl=kl)
 
-    def measured(self, watch: Callable[[Credited, dict[str, FloatArray]], None] | None = None
-                 ) -> dict[str, FloatArray]:
-        """The sums of the coefficients by [block, class, grade, end]; not divided by n.
 
-        ``watch`` sees the responses go by.
-        """
-        total: dict[str, FloatArray] = {}
-        for part, made in self.coefficients():
-            for name, x in made.items():
-                if name != "plain" or self.scheme.entropy is not None or self.whitened is not None:
-                    tally = self.log.tally(part.slab, x)
-                    total[name] = np.add(total[name], tally, out=total[name]) if name in total else tally
-            if watch is not None:
-                watch(part, made)
-        return total
-
-    @cached_property
-    def measures(self) -> dict[str, FloatArray]:
-        """The same, kept."""
-        return self.measured()
-
-    def redrawn(self, weights: FloatArray) -> dict[str, FloatArray]:
-        """The measures [replicate, class, grade, end], per response, of the log with its blocks weighted.
-
-        A step's denominator and its whitening are redrawn as one for the whole log, to first order.
-        """
-        now, then = self.totals[1].of(weights), self.totals[1].of(np.ones((1, self.log.blocks)))
-        sums = {name: self.log.redrawn(x, weights) for name, x in self.measures.items()}
-        (weight, mean, factor), (weight0, mean0, factor0) = (
-            [x[:, None, None, None] for x in self.scales(totals)] for totals in (now, then))
-        ratio = weight / np.where(weight0 > 0, weight0, 1.0) / np.maximum(now.n, 1.0)[:, None, None, None]
-        if self.whitened is not None and float(factor0.item()) > 0:
-            sums["response"] = (sums["response"] - (mean - mean0) * factor0 * sums["plain"]) * (factor / factor0)
-            for name in {"gae", "extra"} & set(sums):
-                sums[name] = sums[name] * (factor / factor0)
-        return {name: x * ratio for name, x in sums.items()}
-
-    @cached_property
-    def sums(self) -> dict[str, FloatArray]:
-        """The measures [class, grade, end], per response, of the log as it is."""
-        return {name: x[0] for name, x in self.redrawn(np.ones((1, self.log.blocks))).items()}
-
-    def of_cells(self, sums: dict[str, FloatArray]) -> Measures:
-        """The measures as the engine takes them, the KL of the log among the advantages."""
-        split = {name: self.cells.of_cells(x) for name, x in sums.items()}
-        if "kl" in split:
-            split["response"] = split["kl"] + split.get("response", 0.0)
-        return Measures(response=split.get("response"), gae=split.get("gae"), extra=split.get("extra"),
-                        plain=split["plain"] if self.scheme.entropy is not None else None)
+def _mean(above: FloatArray, count: FloatArray, first: float) -> FloatArray:
+    """Means of numbers from sums of what they are above one of them; 0 where there are none."""
+    return np.where(count > 0, first + above / np.where(count > 0, count, 1.0), 0.0)

@@ -1,16 +1,41 @@
 """What one step of a scheme does to a policy: the expectation, samples, and what is read off them."""
 
-from lossim._engine.drift import drift, finished
+from lossim._engine.credit import Credit, Groups, credit, group_credit, unequal
+from lossim._engine.drift import check_alike, drift
 from lossim._engine.exact import expected_measures, share_of_dead_groups
-from lossim._engine.gradients import Measures, advantage_sums, update_gradient
-from lossim._engine.provenance import describe_policy, describe_rng, describe_scheme, versions
-from lossim._engine.readout import NATS, ROLES, TERMS, Readout, centred, effective_reward, gae_projection, inner_product
+from lossim._engine.gae import advantage_sums, gae_projection
+from lossim._engine.gradients import TERMS, update_gradient
+from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
+from lossim._engine.readout import (
+    NATS,
+    ROLES,
+    Changes,
+    Directions,
+    Ratios,
+    Readout,
+    Squares,
+    by_outcome,
+    centred,
+    effective_reward,
+    inner_product,
+)
+from lossim._engine.report import (
+    Numbers,
+    Question,
+    describe_policy,
+    describe_rng,
+    describe_scheme,
+    reported,
+    versions,
+)
 from lossim._engine.result import Drift
-from lossim._engine.sampled import Credited, credited, measures, unequal
-from lossim._engine.step import Step
-from lossim._support.text import decimals, number, wrapped
+from lossim._engine.sampled import Batches, credited, measures_of, sums_by_end, unequal_groups
+from lossim._engine.step import Errors, Logged, Roles, Step
 
-__all__ = ["NATS", "ROLES", "TERMS", "Credited", "Drift", "Measures", "Readout", "Step", "advantage_sums", "centred",
-           "credited", "decimals", "describe_policy", "describe_rng", "describe_scheme", "drift", "effective_reward",
-           "expected_measures", "finished", "gae_projection", "inner_product", "measures", "number",
-           "share_of_dead_groups", "unequal", "update_gradient", "versions", "wrapped"]
+__all__ = ["NATS", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "Errors", "Groups",
+           "Logged", "Measures", "Numbers", "Question", "Ratios", "Readout", "ResponseTerm", "Roles", "Squares", "Step",
+           "TokenTerm", "advantage_sums", "by_outcome", "centred", "check_alike", "credit", "credited",
+           "describe_policy", "describe_rng", "describe_scheme", "drift", "effective_reward", "expected_measures",
+           "gae_projection", "group_credit", "inner_product", "measures_of", "reported",
+           "share_of_dead_groups", "sums_by_end", "unequal", "unequal_groups", "update_gradient",
+           "versions"]

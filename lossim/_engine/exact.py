@@ -12,13 +12,14 @@ from functools import cached_property
 
 import numpy as np
 
-from lossim._engine.denominators import Denominators
-from lossim._engine.gradients import Measures, advantage_sums
+from lossim._engine.denominators import ONE, Denominators
+from lossim._engine.gae import advantage_sums
 from lossim._engine.groups import ClassLaw
-from lossim._engine.ratios import ONE
+from lossim._engine.mates import expected_credit, negative_credit, squared_credit
+from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
 from lossim._engine.step import Step
 from lossim._support.types import FloatArray, NoClosedForm
-from lossim.advantages import GAE, GPG, GroupStandardized, ResponseAdvantage, Whitened
+from lossim.advantages import ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
 
@@ -41,39 +42,65 @@ def expected_measures(step: Step) -> Expected:
         NoClosedForm: the expectation of a slot has no closed form; the message names it.
         ValueError: ``dynamic_sampling="resample"`` where every group has equal rewards.
     """
-    scheme, advantage = step.scheme, step.scheme.advantage
+    scheme = step.scheme
     if scheme.reward.group_relative:
         raise NoClosedForm("reward", "its shaping compares the lengths of a group")
-    if isinstance(step.advantage, ResponseAdvantage) and isinstance(step.advantage.innermost, GPG):
-        raise NoClosedForm("advantage", "GPG's scale is one over the number of paid responses in a step")
+    estimator = step.response_level
+    if estimator is not None:
+        reason = estimator.traits.no_closed_form
+        if reason is None and estimator.needs_whole_step and estimator.traits.step_eps is None:
+            reason = "it scales by a statistic of the whole step"
+        if reason is not None:
+            raise NoClosedForm("advantage", reason)
     average = _Average(step=step, rule=scheme.aggregation)
-    method: Method = "sum" if average.denominators.aggregation is ONE else "quadrature"
-    penalised = scheme.kl_in_loss is not None or scheme.entropy is not None
-    response = negative = gae = plain = None
-    if penalised or isinstance(step.advantage, GAE) or isinstance(advantage, Whitened):
-        plain = average.weighted(ClassLaw.presence)
-    if isinstance(step.advantage, GAE):
-        gae = plain
+    term: ResponseTerm | TokenTerm
+    if estimator is None:
+        term, limit = _token_term(average)
+    elif step.whitening is not None:
+        term, limit = _whitened_response_term(average, estimator, step.whitening), True
     else:
-        response = average.weighted(ClassLaw.credit)
-        whitened = isinstance(advantage, Whitened)
-        negative = average.weighted(ClassLaw.negative_credit) if step.signed and not whitened else None
-    taken_off = None
-    if isinstance(advantage, Whitened) and plain is not None:
-        mean, scale = _whitening(step, advantage)
-        response = scale * ((0.0 if response is None else response) - mean * plain)
-        if gae is None and step.signed:
-            negative = scale * average.weighted(lambda law, factor: law.negative_credit(factor, mean))
-        gae, method = None if gae is None else scale * gae, "large-batch limit"
-        taken_off = np.full(len(step.old.probability), mean)
-    elif isinstance(step.advantage, GroupStandardized) and step.advantage.scope == "batch" and response is not None:
-        std = _batch_std(step) + step.advantage.eps
-        scale, method = 1.0 / std if std > 0 else 0.0, "large-batch limit"
-        response, negative = response * scale, None if negative is None else negative * scale
-    measures = Measures(response=response, negative=negative, gae=gae, plain=plain if penalised else None,
-                        mean=taken_off)
-    return Expected(measures=measures, method=method,
-                    error=average.denominators.aggregation.error + average.denominators.baseline.error)
+        term, limit = _response_term(average, estimator)
+    penalised = scheme.kl_in_loss is not None or scheme.entropy is not None
+    denominators = average.denominators
+    method: Method = "sum" if denominators.aggregation is ONE else "quadrature"
+    return Expected(measures=Measures(credit=term, weight=average.presence if penalised else None),
+                    method="large-batch limit" if limit else method,
+                    error=denominators.aggregation.error + denominators.baseline.error)
+
+
+def _token_term(average: _Average) -> tuple[TokenTerm, bool]:
+    """GAE's measures, and whether they are those of a large batch: whitened by μ and σ of all its tokens."""
+    weight = average.presence
+    whitening = average.step.whitening
+    if whitening is None:
+        return TokenTerm(weight=weight), False
+    mean, scale = _whitening(average.step, whitening)
+    means = np.full(len(average.step.old.probability), mean)
+    return TokenTerm(weight=scale * weight, shift=scale * (0.0 - mean * weight), mean=means), True
+
+
+def _response_term(average: _Average, estimator: ResponseAdvantage) -> tuple[ResponseTerm, bool]:
+    """One advantage per response, and whether a std of the step divides it: then that of a large batch."""
+    signed = average.step.signed
+    total = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
+    negative = average.weighted(lambda law, factor: negative_credit(law, estimator, factor)) if signed else None
+    eps = estimator.traits.step_eps
+    if eps is None:
+        return ResponseTerm(total=total, negative=negative), False
+    std = _batch_std(average.step) + eps
+    scale = 1.0 / std if std > 0 else 0.0
+    return ResponseTerm(total=total * scale, negative=None if negative is None else negative * scale), True
+
+
+def _whitened_response_term(average: _Average, estimator: ResponseAdvantage, whitening: Whitened) -> ResponseTerm:
+    """(A - μ)/σ with the mean and the standard deviation over all tokens of a large batch."""
+    mean, scale = _whitening(average.step, whitening)
+    raw = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
+    total = scale * (raw - mean * average.presence)
+    if not average.step.signed:
+        return ResponseTerm(total=total)
+    below = average.weighted(lambda law, factor: negative_credit(law, estimator, factor, mean))
+    return ResponseTerm(total=total, negative=scale * below)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +112,7 @@ class _Average:
 
     @cached_property
     def denominators(self) -> Denominators:
+        """The random denominators of the step."""
         return Denominators(step=self.step, rule=self.rule)
 
     @cached_property
@@ -98,8 +126,7 @@ class _Average:
         """P(a group has unequal rewards) where equal ones are resampled, else 1."""
         if self.step.scheme.dynamic_sampling != "resample":
             return 1.0
-        weights = self.step.old.class_weight
-        share = float(sum(w * law.unequal_groups for w, law in zip(weights, self.classes, strict=True)))
+        share = _share_of_unequal_groups(self)
         if share <= 1e-300:
             raise ValueError("dynamic_sampling='resample' never fills a batch: the chance that a group has unequal "
                              f"rewards is {share:.2g}; use dynamic_sampling='none' or 'drop', or other prompts")
@@ -108,31 +135,46 @@ class _Average:
     @cached_property
     def factor(self) -> FloatArray:
         """Weight of each node times E[e^{-node · sizes}] of the other groups of the step, [a]."""
-        scheme, weights, one_over = self.step.scheme, self.step.old.class_weight, self.denominators.aggregation
-        if self.rule.within_group or one_over is ONE or scheme.prompts_per_step == 1:
+        one_over = self.denominators.aggregation
+        others = self.step.scheme.prompts_per_step - 1
+        if self.rule.within_group or one_over is ONE or others == 0:
             return one_over.weights
         transforms = np.array([law.group_transform for law in self.classes])
-        group: FloatArray = weights @ transforms / self.kept_share
-        return one_over.weights * group ** (scheme.prompts_per_step - 1)
+        group = self.step.old.class_weight @ transforms / self.kept_share
+        return one_over.weights * group**others
+
+    @cached_property
+    def presence(self) -> FloatArray:
+        """P(end) × n·weight × P(own group contributes), [cell, grade, end]."""
+        return self.weighted(ClassLaw.presence)
 
     def weighted(self, expectation: Callable[[ClassLaw, FloatArray], FloatArray]) -> FloatArray:
         """P(end) × n·weight × what is expected given the own end, [cell, grade, end]."""
-        policy, own = self.step.old, self.step.own_weight(self.rule) / self.kept_share
+        policy = self.step.old
+        own = self.step.own_weight(self.rule) / self.kept_share
         measure = np.empty_like(policy.law)
         for j, law in enumerate(self.classes):
             cells = policy.class_cells[j]
-            expected = own * expectation(law, self.factor) if policy.class_weight[j] > 0 else np.zeros((2, len(own)))
+            if policy.class_weight[j] > 0:
+                expected = own * expectation(law, self.factor)
+            else:
+                expected = np.zeros((2, len(own)))
             np.multiply(policy.law[cells], expected.reshape(-1, 2, len(own)), out=measure[cells])
             measure[cells] *= policy.cell_weight[cells, None, None]
         return measure
+
+
+def _share_of_unequal_groups(average: _Average) -> float:
+    """P(a group has at least two different task rewards)."""
+    weights = average.step.old.class_weight
+    return float(sum(w * law.unequal_groups for w, law in zip(weights, average.classes, strict=True)))
 
 
 def share_of_dead_groups(step: Step) -> float:
     """P(the task rewards of a group are all equal); NaN where a reward compares the lengths of a group."""
     if step.scheme.reward.group_relative:
         return float("nan")
-    classes = _Average(step=step, rule=TokenSum()).classes
-    return 1.0 - float(sum(w * law.unequal_groups for w, law in zip(step.old.class_weight, classes, strict=True)))
+    return max(1.0 - _share_of_unequal_groups(_Average(step=step, rule=TokenSum())), 0.0)
 
 
 def update_scale(step: Step) -> float:
@@ -140,37 +182,51 @@ def update_scale(step: Step) -> float:
 
     A gradient that is a rounding error of this size moves nothing.
     """
-    policy, denominators = step.old, Denominators(step=step, rule=step.scheme.aggregation)
+    policy = step.old
+    rule = step.scheme.aggregation
+    denominators = Denominators(step=step, rule=rule)
     mass = policy.cell_weight @ policy.ends
-    factor = step.own_weight(step.scheme.aggregation)
+    factor = step.own_weight(rule)
     if denominators.aggregation is not ONE:
-        members = step.scheme.group_size * (1 if step.scheme.aggregation.within_group else step.scheme.prompts_per_step)
-        factor = factor / max(members * float((mass * denominators.size).sum()), float(denominators.size.max()))
-    credit = step.errors.last if isinstance(step.advantage, GAE) else step.returns
-    return float(mass @ factor) * float(np.abs(credit[:, :, mass > 0]).max(initial=0.0))
+        groups = 1 if rule.within_group else step.scheme.prompts_per_step
+        expected = step.scheme.group_size * groups * float((mass * denominators.size).sum())
+        factor = factor / max(expected, float(denominators.size.max()))
+    largest = step.returns if step.token_level is None else step.errors.last
+    return float(mass @ factor) * float(np.abs(largest[:, :, mass > 0]).max(initial=0.0))
+
+
+# --- statistics of a step, in the limit of a large batch --------------------------------------------------------
 
 
 def _whitening(step: Step, whitened: Whitened) -> tuple[float, float]:
-    """μ and (σ² + eps)^-½ over the tokens in the loss, in the limit of a large batch; dropped groups still count."""
+    """μ and (σ² + eps)^-½ over the tokens in the loss; dropped groups still count."""
     if step.scheme.dynamic_sampling == "drop":
         step = replace(step, scheme=replace(step.scheme, dynamic_sampling="none"))
-    average, length = _Average(step=step, rule=TokenSum()), step.old.length
-    tokens = average.weighted(ClassLaw.presence)
+    average = _Average(step=step, rule=TokenSum())
+    length = step.old.length
+    tokens = average.presence
     count = float((tokens * length).sum())
     if count == 0:
         return 0.0, 0.0
-    if isinstance(step.advantage, GAE):
+    estimator = step.response_level
+    square = 0.0
+    if estimator is None:
         first, second = advantage_sums(step)
-        total, square = float((tokens * first).sum()), float((tokens * second).sum())
+        total = float((tokens * first).sum())
+        square = float((tokens * second).sum())
     else:
-        total = float((average.weighted(ClassLaw.credit) * length).sum())
-        square = float((average.weighted(ClassLaw.squared_credit) * length).sum()) if whitened.scale else 0.0
-    mean, square = total / count, square / count
-    return mean, float(whitened.factor(np.array(square - mean**2), np.array(square), np.array(np.inf)))
+        total = float((average.weighted(lambda law, factor: expected_credit(law, estimator, factor)) * length).sum())
+        if whitened.scale:
+            squares = average.weighted(lambda law, factor: squared_credit(law, estimator, factor))
+            square = float((squares * length).sum())
+    mean = total / count
+    mean_square = square / count
+    factor = whitened.factor(np.array(mean_square - mean**2), np.array(mean_square), np.array(np.inf))
+    return mean, float(factor)
 
 
 def _batch_std(step: Step) -> float:
-    """Standard deviation of the returns in the baseline over all classes, in the limit of a large batch."""
+    """Standard deviation of the returns in the baseline over all classes."""
     policy = step.old
     mass = policy.law * policy.cell_weight[:, None, None] * step.in_baseline
     if step.scheme.dynamic_sampling == "resample":

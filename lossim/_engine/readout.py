@@ -4,225 +4,354 @@ Moving the logits by dz, dy changes the log-probability of a response by
 
     Λ(end) = (1 - h(T)) dz(T) [stopped] - Σ_{u that it went on at} h(u) dz(u) ,      plus dy_k - Σ_l π_l dy_l ,
 
-so dE[f] = E[f · Λ] for any f of cell, grade and end.
+so dE[f] = E[f · Λ] for any f of cell, grade and end. See docs/derivations.md, sections 8 and 9.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from lossim._engine.gradients import Measures, path_gradient, token_sums
+from lossim._engine.gae import gae_projection
+from lossim._engine.gradients import TERMS, path_gradient, token_sums
+from lossim._engine.measures import Measures
 from lossim._engine.step import Step
-from lossim._support.positions import after, along, before, blocks, discounted_sum, running_sum
+from lossim._model import CellArrays, Logits, Motion
+from lossim._support.positions import after, along, blocks
 from lossim._support.types import FloatArray
-from lossim.advantages import GAE, LengthAdaptive, ResponseAdvantage, Whitened
-from lossim.policies import Policy
-from lossim.schemes import Scheme
+from lossim.advantages import group_of
 
-__all__ = ["ROLES", "TERMS", "Readout", "effective_reward", "step_std"]
+__all__ = ["NATS", "ROLES", "CellChanges", "Changes", "Directions", "Ratios", "Readout", "Squares", "by_outcome",
+           "centred", "effective_reward", "inner_product", "step_std"]
 
 ROLES = ("stop", "go on", "path")
-TERMS = ("policy", "kl", "entropy")
 NATS = 0.01
 """Size of the step behind ``length_per_kl``, nats of KL per response."""
 LEAK = 0.025
 """Cross term between path log-odds and stop logits in units of the geometric mean of both kernels, as seen in one
 small transformer (about 6 beside 433 and 135); its sign is an accident of the network."""
+ROUNDING = 1e-12
+"""An update this much smaller than its coefficients is a rounding error."""
 
-
-def log_likelihood_move(policy: Policy, stops: FloatArray, cells: slice) -> FloatArray:
-    """Λ per [cell, end] of a move of the stop logits, for some cells."""
-    stops = stops[cells]
-    return along(policy.stay[cells] * stops, -policy.hazard[cells] * stops)
-
-
-def inner_product(one: tuple[FloatArray, FloatArray], other: tuple[FloatArray, FloatArray]) -> float:
-    """Σ over stop logits [cell, t] and path logits [cell]; not by BLAS, whose threads cost more than they save here."""
-    return float(np.einsum("ct,ct->", one[0], other[0]) + one[1] @ other[1])
-
-
-def centred(policy: Policy, paths: FloatArray) -> FloatArray:
-    """x_k - Σ_l π_l x_l within each class."""
-    means = np.bincount(policy.class_of_cell, weights=policy.probability * paths)
-    result: FloatArray = paths - means[policy.class_of_cell]
-    return result
+Value = Any
+"""A number or an array, or an estimate of one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Readout:
-    """Directions that depend on the policy alone, computed once; ``linear`` and ``ratios`` read a gradient."""
+class Changes:
+    """Every number of an update that is linear in the gradient; each as :class:`lossim.Drift` describes it.
 
-    policy: Policy
-    task: FloatArray
-    scale: float
+    But ``path_gradient`` is by cell here, [cell].
+    """
+
+    length: Value
+    within: Value
+    composition: Value
+    length_by_class: Value
+    length_by_path: Value
+    length_by_outcome: Value
+    path_probability: Value
+    accuracy: Value
+    reward: Value
+    truncation_rate: Value
+    sources: Value
+    hazard_gradient: Value
+    path_gradient: Value
+    update: Value
+
+    @property
+    def gradient(self) -> Logits:
+        """The gradient in the logits."""
+        return Logits(self.hazard_gradient, self.path_gradient)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ratios:
+    """The numbers that are not linear in the gradient; each as :class:`lossim.Drift` describes it."""
+
+    length_per_kl: Value
+    length_per_reward: Value
+    alignment: Value
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Squares:
+    """Quadratic forms of a gradient g: ``nats`` of KL per response of the step K·g, and ``size`` g·K·g."""
+
+    nats: float
+    size: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellChanges:
+    """What an update does to each cell.
+
+    Attributes:
+        gradient: in the logits.
+        update: the move of the coordinates.
+        within, across: [cell, function], changes of the expectations that a readout reports, as lengths change on the
+            path and as paths change frequency.
+        path_probability, sources: by cell as :class:`lossim.Drift` describes them.
+    """
+
+    gradient: Logits
+    update: FloatArray
+    within: FloatArray
+    across: FloatArray
+    path_probability: FloatArray
+    sources: FloatArray
+
+
+def by_outcome(total: FloatArray, mass: FloatArray, tokens: FloatArray) -> FloatArray:
+    """dE[T | outcome] = (dE[T; outcome] - E[T | outcome] dP(outcome)) / P(outcome), [..., outcome]; NaN if never.
+
+    From the changes of a readout's functions, [..., function], P(outcome) and E[T; outcome].
+    """
+    occurs = mass > 0
+    mean = np.divide(tokens, mass, out=np.full(mass.shape, np.nan), where=occurs)
+    return (total[..., 7:10] - mean * total[..., 4:7]) / np.where(occurs, mass, 1.0)
+
+
+def log_likelihood_move(policy: CellArrays, stops: FloatArray, cells: slice) -> FloatArray:
+    """Λ per [cell, end] of a move of the stop logits, for some cells."""
+    return along(policy.stay[cells] * stops[cells], -policy.hazard[cells] * stops[cells])
+
+
+def inner_product(one: Logits, other: Logits) -> float:
+    """Σ over stop logits [cell, t] and path logits [cell]; not by BLAS, whose threads cost more than they save here."""
+    return float(np.einsum("ct,ct->", one.stops, other.stops) + one.paths @ other.paths)
+
+
+def centred(policy: CellArrays, paths: FloatArray) -> FloatArray:
+    """x_k - Σ_l π_l x_l within each class."""
+    means = np.bincount(policy.class_of_cell, weights=policy.probability * paths)
+    return paths - means[policy.class_of_cell]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Directions:
+    """What depends on a policy and its coordinates alone, and serves the readouts of all schemes on it."""
+
+    policy: CellArrays
+    motion: Motion
 
     @cached_property
-    def floor(self) -> float:
-        """Squared size of an update, by the kernel, below which it is rounding."""
-        largest = float(np.abs(getattr(self.policy.coordinates, "matrix", np.ones(1))).max(initial=0.0))
-        return (1e-12 * self.scale) ** 2 * largest
-
-    @cached_property
-    def length_scale(self) -> float:
-        """What coefficients of the update's scale would do to mean length if nothing cancelled, tokens."""
-        return self.scale * max(float(np.abs(direction).max()) for direction in self.length_direction)
-
-    @cached_property
-    def length_direction(self) -> tuple[FloatArray, FloatArray]:
+    def length(self) -> Logits:
         """K · ∇E[T]: what a unit of gradient in each logit does to mean length."""
         policy = self.policy
         stops = policy.cell_weight[:, None] * policy.mean_length_gradient
         paths = policy.cell_weight * centred(policy, policy.mean_length_by_cell)
-        return policy.motion.push(policy.motion.pull(stops, paths))
-
-    @cached_property
-    def reward_gradient(self) -> tuple[FloatArray, FloatArray]:
-        """∇E[R] in the logits."""
-        policy = self.policy
-        stops, means = np.empty_like(policy.logits), np.empty(len(policy.probability))
-        for cells in blocks(*stops.shape):
-            paid = (policy.law[cells] * self.task).sum(axis=1)
-            stops[cells] = policy.stay[cells] * paid[:, :-1] - policy.hazard[cells] * after(paid)
-            means[cells] = paid.sum(axis=1)
-        stops *= policy.cell_weight[:, None]
-        return stops, policy.cell_weight * centred(policy, means)
-
-    @cached_property
-    def best_move(self) -> tuple[FloatArray, FloatArray]:
-        """K · ∇E[R]."""
-        return self.policy.motion.push(self.policy.motion.pull(*self.reward_gradient))
-
-    def gradient(self, step: Step, measures: Measures) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """The gradient, [cell, t] and [cell], and what it adds to dE[T] by [cell, outcome, role, term].
-
-        In one pass over blocks of cells, so that coefficient sums by outcome are never held for all of them.
-        """
-        policy, (ahead, paths) = self.policy, self.length_direction
-        along_path = centred(policy, paths)[:, None]
-        stops, first = np.zeros_like(policy.logits), np.zeros(len(policy.probability))
-        table = np.zeros((len(policy.probability), 3, len(ROLES), len(TERMS)))
-        for cells in blocks(*stops.shape):
-            hazard, stay = policy.hazard[cells], policy.stay[cells]
-            for term, part in token_sums(step, measures, cells).items():
-                index = TERMS.index(term)
-                stops[cells] += stay * part.stop.sum(axis=1) - hazard * part.go.sum(axis=1)
-                first[cells] += part.first.sum(axis=1)
-                table[cells, : part.stop.shape[1], 0, index] = np.einsum("cet,ct->ce", part.stop, stay * ahead[cells])
-                table[cells, :, 1, index] = -np.einsum("cet,ct->ce", part.go, hazard * ahead[cells])
-                table[cells, :, 2, index] = part.first * along_path[cells]
-        return stops, path_gradient(policy, first), table
-
-    @cached_property
-    def functions(self) -> FloatArray:
-        """What is reported the expectation of, [function, grade · end].
-
-        Length, correct, task reward, truncated; then of each outcome its indicator, and length times it; last 1.
-        """
-        length, ends = self.policy.length, self.policy.max_tokens + 1
-        cut, right = np.arange(ends) == ends - 1, np.array([True, False])[:, None]
-        inside = [right & ~cut, ~right & ~cut, np.broadcast_to(cut, (2, ends))]
-        rows = [length, right, self.task[0], cut, *inside, *(length * part for part in inside),
-                np.ones(ends)]
-        return np.array([np.broadcast_to(row, (2, ends)).ravel() for row in rows], dtype=np.float64)
-
-    @cached_property
-    def expectations(self) -> FloatArray:
-        """E[function | cell], [cell, function]."""
-        means: FloatArray = self.policy.law.reshape(len(self.policy.probability), -1) @ self.functions.T
-        return means
-
-    @cached_property
-    def centred_expectations(self) -> FloatArray:
-        """The same less its mean over the paths of the class."""
-        return np.array([centred(self.policy, column) for column in self.expectations.T]).T
-
-    def linear(self, step: Step, measures: Measures) -> dict[str, Any]:
-        """Every number that is linear in the gradient, by name."""
-        policy, weight = self.policy, self.policy.cell_weight
-        stops, paths, sources = self.gradient(step, measures)
-        coordinates = policy.motion.pull(stops, paths)
-        dz, dy = policy.motion.push(coordinates)
-        change = centred(policy, dy)
-        # Λ has mean 0 and so has the change of the paths: centring both leaves less to cancel.
-        within = np.empty((len(weight), len(self.functions)))
-        for cells in blocks(*stops.shape):
-            moved = policy.law[cells] * log_likelihood_move(policy, dz, cells)[:, None]
-            within[cells] = moved.reshape(len(moved), -1) @ self.functions.T
-        within -= within[:, -1:] * self.expectations
-        across = change[:, None] * self.centred_expectations
-        total = weight @ (within + across)
-        mass, tokens = weight @ self.expectations[:, 4:7], weight @ self.expectations[:, 7:10]
-        occurs = mass > 0
-        mean = np.divide(tokens, mass, out=np.full(3, np.nan), where=occurs)
-        by_class = np.bincount(policy.class_of_cell, weights=policy.probability * (within + across)[:, 0])
-        return {
-            "length": total[0], "within": weight @ within[:, 0], "composition": weight @ across[:, 0],
-            "length_by_class": by_class, "length_by_path": within[:, 0],
-            "length_by_outcome": (total[7:10] - mean * total[4:7]) / np.where(occurs, mass, 1.0),
-            "path_probability": policy.probability * change, "accuracy": total[1], "reward": total[2],
-            "truncation_rate": total[3], "sources": sources, "hazard_gradient": stops,
-            "path_gradient": paths, "update": coordinates,
-        }
+        return self.move_of(Logits(stops, paths))
 
     @cached_property
     def fisher(self) -> FloatArray:
         """Fisher information of each stop logit in its cell, P(T >= t) h (1 - h), [cell, t]."""
         return self.policy.pmf * self.policy.stay
 
-    def norms(self, values: Mapping[str, Any]) -> FloatArray:
-        """Quadratic forms of a gradient g, as [2]: nats of KL per response of the step K·g, and g·K·g."""
+    def move_of(self, gradient: Logits) -> Logits:
+        """K · g: the move of the logits that a gradient in them makes."""
+        return self.motion.push(self.motion.pull(*gradient))
+
+    def squares(self, changes: Changes) -> Squares:
+        """How far an update goes: by the Fisher metric, ½ E[dz² P(T >= t) h (1 - h)] + ½ Var(dy), and by the kernel."""
         policy = self.policy
-        dz, dy = policy.motion.push(values["update"])
-        squares = np.concatenate([np.einsum("ct,ct->c", self.fisher[cells], dz[cells] ** 2)
-                                  for cells in blocks(*dz.shape)])
-        nats = 0.5 * float(policy.cell_weight @ (squares + centred(policy, dy) ** 2))
-        return np.array([nats, inner_product((values["hazard_gradient"], values["path_gradient"]), (dz, dy))])
+        move = self.motion.push(changes.update)
+        by_cell = np.concatenate([np.einsum("ct,ct->c", self.fisher[cells], move.stops[cells] ** 2)
+                                  for cells in blocks(*move.stops.shape)])
+        nats = 0.5 * float(policy.cell_weight @ (by_cell + centred(policy, move.paths) ** 2))
+        return Squares(nats=nats, size=inner_product(changes.gradient, move))
 
-    def ratios(self, values: Mapping[str, Any], noise: FloatArray | float = 0.0) -> dict[str, Any]:
-        """Numbers that are not linear in the gradient, from the linear ones.
+    def leak(self, path_gradient: FloatArray) -> FloatArray:
+        """How far cross terms of the size seen in one network would move each path's length, tokens [cell].
 
-        ``noise`` [2] is what sampling noise adds to :meth:`norms` on average, where ``values`` were sampled.
+        0 for a kernel given as numbers, whose cross terms are known.
         """
-        norms = self.norms(values)
-        nats, squared = norms - noise
-        best, best_move = self.reward_gradient, self.best_move
-        best_squared = inner_product(best, best_move)
-        inner = inner_product(best_move, (values["hazard_gradient"], values["path_gradient"]))
-        moves, improves = squared > self.floor, best_squared > 0
-        reward = float(values["reward"])
-        return {
-            "length_per_kl": float(values["length"]) * np.sqrt(NATS / nats) if moves and nats > 0 else np.nan,
-            "length_per_reward": (0.01 * float(values["length"]) / reward if norms[1] > self.floor and reward != 0
-                                  else np.nan),
-            "alignment": inner / (np.sqrt(squared) * np.sqrt(best_squared)) if moves and improves else np.nan,
-        }
+        size = LEAK * np.sqrt(self.motion.path_scale) * np.abs(path_gradient).sum() / 2.0
+        return size * np.abs(self.policy.mean_length_gradient.sum(axis=1))
 
-    def leak(self, values: Mapping[str, Any]) -> FloatArray:
-        """How far cross terms of the size seen in one network would move each path's length, tokens [cell]."""
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Readout:
+    """Reads gradients on one policy: ``changes`` what is linear in them, ``ratios`` what is not.
+
+    ``task`` [1, grade, end] are the rewards whose mean is reported, ``scale`` is about how large coefficients of the
+    update are before anything cancels.
+    """
+
+    directions: Directions
+    task: FloatArray
+    scale: float
+
+    @property
+    def policy(self) -> CellArrays:
+        """The policy."""
+        return self.directions.policy
+
+    @property
+    def floor(self) -> float:
+        """Squared size of an update, by the kernel, below which it is rounding."""
+        return (ROUNDING * self.scale) ** 2 * self.directions.motion.largest
+
+    @property
+    def length_scale(self) -> float:
+        """What coefficients of the update's scale would do to mean length if nothing cancelled, tokens."""
+        return self.scale * max(float(np.abs(direction).max()) for direction in self.directions.length)
+
+    @cached_property
+    def _varying_task(self) -> FloatArray:
+        """Task rewards, [1, grade, end]; 0 where all responses are paid alike, so that their mean does not move."""
+        occurs = (self.policy.law[self.policy.cell_weight > 0] > 0).any(axis=0)
+        paid = self.task[0][occurs]
+        return np.zeros_like(self.task) if np.ptp(paid) == 0 else self.task
+
+    @cached_property
+    def reward_gradient(self) -> Logits:
+        """∇E[R] in the logits."""
         policy = self.policy
-        scale = getattr(policy.coordinates, "path_scale", None)
-        if scale is None:
-            return np.zeros(len(policy.probability))
-        size = LEAK * np.sqrt(scale) * np.abs(values["path_gradient"]).sum() / 2.0
-        leak: FloatArray = size * np.abs(policy.mean_length_gradient.sum(axis=1))
-        return leak
+        stops = np.empty_like(policy.logits)
+        means = np.empty(len(policy.probability))
+        for cells in blocks(*stops.shape):
+            paid = (policy.law[cells] * self._varying_task).sum(axis=1)
+            stops[cells] = policy.stay[cells] * paid[:, :-1] - policy.hazard[cells] * after(paid)
+            means[cells] = paid.sum(axis=1)
+        stops *= policy.cell_weight[:, None]
+        return Logits(stops, policy.cell_weight * centred(policy, means))
+
+    @cached_property
+    def best_move(self) -> Logits:
+        """K · ∇E[R]."""
+        return self.directions.move_of(self.reward_gradient)
+
+    # --- what is linear in the gradient -------------------------------------------------------------------------
+
+    def gradient(self, step: Step, measures: Measures) -> tuple[Logits, FloatArray]:
+        """The gradient, and what it adds to dE[T] by [cell, outcome, role, term].
+
+        In one pass over blocks of cells, so that coefficient sums by outcome are never held for all of them.
+        """
+        policy = self.policy
+        ahead = self.directions.length
+        along_path = centred(policy, ahead.paths)[:, None]
+        stops = np.zeros_like(policy.logits)
+        first = np.zeros(len(policy.probability))
+        table = np.zeros((len(policy.probability), 3, len(ROLES), len(TERMS)))
+        for cells in blocks(*stops.shape):
+            hazard = policy.hazard[cells]
+            stay = policy.stay[cells]
+            stopping = stay * ahead.stops[cells]
+            going = hazard * ahead.stops[cells]
+            for term, part in token_sums(step, measures, cells).present:
+                stops[cells] += stay * part.stop.sum(axis=1) - hazard * part.go.sum(axis=1)
+                first[cells] += part.first.sum(axis=1)
+                table[cells, : part.stop.shape[1], 0, term] = np.einsum("cet,ct->ce", part.stop, stopping)
+                table[cells, :, 1, term] = -np.einsum("cet,ct->ce", part.go, going)
+                table[cells, :, 2, term] = part.first * along_path[cells]
+        return Logits(stops, path_gradient(policy, first)), table
+
+    @cached_property
+    def _functions(self) -> FloatArray:
+        """What is reported the expectation of, [function, grade · end].
+
+        Length, correct, task reward, truncated; then of each outcome its indicator, and length times it; last 1.
+        """
+        ends = self.policy.max_tokens + 1
+        length = self.policy.length
+        cut = np.arange(ends) == ends - 1
+        right = np.array([True, False])[:, None]
+        inside = [right & ~cut, ~right & ~cut, np.broadcast_to(cut, (2, ends))]
+        rows = [length, right, self._varying_task[0], cut, *inside, *(length * part for part in inside), np.ones(ends)]
+        return np.array([np.broadcast_to(row, (2, ends)).ravel() for row in rows], dtype=np.float64)
+
+    @cached_property
+    def expectations(self) -> FloatArray:
+        """E[function | cell], [cell, function]."""
+        return self.policy.law.reshape(len(self.policy.probability), -1) @ self._functions.T
+
+    @cached_property
+    def _centred_expectations(self) -> FloatArray:
+        """The expectations less their mean over the paths of the class."""
+        return np.array([centred(self.policy, column) for column in self.expectations.T]).T
+
+    def by_cell(self, step: Step, measures: Measures) -> CellChanges:
+        """What an update does to each cell."""
+        policy = self.policy
+        gradient, sources = self.gradient(step, measures)
+        coordinates = self.directions.motion.pull(*gradient)
+        move = self.directions.motion.push(coordinates)
+        # dE[f | cell] as lengths change on the path. Λ has mean 0 and so has the change of the paths below: centring
+        # both leaves less to cancel.
+        within = np.empty((len(policy.probability), len(self._functions)))
+        for cells in blocks(*gradient.stops.shape):
+            moved = policy.law[cells] * log_likelihood_move(policy, move.stops, cells)[:, None]
+            within[cells] = moved.reshape(len(moved), -1) @ self._functions.T
+        within -= within[:, -1:] * self.expectations
+        # The same as paths change frequency.
+        change = centred(policy, move.paths)
+        return CellChanges(gradient=gradient, sources=sources, update=coordinates, within=within,
+                           across=change[:, None] * self._centred_expectations,
+                           path_probability=policy.probability * change)
+
+    def changes(self, step: Step, measures: Measures) -> Changes:
+        """Every number that is linear in the gradient."""
+        policy = self.policy
+        weight = policy.cell_weight
+        cells = self.by_cell(step, measures)
+        both = cells.within + cells.across
+        total = weight @ both
+        mass = weight @ self.expectations[:, 4:7]
+        tokens = weight @ self.expectations[:, 7:10]
+        return Changes(
+            length=total[0], within=weight @ cells.within[:, 0], composition=weight @ cells.across[:, 0],
+            length_by_class=np.bincount(policy.class_of_cell, weights=policy.probability * both[:, 0]),
+            length_by_path=cells.within[:, 0], length_by_outcome=by_outcome(total, mass, tokens),
+            path_probability=cells.path_probability, accuracy=total[1], reward=total[2], truncation_rate=total[3],
+            sources=cells.sources, hazard_gradient=cells.gradient.stops, path_gradient=cells.gradient.paths,
+            update=cells.update)
+
+    # --- what is not --------------------------------------------------------------------------------------------
+
+    def ratios(self, changes: Changes, noise: Squares | None = None) -> Ratios:
+        """Numbers that are not linear in the gradient, from the linear ones; NaN where nothing moves.
+
+        ``noise`` is what sampling noise adds to the squares on average, where the changes were sampled.
+        """
+        noisy = self.directions.squares(changes)
+        nats = noisy.nats
+        size = noisy.size
+        if noise is not None:
+            nats = nats - noise.nats
+            size = size - noise.size
+        length = float(changes.length)
+        reward = float(changes.reward)
+        moves = size > self.floor
+        best_size = inner_product(self.reward_gradient, self.best_move)
+        per_kl = per_reward = alignment = np.nan
+        if moves and nats > 0:
+            per_kl = length * np.sqrt(NATS / nats)
+        if noisy.size > self.floor and reward != 0:
+            per_reward = 0.01 * length / reward
+        if moves and best_size > 0:
+            alignment = inner_product(self.best_move, changes.gradient) / (np.sqrt(size) * np.sqrt(best_size))
+        return Ratios(length_per_kl=per_kl, length_per_reward=per_reward, alignment=alignment)
 
 
-def effective_reward(policy: Policy, stops: FloatArray) -> FloatArray:
+def effective_reward(policy: CellArrays, stops: FloatArray) -> FloatArray:
     """The reward v(t) on which REINFORCE has this gradient: see :attr:`lossim.Drift.effective_reward`.
 
     With U_t = E[v | T >= t], from U_1 = 0:  U_{t+1} = U_t - g(t)/P(T > t),  v(t) = U_{t+1} + g(t) / (p(t)(1 - h(t))).
+    See docs/derivations.md, section 5.
     """
     values = np.empty_like(stops)
     for cells in blocks(*stops.shape):
-        weight, stay, pmf = policy.cell_weight[cells, None], policy.stay[cells], policy.pmf[cells]
+        weight = policy.cell_weight[cells, None]
+        stay = policy.stay[cells]
+        pmf = policy.pmf[cells]
         g = np.divide(stops[cells], weight, out=np.zeros_like(pmf), where=weight > 0)
-        survives, spread = policy.at_risk[cells] * stay, pmf * stay
+        survives = policy.at_risk[cells] * stay
+        spread = pmf * stay
         known = (spread > 0) & (weight > 0)
         with np.errstate(over="ignore", invalid="ignore"):  # far in the tail of an update on another policy's batch
             beyond = -np.cumsum(np.divide(g, survives, out=np.zeros_like(g), where=survives > 0), axis=1)
@@ -234,33 +363,30 @@ def effective_reward(policy: Policy, stops: FloatArray) -> FloatArray:
     return values
 
 
-def step_std(step: Step, readout: Readout) -> float | None:
+def step_std(step: Step, directions: Directions) -> float | None:
     """Standard deviation of one step's length change per unit step, where responses are not coupled; else None.
 
     With X the contribution of one response times n, i.i.d. given the class of its group,
     Var = Var(X)/n + (G - 1)/n · Var_class(E[X | class]).
     """
-    scheme, policy = step.scheme, step.policy
-    if not _uncoupled(scheme) or step.drawn_ratio is not None:
+    if not _uncoupled(step):
         return None
-    ahead, paths = readout.length_direction
-    path = centred(policy, paths)
-    size = step.own_weight(scheme.aggregation)
-    mean, variance = np.empty(len(path)), np.empty(len(path))
-    for cells in blocks(*ahead.shape):
+    policy = step.policy
+    ahead = directions.length
+    path = centred(policy, ahead.paths)
+    size = step.own_weight(step.scheme.aggregation)
+    mean = np.empty(len(path))
+    variance = np.empty(len(path))
+    for cells in blocks(*ahead.stops.shape):
         law = policy.law[cells]
-        stop_score, go_score = policy.stay[cells] * ahead[cells], -policy.hazard[cells] * ahead[cells]
+        stop_score = policy.stay[cells] * ahead.stops[cells]
+        go_score = -policy.hazard[cells] * ahead.stops[cells]
         stop_score[:, 0] += path[cells]
         go_score[:, 0] += path[cells]
-        if isinstance(step.advantage, ResponseAdvantage):
-            fixed = step.baseline[policy.class_of_cell[cells]][:, None, None]
-            returns = np.broadcast_to(step.returns if len(step.returns) == 1 else step.returns[cells], law.shape)
-            credit = step.advantage.of_group(returns, np.ones_like(returns), returns, fixed)
-            total = credit * along(stop_score, go_score)[:, None]
-        else:
-            total = gae_projection(step, cells, stop_score, go_score)
+        total = _projected(step, cells, stop_score, go_score)
         if step.kl_slope is not None:
-            total += along(stop_score * step.kl_slope[0][cells], go_score * step.kl_slope[1][cells])[:, None]
+            held = along(stop_score * step.kl_slope.stop[cells], go_score * step.kl_slope.go[cells])
+            total += held[:, None]
         total *= size
         mean[cells] = np.einsum("cge,cge->c", law, total)
         total -= mean[cells, None, None]
@@ -269,29 +395,29 @@ def step_std(step: Step, readout: Readout) -> float | None:
     overall = float(policy.class_weight @ by_class)
     squared = float(policy.cell_weight @ (variance + (mean - overall) ** 2))
     between = float(policy.class_weight @ (by_class - overall) ** 2)
-    n = scheme.responses_per_step
-    return float(np.sqrt(max(squared / n + (scheme.group_size - 1) / n * between, 0.0)))
+    n = step.scheme.responses_per_step
+    return float(np.sqrt(max(squared / n + (step.scheme.group_size - 1) / n * between, 0.0)))
 
 
-def _uncoupled(scheme: Scheme) -> bool:
-    advantage = scheme.advantage
-    return not (isinstance(advantage, Whitened) or advantage.group_relative or scheme.dynamic_sampling != "none"
-                or scheme.aggregation.size(np.ones(1)) is not None or scheme.entropy is not None
-                or (isinstance(advantage, GAE) and isinstance(advantage.gae_lambda, LengthAdaptive)))
+def _projected(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
+    """Σ_t A_t · score_t of a response by [cell, grade, end], for scores along a direction."""
+    estimator = step.response_level
+    if estimator is None:
+        return gae_projection(step, cells, stop, go)
+    policy = step.policy
+    fixed = step.baseline[policy.class_of_cell[cells]][:, None, None]
+    returns = step.returns if len(step.returns) == 1 else step.returns[cells]
+    returns = np.broadcast_to(returns, policy.law[cells].shape)
+    return estimator.of_group(group_of(returns, baseline=fixed)) * along(stop, go)[:, None]
 
 
-def gae_projection(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
-    """Σ_t Â_t · score_t by [cell, grade, end] of some cells, from Â_t = a_t + x^{T-t} (δ_last - a_T)."""
-    gae, errors = step.advantage, step.errors
-    assert isinstance(gae, GAE)
-    assert not isinstance(gae.gae_lambda, LengthAdaptive)
-    x = gae.gamma * gae.gae_lambda
-    tail = discounted_sum(errors.going[cells], x)
-    steady, trace = before(tail * go), running_sum(go, x)
-    traces = np.column_stack([np.zeros(len(go)), x * trace])
-    traces[:, -1] = trace[:, -1]
-    final = np.column_stack([tail, np.zeros(len(tail))])
-    last = errors.last[cells]
-    total: FloatArray = steady[:, None] + (last - final[:, None]) * traces[:, None]
-    total[:, :, :-1] += last[:, :, :-1] * stop[:, None]
-    return total
+def _uncoupled(step: Step) -> bool:
+    """Whether what a response adds to the update depends on itself alone, on policy."""
+    scheme = step.scheme
+    if step.drawn_ratio is not None or step.whitening is not None or scheme.advantage.group_relative:
+        return False
+    if scheme.dynamic_sampling != "none" or scheme.entropy is not None:
+        return False
+    if scheme.aggregation.size(np.ones(1)) is not None:
+        return False
+    return step.token_level is None or not step.token_level.adaptive

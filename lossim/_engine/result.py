@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossim._engine.readout import ROLES, TERMS
+from lossim._engine.gradients import TERMS
+from lossim._engine.readout import ROLES
 from lossim._support import checks
 from lossim._support.text import SAMPLED, Columns, Sections, decimals, noted, number, page, wrapped
 from lossim._support.types import BoolArray, Outcome

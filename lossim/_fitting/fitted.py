@@ -25,8 +25,6 @@ from lossim.schemes import Scheme
 __all__ = ["Fit", "FittedClass", "FittedDrift", "FittedTraining"]
 
 NUMBERS = ("length", "length_per_kl", "accuracy", "truncation_rate")
-LABELS = {"length_per_kl": "tokens in 0.01 nats", "length": "tokens per unit step",
-          "accuracy": "P(correct) per unit step", "truncation_rate": "P(truncated), the same"}
 LEVEL = 0.9
 FAILURES = (ValueError, ArithmeticError, NotImplementedError)
 

@@ -6,6 +6,7 @@ log is how many prompts have each pair (k, n), so cost does not grow with prompt
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,10 +78,15 @@ def posterior(counts: Counts, prior: Prior) -> FloatArray:
     return shares
 
 
-def directional_derivative(counts: Counts, prior: Prior, points: FloatArray) -> FloatArray:
+def directional_derivative(counts: Counts, prior: Prior) -> Callable[[FloatArray], FloatArray]:
     """D(p) = mean over prompts of P(answers | p)/P(answers) - 1; at the maximum ≤ 0, and 0 at the points."""
     mixed = counts.likelihood(prior.points) @ prior.weights
-    derivative: FloatArray = (counts.prompts / mixed) @ counts.likelihood(points) / counts.total - 1.0
+    per_prompt = counts.prompts / mixed / counts.total
+
+    def derivative(points: FloatArray) -> FloatArray:
+        values: FloatArray = per_prompt @ counts.likelihood(points) - 1.0
+        return values
+
     return derivative
 
 
@@ -113,12 +119,7 @@ def npmle(counts: Counts) -> Prior:
 
 def _maxima(counts: Counts, prior: Prior, grid: FloatArray) -> FloatArray:
     """Where the directional derivative is positive and largest nearby, refined between the grid's points."""
-    mixed = counts.likelihood(prior.points) @ prior.weights
-    per_prompt = counts.prompts / mixed / counts.total
-
-    def derivative(points: FloatArray) -> FloatArray:
-        values: FloatArray = per_prompt @ counts.likelihood(points) - 1.0
-        return values
+    derivative = directional_derivative(counts, prior)
 
     # the grid's local maxima
     values = np.concatenate([[-np.inf], derivative(grid), [-np.inf]])

@@ -1,5 +1,7 @@
-"""What training moves: coordinates, and kernels as numbers."""
+"""What engines see of a policy (its arrays), and how training moves it (coordinates, or a kernel as numbers)."""
 
-from lossim._model.coordinates import Coordinates, Features, Kernel, Layout, Motion, coordinates, kernel
+from lossim._model.arrays import CellArrays, Draws, Layout
+from lossim._model.coordinates import Coordinates, Features, Kernel, Logits, Motion, coordinates, kernel
 
-__all__ = ["Coordinates", "Features", "Kernel", "Layout", "Motion", "coordinates", "kernel"]
+__all__ = ["CellArrays", "Coordinates", "Draws", "Features", "Kernel", "Layout", "Logits", "Motion", "coordinates",
+           "kernel"]

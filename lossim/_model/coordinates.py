@@ -8,28 +8,25 @@ they are the logits at the knots, and pull is K·g there.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from lossim._model.arrays import Layout
 from lossim._support import checks
 from lossim._support.types import ArrayLike, FloatArray, IntArray
 
-__all__ = ["Coordinates", "Features", "Kernel", "Layout", "Motion", "coordinates", "kernel"]
+__all__ = ["Coordinates", "Features", "Kernel", "Logits", "Motion", "coordinates", "kernel"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """The logits that there are: ``class_of_cell`` [cell], the path's name per cell, ``max_tokens``."""
+class Logits(NamedTuple):
+    """A number for each logit of a policy: a gradient, or a move.
 
-    class_of_cell: IntArray
-    path_names: tuple[str, ...]
-    max_tokens: int
+    ``stops`` [..., cell, t] for the log-odds to stop, ``paths`` [..., cell] for the choice of the path.
+    """
 
-    @property
-    def cells(self) -> int:
-        """Number of cells."""
-        return len(self.path_names)
+    stops: FloatArray
+    paths: FloatArray
 
 
 class Motion(Protocol):
@@ -38,12 +35,20 @@ class Motion(Protocol):
     def pull(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
         """A gradient in the logits, [..., cell, t] and [..., cell], as the move [..., coordinate] that it makes."""
 
-    def push(self, move: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def push(self, move: FloatArray) -> Logits:
         """A move [..., coordinate] as the move of the logits, [..., cell, t] and [..., cell]."""
 
     @property
     def size(self) -> int:
         """Number of coordinates."""
+
+    @property
+    def largest(self) -> float:
+        """About the largest entry of the kernel."""
+
+    @property
+    def path_scale(self) -> float:
+        """Kernel of the log-odds of two paths where it is assumed; 0 where the cross terms are known."""
 
 
 class Coordinates(Protocol):
@@ -64,9 +69,10 @@ class Features:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.bins, str) and self.bins == "table"):
-            checks.whole("bins", self.bins, fix="for one coordinate per position use bins='table'")
-        checks.probability("sharing", self.sharing)
-        checks.at_least("path_scale", self.path_scale, 0.0)
+            bins = checks.whole("bins", self.bins, fix="for one coordinate per position use bins='table'")
+            object.__setattr__(self, "bins", bins)
+        checks.keep(self, "sharing", checks.probability)
+        checks.keep(self, "path_scale", checks.at_least, 0.0)
         if self.edges is None:
             return
         array = checks.number_array("edges", self.edges, ndim=1, low=1.0)
@@ -79,24 +85,34 @@ class Features:
 
     def lay_out(self, layout: Layout) -> Motion:
         """Bins as the first position of each, and path names as numbers."""
-        n = layout.max_tokens
-        starts: IntArray
-        if self.bins == "table":
-            starts = np.arange(n)
-        elif self.edges is not None:
-            inner: IntArray = np.ceil(self.edges[1:-1]).astype(np.int64) - 1
-            starts = np.unique(np.concatenate([[0], inner[inner < n]]))
-        else:
-            inner = np.ceil(np.geomspace(1, n + 1, self.bins + 1)[1:-1] - 1e-9).astype(np.int64) - 1
-            starts = np.unique(np.concatenate([[0], inner[inner < n]]))
         names = sorted(set(layout.path_names))
+        starts = self._starts(layout.max_tokens)
         return _FeatureMotion(
-            starts=starts, widths=np.diff(np.append(starts, n)), sharing=self.sharing, path_scale=self.path_scale,
-            cells=layout.cells, names=np.array([names.index(name) for name in layout.path_names]))
+            starts=starts, widths=np.diff(np.append(starts, layout.max_tokens)), sharing=self.sharing,
+            path_scale=self.path_scale, cells=layout.cells,
+            names=np.array([names.index(name) for name in layout.path_names]))
+
+    def _starts(self, max_tokens: int) -> IntArray:
+        """The first position of each bin, counted from 0; bins without a position are left out."""
+        if self.bins == "table":
+            return np.arange(max_tokens)
+        if self.edges is not None:
+            inner = np.ceil(self.edges[1:-1])
+        else:
+            even = np.geomspace(1, max_tokens + 1, self.bins + 1)
+            inner = np.ceil(even[1:-1] - 1e-9)
+        first = inner.astype(np.int64) - 1
+        return np.unique(np.concatenate([[0], first[first < max_tokens]]))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _FeatureMotion:
+    """The features Φ as sums over bins and over cells.
+
+    In a row of coordinates: the shared bins [bin], the bins of each cell [cell · bin], the shared path names [name] and
+    the paths of each cell [cell].
+    """
+
     starts: IntArray
     widths: IntArray
     sharing: float
@@ -104,27 +120,41 @@ class _FeatureMotion:
     cells: int
     names: IntArray
 
-    def pull(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
-        binned = np.add.reduceat(stops, self.starts, axis=-1)
-        shared, own = np.sqrt(self.sharing), np.sqrt(1.0 - self.sharing)
-        scale = np.sqrt(self.path_scale / 2.0)
-        by_name = np.zeros((*paths.shape[:-1], int(self.names.max()) + 1))
-        np.add.at(by_name.T, self.names, paths.T)
-        return np.concatenate([shared * binned.sum(axis=-2), (own * binned).reshape(*paths.shape[:-1], -1),
-                               shared * scale * by_name, own * scale * paths], axis=-1)
-
-    def push(self, move: FloatArray) -> tuple[FloatArray, FloatArray]:
-        shared, own = np.sqrt(self.sharing), np.sqrt(1.0 - self.sharing)
-        scale = np.sqrt(self.path_scale / 2.0)
-        bins, cells, names = len(self.starts), self.cells, int(self.names.max()) + 1
-        cuts = np.cumsum([bins, bins * cells, names])
-        common, single, by_name, by_cell = np.split(move, cuts, axis=-1)
-        binned = shared * common[..., None, :] + own * single.reshape(*move.shape[:-1], cells, bins)
-        return np.repeat(binned, self.widths, axis=-1), scale * (shared * by_name[..., self.names] + own * by_cell)
-
     @property
     def size(self) -> int:
-        return len(self.starts) * (1 + self.cells) + int(self.names.max()) + 1 + self.cells
+        bins = len(self.starts)
+        return bins * (1 + self.cells) + self._name_count + self.cells
+
+    @property
+    def largest(self) -> float:
+        return 1.0
+
+    @property
+    def _name_count(self) -> int:
+        return int(self.names.max()) + 1
+
+    @property
+    def _factors(self) -> tuple[float, float, float]:
+        """√κ for what is shared, √(1-κ) for what is a cell's own, and the factor of both for paths."""
+        return np.sqrt(self.sharing), np.sqrt(1.0 - self.sharing), np.sqrt(self.path_scale / 2.0)
+
+    def pull(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
+        shared, own, scale = self._factors
+        binned = np.add.reduceat(stops, self.starts, axis=-1)
+        by_cell = (own * binned).reshape(*paths.shape[:-1], -1)
+        by_name = np.zeros((*paths.shape[:-1], self._name_count))
+        np.add.at(by_name.T, self.names, paths.T)
+        return np.concatenate([shared * binned.sum(axis=-2), by_cell, shared * scale * by_name, own * scale * paths],
+                              axis=-1)
+
+    def push(self, move: FloatArray) -> Logits:
+        shared, own, scale = self._factors
+        bins = len(self.starts)
+        blocks = np.cumsum([bins, bins * self.cells, self._name_count])
+        common, single, by_name, by_cell = np.split(move, blocks, axis=-1)
+        binned = shared * common[..., None, :] + own * single.reshape(*move.shape[:-1], self.cells, bins)
+        stops = np.repeat(binned, self.widths, axis=-1)
+        return Logits(stops, scale * (shared * by_name[..., self.names] + own * by_cell))
 
 
 def coordinates(bins: int | Literal["table"] = 1, *, edges: ArrayLike | None = None, sharing: float = 0.7,
@@ -213,25 +243,35 @@ class Kernel:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _KernelMotion:
+    """K at the knots; ``hats`` [knot, t] are the weights of linear interpolation between them."""
+
     matrix: FloatArray
     hats: FloatArray
     log_odds: IntArray
     cells: int
 
-    def pull(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
-        stops_at_knots = (stops @ self.hats.T).reshape(*paths.shape[:-1], -1)
-        move: FloatArray = np.concatenate([stops_at_knots, paths[..., self.log_odds]], axis=-1) @ self.matrix
-        return move
-
-    def push(self, move: FloatArray) -> tuple[FloatArray, FloatArray]:
-        knots = self.cells * len(self.hats)
-        paths = np.zeros((*move.shape[:-1], self.cells))
-        paths[..., self.log_odds] = move[..., knots:]
-        return move[..., :knots].reshape(*move.shape[:-1], self.cells, len(self.hats)) @ self.hats, paths
-
     @property
     def size(self) -> int:
         return len(self.matrix)
+
+    @property
+    def largest(self) -> float:
+        return float(np.abs(self.matrix).max(initial=0.0))
+
+    @property
+    def path_scale(self) -> float:
+        return 0.0
+
+    def pull(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
+        at_knots = (stops @ self.hats.T).reshape(*paths.shape[:-1], -1)
+        return np.concatenate([at_knots, paths[..., self.log_odds]], axis=-1) @ self.matrix
+
+    def push(self, move: FloatArray) -> Logits:
+        knots = self.cells * len(self.hats)
+        at_knots = move[..., :knots].reshape(*move.shape[:-1], self.cells, len(self.hats))
+        paths = np.zeros((*move.shape[:-1], self.cells))
+        paths[..., self.log_odds] = move[..., knots:]
+        return Logits(at_knots @ self.hats, paths)
 
 
 def kernel(stops: ArrayLike, *, positions: ArrayLike, paths: ArrayLike | None = None, cross: ArrayLike | None = None

@@ -99,14 +99,16 @@ def nearest(word: object, words: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else ""
 
 
-def keep(owner: object, name: str, check: Callable[..., Any], *rule: Any) -> None:
+def keep(owner: object, name: str, check: Callable[..., Any], *rule: Any, called: str = "") -> None:
     """Check a field of a frozen dataclass under construction, by a function of this module, and keep a Python number.
+
+    ``called`` is the name in messages, that of the field unless given.
 
     numpy's scalars are accepted but not kept: their arithmetic overflows at 8 bits, or rounds to 32, far from here.
     A whole number stays one, and prints as one, in a field for real numbers too.
     """
     given = getattr(owner, name)
-    kept = check(name, given, *rule)
+    kept = check(called or name, given, *rule)
     if isinstance(kept, float) and isinstance(given, numbers.Integral):
         kept = int(given)
     object.__setattr__(owner, name, kept)

@@ -1,19 +1,17 @@
-"""Sums along positions: reversed sums, linear recurrences, compositions of a group."""
+"""Sums and linear recurrences along positions."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import eigh_tridiagonal
 from scipy.linalg.lapack import dtbtrs
 
-from lossim._support.types import FloatArray, IntArray
+from lossim._support.types import FloatArray
 
-__all__ = ["after", "along", "backward_recurrence", "before", "beta_nodes", "blocks", "composition_count",
-           "compositions", "discounted_sum", "log_hazard", "log_survival", "running_sum"]
+__all__ = ["after", "along", "backward_recurrence", "before", "blocks", "discounted_sum", "log_hazard", "log_survival",
+           "running_sum"]
 
 BLOCK = 1 << 16
 """Numbers per block of rows: the temporaries of a block stay in a processor's cache and come from the heap, not page
@@ -58,8 +56,7 @@ def after(x: FloatArray) -> FloatArray:
     >>> after(np.array([1.0, 2.0, 4.0]))
     array([6., 4.])
     """
-    sums: FloatArray = np.cumsum(x[..., :0:-1], axis=-1)[..., ::-1]
-    return sums
+    return np.cumsum(x[..., :0:-1], axis=-1)[..., ::-1]
 
 
 def before(x: FloatArray) -> FloatArray:
@@ -118,7 +115,8 @@ def _triangles(discount: float, positions: int) -> tuple[FloatArray, ...]:
 
     A level has one entry for each ``STEP`` of the level below it; the last one takes all of its entries together.
     """
-    made, span = [], 1
+    made = []
+    span = 1
     while True:
         size = STEP if positions > STEP**2 else positions
         steps = np.arange(size)
@@ -127,7 +125,8 @@ def _triangles(discount: float, positions: int) -> tuple[FloatArray, ...]:
         made.append(np.tril(powers[np.subtract.outer(steps, steps)]))
         if size == positions:
             return tuple(made)
-        positions, span = -(-positions // size), span * size
+        positions = -(-positions // size)
+        span = span * size
 
 
 def _discount(x: FloatArray, triangles: tuple[FloatArray, ...], y: FloatArray) -> None:
@@ -165,55 +164,4 @@ def backward_recurrence(factor: FloatArray, x: FloatArray) -> FloatArray:
     solution, info = dtbtrs(band, x.reshape(-1, x.shape[-1]).T, uplo="U", diag="U")
     if info != 0:  # pragma: no cover - a triangle with a unit diagonal is never singular
         raise ArithmeticError(f"LAPACK dtbtrs failed with info={info}")
-    y: FloatArray = solution.T.reshape(x.shape)
-    return y
-
-
-def composition_count(total: int, parts: int) -> int:
-    """Number of ways to split ``total`` indistinguishable items over ``parts`` levels."""
-    return math.comb(total + parts - 1, parts - 1)
-
-
-def compositions(total: int, parts: int, chunk: int = 1 << 16) -> Iterator[IntArray]:
-    """All (n_1, ..., n_parts) with Σ n = total, as arrays [composition, part] of at most about ``chunk`` rows.
-
-    Stars and bars: the k-th composition is read off the k-th set of ``parts`` - 1 bars in lexicographic order.
-
-    >>> next(compositions(2, 2)).tolist()
-    [[0, 2], [1, 1], [2, 0]]
-    """
-    if parts == 1:
-        yield np.array([[total]])
-        return
-    yield from _first_parts(total, parts, chunk)
-
-
-def _first_parts(total: int, parts: int, chunk: int) -> Iterator[IntArray]:
-    if composition_count(total, parts) <= chunk or parts == 2:
-        yield _table(total, parts)
-        return
-    for head in range(total + 1):
-        for rest in _first_parts(total - head, parts - 1, chunk):
-            yield np.column_stack([np.full(len(rest), head), rest])
-
-
-def _table(total: int, parts: int) -> IntArray:
-    rows = np.zeros((1, 0), dtype=np.int64)
-    left = np.array([total])
-    for _ in range(parts - 1):
-        repeat = left + 1
-        start = np.repeat(np.cumsum(repeat) - repeat, repeat)
-        head = np.arange(repeat.sum()) - start
-        rows = np.column_stack([np.repeat(rows, repeat, axis=0), head])
-        left = np.repeat(left, repeat) - head
-    return np.column_stack([rows, left])
-
-
-def beta_nodes(a: float, b: float, count: int) -> tuple[FloatArray, FloatArray]:
-    """Gauss nodes and weights (they sum to 1) of the Beta(a, b) law, from the eigenvectors of its Jacobi matrix."""
-    n, s = np.arange(1.0, count), a + b
-    middle = np.append((a - b) / s, (a - b) * (s - 2.0) / ((2.0 * n + s - 2.0) * (2.0 * n + s)))
-    aside = 4.0 * n * (n + a - 1.0) * (n + b - 1.0) / ((2.0 * n + s - 2.0) ** 2 * (2.0 * n + s - 1.0))
-    aside[1:] *= (n[1:] + s - 2.0) / (2.0 * n[1:] + s - 3.0)  # 1 at n = 1, where a + b = 1 makes it 0/0
-    nodes, vectors = eigh_tridiagonal((1.0 + middle) / 2.0, np.sqrt(aside) / 2.0)
-    return np.clip(nodes, 0.0, 1.0), vectors[0] ** 2
+    return solution.T.reshape(x.shape)

@@ -4,10 +4,10 @@ A response-level estimator gives one advantage per response, from the returns of
 from a critic that is data. Whitening is over the tokens of a step.
 """
 
+from lossim.advantages._base import Advantage, Group, group_of
 from lossim.advantages._response import (
     GPG,
     OPO,
-    Advantage,
     GroupMean,
     GroupStandardized,
     LeaveOneOut,
@@ -16,8 +16,10 @@ from lossim.advantages._response import (
     PositiveOnly,
     Raw,
     ResponseAdvantage,
+    Traits,
 )
 from lossim.advantages._token import GAE, LengthAdaptive, ReturnToGo, Whitened
 
-__all__ = ["GAE", "GPG", "OPO", "Advantage", "GroupMean", "GroupStandardized", "LeaveOneOut", "LengthAdaptive", "MaxRL",
-           "PassK", "PositiveOnly", "Raw", "ResponseAdvantage", "ReturnToGo", "Whitened"]
+__all__ = ["GAE", "GPG", "OPO", "Advantage", "Group", "GroupMean", "GroupStandardized", "LeaveOneOut",
+           "LengthAdaptive", "MaxRL", "PassK", "PositiveOnly", "Raw", "ResponseAdvantage", "ReturnToGo", "Traits",
+           "Whitened", "group_of"]

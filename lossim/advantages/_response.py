@@ -7,55 +7,49 @@ multiplicity); ``of_step`` adds what a whole step scales them by.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from lossim._support import checks
 from lossim._support.types import BoolArray, FloatArray
+from lossim.advantages._base import Advantage, Group, group_of
 
-__all__ = ["GPG", "OPO", "Advantage", "GroupMean", "GroupStandardized", "LeaveOneOut", "MaxRL", "PassK", "PositiveOnly",
-           "Raw", "ResponseAdvantage", "ddof"]
+__all__ = ["GPG", "OPO", "GroupMean", "GroupStandardized", "LeaveOneOut", "MaxRL", "PassK", "PositiveOnly", "Raw",
+           "ResponseAdvantage", "Traits", "ddof"]
 
 Single = Literal["zero", "raw"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Advantage:
-    """Base of all estimators."""
+class Traits:
+    """What an estimator says of itself, which decides how its expectation is taken.
 
-    @property
-    def group_relative(self) -> bool:
-        """Whether the estimator compares a response with the others of its group."""
-        return False
+    Attributes:
+        mates: how A depends on the other responses of the group. ``"none"``: not at all. ``"linear"``:
+            A = u·R - v·Σ_mates R, with the factors of ``linear_factors``. ``"length-weighted"``: A = R - ΣTR/ΣT.
+            ``"any"``: a function of the reward levels in the group.
+        reads_length: whether A depends on the lengths of the group, rewards given; unless it does, they are not
+            handed over in an expectation.
+        step_eps: what is added to the standard deviation of the step that advantages are divided by; None if they are
+            not.
+        no_closed_form: why the expectation cannot be had without sampling; None if it can.
+    """
 
-    @property
-    def least_group_size(self) -> int:
-        """The smallest group for which the estimator is defined."""
-        return 1
+    mates: Literal["none", "linear", "length-weighted", "any"]
+    reads_length: bool = False
+    step_eps: float | None = None
+    no_closed_form: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseAdvantage(Advantage, ABC):
     """Base of the estimators with one advantage per response."""
 
-    @property
-    def innermost(self) -> ResponseAdvantage:
-        """The estimator itself, or what its wrappers hold."""
-        return self
-
     @abstractmethod
-    def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
-                 ) -> FloatArray:
-        """Advantages [..., member] of group members.
-
-        Args:
-            returns: R of each member (or level), [..., member].
-            count: how often the member occurs in the baseline; 0 leaves it out (its entry is then meaningless).
-            length: T of each member; read by OPO alone.
-            baseline: fixed baseline of the group's class, [..., 1]; read by Raw alone.
-        """
+    def of_group(self, group: Group) -> FloatArray:
+        """Advantages [..., member] of the members of groups."""
 
     def of_step(self, credit: FloatArray, returns: FloatArray, counted: BoolArray) -> FloatArray:
         """Advantages of whole steps from those by group: as they are, unless a statistic of the step scales them.
@@ -66,6 +60,58 @@ class ResponseAdvantage(Advantage, ABC):
             counted: whether it is in the baseline.
         """
         return credit
+
+    # --- what the estimator says of itself ----------------------------------------------------------------------
+
+    @property
+    def response_level(self) -> ResponseAdvantage:
+        return self
+
+    @property
+    def traits(self) -> Traits:
+        """What the estimator is, for engines to ask; unless it says more, any function of the rewards in the group."""
+        return Traits(mates="any")
+
+    @property
+    def needs_whole_step(self) -> bool:
+        """Whether ``of_step`` scales by a statistic of the whole step."""
+        return type(self).of_step is not ResponseAdvantage.of_step
+
+    @property
+    def group_relative(self) -> bool:
+        return self.traits.mates != "none"
+
+    def linear_factors(self, mates: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """u and v of A = u·R - v·Σ_mates R beside so many mates; here those of the mean of the group."""
+        return mates / (mates + 1.0), 1.0 / (mates + 1.0)
+
+    def for_group_size(self, group_size: int) -> ResponseAdvantage:
+        """An estimator with the same advantages in groups of that size, as simple as can be."""
+        return self
+
+    def fixed_baseline(self, classes: int | None) -> FloatArray:
+        """The fixed baseline by prompt class, [class], 0 for all but Raw; ``classes`` None: prompts have none, [1]."""
+        return np.zeros(1 if classes is None else classes)
+
+    def repeated(self, count: int) -> ResponseAdvantage:
+        return self
+
+    def remark(self, least_reward: float) -> str | None:
+        """What there is to say where rewards go down to ``least_reward``."""
+        return None
+
+    @property
+    def alone(self) -> str:
+        """What becomes of a single response, in words."""
+        good, bad = self.of_group(group_of(np.array([[1.0], [-1.0]])))[:, 0].round(3)
+        made = {(1.0, -1.0): "the return itself", (1.0, 0.0): "the return's positive part"}.get((good, bad), "0")
+        setting = "zero" if made == "0" else "raw"
+        return f"the advantage is {made}{self._scaled if made != '0' else ''} (group_of_one={setting!r})"
+
+    @property
+    def _scaled(self) -> str:
+        """What a whole step does to it, in words."""
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,48 +131,38 @@ class Raw(ResponseAdvantage):
                 checks.fail("baseline", self.baseline, "must be a number or hold one per prompt class")
             object.__setattr__(self, "baseline", tuple(float(b) for b in values))
         else:
-            checks.finite("baseline", self.baseline)
-
-    def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
-                 ) -> FloatArray:
-        return returns - baseline
-
-
-def _shifted(returns: FloatArray, count: FloatArray) -> FloatArray:
-    """Returns less the largest that counts, so that equal ones are exactly 0 and centring leaves no rounding."""
-    top = np.max(np.where(count > 0, returns, -np.inf), axis=-1, keepdims=True)
-    return returns - np.where(np.isfinite(top), top, 0.0)
-
-
-def _centred(returns: FloatArray, count: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Returns less their mean over those that count, and how many these are."""
-    shifted, members = _shifted(returns, count), np.sum(count, axis=-1, keepdims=True)
-    return shifted - np.sum(count * shifted, axis=-1, keepdims=True) / np.maximum(members, 1.0), members
-
-
-def ddof(value: int) -> None:
-    """Check a number of degrees of freedom."""
-    if checks.whole("ddof", value, low=0) > 1:
-        checks.fail("ddof", value, "must be 0 or 1")
-
-
-def _variance(centred: FloatArray, count: FloatArray, members: FloatArray, ddof: int) -> FloatArray:
-    """Of the group, [..., 1]."""
-    variance: FloatArray = np.sum(count * centred**2, axis=-1, keepdims=True) / np.maximum(members - ddof, 1.0)
-    return variance
-
-
-@dataclass(frozen=True, kw_only=True)
-class _GroupRelative(ResponseAdvantage):
-    """Base of the estimators that compare a response with the others of its group."""
+            checks.keep(self, "baseline", checks.finite)
 
     @property
-    def group_relative(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(mates="none")
+
+    def of_group(self, group: Group) -> FloatArray:
+        return group.returns - group.baseline
+
+    def repeated(self, count: int) -> Raw:
+        return replace(self, baseline=self.baseline * count) if isinstance(self.baseline, tuple) else self
+
+    def fixed_baseline(self, classes: int | None) -> FloatArray:
+        given = self.baseline
+        if isinstance(given, tuple) and classes is None:
+            checks.fail("baseline", given, "must be one number here, where prompts have no classes",
+                        "give the baseline of each response as baseline= of the batch")
+        if isinstance(given, tuple) and len(given) != classes:
+            checks.fail("baseline", given, f"must be one number or one per prompt class ({classes})")
+        return np.broadcast_to(np.asarray(given, dtype=np.float64), (1 if classes is None else classes,))
+
+
+def ddof(value: int) -> int:
+    """Check a number of degrees of freedom."""
+    number = checks.whole("ddof", value, low=0)
+    if number > 1:
+        checks.fail("ddof", value, "must be 0 or 1")
+    return number
 
 
 @dataclass(frozen=True, kw_only=True)
-class _GroupBaseline(_GroupRelative):
+class _GroupBaseline(ResponseAdvantage):
     """Base of A = R - b with a baseline b of the group.
 
     ``group_of_one``: the advantage where the group has one response; ``"zero"`` or ``"raw"`` (R, as verl has it).
@@ -137,18 +173,26 @@ class _GroupBaseline(_GroupRelative):
     def __post_init__(self) -> None:
         checks.choice("group_of_one", self.group_of_one, ("zero", "raw"))
 
-    def _or_raw(self, credit: FloatArray, returns: FloatArray, members: FloatArray) -> FloatArray:
-        return np.where(members > 1, credit, returns) if self.group_of_one == "raw" else credit
+    @property
+    def traits(self) -> Traits:
+        return Traits(mates="linear")
+
+    def for_group_size(self, group_size: int) -> ResponseAdvantage:
+        return Raw() if group_size == 1 and self.group_of_one == "raw" else self
+
+    def _or_raw(self, credit: FloatArray, group: Group) -> FloatArray:
+        """The advantage, or the return itself of a response that is alone, if that is asked for."""
+        if self.group_of_one == "zero":
+            return credit
+        return np.where(group.members > 1, credit, group.returns)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupMean(_GroupBaseline):
     """A = R - mean of the group, the response itself included: Dr. GRPO's. A group of one has A = 0, or R."""
 
-    def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
-                 ) -> FloatArray:
-        centred, members = _centred(returns, count)
-        return self._or_raw(centred, returns, members)
+    def of_group(self, group: Group) -> FloatArray:
+        return self._or_raw(group.centred, group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,10 +207,11 @@ class LeaveOneOut(_GroupBaseline):
     def least_group_size(self) -> int:
         return 1 if self.group_of_one == "raw" else 2
 
-    def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
-                 ) -> FloatArray:
-        centred, members = _centred(returns, count)
-        return self._or_raw(centred * members / np.maximum(members - 1.0, 1.0), returns, members)
+    def of_group(self, group: Group) -> FloatArray:
+        return self._or_raw(group.centred * group.members / np.maximum(group.members - 1.0, 1.0), group)
+
+    def linear_factors(self, mates: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.where(mates > 0, 1.0, 0.0), 1.0 / np.maximum(mates, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,20 +223,31 @@ class GPG(GroupMean):
 
     group_of_one: Single = "raw"
 
+    @property
+    def traits(self) -> Traits:
+        return Traits(mates="linear", no_closed_form="GPG's scale is one over the number of paid responses in a step")
+
+    @property
+    def _scaled(self) -> str:
+        return " times the responses over those that are paid"
+
+    def for_group_size(self, group_size: int) -> ResponseAdvantage:
+        return self
+
     def of_step(self, credit: FloatArray, returns: FloatArray, counted: BoolArray) -> FloatArray:
+        responses = np.sum(counted, axis=(-2, -1), keepdims=True)
         paid = np.sum(counted & (returns != 0.0), axis=(-2, -1), keepdims=True)
-        scaled: FloatArray = credit * np.sum(counted, axis=(-2, -1), keepdims=True) / np.maximum(paid, 1)
-        return scaled
+        return credit * responses / np.maximum(paid, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaxRL(_GroupRelative):
+class MaxRL(ResponseAdvantage):
     """A = (R - mean) / (mean + eps) of the group: the gradient of log E[R] as the group sees it, for R ≥ 0.
 
     0 where the mean is not positive. A group of one keeps its R (``"raw"``, as SkyRL) or has A = 0.
     Source: arXiv 2602.02710.
 
-    >>> MaxRL(eps=0.0).of_group(np.array([1.0, 0.0, 0.0, 0.0]), np.ones(4), np.ones(4), np.zeros(1))
+    >>> MaxRL(eps=0.0).of_group(group_of(np.array([1.0, 0.0, 0.0, 0.0])))
     array([ 3., -1., -1., -1.])
     """
 
@@ -199,26 +255,30 @@ class MaxRL(_GroupRelative):
     group_of_one: Single = "raw"
 
     def __post_init__(self) -> None:
-        checks.at_least("eps", self.eps, 0.0)
+        checks.keep(self, "eps", checks.at_least, 0.0)
         checks.choice("group_of_one", self.group_of_one, ("zero", "raw"))
 
-    def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
-                 ) -> FloatArray:
-        centred, members = _centred(returns, count)
-        mean = np.sum(count * np.where(count > 0, returns, 0.0), axis=-1, keepdims=True) / np.maximum(members, 1.0)
-        scaled = np.divide(centred, mean + self.eps, out=np.zeros(centred.shape),
-                           where=np.broadcast_to(mean > 0, centred.shape))
-        return np.where(members > 1, scaled, returns if self.group_of_one == "raw" else 0.0)
+    def remark(self, least_reward: float) -> str | None:
+        if least_reward >= 0:
+            return None
+        return "MaxRL is meant for rewards of at least 0: groups whose mean is not positive move nothing"
+
+    def of_group(self, group: Group) -> FloatArray:
+        total = np.sum(group.count * np.where(group.count > 0, group.returns, 0.0), axis=-1, keepdims=True)
+        mean = total / np.maximum(group.members, 1.0)
+        scaled = np.divide(group.centred, mean + self.eps, out=np.zeros(group.centred.shape),
+                           where=np.broadcast_to(mean > 0, group.centred.shape))
+        return np.where(group.members > 1, scaled, group.returns if self.group_of_one == "raw" else 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassK(_GroupRelative):
+class PassK(ResponseAdvantage):
     """The best of the group is credited with what it is better than the second best by; all others have A = 0.
 
     A tie for the best leaves nothing. ``standardize`` divides by the group's std + eps, with Bessel's correction.
     Source: arXiv 2503.19595; verl's ``grpo_passk``.
 
-    >>> PassK(standardize=False).of_group(np.array([3.0, 1.0, 0.0]), np.ones(3), np.ones(3), np.zeros(1))
+    >>> PassK(standardize=False).of_group(group_of(np.array([3.0, 1.0, 0.0])))
     array([2., 0., 0.])
     """
 
@@ -226,30 +286,27 @@ class PassK(_GroupRelative):
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        checks.flag("standardize", self.standardize)
-        checks.at_least("eps", self.eps, 0.0)
+        checks.keep(self, "standardize", checks.flag)
+        checks.keep(self, "eps", checks.at_least, 0.0)
 
     @property
     def least_group_size(self) -> int:
         return 2
 
-    def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
-                 ) -> FloatArray:
-        counted = np.where(count > 0, returns, -np.inf)
+    def of_group(self, group: Group) -> FloatArray:
+        counted = np.where(group.count > 0, group.returns, -np.inf)
         best = np.max(counted, axis=-1, keepdims=True)
-        is_best = (counted == best) & (count > 0)
+        is_best = (counted == best) & (group.count > 0)
         second = np.max(np.where(is_best, -np.inf, counted), axis=-1, keepdims=True)
-        lead = (np.sum(count * is_best, axis=-1, keepdims=True) == 1) & np.isfinite(second)
+        lead = (np.sum(group.count * is_best, axis=-1, keepdims=True) == 1) & np.isfinite(second)
         credit = np.where(is_best & lead, best - np.where(lead, second, 0.0), 0.0)
         if not self.standardize:
             return credit
-        centred, members = _centred(returns, count)
-        scaled: FloatArray = credit / np.where(lead, np.sqrt(_variance(centred, count, members, 1)) + self.eps, 1.0)
-        return scaled
+        return credit / np.where(lead, np.sqrt(group.variance(1)) + self.eps, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupStandardized(_GroupRelative):
+class GroupStandardized(ResponseAdvantage):
     """A = (R - mean of the group) / (std + eps): GRPO's.
 
     ``scope="batch"`` divides by the std over the whole step instead (the mean stays the group's); its expectation is
@@ -263,47 +320,57 @@ class GroupStandardized(_GroupRelative):
     group_of_one: Single = "raw"
 
     def __post_init__(self) -> None:
-        ddof(self.ddof)
-        checks.at_least("eps", self.eps, 0.0)
+        object.__setattr__(self, "ddof", ddof(self.ddof))
+        checks.keep(self, "eps", checks.at_least, 0.0)
         checks.choice("scope", self.scope, ("group", "batch"))
         checks.choice("group_of_one", self.group_of_one, ("zero", "raw"))
 
-    def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
-                 ) -> FloatArray:
+    @property
+    def traits(self) -> Traits:
+        if self.scope == "group":
+            return Traits(mates="any")
+        return Traits(mates="linear", step_eps=self.eps)
+
+    @property
+    def needs_whole_step(self) -> bool:
+        return self.scope == "batch"
+
+    def of_group(self, group: Group) -> FloatArray:
         """With scope "batch" the centred return only; ``of_step`` then divides by the step's std + eps."""
-        centred, members = _centred(returns, count)
+        centred = group.centred
         if self.scope == "batch":
             return centred
-        alone = 0.0 if self.group_of_one == "zero" else returns / (1.0 + self.eps)
-        std = np.broadcast_to(np.sqrt(_variance(centred, count, members, self.ddof)) + self.eps, centred.shape)
+        alone = 0.0 if self.group_of_one == "zero" else group.returns / (1.0 + self.eps)
+        std = np.broadcast_to(np.sqrt(group.variance(self.ddof)) + self.eps, centred.shape)
         # All returns equal and eps = 0 is 0/0: no signal, so no advantage.
         scaled = np.divide(centred, std, out=np.zeros(centred.shape), where=std > 0)
-        return np.where(members > 1, scaled, alone)
+        return np.where(group.members > 1, scaled, alone)
 
     def of_step(self, credit: FloatArray, returns: FloatArray, counted: BoolArray) -> FloatArray:
-        if self.scope == "group":
+        if not self.needs_whole_step:
             return credit
         number = np.sum(counted, axis=(-2, -1), keepdims=True)
         top = np.max(np.where(counted, returns, -np.inf), axis=(-2, -1), keepdims=True)
         shifted = np.where(counted, returns - np.where(np.isfinite(top), top, 0.0), 0.0)  # equal ones are exactly 0
         mean = np.sum(shifted * counted, axis=(-2, -1), keepdims=True) / np.maximum(number, 1)
         squares = np.sum((shifted - mean) ** 2 * counted, axis=(-2, -1), keepdims=True)
-        std = np.sqrt(squares / np.maximum(number - self.ddof, 1)) + self.eps
-        moves = np.broadcast_to((number > self.ddof) & (std > 0), credit.shape)
-        scaled: FloatArray = np.divide(credit, np.broadcast_to(std, credit.shape), out=np.zeros(credit.shape),
-                                       where=moves)
-        return scaled
+        std = np.broadcast_to(np.sqrt(squares / np.maximum(number - self.ddof, 1)) + self.eps, credit.shape)
+        moves = np.broadcast_to(number > self.ddof, credit.shape) & (std > 0)
+        return np.divide(credit, std, out=np.zeros(credit.shape), where=moves)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OPO(_GroupBaseline):
     """A = R - ΣTR / ΣT over the group: the length-weighted baseline of OPO. A group of one has A = 0, or R."""
 
-    def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
-                 ) -> FloatArray:
-        shifted, tokens = _shifted(returns, count), np.sum(count * length, axis=-1, keepdims=True)
-        mean = np.sum(count * length * shifted, axis=-1, keepdims=True) / np.maximum(tokens, 1.0)
-        return self._or_raw(shifted - mean, returns, np.sum(count, axis=-1, keepdims=True))
+    @property
+    def traits(self) -> Traits:
+        return Traits(mates="length-weighted", reads_length=True)
+
+    def of_group(self, group: Group) -> FloatArray:
+        tokens = np.sum(group.count * group.length, axis=-1, keepdims=True)
+        total = np.sum(group.count * group.length * group.shifted, axis=-1, keepdims=True)
+        return self._or_raw(group.shifted - total / np.maximum(tokens, 1.0), group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,25 +383,31 @@ class PositiveOnly(ResponseAdvantage):
         if not isinstance(self.inner, ResponseAdvantage):
             checks.fail("inner", self.inner, "must be an estimator with one advantage per response",
                         "GAE and Whitened have one per token", TypeError)
-        if isinstance(self.inner, GroupStandardized) and self.inner.scope == "batch":
+        if self.inner.traits.step_eps is not None:
             checks.fail("inner", self.inner, "must not have batch scope",
                         "the sign is the same with GroupMean(); use PositiveOnly(inner=GroupMean())")
 
     @property
-    def innermost(self) -> ResponseAdvantage:
-        return self.inner.innermost
+    def traits(self) -> Traits:
+        inner = self.inner.traits
+        return replace(inner, mates="any" if self.inner.group_relative else "none")
 
     @property
-    def group_relative(self) -> bool:
-        return self.inner.group_relative
+    def needs_whole_step(self) -> bool:
+        return self.inner.needs_whole_step
 
     @property
     def least_group_size(self) -> int:
         return self.inner.least_group_size
 
-    def of_group(self, returns: FloatArray, count: FloatArray, length: FloatArray, baseline: FloatArray
-                 ) -> FloatArray:
-        return np.maximum(self.inner.of_group(returns, count, length, baseline), 0.0)
+    def fixed_baseline(self, classes: int | None) -> FloatArray:
+        return self.inner.fixed_baseline(classes)
+
+    def repeated(self, count: int) -> PositiveOnly:
+        return replace(self, inner=self.inner.repeated(count))
+
+    def of_group(self, group: Group) -> FloatArray:
+        return np.maximum(self.inner.of_group(group), 0.0)
 
     def of_step(self, credit: FloatArray, returns: FloatArray, counted: BoolArray) -> FloatArray:
         return self.inner.of_step(credit, returns, counted)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lossim._support import checks
 from lossim._support.types import FloatArray
-from lossim.advantages._response import Advantage, GroupStandardized, ResponseAdvantage, ddof
+from lossim.advantages._base import Advantage
+from lossim.advantages._response import ResponseAdvantage, ddof
 from lossim.critics import Critic, Zero
 
 __all__ = ["GAE", "LengthAdaptive", "ReturnToGo", "Whitened"]
@@ -25,7 +26,7 @@ class LengthAdaptive:
     alpha: float = 0.05
 
     def __post_init__(self) -> None:
-        checks.positive("alpha", self.alpha)
+        checks.keep(self, "alpha", checks.positive)
 
     def __call__(self, length: FloatArray) -> FloatArray:
         """λ for each length."""
@@ -51,13 +52,50 @@ class GAE(Advantage):
     bootstrap_truncated: bool = False
 
     def __post_init__(self) -> None:
-        checks.probability("gamma", self.gamma)
+        checks.keep(self, "gamma", checks.probability)
         if not isinstance(self.gae_lambda, LengthAdaptive):
-            checks.probability("gae_lambda", self.gae_lambda)
+            checks.keep(self, "gae_lambda", checks.probability)
         if not isinstance(self.critic, Critic):
             checks.fail("critic", self.critic, "must be a critic", "for a number use critics.Constant(value=...)",
                         TypeError)
-        checks.flag("bootstrap_truncated", self.bootstrap_truncated)
+        checks.keep(self, "bootstrap_truncated", checks.flag)
+
+    @property
+    def token_level(self) -> GAE:
+        return self
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether λ depends on the length of the response."""
+        return isinstance(self.gae_lambda, LengthAdaptive)
+
+    @property
+    def discount(self) -> float:
+        """γλ, by which Â_{t+1} counts in Â_t, where λ is one number.
+
+        Raises:
+            TypeError: λ depends on the length; see :meth:`discount_by_length`.
+        """
+        if isinstance(self.gae_lambda, LengthAdaptive):
+            checks.fail("gae_lambda", self.gae_lambda, "must be one number for one discount", error=TypeError)
+        return self.gamma * self.gae_lambda
+
+    def discount_by_length(self, length: FloatArray) -> FloatArray:
+        """γλ(T) of responses of these lengths, in the shape of ``length``."""
+        if isinstance(self.gae_lambda, LengthAdaptive):
+            return self.gamma * self.gae_lambda(length)
+        return np.full(length.shape, self.discount)
+
+    @property
+    def reads_values(self) -> bool:
+        """Whether it takes the values that a batch of tokens brings."""
+        return True
+
+    def with_critic(self, critic: Critic) -> GAE:
+        return replace(self, critic=critic)
+
+    def repeated(self, count: int) -> GAE:
+        return replace(self, critic=self.critic.repeated(count))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +109,13 @@ class ReturnToGo(GAE):
     gae_lambda: float = field(default=1.0, init=False, repr=False)
     critic: Critic = field(default=Zero(), init=False, repr=False)
     bootstrap_truncated: bool = field(default=False, init=False, repr=False)
+
+    @property
+    def reads_values(self) -> bool:
+        return False
+
+    def repeated(self, count: int) -> ReturnToGo:
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +136,30 @@ class Whitened(Advantage):
         if not isinstance(self.inner, (ResponseAdvantage, GAE)):
             checks.fail("inner", self.inner, "must be an advantage estimator that is not itself whitened", "",
                         TypeError)
-        if isinstance(self.inner, GroupStandardized) and self.inner.scope == "batch":
+        response_level = self.inner.response_level
+        if response_level is not None and response_level.traits.step_eps is not None:
             checks.fail("inner", self.inner, "must not have batch scope", "whitening divides by a std of its own")
-        checks.flag("scale", self.scale)
-        checks.at_least("eps", self.eps, 0.0)
-        ddof(self.ddof)
+        checks.keep(self, "scale", checks.flag)
+        checks.keep(self, "eps", checks.at_least, 0.0)
+        object.__setattr__(self, "ddof", ddof(self.ddof))
+
+    @property
+    def token_level(self) -> GAE | None:
+        return self.inner.token_level
+
+    @property
+    def response_level(self) -> ResponseAdvantage | None:
+        return self.inner.response_level
+
+    @property
+    def whitening(self) -> Whitened:
+        return self
+
+    def with_critic(self, critic: Critic) -> Whitened:
+        return replace(self, inner=self.inner.with_critic(critic))
+
+    def repeated(self, count: int) -> Whitened:
+        return replace(self, inner=self.inner.repeated(count))
 
     def factor(self, spread: FloatArray, square: FloatArray, tokens: FloatArray, rounding: float = 1e-13) -> FloatArray:
         """(σ² + eps)^-½ from the means of (A - μ)² and of A² over so many tokens; 0 where nothing moves.
@@ -104,9 +168,11 @@ class Whitened(Advantage):
         """
         if not self.scale:
             return np.where(tokens > 0, 1.0, 0.0)
-        enough, free = tokens > self.ddof, 1.0 - self.ddof / np.maximum(tokens, 1.0)
+        enough = tokens > self.ddof
         moves = enough & (spread > rounding * square)
-        return np.where(moves, (np.where(moves, spread, 1.0) / np.where(enough, free, 1.0) + self.eps) ** -0.5, 0.0)
+        bessel = np.where(enough, 1.0 - self.ddof / np.maximum(tokens, 1.0), 1.0)
+        variance = np.where(moves, spread, 1.0) / bessel
+        return np.where(moves, (variance + self.eps) ** -0.5, 0.0)
 
     @property
     def group_relative(self) -> bool:

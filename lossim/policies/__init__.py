@@ -4,7 +4,8 @@ Arrays run over cells (class, path), flattened in order. An *end* is how a respo
 [..., N+1] is "stopped at t", the last column "cut at max_tokens". A *grade* is 0 for correct, 1 for incorrect.
 """
 
-from lossim.policies._policy import Draws, Policy
+from lossim._model import Draws
+from lossim.policies._policy import Policy
 from lossim.policies._prompts import Path, PromptClass
 from lossim.policies._starts import beta_solve_rates, two_paths, unsolvable
 

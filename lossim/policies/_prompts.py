@@ -37,13 +37,13 @@ class Path:
 
     def __post_init__(self) -> None:
         checks.text("name of path", self.name)
-        checks.probability(f"probability of path {self.name!r}", self.probability)
-        checks.probability(f"p_correct_truncated of path {self.name!r}", self.p_correct_truncated)
+        for name in ("probability", "p_correct_truncated"):
+            checks.keep(self, name, checks.probability, called=f"{name} of path {self.name!r}")
         if not isinstance(self.length, Length):
             checks.fail(f"length of path {self.name!r}", self.length, "must be a length law",
                         "for example lengths.geometric(mean=300)", TypeError)
         if isinstance(self.p_correct, (int, float)):
-            checks.probability(f"p_correct of path {self.name!r}", self.p_correct)
+            checks.keep(self, "p_correct", checks.probability, called=f"p_correct of path {self.name!r}")
         elif not callable(self.p_correct):
             curve = checks.number_array(f"p_correct of path {self.name!r}", self.p_correct, low=0.0, high=1.0,
                                         fix="or give a number, or a function of the array of positions")
@@ -80,7 +80,7 @@ class PromptClass:
 
     def __post_init__(self) -> None:
         checks.text("name of class", self.name)
-        checks.probability(f"weight of class {self.name!r}", self.weight)
+        checks.keep(self, "weight", checks.probability, called=f"weight of class {self.name!r}")
         paths = checks.members(f"paths of class {self.name!r}", self.paths, Path, "Path")
         object.__setattr__(self, "paths", paths)
         if not self.paths:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+from scipy.linalg import eigh_tridiagonal
+
 from lossim._model import Coordinates, Features
 from lossim._support import checks
-from lossim._support.positions import beta_nodes
+from lossim._support.types import FloatArray
 from lossim.lengths import Length
 from lossim.policies._policy import Policy
 from lossim.policies._prompts import Path, PromptClass
@@ -23,8 +26,8 @@ def two_paths(*, solve_rate: float, right: Length, wrong: Length, max_tokens: in
     ...                       max_tokens=256)
     Policy(1 class, 2 cells, max_tokens=256: mean length 12.6, accuracy 0.4, truncated 1.28e-08)
     """
-    checks.probability("solve_rate", solve_rate)
-    return Policy([_sometimes("prompts", 1.0, solve_rate, right, wrong)], max_tokens=max_tokens,
+    rate = checks.probability("solve_rate", solve_rate)
+    return Policy([_sometimes("prompts", 1.0, rate, right, wrong)], max_tokens=max_tokens,
                   coordinates=Features() if coordinates is None else coordinates)
 
 
@@ -49,12 +52,24 @@ def beta_solve_rates(a: float, b: float, *, classes: int = 8, right: Length, wro
     degree up to 2·classes - 1 (a group of that size, say) is that of the Beta law itself.
     """
     fix = "for a single solve rate use two_paths"
-    a, b = (checks.in_interval(name, value, 1e-6, 1e6, fix) for name, value in (("a", a), ("b", b)))
-    checks.whole("classes", classes)
-    rates, shares = beta_nodes(a, b, classes)
+    a = checks.in_interval("a", a, 1e-6, 1e6, fix)
+    b = checks.in_interval("b", b, 1e-6, 1e6, fix)
+    count = checks.whole("classes", classes)
+    rates, shares = _beta_nodes(a, b, count)
     names = [f"p={rate:.3g}" for rate in rates]
-    if len(set(names)) < classes:
+    if len(set(names)) < count:
         names = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
     return Policy([_sometimes(name, float(share), float(rate), right, wrong)
                    for name, rate, share in zip(names, rates, shares, strict=True)],
                   max_tokens=max_tokens, coordinates=Features() if coordinates is None else coordinates)
+
+
+def _beta_nodes(a: float, b: float, count: int) -> tuple[FloatArray, FloatArray]:
+    """Gauss nodes and weights (they sum to 1) of the Beta(a, b) law, from the eigenvectors of its Jacobi matrix."""
+    n = np.arange(1.0, count)
+    s = a + b
+    middle = np.append((a - b) / s, (a - b) * (s - 2.0) / ((2.0 * n + s - 2.0) * (2.0 * n + s)))
+    aside = 4.0 * n * (n + a - 1.0) * (n + b - 1.0) / ((2.0 * n + s - 2.0) ** 2 * (2.0 * n + s - 1.0))
+    aside[1:] *= (n[1:] + s - 2.0) / (2.0 * n[1:] + s - 3.0)  # 1 at n = 1, where a + b = 1 makes it 0/0
+    nodes, vectors = eigh_tridiagonal((1.0 + middle) / 2.0, np.sqrt(aside) / 2.0)
+    return np.clip(nodes, 0.0, 1.0), vectors[0] ** 2

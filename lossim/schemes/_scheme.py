@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from lossim.advantages import GAE, Advantage, ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation
 from lossim.penalties import KL, Entropy
 from lossim.rewards import Reward
-from lossim.surrogates import GMPO, PolicyGradient, Surrogate
+from lossim.surrogates import PolicyGradient, Surrogate
 
 __all__ = ["Scheme", "Truncation", "compare", "short"]
 
@@ -79,8 +80,7 @@ class Scheme:
         if len(set(places)) < len(places):
             checks.fail("penalties", self.penalties, "must hold at most one KL per place and one entropy",
                         "add up their coefficients")
-        inner = self.advantage.inner if isinstance(self.advantage, Whitened) else self.advantage
-        if isinstance(self.surrogate, GMPO) and isinstance(inner, GAE):
+        if self.surrogate.response_advantage and self.advantage.token_level is not None:
             checks.fail("surrogate", self.surrogate, "needs one advantage per response, which GAE has not",
                         "use surrogates.PPOClip() with GAE")
         checks.choice("truncation", self.truncation, ("keep", "mask", "remove"))
@@ -97,17 +97,17 @@ class Scheme:
             checks.fail("group_size", self.group_size, "must be at least 2 for dynamic sampling, which looks for "
                         "unequal rewards in a group", "use dynamic_sampling='none'")
 
-    @property
+    @cached_property
     def responses_per_step(self) -> int:
         """n = prompts_per_step · group_size."""
         return self.prompts_per_step * self.group_size
 
-    @property
+    @cached_property
     def kl_in_reward(self) -> KL | None:
         """The KL term of the reward, if any."""
         return self._kl("reward")
 
-    @property
+    @cached_property
     def kl_in_loss(self) -> KL | None:
         """The KL term of the loss, if any."""
         return self._kl("loss")
@@ -115,7 +115,7 @@ class Scheme:
     def _kl(self, place: str) -> KL | None:
         return next((term for term in self.penalties if isinstance(term, KL) and term.place == place), None)
 
-    @property
+    @cached_property
     def entropy(self) -> Entropy | None:
         """The entropy bonus, if any."""
         return next((term for term in self.penalties if isinstance(term, Entropy)), None)

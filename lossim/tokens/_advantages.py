@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from lossim._engine import Groups, credit
 from lossim._support import checks
-from lossim._support.positions import blocks, discounted_sum
 from lossim._support.types import BoolArray, FloatArray
-from lossim.advantages import (
-    GAE,
-    Advantage,
-    LengthAdaptive,
-    Raw,
-    ResponseAdvantage,
-    ReturnToGo,
-    Whitened,
-)
-from lossim.critics import Constant, Zero
+from lossim.advantages import Advantage, Whitened
+from lossim.aggregation import TokenSum
 from lossim.penalties import KL
 from lossim.schemes import Scheme
 from lossim.tokens._batch import Batch
+from lossim.tokens._gae import token_gae
+from lossim.tokens._padding import padding_of
 
-__all__ = ["advantages", "by_group", "in_baseline", "loss_mask", "whiten"]
+__all__ = ["BatchCredit", "advantages", "batch_credit", "token_advantages", "whiten"]
 
 
 def advantages(given: Advantage | Scheme, batch: Batch) -> FloatArray:
@@ -52,21 +48,71 @@ def advantages(given: Advantage | Scheme, batch: Batch) -> FloatArray:
     if not isinstance(given, (Advantage, Scheme)):
         checks.fail("given", given, "must be an advantage estimator or a Scheme", "for example advantages.GroupMean()",
                     TypeError)
-    estimator = given.advantage if isinstance(given, Scheme) else given
-    kl = given.kl_in_reward if isinstance(given, Scheme) else None
-    truncation = given.truncation if isinstance(given, Scheme) else "keep"
-    compares = estimator.group_relative
-    paid, inside = _kl_paid(batch, kl), loss_mask(batch, truncation, compares)
-    inner = estimator.inner if isinstance(estimator, Whitened) else estimator
-    if isinstance(inner, GAE):
-        credit = _gae(inner, batch, batch.token_reward if paid is None else batch.token_reward + paid)
-        if inside is not batch.mask:
-            credit = np.where(inside, credit, 0.0)
+    scheme = given if isinstance(given, Scheme) else _alone(given)
+    return token_advantages(scheme, batch, batch_credit(scheme, batch))
+
+
+def _alone(estimator: Advantage) -> Scheme:
+    """A scheme that has this estimator, and else nothing that acts on the advantages of a batch."""
+    return Scheme(advantage=estimator, aggregation=TokenSum(), group_size=estimator.least_group_size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchCredit:
+    """What the groups of a batch say of its responses.
+
+    Attributes:
+        advantage: of each response, [response]; None where the estimator has one for each token.
+        in_loss: tokens in the loss, [response, t].
+        unequal: responses in groups with at least two different task rewards, [response].
+        paid: what KL in the reward pays each token, [response, t]; None without.
+    """
+
+    advantage: FloatArray | None
+    in_loss: BoolArray
+    unequal: BoolArray
+    paid: FloatArray | None
+
+
+def batch_credit(scheme: Scheme, batch: Batch, *, with_advantages: bool = True) -> BatchCredit:
+    """The credit of the responses, by group and step; without advantages where these are given from outside."""
+    cut = np.zeros(len(batch.mask), dtype=bool)
+    if scheme.truncation != "keep":
+        cut = batch.need_truncated(f"truncation={scheme.truncation!r}")
+    paid = _kl_paid(batch, scheme.kl_in_reward) if with_advantages else None
+    estimator = scheme.advantage.response_level if with_advantages else None
+    baseline = batch.baseline
+    if baseline is None:
+        baseline = np.zeros(len(cut)) if estimator is None else np.resize(estimator.fixed_baseline(None), len(cut))
+    # One step of groups, [1, prompt, member], padded to the largest.
+    padding = padding_of(batch.group)
+    found = credit(scheme, estimator, Groups(
+        task=padding.pad(batch.total),
+        returns=padding.pad(batch.total if paid is None else batch.total + paid.sum(axis=1)),
+        length=padding.pad(batch.length),
+        member=padding.member,
+        counted=padding.pad(~cut if scheme.truncation == "remove" else np.ones_like(cut)),
+        in_loss=padding.pad(~cut),
+        baseline=padding.pad(baseline)))
+    return BatchCredit(
+        advantage=None if found.advantage is None else padding.taken(found.advantage),
+        in_loss=batch.mask & padding.taken(found.in_loss)[:, None],
+        unequal=padding.taken(np.broadcast_to(found.unequal, padding.member.shape)), paid=paid)
+
+
+def token_advantages(scheme: Scheme, batch: Batch, found: BatchCredit) -> FloatArray:
+    """A of each token, [response, t], 0 outside the loss; whitened if the scheme says so."""
+    inside = found.in_loss
+    gae = scheme.advantage.token_level
+    if gae is not None:
+        reward = batch.token_reward if found.paid is None else batch.token_reward + found.paid
+        advantage = np.where(inside, token_gae(gae, batch, reward), 0.0)
+    elif found.advantage is not None:
+        advantage = np.where(inside, found.advantage[:, None], 0.0)
     else:
-        assert isinstance(inner, ResponseAdvantage)
-        returns = batch.total if paid is None else batch.total + paid.sum(axis=1)
-        credit = np.where(inside, _by_response(inner, batch, returns, in_baseline(batch, truncation))[:, None], 0.0)
-    return whiten(estimator, credit, inside) if isinstance(estimator, Whitened) else credit
+        raise ValueError("the credit of the batch was taken without advantages")
+    whitening = scheme.advantage.whitening
+    return advantage if whitening is None else whiten(whitening, advantage, inside)
 
 
 def _kl_paid(batch: Batch, kl: KL | None) -> FloatArray | None:
@@ -78,143 +124,12 @@ def _kl_paid(batch: Batch, kl: KL | None) -> FloatArray | None:
     return np.where(batch.mask, -price, 0.0)
 
 
-def _cut(batch: Batch, reason: str) -> BoolArray:
-    if batch.truncated is None:
-        checks.fail("truncated", None, f"must be given for {reason}", "pass truncated= to tokens.Batch")
-    return batch.truncated
-
-
-def in_baseline(batch: Batch, truncation: str) -> BoolArray:
-    """Responses that count in the baseline of their group."""
-    if truncation != "remove":
-        return np.ones(len(batch.mask), dtype=bool)
-    return ~_cut(batch, f"truncation={truncation!r}")
-
-
-def loss_mask(batch: Batch, truncation: str, compares: bool) -> BoolArray:
-    """Tokens in the loss: without truncated responses, and without lone survivors of a group if those are removed."""
-    if truncation == "keep":
-        return batch.mask
-    kept = ~_cut(batch, f"truncation={truncation!r}")
-    if truncation == "remove" and compares:
-        kept = kept & _enough_in_group(batch, kept)
-    inside: BoolArray = batch.mask & kept[:, None]
-    return inside
-
-
-def _enough_in_group(batch: Batch, kept: BoolArray) -> BoolArray:
-    """Responses whose group has two or more that are kept, or one response altogether."""
-    number = np.bincount(batch.group, weights=kept)
-    enough: BoolArray = (number >= np.minimum(np.bincount(batch.group), 2))[batch.group]
-    return enough
-
-
-def by_group(batch: Batch, *columns: FloatArray) -> list[FloatArray]:
-    """Each [response] column as [prompt, member], padded with 0; the last one tells members from padding."""
-    order = np.argsort(batch.group, kind="stable")
-    sizes = np.bincount(batch.group)
-    member = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    at = batch.group[order], member
-    tables = []
-    for column in (*columns, np.ones(len(order))):
-        table = np.zeros((len(sizes), int(sizes.max())))
-        table[at] = column[order]
-        tables.append(table)
-    return tables
-
-
-def _by_response(estimator: ResponseAdvantage, batch: Batch, returns: FloatArray, counted: BoolArray) -> FloatArray:
-    """A of each response."""
-    fixed = np.zeros(len(returns))
-    inner = estimator.innermost
-    if isinstance(inner, Raw):
-        if batch.baseline is not None:
-            fixed = batch.baseline
-        elif isinstance(inner.baseline, tuple):
-            checks.fail("baseline", inner.baseline, "must be one number here, where prompts have no classes",
-                        "give the baseline of each response as baseline= of the batch")
-        else:
-            fixed = np.full(len(returns), inner.baseline)
-    index = np.arange(len(returns), dtype=np.float64)
-    paid, length, base, count, place, member = by_group(batch, returns, batch.length, fixed, counted.astype(np.float64),
-                                                        index)
-    credit = estimator.of_group(paid, count, length, base)
-    credit = estimator.of_step(credit[None], paid[None], (count > 0)[None])[0]
-    column = np.zeros(len(returns))
-    column[place[member > 0].astype(np.int64)] = np.where(count > 0, credit, 0.0)[member > 0]
-    return column
-
-
-def _gae(gae: GAE, batch: Batch, reward: FloatArray) -> FloatArray:
-    """GAE of each token, by blocks of responses that stay in the cache."""
-    values = _values(gae, batch)
-    if gae.bootstrap_truncated and values.shape[1] == batch.mask.shape[1]:
-        checks.fail("values", values.shape, "must have one more column than the mask for bootstrap_truncated",
-                    "its entry behind the last token is the value there")
-    cut = _cut(batch, "bootstrap_truncated") if gae.bootstrap_truncated else None
-    width = batch.mask.shape[1]
-    credit: FloatArray = np.zeros(batch.mask.shape)
-    for rows in blocks(*batch.mask.shape):
-        mask, inside = batch.mask[rows], None
-        paid, value = reward[rows], np.where(mask, values[rows, :width], 0.0)  # a reward is 0 outside the mask
-        if not (mask[:, :-1] >= mask[:, 1:]).all():  # close the gaps
-            inside = np.arange(width) < np.count_nonzero(mask, axis=1)[:, None]
-            paid, value = _moved(paid, mask, inside), _moved(value, mask, inside)
-        delta = paid - value
-        value *= gae.gamma
-        delta[:, :-1] += value[:, 1:]
-        if cut is not None:
-            ends = np.flatnonzero(cut[rows] & mask.any(axis=1))
-            last = np.count_nonzero(mask[ends], axis=1) - 1
-            behind = values[rows][ends, _last_column(mask[ends]) + 1]
-            delta[ends, last] += gae.gamma * behind
-        if isinstance(gae.gae_lambda, LengthAdaptive):
-            length = np.count_nonzero(mask, axis=1)
-            credit[rows] = _doubling(delta, gae.gamma * gae.gae_lambda(np.maximum(length, 1.0)))
-        else:
-            discounted_sum(delta, gae.gamma * gae.gae_lambda, out=credit[rows])
-        if inside is not None:
-            credit[rows] = _moved(credit[rows], inside, mask)
-    return credit
-
-
-def _moved(x: FloatArray, source: BoolArray, target: BoolArray) -> FloatArray:
-    """The entries of ``x`` at ``source``, row by row, at ``target``; 0 elsewhere."""
-    moved = np.zeros(x.shape)
-    moved[target] = x[source]
-    return moved
-
-
-def _last_column(mask: BoolArray) -> FloatArray:
-    last: FloatArray = mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)
-    return last
-
-
-def _values(gae: GAE, batch: Batch) -> FloatArray:
-    if batch.values is not None and not isinstance(gae, ReturnToGo):
-        return batch.values
-    if not isinstance(gae.critic, (Zero, Constant)):
-        checks.fail("values", None, f"must be given for the critic {gae.critic!r}, which reads a policy",
-                    "pass values= to tokens.Batch")
-    level = gae.critic.value if isinstance(gae.critic, Constant) else 0.0
-    rows, width = batch.mask.shape
-    return np.broadcast_to(level, (rows, width + 1))
-
-
-def _doubling(x: FloatArray, discount: FloatArray) -> FloatArray:
-    """y_t = x_t + discount · y_{t+1} with a discount for each row: after k rounds an entry sums 2^k terms."""
-    total, factor, shift = x.copy(), discount[:, None], 1
-    while shift < x.shape[1]:
-        total[:, :-shift] += factor * total[:, shift:]
-        shift, factor = 2 * shift, factor * factor
-    return total
-
-
-def whiten(whitened: Whitened, credit: FloatArray, inside: BoolArray) -> FloatArray:
+def whiten(whitened: Whitened, advantage: FloatArray, inside: BoolArray) -> FloatArray:
     """(A - μ)·(σ² + eps)^-½ over the tokens inside, 0 outside."""
     tokens = np.array(inside.sum(), dtype=np.float64)
     many = np.maximum(tokens, 1.0)
-    mean = credit.sum() / many
-    centred = np.where(inside, credit - mean, 0.0)
-    factor = whitened.factor(np.vdot(centred, centred) / many, np.vdot(credit, credit) / many, tokens, rounding=1e-26)
+    mean = advantage.sum() / many
+    centred = np.where(inside, advantage - mean, 0.0)
+    factor = whitened.factor(np.vdot(centred, centred) / many, np.vdot(advantage, advantage) / many, tokens,
+                             rounding=1e-26)
     return centred * factor

@@ -89,14 +89,12 @@ class Batch:
     @cached_property
     def length(self) -> FloatArray:
         """Tokens of each response, [response]."""
-        length: FloatArray = self.mask.sum(axis=1).astype(np.float64)
-        return length
+        return self.mask.sum(axis=1).astype(np.float64)
 
     @cached_property
     def total(self) -> FloatArray:
         """Task reward of each response, [response]."""
-        total: FloatArray = self.reward if self.reward.ndim == 1 else self.reward.sum(axis=1)
-        return total
+        return self.reward if self.reward.ndim == 1 else self.reward.sum(axis=1)
 
     @cached_property
     def token_reward(self) -> FloatArray:
@@ -112,8 +110,7 @@ class Batch:
         """log π/π_old of each token, 0 on-policy and outside the mask."""
         if self.old_log_prob is None:
             return np.zeros(self.mask.shape)
-        ratio: FloatArray = self.need("log_prob") - self.old_log_prob
-        return ratio
+        return self.need("log_prob") - self.old_log_prob
 
     def need(self, name: str) -> Any:
         """A field that may be missing, or an error that names it."""
@@ -121,6 +118,12 @@ class Batch:
         if value is None:
             checks.fail(name, None, "must be given for this", f"pass {name}= to tokens.Batch")
         return value
+
+    def need_truncated(self, reason: str) -> BoolArray:
+        """Which responses were cut, or an error that says for what this must be known."""
+        if self.truncated is None:
+            checks.fail("truncated", None, f"must be given for {reason}", "pass truncated= to tokens.Batch")
+        return self.truncated
 
     def __repr__(self) -> str:
         (rows, width), prompts = self.mask.shape, int(self.group.max()) + 1
@@ -180,9 +183,10 @@ def _tokens(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
         checks.fail(name, array.shape, "must have shape " + " or ".join(f"[{r}, {t}]" for r, t in shapes)
                     + ", as the mask (its shape is shown)")
     if array.shape[1] > width:  # what is behind the last token is read where a cut response bootstraps
-        behind = np.pad(inside, ((0, 0), (0, 1)))
-        behind[:, 1:] |= inside
-        return _finite(name, array, behind)
+        read = np.pad(inside, ((0, 0), (0, 1)))
+        held = inside.any(axis=1)
+        read[held, width - np.argmax(inside[held, ::-1], axis=1)] = True
+        return _finite(name, array, read)
     array = _finite(name, array, inside)
     if name != "values" and array.max() > 0:
         row, column = (int(i) for i in np.unravel_index(np.argmax(array), array.shape))

@@ -9,11 +9,10 @@ import numpy as np
 from lossim._support import checks
 from lossim._support.positions import blocks
 from lossim._support.types import ArrayLike, BoolArray, FloatArray
-from lossim.aggregation import Aggregation, ConstantNormalizer, LengthPower
+from lossim.aggregation import Aggregation
 from lossim.schemes import Scheme
 from lossim.surrogates import Surrogate
-from lossim.tokens._advantages import advantages as token_advantages
-from lossim.tokens._advantages import by_group, in_baseline, loss_mask
+from lossim.tokens._advantages import batch_credit, token_advantages
 from lossim.tokens._batch import Batch
 
 __all__ = ["TokenLoss", "loss"]
@@ -94,18 +93,24 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
                 checks.fail(slot, getattr(scheme, slot), "must not act on rewards where advantages are given",
                             "put it into the advantages, and replace the slot")
     log_prob = batch.need("log_prob")
-    inside = kept = loss_mask(batch, scheme.truncation, scheme.advantage.group_relative)
-    credit = token_advantages(scheme, batch) if advantages is None else _given("advantages", advantages, kept)
+    found = batch_credit(scheme, batch, with_advantages=advantages is None)
+    kept = found.in_loss
+    advantage = token_advantages(scheme, batch, found) if advantages is None else _given("advantages", advantages, kept)
+    inside = kept
     if scheme.dynamic_sampling == "drop":  # denominators stay
-        inside = kept & _unequal(batch, in_baseline(batch, scheme.truncation))[:, None]
+        inside = kept & found.unequal[:, None]
     weights = _weights(scheme.aggregation, batch, kept) * inside.any(axis=1)
     detached = None if weight is None else _given("weight", weight, inside)
     kl = scheme.kl_in_loss
     held_to = batch.need("reference_log_prob") if kl is not None and kl.to == "reference" else None
     terms = {"policy": 0.0} if kl is None else {"policy": 0.0, "kl": 0.0}
-    gradient, moving, clipped = np.empty(inside.shape), 0, 0
+    gradient = np.empty(inside.shape)
+    moving = 0
+    clipped = 0
     for rows in blocks(*inside.shape):
-        mask, ratio, own = inside[rows], np.where(inside[rows], batch.log_ratio[rows], 0.0), credit[rows]
+        mask = inside[rows]
+        ratio = np.where(mask, batch.log_ratio[rows], 0.0)
+        own = advantage[rows]
         factor = np.where(mask, weights[rows, None], 0.0)
         gain, objective = _surrogate(scheme.surrogate, own, ratio, log_prob[rows], mask)
         paid = factor * own if detached is None else factor * own * detached[rows]
@@ -116,8 +121,9 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
             gradient[rows] += kl.coefficient * factor * kl.slope(held, ratio)
             terms["kl"] += kl.coefficient * float(np.vdot(factor, kl.value(held, ratio)))
         moves = mask & (own != 0)
-        moving, clipped = moving + int(moves.sum()), clipped + int((moves & (gain == 0)).sum())
-    return TokenLoss(name=scheme.name, loss=sum(terms.values()), terms=terms, gradient=gradient, advantages=credit,
+        moving += int(moves.sum())
+        clipped += int((moves & (gain == 0)).sum())
+    return TokenLoss(name=scheme.name, loss=sum(terms.values()), terms=terms, gradient=gradient, advantages=advantage,
                      weights=weights, mask=inside, clip_fraction=clipped / max(moving, 1))
 
 
@@ -136,32 +142,26 @@ def _given(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
     return array
 
 
-def _unequal(batch: Batch, counted: BoolArray) -> BoolArray:
-    """Responses whose group has at least two different task rewards."""
-    total, count, _ = by_group(batch, batch.total, counted.astype(np.float64))
-    highest = np.where(count > 0, total, -np.inf).max(axis=1)
-    differ: BoolArray = (highest > np.where(count > 0, total, np.inf).min(axis=1))[batch.group]
-    return differ
-
-
 def _weights(rule: Aggregation, batch: Batch, inside: BoolArray) -> FloatArray:
-    """Weight of each response's tokens, [response]."""
-    length, responses = inside.sum(axis=1).astype(np.float64), len(inside)
-    if isinstance(rule, (ConstantNormalizer, LengthPower)) and rule.constant is None:
+    """Weight of each response's tokens, [response], for groups of any sizes."""
+    if rule.needs_max_tokens:
         batch.need("max_tokens")
-    in_loss, prompts = length > 0, int(batch.group.max()) + 1
+    responses = len(inside)
+    prompts = int(batch.group.max()) + 1
+    length = inside.sum(axis=1).astype(np.float64)
+    in_loss = length > 0
     length = np.maximum(length, 1.0)
     share = rule.scale(responses / prompts, prompts) / responses
-    factor: FloatArray = share * rule.prefactor(length, batch.max_tokens or 1) * in_loss
+    factor = share * rule.prefactor(length, batch.max_tokens or 1) * in_loss
     size = rule.size(length)
     if size is None:
         return factor
-    total = np.bincount(batch.group, weights=size * in_loss)
-    total = total[batch.group] if rule.within_group else np.full(responses, total.sum())
+    by_prompt = np.bincount(batch.group, weights=size * in_loss)
+    total = by_prompt[batch.group] if rule.within_group else np.full(responses, by_prompt.sum())
     return factor / np.where(total > 0, total, 1.0)
 
 
-def _surrogate(surrogate: Surrogate, credit: FloatArray, ratio: FloatArray, log_prob: FloatArray, inside: BoolArray
+def _surrogate(surrogate: Surrogate, advantage: FloatArray, ratio: FloatArray, log_prob: FloatArray, inside: BoolArray
                ) -> tuple[FloatArray, FloatArray]:
     """Gain and objective J of each token."""
     length = np.maximum(inside.sum(axis=1, keepdims=True), 1).astype(np.float64)
@@ -176,5 +176,5 @@ def _surrogate(surrogate: Surrogate, credit: FloatArray, ratio: FloatArray, log_
     if not surrogate.signed:
         return of_sign(+1)
     (gain, objective), (gain_below, objective_below) = of_sign(+1), of_sign(-1)
-    below = credit < 0
+    below = advantage < 0
     return np.where(below, gain_below, gain), np.where(below, objective_below, objective)

@@ -71,18 +71,18 @@ def dppo_mask(batch: Batch, advantages: ArrayLike, *, low: float = 0.2, high: fl
     checks.choice("divergence", divergence, ("tv", "kl"))
     checks.at_least("low", low, 0.0)
     checks.at_least("high", high, 0.0)
-    credit = checks.floats("advantages", advantages)
-    if credit.shape not in (batch.mask.shape, batch.mask.shape[:1]):
-        checks.fail("advantages", credit.shape, f"must have shape {list(batch.mask.shape)}, as the mask (its shape is "
+    given = checks.floats("advantages", advantages)
+    if given.shape not in (batch.mask.shape, batch.mask.shape[:1]):
+        checks.fail("advantages", given.shape, f"must have shape {list(batch.mask.shape)}, as the mask (its shape is "
                     "shown)")
-    credit = credit[:, None] if credit.ndim == 1 else credit
+    given = given[:, None] if given.ndim == 1 else given
     log_new, log_old = batch.need("log_prob"), batch.need("old_log_prob")
     new, old = np.exp(log_new), np.exp(log_old)
     if divergence == "tv":
-        keep = np.where(credit > 0, new - old <= high, old - new <= low)
+        keep = np.where(given > 0, new - old <= high, old - new <= low)
     else:
         apart = old * (log_old - log_new) + (1.0 - old) * np.log((1.0 - old + 1e-8) / (1.0 - new + 1e-8))
-        keep = np.where(credit > 0, (apart <= high) | (new <= old), (apart <= low) | (new >= old))
+        keep = np.where(given > 0, (apart <= high) | (new <= old), (apart <= low) | (new >= old))
     return np.where(batch.mask & keep, 1.0, 0.0)
 
 

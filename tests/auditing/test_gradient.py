@@ -36,7 +36,7 @@ from lossim.aggregation import (
 from lossim.penalties import KL, Entropy
 from lossim.policies import Draws
 from lossim.schemes import Scheme
-from sizes import chunks_of
+from sizes import chunks_of, slabs_kept_up_to
 
 PROMPTS, GROUP = 30, 4
 MEAN = SequenceMeanTokenMean()
@@ -130,7 +130,9 @@ def test_how_much_of_a_log_is_in_memory_at_once_changes_nothing(name: str, monke
     log = ragged()
     before = of(drift(log, SCHEMES[name]))
     chunks_of(monkeypatch, 7)
-    close(of(drift(log, SCHEMES[name])), before)
+    for most in (0, len(log)):
+        slabs_kept_up_to(monkeypatch, most)
+        close(of(drift(log, SCHEMES[name])), before)
 
 
 class OneMoreOrLess(np.random.Generator):
@@ -166,6 +168,65 @@ def test_a_redrawn_log_is_the_log_with_its_prompts_repeated(name: str) -> None:
         apart = np.array([made[number] for made in each]) - of(found)[number]
         spread = np.sqrt(PROMPTS / (PROMPTS - 1.0) * np.mean(apart**2, axis=0))
         close((stderr,), (spread,), 1e-11)
+
+
+def redrawn(log: ls.Rollouts, **options: Any) -> tuple[ls.Drift, ls.Drift, list[ls.Drift]]:
+    """A drift with standard errors and without, and those of the logs that are drawn for it."""
+    scheme = SCHEMES["std"]
+    found = drift(log, scheme, replicates=2 * PROMPTS, rng=OneMoreOrLess(), **options)
+    each = [drift(repeated(log, np.ones(PROMPTS, dtype=int) + change), scheme, **options)
+            for sign in (-1, 1) for change in sign * np.eye(PROMPTS, dtype=int)]
+    return found, drift(log, scheme, **options), each
+
+
+def widened(estimate: ls.Estimate, drawn: list[float]) -> float:
+    return np.sqrt(PROMPTS / (PROMPTS - 1) * np.mean((np.array(drawn) - float(estimate)) ** 2))
+
+
+def test_noise_is_taken_off_the_size_of_an_update() -> None:
+    """Off the log's once, off a redrawn log's twice: it has that of the log and that of being redrawn."""
+    found, once, each = redrawn(sample(prompts=PROMPTS, group_size=GROUP))
+    noise = np.mean([np.sum((one.update.value - once.update.value) ** 2) for one in each])
+
+    def without(one: ls.Drift, times: int) -> float:
+        size = np.sum(one.update.value**2)
+        return float(one.alignment) * np.sqrt(size / (size - times * noise))
+
+    assert float(found.alignment) == pytest.approx(without(once, 1), rel=1e-9)
+    spread = widened(found.alignment, [without(one, 2) for one in each])
+    assert float(found.alignment.stderr) == pytest.approx(spread, rel=1e-9)
+
+
+def test_noise_is_taken_off_the_nats_of_an_update() -> None:
+    """On one path a move of the logits by dz takes ½ E[dz² P(T ≥ t) h(1-h)]; noise is measured by the log's law."""
+    found, once, each = redrawn(sample(UNKNOWING, prompts=PROMPTS, group_size=GROUP), paths="one",
+                                coordinates=ls.coordinates(bins=4))
+
+    def nats(update: np.ndarray, policy: ls.Policy) -> float:
+        moves = np.isfinite(policy.logits)
+        dz = policy.moved(update).logits[moves] - policy.logits[moves]
+        return float(0.5 * np.sum((policy.pmf * policy.stay)[moves] * dz**2))
+
+    noise = np.mean([nats(one.update.value - once.update.value, once.policy) for one in each])
+
+    def without(one: ls.Drift, times: int) -> float:
+        return float(one.length) * np.sqrt(0.01 / (nats(one.update.value, one.policy) - times * noise))
+
+    assert float(found.length_per_kl) == pytest.approx(without(once, 1), rel=1e-9)
+    spread = widened(found.length_per_kl, [without(one, 2) for one in each])
+    assert float(found.length_per_kl.stderr) == pytest.approx(spread, rel=1e-9)
+
+
+def test_the_spread_of_a_covariance_is_that_over_redrawn_logs() -> None:
+    log, scheme = sample(prompts=PROMPTS, group_size=GROUP), SCHEMES["std"]
+
+    def covariance(log: ls.Rollouts, **options: Any) -> ls.Estimate:
+        return ls.audit(log, scheme, what_if=False, **{"replicates": 0} | options)[0].covariance
+
+    each = [float(covariance(repeated(log, np.ones(PROMPTS, dtype=int) + change)))
+            for sign in (-1, 1) for change in sign * np.eye(PROMPTS, dtype=int)]
+    found = covariance(log, replicates=2 * PROMPTS, rng=OneMoreOrLess())
+    assert float(found.stderr) == pytest.approx(np.sqrt(PROMPTS / (PROMPTS - 1)) * np.std(each, ddof=1), rel=1e-9)
 
 
 def test_equal_groups_are_resampled_by_leaving_them_out() -> None:

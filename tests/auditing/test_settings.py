@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 import lossim as ls
-from logged import GRPO, PLUS_MINUS, PPO, altered, audited, sample
+from logged import GRPO, KNOWING, PLUS_MINUS, PPO, altered, audited, sample
 from lossim.advantages import GAE, GroupMean, GroupStandardized, Raw
 from lossim.aggregation import ConstantNormalizer, LengthPower, TokenMean
 from lossim.critics import Constant, Exact
 from lossim.penalties import KL
 from lossim.rewards import Reward
 from lossim.schemes import Scheme
+from sizes import chunks_of
 
 
 def what_if(log: ls.Rollouts, scheme: Scheme, **keywords: object) -> dict[str, ls.Estimate]:
@@ -53,6 +54,13 @@ def test_a_smaller_cap_keeps_the_share_of_the_kl() -> None:
     log = altered(sample(prompts=100), kl=0.05 * sample(prompts=100).lengths)
     scheme = replace(GRPO, penalties=(KL(coefficient=2.0, estimator="k2"),))
     assert float(what_if(log, scheme)["cut at 8 tokens"]) == pytest.approx(audited(cut(log, 8), scheme))
+
+
+def test_a_smaller_cap_pays_what_truncated_responses_were_paid_however_much_is_read_at_once(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks_of(monkeypatch, 7)
+    log = altered(sample(prompts=20), rewards=np.linspace(0.0, 1.0, 80))
+    assert float(what_if(log, GRPO)["cut at 8 tokens"]) == pytest.approx(audited(cut(log, 8), GRPO))
 
 
 def test_what_if_of_gae_and_kl() -> None:
@@ -126,6 +134,32 @@ def test_turning_one_kl_leaves_the_other() -> None:
     assert found.knob == "KL coefficient (k1 in the reward)"
     turned = replace(scheme, penalties=(loss, KL(coefficient=found.needed, place="reward")))
     assert nothing(log, turned, audited(log, scheme))
+
+
+def test_of_several_stops_the_nearest_is_told() -> None:
+    log = sample(KNOWING, prompts=6, seed=1)
+    paid = np.round(np.random.default_rng(1).random(len(log)), 1)
+
+    def paying(x: float) -> ls.Rollouts:
+        return altered(log, rewards=np.where(log.truncated, x, paid))
+
+    there = [audited(paying(x), GRPO) for x in (1.0, 1.2, 1.6)]
+    assert there[0] < 0 < there[1]
+    assert there[2] < 0
+    found = stops(paying(1.7), GRPO)["reward of truncated responses"]
+    assert found.now == pytest.approx(1.7)
+    assert 1.2 < found.needed < 1.6
+
+
+@pytest.mark.parametrize(("advantage", "knob"), [(GAE(critic=Exact()), "λ"), (Raw(baseline=0.2), "baseline")])
+def test_where_all_are_paid_alike_rounding_is_no_drift(advantage: ls.advantages.Advantage, knob: str) -> None:
+    """Means of tenths are not quite tenths: what that leaves has a sign, and no setting changes it."""
+    log = ls.Rollouts([1, 3, 3, 1, 2, 3, 3, 2], [0.1] * 8, np.repeat([0, 1], 4),
+                      correct=np.array([0, 1, 1, 1, 0, 1, 0, 0]))
+    found = stops(log, replace(PPO, advantage=advantage, aggregation=TokenMean()))
+    assert found[knob].needed is None
+    assert found[knob].note.startswith("nothing moves between")
+    assert (found["penalty per token"].needed, found["penalty per token"].note) == (0.0, "")
 
 
 def test_a_jump_across_zero_is_called_one() -> None:

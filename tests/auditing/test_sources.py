@@ -38,9 +38,10 @@ def test_sources_of_a_redrawn_log_add_up_to_its_drift() -> None:
         finding = ls.audit(ragged(), scheme, replicates=40, what_if=False)[0]
         one = ls.audit(ragged(), scheme, replicates=0, what_if=False)[0]
         assert one.source("outcome").stderr.tolist() == pytest.approx([np.nan] * 3, nan_ok=True)
-        total = finding.source_draws.sum(axis=(1, 2, 3)).std(ddof=0)
-        assert total * np.sqrt(24 / 23) == pytest.approx(float(finding.length.stderr), rel=0.1)
-        assert finding.source("outcome").stderr.shape == (3,)
+        total = finding.source_draws.sum(axis=(1, 2, 3)) - float(finding.length)
+        assert np.sqrt(24 / 23 * np.mean(total**2)) == pytest.approx(float(finding.length.stderr), rel=1e-9)
+        for axis, drawn in (("outcome", finding.source_draws.sum(axis=(1, 3))), ("solve rate", finding.rate_draws)):
+            np.testing.assert_allclose(finding.source(axis).stderr, np.sqrt(24 / 23) * drawn.std(axis=0, ddof=1))
 
 
 def test_a_critic_that_knows_the_law_makes_sources_scatter_with_it() -> None:
@@ -58,6 +59,16 @@ def test_sources_by_outcome_are_those_of_the_drift() -> None:
     finding = ls.audit(sample(prompts=200), PPO, reward=PLUS_MINUS, what_if=False)[0]
     for i, outcome in enumerate(("correct", "incorrect", "truncated")):
         assert float(finding.source("outcome").value[i]) == pytest.approx(float(finding.drift.source(outcome=outcome)))
+
+
+@pytest.mark.parametrize(("right", "place"), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 5), (7, 4)])
+def test_a_solve_rate_at_an_edge_is_in_the_bin_below(right: int, place: int) -> None:
+    """0, 1/4, 1/2, 3/4 and 1 of four responses, and 7 of 8."""
+    size = 8 if right > 4 else 4
+    correct = np.tile(np.arange(size) < right, 3)
+    log = ls.Rollouts(np.arange(1, 3 * size + 1), correct, np.repeat(np.arange(3), size), correct=correct)
+    drift = ls.audit(log, PPO, reward=PLUS_MINUS, replicates=0, what_if=False)[0].source("solve rate").value
+    assert np.flatnonzero(drift).tolist() == [place]
 
 
 def test_steps_weigh_by_their_responses() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -128,3 +128,41 @@ def test_6_with_two_classes_the_std_weighs_them_anew() -> None:
                         for name in ("std", "mean"))
     turn = np.linalg.norm(divided / np.linalg.norm(divided) - centred / np.linalg.norm(centred))
     assert turn > 0.02
+
+
+@pytest.mark.parametrize("rule", SEPARABLE)
+@pytest.mark.parametrize("truncation", ["keep", "mask", "remove"])
+@pytest.mark.parametrize("eps", [0.0, 0.3])
+def test_6_the_std_of_a_step_is_that_of_all_rewards_in_the_baseline(rule: str, truncation: str, eps: float) -> None:
+    """In a large batch one number, that of the law: without cut responses, paid unlike all others, if these go."""
+    reward = ls.Reward(correct=1.0, incorrect=-1.0, truncated=-4.0)
+    policy = ls.Policy([replace(two_paths(rate).classes[0], name=f"{rate}", weight=weight)
+                        for rate, weight in ((0.1, 0.3), (0.6, 0.7))], max_tokens=24)
+    assert policy.truncation_rate > 0.1
+    right, wrong = policy.cell_weight @ policy.law[:, :, :-1].sum(axis=-1)
+    chances = np.array([right, wrong, 0.0 if truncation == "remove" else policy.truncation_rate])
+    paid, chances = np.array([1.0, -1.0, -4.0]), chances / chances.sum()
+    std = np.sqrt(chances @ paid**2 - (chances @ paid) ** 2)
+    slots = {"truncation": truncation, "reward": reward, "group_size": 4}
+    divided = ls.drift(scheme(advantages.GroupStandardized(scope="batch", eps=eps), rule, **slots), policy)
+    centred = ls.drift(scheme(advantages.GroupMean(), rule, **slots), policy)
+    np.testing.assert_allclose(gradients(divided) * (std + eps), gradients(centred), rtol=1e-10,
+                               atol=1e-13 * np.abs(gradients(centred)).max())
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnMean(advantages.ResponseAdvantage):
+    """R less the mean of the group, which does not say how it depends on its mates."""
+
+    def of_group(self, group: advantages.Group) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return group.centred
+
+
+@pytest.mark.parametrize("rule", SEPARABLE)
+@pytest.mark.parametrize("slots", [{}, {"dynamic_sampling": "resample"}, {"truncation": "remove"}], ids=repr)
+def test_an_estimator_that_says_nothing_of_itself_is_averaged_over_its_mates(rule: str, slots: dict[str, Any]) -> None:
+    policy = two_paths(0.3)
+    own = ls.drift(scheme(OwnMean(), rule, **slots), policy)
+    known = ls.drift(scheme(advantages.GroupMean(), rule, **slots), policy)
+    assert not still(known)
+    assert_same(own, known)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import lossim as ls
-from batches import drawn, engine_gradient, one_of, responses_at_once, step_of
+from batches import drawn, drift_of_chunks, engine_gradient, one_of, step_of
 from lossim.advantages import GroupStandardized, LeaveOneOut, Raw, Whitened
 from lossim.aggregation import LengthPower, SequenceMeanTokenMean, SequenceMeanTokenSum, TokenMean
 from lossim.critics import Constant, Exact
@@ -280,7 +280,7 @@ def test_many_batches_at_once_are_the_mean_of_each(name: str) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 96, 320])
-def test_chunks_of_a_block_are_weighted_by_their_batches(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_a_block_are_weighted_by_their_batches(most: int) -> None:
     """Seven steps drawn one by one, three at a time (3 + 3 + 1) or at once: the weights of all add up to 1.
 
     Every response is one token with the same entropy: each step gives its gradient, and so do their means.
@@ -288,8 +288,7 @@ def test_chunks_of_a_block_are_weighted_by_their_batches(most: int, monkeypatch:
     scheme = ls.Scheme(advantage=LeaveOneOut(), aggregation=SequenceMeanTokenSum(),
                        penalties=(Entropy(coefficient=1.0),), group_size=4, prompts_per_step=8)
     policy = ls.policies.unsolvable(length=ls.lengths.table([0.3]), max_tokens=1)
-    responses_at_once(monkeypatch, most)
-    sampled = ls.drift(scheme, policy, "monte_carlo", rng=np.random.default_rng(2), batches=64 * 7)
+    sampled = drift_of_chunks(scheme, policy, np.random.default_rng(2), 64 * 7, most)
     gradient = ls.drift(scheme, policy).hazard_gradient.value
     assert gradient[0, 0] == pytest.approx(0.3 * 0.7 * np.log(0.7 / 0.3), rel=1e-12)
     np.testing.assert_allclose(sampled.hazard_gradient.value, gradient, rtol=1e-12)
@@ -297,13 +296,12 @@ def test_chunks_of_a_block_are_weighted_by_their_batches(most: int, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["dapo", "gae, token-mean"])
-def test_chunk_size_changes_the_samples_but_not_what_they_estimate(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_size_changes_the_samples_but_not_what_they_estimate(name: str) -> None:
     """Responses are drawn chunk by chunk, so another chunk size is another sample of the same expectation."""
     policy, exact = world(48), ls.drift(SMALL[name], world(48))
     values = []
     for most in (1, 33, 100, 1 << 20):
-        responses_at_once(monkeypatch, most)
-        sampled = ls.drift(SMALL[name], policy, "monte_carlo", rng=np.random.default_rng(4), batches=64 * 7)
+        sampled = drift_of_chunks(SMALL[name], policy, np.random.default_rng(4), 64 * 7, most)
         for quantity, scores in z_scores(sampled, exact, ("length", "accuracy", "update")).items():
             assert (np.abs(scores) < BOUND).all(), (most, quantity, np.round(scores, 1))
         values.append(sampled.length.value)

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossim._engine.ratios import ONE, reciprocal
-from lossim._support import positions as _numerics
+from lossim._engine.denominators import ONE, reciprocal
+from lossim._engine.mates import composition_count, compositions
+from lossim._support import positions
 from lossim._support.plain import plain
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -25,7 +26,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 def test_log_hazard_of_certain_and_extreme_logits() -> None:
     logits = np.array([-np.inf, -800.0, -40.0, 0.0, 40.0, 800.0, np.inf])
-    stop, stay = _numerics.log_hazard(logits)
+    stop, stay = positions.log_hazard(logits)
     np.testing.assert_allclose(stop, [-np.inf, -800, -40, math.log(0.5), -math.exp(-40.0), 0.0, 0.0], rtol=1e-15)
     np.testing.assert_array_equal(stay, stop[::-1])
     assert np.signbit(stop).tolist() == [True] * 5 + [False] * 2  # log 1 is 0, not -0
@@ -33,8 +34,8 @@ def test_log_hazard_of_certain_and_extreme_logits() -> None:
 
 def test_log_survival_adds_up() -> None:
     stay = np.log(np.array([[0.5, 0.25, 1.0], [1.0, 1.0, 1.0]]))
-    np.testing.assert_allclose(np.exp(_numerics.log_survival(stay)), [[1, 0.5, 0.125, 0.125], [1, 1, 1, 1]])
-    assert _numerics.log_survival(np.array([-np.inf, -1.0])).tolist() == [0.0, -np.inf, -np.inf]
+    np.testing.assert_allclose(np.exp(positions.log_survival(stay)), [[1, 0.5, 0.125, 0.125], [1, 1, 1, 1]])
+    assert positions.log_survival(np.array([-np.inf, -1.0])).tolist() == [0.0, -np.inf, -np.inf]
 
 
 # ---- sums by end ----
@@ -49,11 +50,11 @@ def test_after_and_before_by_loops(seed: int, n: int) -> None:
                       for rows in by_end])
     gone = np.array([[[sum(row[t] for t in range(n) if t < e) for e in range(n + 1)] for row in rows]
                      for rows in by_position])
-    np.testing.assert_allclose(_numerics.after(by_end), later, atol=1e-13)
-    np.testing.assert_allclose(_numerics.before(by_position), gone, atol=1e-13)
+    np.testing.assert_allclose(positions.after(by_end), later, atol=1e-13)
+    np.testing.assert_allclose(positions.before(by_position), gone, atol=1e-13)
     # one is the transpose of the other
-    transposed = (_numerics.after(by_end) * by_position).sum()
-    assert (by_end * _numerics.before(by_position)).sum() == pytest.approx(transposed, abs=1e-12)
+    transposed = (positions.after(by_end) * by_position).sum()
+    assert (by_end * positions.before(by_position)).sum() == pytest.approx(transposed, abs=1e-12)
 
 
 # ---- recurrences ----
@@ -71,15 +72,15 @@ def test_recurrences_by_plain_loops(seed: int, n: int, discount: float) -> None:
         for t in reversed(range(n)):
             back[at][t] = x[at][t] + (discount * back[at][t + 1] if t + 1 < n else 0.0)
             backward[at][t] = x[at][t] + (factor[t] * backward[at][t + 1] if t + 1 < n else 0.0)
-    np.testing.assert_allclose(_numerics.running_sum(x, discount), ahead, atol=1e-12)
-    np.testing.assert_allclose(_numerics.discounted_sum(x, discount), back, atol=1e-12)
-    np.testing.assert_allclose(_numerics.backward_recurrence(factor, x), backward, atol=1e-12)
+    np.testing.assert_allclose(positions.running_sum(x, discount), ahead, atol=1e-12)
+    np.testing.assert_allclose(positions.discounted_sum(x, discount), back, atol=1e-12)
+    np.testing.assert_allclose(positions.backward_recurrence(factor, x), backward, atol=1e-12)
 
 
 def test_recurrences_leave_what_they_are_given_alone() -> None:
     x, factor = np.arange(1.0, 5.0), np.full(4, 0.5)
-    for made in (_numerics.running_sum(x, 0.5), _numerics.discounted_sum(x, 0.5),
-                 _numerics.backward_recurrence(factor, x)):
+    for made in (positions.running_sum(x, 0.5), positions.discounted_sum(x, 0.5),
+                 positions.backward_recurrence(factor, x)):
         made[:] = 99.0
     np.testing.assert_array_equal(x, [1, 2, 3, 4])
     np.testing.assert_array_equal(factor, [0.5] * 4)
@@ -88,7 +89,7 @@ def test_recurrences_leave_what_they_are_given_alone() -> None:
 def test_a_long_recurrence_underflows_and_does_not_lose_what_is_near() -> None:
     x = np.zeros(40_000)
     x[-1] = 1.0
-    y = _numerics.discounted_sum(x, 0.9)
+    y = positions.discounted_sum(x, 0.9)
     np.testing.assert_allclose(y[-100:], 0.9 ** np.arange(99.0, -1.0, -1.0), rtol=1e-13)
     assert y[0] < 1e-300
 
@@ -99,7 +100,7 @@ def test_long_recurrences_to_the_last_digits(n: int, discount: float) -> None:
     """Against long doubles; numbers of both signs relative to the sums of their sizes."""
     x = np.random.default_rng(n).normal(size=(3, n))
     exact, size = (by_long_doubles(a, discount) for a in (x, np.abs(x)))
-    for recurrence, way in ((_numerics.discounted_sum, 1), (_numerics.running_sum, -1)):
+    for recurrence, way in ((positions.discounted_sum, 1), (positions.running_sum, -1)):
         one, other = recurrence(x[:, ::way], discount)[:, ::way], recurrence(np.abs(x)[:, ::way], discount)[:, ::way]
         assert np.abs((one - exact) / size).max() < 2e-15
         assert np.abs(other / size - 1.0).max() < 2e-15
@@ -117,7 +118,7 @@ def test_what_fades_is_dropped_before_it_becomes_denormal(discount: float) -> No
     """A reward at the end, and beside it a faint one in the middle."""
     x = np.zeros((2, 32_768))
     x[:, -1], x[1, 20_000] = 1.0, 1e-50
-    y = _numerics.discounted_sum(x, discount)
+    y = positions.discounted_sum(x, discount)
     assert ((y == 0.0) | (y >= np.finfo(float).tiny)).all()
     exact = by_long_doubles(x, discount)
     near = exact >= 1e-280
@@ -129,9 +130,9 @@ def test_what_fades_is_dropped_before_it_becomes_denormal(discount: float) -> No
 def test_a_discounted_sum_written_where_it_is_wanted(n: int) -> None:
     """Into rows of a larger array, into columns of one, over the terms themselves."""
     x = np.random.default_rng(n).normal(size=(40, n))
-    expected, wide, tall = _numerics.discounted_sum(x, 0.9), np.full((40, n + 8), 7.0), np.full((42, n), 7.0)
+    expected, wide, tall = positions.discounted_sum(x, 0.9), np.full((40, n + 8), 7.0), np.full((42, n), 7.0)
     for room in (wide[:, :n], tall[1:-1], x):
-        given = _numerics.discounted_sum(x, 0.9, out=room)
+        given = positions.discounted_sum(x, 0.9, out=room)
         assert np.shares_memory(given, room)
         np.testing.assert_array_equal(room, expected)
     assert (wide[:, n:] == 7.0).all()
@@ -142,8 +143,8 @@ def test_a_discounted_sum_written_where_it_is_wanted(n: int) -> None:
 def test_rows_do_not_see_each_other(shape: tuple[int, ...]) -> None:
     """More rows than fit one block, and arrays that are views of others."""
     x = np.random.default_rng(0).normal(size=(*shape[:-1], 2 * shape[-1]))[..., ::2]
-    rows = [_numerics.discounted_sum(row, 0.97) for row in x.reshape(-1, shape[-1])]
-    together = _numerics.discounted_sum(x, 0.97)
+    rows = [positions.discounted_sum(row, 0.97) for row in x.reshape(-1, shape[-1])]
+    together = positions.discounted_sum(x, 0.97)
     assert together.shape == shape
     np.testing.assert_allclose(together.reshape(-1, shape[-1]), np.reshape(rows, (-1, shape[-1])), atol=1e-14)
 
@@ -154,22 +155,22 @@ def test_rows_do_not_see_each_other(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("parts", range(1, 6))
 @pytest.mark.parametrize("total", range(6))
 def test_compositions_are_all_of_them_once(total: int, parts: int) -> None:
-    found = [tuple(row) for table in _numerics.compositions(total, parts) for row in table.tolist()]
+    found = [tuple(row) for table in compositions(total, parts) for row in table.tolist()]
     expected = [counts for counts in itertools.product(range(total + 1), repeat=parts) if sum(counts) == total]
     assert found == expected  # in lexicographic order, as product has it
-    assert len(found) == _numerics.composition_count(total, parts)
+    assert len(found) == composition_count(total, parts)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100, 10**6])
 def test_compositions_in_chunks(chunk: int) -> None:
-    tables = list(_numerics.compositions(9, 4, chunk))
-    assert sum(len(table) for table in tables) == _numerics.composition_count(9, 4) == 220
+    tables = list(compositions(9, 4, chunk))
+    assert sum(len(table) for table in tables) == composition_count(9, 4) == 220
     assert all(len(table) <= max(chunk, 10) for table in tables)  # a table of two parts is never split
     assert len({tuple(row) for table in tables for row in table.tolist()}) == 220
 
 
 def test_multinomial_weights_of_compositions_add_up_to_one() -> None:
-    table = next(_numerics.compositions(7, 3))
+    table = next(compositions(7, 3))
     chance = [math.factorial(7) / math.prod(map(math.factorial, row)) * 0.2 ** row[0] * 0.3 ** row[1] * 0.5 ** row[2]
               for row in table.tolist()]
     assert sum(chance) == pytest.approx(1.0, abs=1e-14)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 
@@ -36,6 +39,100 @@ def test_rare_successes_keep_their_digits(chance: float, estimator: advantages.A
     gradient = ls.drift(scheme, one_token(chance)).path_gradient
     factor = 2.0 if isinstance(estimator, advantages.LeaveOneOut) else 1.0
     assert gradient.value[0, 0] == pytest.approx(factor * chance * (1.0 - chance), rel=1e-10)
+
+
+@pytest.mark.parametrize("group_size", [3, 8, 1024, 1030, 5000])
+@pytest.mark.parametrize("chance", [0.3, 1e-3, 1e-9])
+@pytest.mark.parametrize("rule", [aggregation.SequenceMeanTokenSum(), aggregation.TokenMean()])
+def test_resampled_groups_of_any_size(group_size: int, chance: float, rule: aggregation.Aggregation) -> None:
+    """With k right of G the right path's logit moves by k(G-k)/G², whose mean over groups with both is known."""
+    scheme = ls.Scheme(advantage=advantages.GroupMean(), aggregation=rule, dynamic_sampling="resample",
+                       group_size=group_size, prompts_per_step=3)
+    mixed = -math.expm1(group_size * math.log1p(-chance)) - chance**group_size
+    expected = (group_size - 1) / group_size * chance * (1.0 - chance) / mixed
+    gradient = ls.drift(scheme, one_token(chance)).path_gradient
+    assert gradient.value[0, 0] == pytest.approx(expected, rel=1e-11)
+
+
+def dead_groups(policy: ls.Policy, group_size: int, **slots: object) -> float:
+    """The share of groups with equal rewards that a run writes down."""
+    scheme = ls.Scheme(advantage=advantages.GroupMean(), aggregation=aggregation.SequenceMeanTokenSum(),
+                       group_size=group_size, prompts_per_step=2, **slots)  # type: ignore[arg-type]
+    run = ls.train(scheme, policy, steps=1, optimizer=ls.optimizers.SGD(learning_rate=0.01))
+    return float(run.dead_groups[0])
+
+
+THREE_LEVELS = ls.Reward(correct=1.0, incorrect=0.0, truncated=-1.0)
+LEVEL_FOR_EACH_LENGTH = ls.Reward(shaping=ls.rewards.LinearPenalty(slope=0.01))
+
+
+def chances_of_rewards(policy: ls.Policy, removed: bool) -> tuple[list[float], float]:
+    """Chances of right, wrong and cut, of which the last are out of the baseline where they are removed."""
+    right, wrong = policy.cell_weight @ policy.law[:, :, :-1].sum(axis=-1)
+    cut = policy.truncation_rate
+    return ([right, wrong], cut) if removed else ([right, wrong, cut], 0.0)
+
+
+@pytest.mark.parametrize("truncation", ["keep", "remove"])
+@pytest.mark.parametrize("group_size", [2, 3, 5])
+def test_equal_groups_by_enumeration(group_size: int, truncation: str) -> None:
+    """Over all ways in which the members of a group can go, those with one reward at most among the members."""
+    policy = ls.policies.two_paths(solve_rate=0.3, right=ls.lengths.geometric(mean=2),
+                                   wrong=ls.lengths.geometric(mean=3), max_tokens=3)
+    chances, gone = chances_of_rewards(policy, truncation == "remove")
+    members = [*enumerate(chances), (None, gone)]
+    equal = sum(math.prod(chance for _, chance in group) for group in itertools.product(members, repeat=group_size)
+                if len({level for level, _ in group} - {None}) < 2)
+    found = dead_groups(policy, group_size, reward=THREE_LEVELS, truncation=truncation)
+    assert found == pytest.approx(equal, rel=1e-12)
+
+
+@pytest.mark.parametrize("group_size", [2, 3])
+def test_equal_groups_where_each_length_is_paid_in_its_own_way(group_size: int) -> None:
+    """More than forty reward levels, all pairs or triples of responses."""
+    policy = ls.policies.two_paths(solve_rate=0.3, right=ls.lengths.geometric(mean=6),
+                                   wrong=ls.lengths.geometric(mean=9), max_tokens=24)
+    law = policy.cell_weight @ policy.law.reshape(2, -1)
+    paid = np.concatenate([1.0 - 0.01 * policy.length, -0.01 * policy.length])
+    equal = paid[:, None] == paid
+    apart = law @ ~equal @ law
+    if group_size == 3:
+        alike = np.einsum("i,j,k,ij,jk->", law, law, law, equal, equal)
+        apart = 1.0 - float(alike)
+    assert dead_groups(policy, group_size, reward=LEVEL_FOR_EACH_LENGTH) == pytest.approx(1.0 - apart, rel=1e-12)
+
+
+@pytest.mark.parametrize("truncation", ["keep", "remove"])
+@pytest.mark.parametrize("group_size", [1024, 1030, 2000])
+def test_equal_groups_of_a_thousand_and_more(group_size: int, truncation: str) -> None:
+    """Nearly all responses are wrong: that all of a large group are happens, and some of them may be cut."""
+    policy = ls.policies.two_paths(solve_rate=1e-3, right=ls.lengths.geometric(mean=4),
+                                   wrong=ls.lengths.geometric(mean=4), max_tokens=24)
+    chances, gone = chances_of_rewards(policy, truncation == "remove")
+    equal = sum((chance + gone) ** group_size - gone**group_size for chance in chances) + gone**group_size
+    assert 0.005 < equal < 0.5
+    found = dead_groups(policy, group_size, reward=THREE_LEVELS, truncation=truncation)
+    assert found == pytest.approx(equal, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["exact", "monte_carlo"])
+@pytest.mark.parametrize("mean", [20, 50, 100])
+def test_rewards_that_are_all_alike_do_not_change(mean: float, method: str) -> None:
+    """The gradient of their mean is 0, not the rounding of sums that cancel; a rare other reward makes it something."""
+    rng = None if method == "exact" else np.random.default_rng(0)
+    never = ls.policies.unsolvable(length=ls.lengths.geometric(mean=mean), max_tokens=4096)
+    seldom = ls.policies.two_paths(solve_rate=1e-4, right=ls.lengths.geometric(mean=mean),
+                                   wrong=ls.lengths.geometric(mean=2 * mean), max_tokens=4096)
+    scheme = ls.schemes.ppo(gae_lambda=0.95)
+    alike = ls.schemes.ppo(gae_lambda=0.95, reward=ls.Reward(correct=-0.7, incorrect=-0.7))
+    for made, policy in ((scheme, never), (alike, never), (alike, seldom)):
+        result = ls.drift(made, policy, method, rng=rng)
+        assert result.reward.value == 0.0
+        assert np.isnan([result.length_per_reward.value, result.alignment.value]).all()
+        assert np.isfinite(result.length_per_kl.value)
+    apart = ls.drift(scheme, seldom)
+    assert apart.reward.value != 0.0
+    assert np.isfinite([apart.length_per_reward.value, apart.alignment.value]).all()
 
 
 @pytest.mark.parametrize("eps", [0.0, 1e-9])

@@ -31,9 +31,9 @@ CASES = [(kind, prompts, ragged) for kind in ("beta", "two", "one", "ends") for 
 def test_no_direction_leads_uphill(kind: str, prompts: int, ragged: bool) -> None:
     counts = drawn(kind, prompts, seed=prompts, ragged=ragged)
     found = npmle(counts)
-    derivative = directional_derivative(counts, found, np.linspace(0.0, 1.0, 20_001))
+    derivative = directional_derivative(counts, found)(np.linspace(0.0, 1.0, 20_001))
     assert derivative.max() < 1e-6
-    at_points = directional_derivative(counts, found, found.points)
+    at_points = directional_derivative(counts, found)(found.points)
     assert np.abs(found.weights * at_points).max() < 1e-5
     assert found.weights.sum() == pytest.approx(1.0)
     assert (np.diff(found.points) > 0).all()

@@ -8,21 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 
 import lossim as ls
 import reference as ref
-from lossim._engine.gradients import logit_gradient, token_sums
+from lossim._engine import Question, Step, update_gradient
+from lossim._engine.monte_carlo import sampled_drift
 from lossim._engine.sampled import batch_measures, draw_batches
-from lossim._engine.step import Step
 from lossim.policies import Draws
 
 
 def step_of(scheme: ls.Scheme, policy: ls.Policy, *, reference: ls.Policy | None = None, old: ls.Policy | None = None
             ) -> Step:
     """One optimiser step; the policy is its own reference and has drawn the batch unless others are given."""
-    return Step(scheme=scheme, policy=policy, reference=policy if reference is None else reference,
-                old=policy if old is None else old)
+    return Question(scheme=scheme, policy=policy, reference=reference or policy, old=old or policy).step
 
 
 def drawn(step: Step, rng: np.random.Generator, batches: int = 1) -> Draws:
@@ -48,9 +46,8 @@ def as_batch(policy: ls.Policy, draws: Draws) -> list[tuple[int, list[ref.Respon
 
 def engine_gradient(step: Step, draws: Draws) -> np.ndarray:
     """The gradient of all logits, hazards by cell and then paths, in the mean over the batches."""
-    sums = token_sums(step, batch_measures(step, draws))
-    parts = [logit_gradient(step.policy, part) for part in sums.values()]
-    return np.concatenate([sum(stops for stops, _ in parts).ravel(), sum(paths for _, paths in parts)])
+    stops, paths = update_gradient(step, batch_measures(step, draws))
+    return np.concatenate([stops.ravel(), paths])
 
 
 def gae_errors(step: Step) -> Any:
@@ -58,6 +55,8 @@ def gae_errors(step: Step) -> Any:
     return step.errors
 
 
-def responses_at_once(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    """So many responses are drawn at a time, or one step if that has more."""
-    monkeypatch.setattr("lossim._engine.sampled.MOST_RESPONSES", most)
+def drift_of_chunks(scheme: ls.Scheme, policy: ls.Policy, rng: np.random.Generator, batches: int, at_once: int
+                    ) -> ls.Drift:
+    """The drift by Monte Carlo, with so many responses drawn at a time, or one step if that has more."""
+    question = Question(scheme=scheme, policy=policy, reference=policy, old=policy)
+    return sampled_drift(question, question.step, rng, batches, progress=False, at_once=at_once)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-CHUNKS = ("lossim._logs.jsonl.ROWS", "lossim._logs.csv.ROWS", "lossim._auditing.log.CHUNK")
+CHUNKS = ("lossim._logs.jsonl.ROWS", "lossim._logs.csv.ROWS", "lossim._auditing.log.SLAB")
 BATCH = "lossim._logs.parquet.BATCH"
 PIECES = ("lossim._logs.jsonl.BYTES", "lossim._logs.csv.CHARACTERS")
 
@@ -14,6 +14,11 @@ def chunks_of(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     for size in CHUNKS:
         monkeypatch.setattr(size, rows)
     monkeypatch.setattr(BATCH, dict.fromkeys(("numbers", "nested", "text"), rows))
+
+
+def slabs_kept_up_to(monkeypatch: pytest.MonkeyPatch, responses: int) -> None:
+    """Slabs of larger logs are built for each pass."""
+    monkeypatch.setattr("lossim._auditing.log.MOST_KEPT", responses)
 
 
 def pieces_of(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:

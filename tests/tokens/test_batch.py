@@ -265,8 +265,12 @@ def test_a_batch_can_be_changed_by_replace_and_not_in_place() -> None:
     moved = replace(batch, log_prob=-2.0 * np.ones((2, 2)))
     assert moved.log_prob[0, 0] == -2.0
     np.testing.assert_array_equal(moved.total, batch.total)
-    with pytest.raises(ValueError, match="read-only"):
-        tokens.loss(schemes.grpo(), batch).mask[0, 0] = False
+    for name in ("mask", "reward", "group", "log_prob"):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(batch, name)[0] = 0
+    result = tokens.loss(schemes.grpo(), batch)
+    result.mask[0, 0] = False  # the result's own
+    assert batch.mask[0, 0]
 
 
 def test_rounding_above_zero_is_zero() -> None:
@@ -322,3 +326,31 @@ def test_bad_batches(bad: dict[str, Any], words: str) -> None:
 def test_what_is_missing_is_named(call: Any, words: str) -> None:
     with pytest.raises((ValueError, TypeError), match=words):
         call(tokens.Batch(**GOOD))
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_values_in_a_gap_are_never_read(bootstrap: bool) -> None:
+    """NaN at a tool's tokens, with a value behind the last token or without; only what is read has to be finite."""
+    mask = np.array([[1, 0, 1, 0], [1, 1, 0, 1], [0, 0, 0, 0]])
+    behind = [[0.1, np.nan, 0.2, 0.3, np.nan], [0.1, 0.2, np.nan, 0.3, 0.4], [np.nan] * 5]
+    given: dict[str, Any] = dict(mask=mask, reward=[1.0, 0.0, 1.0], group=[0, 0, 0], truncated=[True, True, False])
+    gae = advantages.GAE(gae_lambda=0.5, gamma=0.9, bootstrap_truncated=bootstrap)
+    found = tokens.advantages(gae, tokens.Batch(values=behind, **given))
+    # Token by token, past the gaps.
+    expected = np.zeros(mask.shape)
+    for row, (places, after) in enumerate((([0, 2], 0.3), ([0, 1, 3], 0.4))):
+        value = [*(behind[row][t] for t in places), after if bootstrap else 0.0]
+        credit = 0.0
+        for i in reversed(range(len(places))):
+            paid = given["reward"][row] if i == len(places) - 1 else 0.0
+            credit = paid + 0.9 * value[i + 1] - value[i] + 0.45 * credit
+            expected[row, places[i]] = credit
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    if not bootstrap:
+        filled = np.nan_to_num(np.array(behind)[:, :4], nan=7.0)
+        np.testing.assert_array_equal(found, tokens.advantages(gae, tokens.Batch(values=filled, **given)))
+    for row, column in ((0, 2), (0, 3), (1, 4)):
+        bad = np.array(behind)
+        bad[row, column] = np.inf
+        with pytest.raises(ValueError, match=rf"values\[{row}, {column}\].*finite"):
+            tokens.Batch(values=bad, **given)

@@ -320,3 +320,29 @@ class Tired(critics.LearnedTable):
 def test_an_interrupt_while_the_critic_pretrains() -> None:
     run = ls.train(schemes.ppo(critic=Tired(rate=0.1, pretrain=5)), POLICY, steps=3)
     assert (run.interrupted, run.steps) == (True, 0)
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.1, 0.15, 0.2, 0.3, 10.0])
+def test_clip_fraction_of_a_mask_around_a_clip(threshold: float) -> None:
+    """All tokens of a response that is masked, and of the others those that the clip holds; response by response."""
+    start = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=3),
+                                  wrong=ls.lengths.geometric(mean=4), max_tokens=4)
+    mask = surrogates.OffPolicyMask(inner=surrogates.PPOClip(), threshold=threshold)
+    scheme = replace(schemes.rloo(), surrogate=mask, ppo_epochs=2)
+    run = ls.train(scheme, start, steps=1, optimizer=sgd(0.6))
+    # The last optimiser step is taken where one pass leads.
+    now = ls.train(replace(scheme, ppo_epochs=1), start, steps=1, optimizer=sgd(0.6)).policy
+    stop, go = np.log(now.hazard) - np.log(start.hazard), np.log(now.stay) - np.log(start.stay)
+    held = total = masked = 0.0
+    for cell, end in np.ndindex(2, 5):
+        log_ratio = [*go[cell, :end], *stop[cell, end:end + 1]]
+        log_ratio[0] += np.log(now.probability[cell] / start.probability[cell])
+        chance = start.probability[cell] * start.ends[cell, end]
+        clipped = sum(not 0.8 <= ratio <= 1.2 for ratio in np.exp(log_ratio))
+        out = -np.mean(log_ratio) > threshold
+        held += chance * (len(log_ratio) if out else clipped)
+        masked += chance * len(log_ratio) * out
+        total += chance * len(log_ratio)
+    assert run.clip_fraction[0] == pytest.approx(held / total, rel=1e-9)
+    assert held > masked
+    assert (masked > 0) == (threshold < 0.12)

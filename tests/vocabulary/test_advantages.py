@@ -25,7 +25,8 @@ def of(advantage: advantages.ResponseAdvantage, returns: Any, count: Any = None,
     rewards = np.asarray(returns, dtype=float)
     counts = np.ones_like(rewards) if count is None else np.asarray(count, dtype=float)
     lengths = np.ones_like(rewards) if length is None else np.asarray(length, dtype=float)
-    return advantage.of_group(rewards, counts, lengths, np.asarray(baseline, dtype=float))
+    group = advantages.group_of(rewards, count=counts, length=lengths, baseline=np.asarray(baseline, dtype=float))
+    return advantage.of_group(group)
 
 
 # ---- by hand: rewards 1, 0, 0, 3 have mean 1 and squared deviations 0, 1, 1, 4 ----
@@ -287,3 +288,23 @@ def test_values_print_compare_and_hash() -> None:
     assert advantages.Raw(baseline=[0.1, 0.2]) == advantages.Raw(baseline=np.array([0.1, 0.2]))
     assert hash(advantages.GAE()) == hash(advantages.GAE(gae_lambda=0.95))
     assert replace(advantages.GAE(), gae_lambda=1.0) != advantages.GAE()
+
+
+def test_numbers_of_numpy_are_kept_as_numbers_of_python() -> None:
+    """They print alike, and nothing is computed in eight bits."""
+    for given_as, plain in (
+            (advantages.GroupStandardized(ddof=np.int8(1), eps=np.float32(0.5)),
+             advantages.GroupStandardized(ddof=1, eps=0.5)),
+            (advantages.MaxRL(eps=np.float16(0.5)), advantages.MaxRL(eps=0.5)),
+            (advantages.PassK(eps=np.int8(1)), advantages.PassK(eps=1)),
+            (advantages.Raw(baseline=np.uint8(200)), advantages.Raw(baseline=200)),
+            (advantages.Raw(baseline=np.array([1, 2], dtype=np.int8)), advantages.Raw(baseline=(1.0, 2.0))),
+            (advantages.GAE(gamma=np.float32(0.5), gae_lambda=np.int8(1)), advantages.GAE(gamma=0.5, gae_lambda=1)),
+            (advantages.GAE(gae_lambda=advantages.LengthAdaptive(alpha=np.int8(3))),
+             advantages.GAE(gae_lambda=advantages.LengthAdaptive(alpha=3))),
+            (advantages.Whitened(inner=advantages.GAE(), eps=np.float32(0.25), ddof=np.uint8(0)),
+             advantages.Whitened(inner=advantages.GAE(), eps=0.25, ddof=0))):
+        assert given_as == plain
+        assert repr(given_as) == repr(plain)
+    adaptive = advantages.LengthAdaptive(alpha=np.int8(3))
+    np.testing.assert_allclose(adaptive(np.array([100.0])), 1.0 - 1.0 / 300.0)

@@ -352,3 +352,59 @@ def test_a_moved_policy_is_copied_with_where_it_came_from() -> None:
         assert copied.recapped(64).mean_length == moved.recapped(64).mean_length
         assert copied.classes[0].paths[0].name == "right"
         assert copied.mean_length == moved.mean_length
+
+
+@pytest.mark.parametrize("caps", [(16,), (64,), (16, 48), (64, 8, 100)])
+def test_caps_on_the_way_leave_no_trace(caps: tuple[int, ...]) -> None:
+    """Cut elsewhere and again: logits between the caps are those that training left, whichever cap comes last."""
+    start = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.lognormal(median=12, sigma=0.5), max_tokens=32,
+                                  wrong=ls.lengths.lognormal(median=19, sigma=0.6), coordinates=ls.coordinates(6))
+    moved = start.moved(np.linspace(-0.4, 0.5, start.motion.size))
+    other = moved
+    for cap in caps:
+        other = other.recapped(cap)
+    for last in (24, 32, 80):
+        np.testing.assert_array_equal(other.recapped(last).logits, moved.recapped(last).logits)
+    assert other.recapped(32).mean_length == moved.mean_length != start.mean_length
+
+
+def test_moves_under_different_caps_add_up() -> None:
+    """Beyond the cap of a move its logits go on as at that cap; what an earlier move knew of stays known."""
+    start = ls.policies.unsolvable(length=ls.lengths.lognormal(median=12, sigma=0.5), max_tokens=32,
+                                   coordinates=ls.coordinates("table", sharing=0.0))
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(1, 32)), rng.normal(size=(1, 8))
+    moved = start.shifted(first, np.zeros(1)).recapped(8).shifted(second, np.zeros(1)).recapped(48)
+    shift = np.append(first[0], np.full(16, first[0, -1])) + np.append(second[0], np.full(40, second[0, -1]))
+    np.testing.assert_allclose(moved.logits[0], start.recapped(48).logits[0] + shift, rtol=1e-13)
+
+
+def test_moved_policies_print_and_can_be_replaced() -> None:
+    table = ls.lengths.table([0.25, 0.5, 1.0])
+    start = ls.policies.two_paths(solve_rate=0.4, right=GEOMETRIC, wrong=table, max_tokens=3)
+    moved = start.moved(np.full(start.motion.size, 0.2)).moved(np.full(start.motion.size, -0.1))
+    assert repr(moved).startswith("Policy(1 class, 2 cells, max_tokens=3: mean length ")
+    # The law that training started from and how many of its logits moved; moves add up.
+    assert [repr(path.length) for path in moved.paths] == [
+        f"moved({GEOMETRIC!r}, 3 positions)", f"moved({table!r}, 3 positions)"]
+    assert moved.logits[1, 2] == np.inf
+    paths = [replace(path, p_correct=1.0) for path in moved.classes[0].paths]
+    graded = replace(moved, classes=[replace(moved.classes[0], paths=paths)])
+    assert graded.accuracy == pytest.approx(1.0 - graded.truncation_rate)
+    np.testing.assert_array_equal(graded.logits, moved.logits)
+    finer = replace(moved, coordinates=ls.coordinates("table"))
+    assert finer.motion.size > moved.motion.size
+    np.testing.assert_array_equal(finer.logits, moved.logits)
+    assert ls.drift(ls.schemes.grpo(), finer).length.value != ls.drift(ls.schemes.grpo(), moved).length.value
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64])
+def test_a_cap_of_numpy_is_a_whole_number(kind: type) -> None:
+    """One that a sum of its own kind would overflow."""
+    policy, plain = (ls.policies.unsolvable(length=ls.lengths.geometric(mean=50), max_tokens=cap)
+                     for cap in (kind(120), 120))
+    policy = policy.recapped(kind(127))
+    assert type(policy.max_tokens) is int
+    assert policy.mean_length == plain.recapped(127).mean_length
+    assert ls.drift(ls.schemes.dr_grpo(), policy).length.value == ls.drift(ls.schemes.dr_grpo(),
+                                                                           plain.recapped(127)).length.value

@@ -1,0 +1,312 @@
+"""Other settings on the same log: the changes that an audit tries, and the knobs that it turns.
+
+``CHANGES`` and ``KNOBS`` hold them in the order of the report; a new one is a function and a line there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lossim._auditing.cells import Cells
+from lossim._auditing.plugin import Plugin
+from lossim._auditing.slab import Pay
+from lossim._support.types import FloatArray, IntArray, Outcome
+from lossim.advantages import GAE, Advantage, GroupMean, GroupStandardized, Raw
+from lossim.aggregation import (
+    Aggregation,
+    ConstantNormalizer,
+    LengthPower,
+    SequenceMeanTokenMean,
+    SequenceMeanTokenSum,
+    TokenMean,
+)
+from lossim.critics import Constant, Exact, Zero
+from lossim.penalties import KL
+from lossim.rewards import LinearPenalty, Reward, Shaping
+from lossim.schemes import Truncation
+
+__all__ = ["CHANGES", "KNOBS", "Change", "Knob"]
+
+
+# --- what if ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Another setting.
+
+    Attributes:
+        words: in the report; ``{cap}`` stands for the cap of the log that is made.
+        make: what it makes of a scheme on a log; None if that is no change, or cannot be asked of the log.
+    """
+
+    words: str
+    make: Callable[[Plugin], Plugin | None]
+
+    def text(self, made: Plugin) -> str:
+        """The words for what was made."""
+        return self.words.format(cap=f"{made.log.max_tokens:,}")
+
+
+def treating(words: str, truncation: Truncation) -> Change:
+    """Another treatment of truncated responses."""
+    def make(plugin: Plugin) -> Plugin | None:
+        if plugin.log.cut_share == 0 or plugin.scheme.truncation == truncation:
+            return None
+        return _with(plugin, truncation=truncation)
+
+    return Change(words=words, make=make)
+
+
+def paying(reward: Reward) -> Change:
+    """Another reward, if it differs on average from what was paid wherever a response ended."""
+    def make(plugin: Plugin) -> Plugin | None:
+        log = plugin.log
+        if log.correct is None or (reward.truncated is not None and log.cut_share == 0):
+            return None
+        ends = np.arange(1.0, log.max_tokens + 2.0)
+        cut = ends > log.max_tokens
+        right = np.array([True, False])[:, None]
+        paid = reward.values(np.minimum(ends, log.max_tokens), right, cut)
+        if np.allclose(np.where(log.law > 0, plugin.mean_reward - paid, 0.0), 0.0, atol=1e-6):
+            return None
+        return replace(plugin, pay=Pay(rule=reward))
+
+    return Change(words=reward.text, make=make)
+
+
+def aggregating(rule: Aggregation) -> Change:
+    """Another aggregation; a sum over tokens differs from one over a constant by a factor only."""
+    alike = (ConstantNormalizer, SequenceMeanTokenSum) if isinstance(rule, ConstantNormalizer) else (type(rule),)
+
+    def make(plugin: Plugin) -> Plugin | None:
+        return None if type(plugin.scheme.aggregation) in alike else _with(plugin, aggregation=rule)
+
+    return Change(words=f"aggregation {rule.verl}", make=make)
+
+
+def estimating(words: str, estimator: Advantage, in_place_of: type[Advantage]) -> Change:
+    """Another estimator for one of a kind."""
+    def make(plugin: Plugin) -> Plugin | None:
+        return _with(plugin, advantage=estimator) if type(plugin.scheme.advantage) is in_place_of else None
+
+    return Change(words=words, make=make)
+
+
+def without_decay(plugin: Plugin) -> Plugin | None:
+    """GAE with λ = 1."""
+    gae = _constant_gae(plugin)
+    return None if gae is None or gae.gae_lambda == 1.0 else _with_gae(plugin, gae, gae_lambda=1.0)
+
+
+def with_exact_critic(plugin: Plugin) -> Plugin | None:
+    """GAE with a critic that knows the path."""
+    gae = _constant_gae(plugin)
+    return None if gae is None or isinstance(gae.critic, Exact) else _with_gae(plugin, gae, critic=Exact())
+
+
+def without_kl(plugin: Plugin) -> Plugin | None:
+    """No KL penalty, where the log tells what it would be."""
+    if not any(plugin.kl):
+        return None
+    return _with(plugin, penalties=tuple(each for each in plugin.scheme.penalties if not isinstance(each, KL)))
+
+
+def with_half_the_cap(plugin: Plugin) -> Plugin | None:
+    """The log cut at half its cap."""
+    cells = plugin.cells
+    cap = plugin.log.max_tokens // 2
+    if cap < 1:
+        return None
+    log = replace(plugin.log, max_tokens=cap, shortened=True)
+    return replace(plugin, cells=Cells(log=log, paths=cells.paths, coordinates=cells.coordinates))
+
+
+CHANGES = (
+    treating("truncated responses kept", "keep"),
+    treating("truncated responses masked", "mask"),
+    treating("truncated responses removed", "remove"),
+    paying(Reward()),
+    paying(Reward(incorrect=-1.0)),
+    paying(Reward(incorrect=-1.0, truncated=0.0)),
+    paying(Reward(truncated=-1.0)),
+    estimating("no std", GroupMean(), in_place_of=GroupStandardized),
+    estimating("divided by the group's std", GroupStandardized(), in_place_of=GroupMean),
+    aggregating(SequenceMeanTokenMean()),
+    aggregating(TokenMean()),
+    aggregating(ConstantNormalizer()),
+    Change(words="λ = 1", make=without_decay),
+    Change(words="a critic that knows the path", make=with_exact_critic),
+    Change(words="no KL", make=without_kl),
+    Change(words="cut at {cap} tokens", make=with_half_the_cap),
+)
+
+
+# --- knobs ------------------------------------------------------------------------------------------------------
+
+REACH = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+"""How far a knob is turned, in units of its own."""
+ROUNDING = 1e-12
+"""Rewards that differ by less than this share are all equal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knob:
+    """One number to turn.
+
+    Attributes:
+        now: where it stands; None if nowhere.
+        make: what a value makes of the scheme on its log.
+        grid: the values to look at first, besides ``now``.
+        note: said with every answer; ``jump`` where the drift jumps across zero, ``below_zero`` of a value below 0.
+    """
+
+    name: str
+    now: float | None
+    make: Callable[[float], Plugin]
+    grid: tuple[float, ...]
+    note: str = ""
+    jump: str = ""
+    below_zero: str = ""
+
+
+def truncated_reward(plugin: Plugin) -> Knob | None:
+    """What truncated responses are paid, in place of what they were."""
+    if plugin.log.cut_share == 0 or plugin.scheme.truncation == "remove":
+        return None
+    now = float(np.average(plugin.mean_reward[..., -1], weights=plugin.log.law[..., -1]))
+    return Knob(name="reward of truncated responses", now=now, grid=_around(now, _spread_of_pay(plugin)),
+                make=lambda x: _shaped(plugin, ForTruncated(reward=x)))
+
+
+def penalty_per_token(plugin: Plugin) -> Knob:
+    """What a response is charged for each of its tokens."""
+    estimator = plugin.scheme.advantage.response_level
+    divides = isinstance(estimator, GroupStandardized) and estimator.scope == "group"
+    jump = "the std makes any penalty count in full where rewards are equal" if divides else ""
+    return Knob(name="penalty per token", now=0.0, grid=_around(0.0, _spread_of_pay(plugin) / plugin.log.mean_length),
+                jump=jump, below_zero="paid for, not charged", make=lambda x: _shaped(plugin, LinearPenalty(slope=x)))
+
+
+def kl_coefficient(plugin: Plugin) -> Knob | None:
+    """The coefficient of the scheme's KL, or of one in the loss where it has none."""
+    if plugin.log.rollouts.kl is None:
+        return None
+    kl = plugin.kl[0] or plugin.kl[1] or KL(coefficient=0.0, estimator="k3")
+    rest = tuple(each for each in plugin.scheme.penalties if not (isinstance(each, KL) and each.place == kl.place))
+    return Knob(name=f"KL coefficient ({kl.estimator} in the {kl.place})", now=kl.coefficient,
+                grid=(0.0, *np.geomspace(1e-4, 10.0, 6)),
+                make=lambda x: _with(plugin, penalties=(*rest, replace(kl, coefficient=x))))
+
+
+def exponent_of_length(plugin: Plugin) -> Knob:
+    """The exponent of T in the weight of a token."""
+    return Knob(name="aggregation by T^-α (0 constant, 1 nearly a mean over tokens)", now=None, grid=(0.0, 0.5, 1.0),
+                make=lambda x: _with(plugin, aggregation=LengthPower(alpha=x)))
+
+
+def decay(plugin: Plugin) -> Knob | None:
+    """λ of GAE."""
+    gae = _plain_gae(plugin)
+    if gae is None:
+        return None
+    now: Any = gae.gae_lambda
+    return Knob(name="λ", now=float(now), grid=(0.0, 0.5, 0.9, 0.95, 0.99, 1.0),
+                note=f"with the critic {gae.critic!r}", make=lambda x: _with_gae(plugin, gae, gae_lambda=x))
+
+
+def value_of_critic(plugin: Plugin) -> Knob | None:
+    """The value of a critic that has one for all positions."""
+    gae = _plain_gae(plugin)
+    if gae is None or not isinstance(gae.critic, Zero | Constant):
+        return None
+    now = gae.critic.value if isinstance(gae.critic, Constant) else 0.0
+    return Knob(name="value of a constant critic", now=now, grid=tuple(np.linspace(*_range_of_pay(plugin), 9)),
+                make=lambda x: _with_gae(plugin, gae, critic=Constant(value=x)))
+
+
+def fixed_baseline(plugin: Plugin) -> Knob | None:
+    """The baseline of Raw, where it is one number."""
+    raw = plugin.scheme.advantage.response_level
+    if not isinstance(raw, Raw) or isinstance(raw.baseline, tuple):
+        return None
+    return Knob(name="baseline", now=raw.baseline, grid=tuple(np.linspace(*_range_of_pay(plugin), 9)),
+                make=lambda x: _estimating(plugin, Raw(baseline=x)))
+
+
+KNOBS: tuple[Callable[[Plugin], Knob | None], ...] = (
+    truncated_reward,
+    penalty_per_token,
+    kl_coefficient,
+    exponent_of_length,
+    decay,
+    value_of_critic,
+    fixed_baseline,
+)
+"""Each makes a knob for a scheme on a log; None where there is nothing to turn."""
+
+
+# --- made of a scheme -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForTruncated(Shaping):
+    """A reward for truncated responses in place of theirs."""
+
+    reward: float
+
+    def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+        return np.where(outcome == Outcome.TRUNCATED, self.reward, reward)
+
+
+def _with(plugin: Plugin, **slots: Any) -> Plugin:
+    """Other slots of the scheme."""
+    return replace(plugin, scheme=replace(plugin.scheme, **slots))
+
+
+def _shaped(plugin: Plugin, shaping: Shaping) -> Plugin:
+    """A further shaping of the reward."""
+    return replace(plugin, pay=replace(plugin.pay, shapings=(*plugin.pay.shapings, shaping)))
+
+
+def _estimating(plugin: Plugin, estimator: Advantage) -> Plugin:
+    """Another estimator, whitened if the scheme's is."""
+    whitening = plugin.scheme.advantage.whitening
+    return _with(plugin, advantage=estimator if whitening is None else replace(whitening, inner=estimator))
+
+
+def _constant_gae(plugin: Plugin) -> GAE | None:
+    """The scheme's GAE, unless λ depends on the length."""
+    return None if plugin.adaptive else plugin.scheme.advantage.token_level
+
+
+def _plain_gae(plugin: Plugin) -> GAE | None:
+    """The scheme's GAE, if it has λ and critic to choose."""
+    gae = _constant_gae(plugin)
+    return gae if type(gae) is GAE else None
+
+
+def _with_gae(plugin: Plugin, gae: GAE, **changes: Any) -> Plugin:
+    """Another λ or critic, of any GAE."""
+    settings = {"gae_lambda": gae.gae_lambda, "critic": gae.critic} | changes
+    return _estimating(plugin, GAE(gamma=gae.gamma, bootstrap_truncated=gae.bootstrap_truncated, **settings))
+
+
+def _range_of_pay(plugin: Plugin) -> tuple[float, float]:
+    """The lowest and the highest mean reward of responses that ended alike."""
+    paid = plugin.mean_reward[plugin.log.law > 0]
+    return float(paid.min()), float(paid.max())
+
+
+def _spread_of_pay(plugin: Plugin) -> float:
+    """From the lowest to the highest reward; 1 where all are equal."""
+    low, high = _range_of_pay(plugin)
+    return high - low if high - low > ROUNDING * max(abs(low), abs(high)) else 1.0
+
+
+def _around(now: float, unit: float) -> tuple[float, ...]:
+    return tuple(sorted({now, *(now + sign * unit * reach for reach in REACH for sign in (-1.0, 1.0))}))

@@ -1,0 +1,290 @@
+"""The expected advantage of a response given its own end, averaged over the other responses of its group.
+
+One function for each way in which an advantage depends on the mates (:class:`lossim.advantages.Traits`): not at all,
+linearly, through a length-weighted mean, or as any function of the reward levels. ``factor`` [a] is the weight of each
+node of the aggregation's denominator times what the other groups of the step are expected to be; without a random
+denominator there is one node of decay 1. See docs/derivations.md, section 6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from scipy.special import gammaln, xlogy
+
+from lossim._engine.groups import ClassLaw
+from lossim._support.positions import blocks
+from lossim._support.types import FloatArray, IntArray, NoClosedForm
+from lossim.advantages import Group, ResponseAdvantage, group_of
+
+__all__ = ["composition_count", "compositions", "expected_credit", "negative_credit", "squared_credit"]
+
+MOST_TERMS = 500_000_000
+"""Largest number of compositions × levels × (nodes or levels) that is summed over before NoClosedForm is raised."""
+LEAST_LOG = -700.0
+"""Logarithms of probabilities are held above this, so that 0 · log 0 is 0."""
+
+
+def expected_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
+    """E[advantage · own group contributes], by row and end."""
+    mates = estimator.traits.mates
+    if mates == "none":
+        return _fixed(law, estimator) * law.presence(factor)
+    if mates == "linear":
+        return _linear_credit(law, estimator, factor)
+    if mates == "length-weighted":
+        return _length_weighted_credit(law, estimator, factor)
+    return _composition_credit(law, estimator, factor, np.positive)
+
+
+def negative_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray, mean: float = 0.0) -> FloatArray:
+    """E[min(advantage - mean, 0) · own group contributes], by row and end."""
+    if estimator.traits.mates == "none":
+        return np.minimum(_fixed(law, estimator) - mean, 0.0) * law.presence(factor)
+    return _composition_credit(law, estimator, factor, lambda advantage: np.minimum(advantage - mean, 0.0))
+
+
+def squared_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
+    """E[advantage² · own group contributes], by row and end; only without a random denominator."""
+    mates = estimator.traits.mates
+    if mates == "length-weighted":
+        raise NoClosedForm("advantage", "the variance of OPO's advantages, which whitening needs")
+    if mates == "none":
+        return _fixed(law, estimator) ** 2 * law.presence(factor)
+    if _filters_unlike_returns(law):
+        raise NoClosedForm("dynamic_sampling", "whitened advantages with a KL in the reward and equal groups left out")
+    if mates == "linear":
+        return factor[0] * _second_moment(law, estimator)
+    return _composition_credit(law, estimator, factor, np.square)
+
+
+def _fixed(law: ClassLaw, estimator: ResponseAdvantage) -> FloatArray:
+    """Advantages that depend on the own response alone."""
+    baseline = np.array(law.step.baseline[law.index])
+    return estimator.of_group(group_of(law.returns, baseline=baseline))
+
+
+def _filters_unlike_returns(law: ClassLaw) -> bool:
+    """Whether groups are left out for equal task rewards although their returns, with the KL, may differ."""
+    return law.step.scheme.dynamic_sampling != "none" and law.step.paid is not None
+
+
+# --- baselines that are sums over the mates ----------------------------------------------------------------------
+
+
+def _pivoted(law: ClassLaw) -> FloatArray:
+    """Returns less the likeliest: the same advantages, and no cancellation where another is rare. [row, end]."""
+    if law.mates == 0:
+        return law.returns
+    likeliest = law.level_values[np.argmax(law.level_mass)]
+    return law.returns - likeliest
+
+
+def _kept_counts(law: ClassLaw) -> tuple[FloatArray, FloatArray]:
+    """k, the mates in the baseline, and the log of the number of ways times P(the others are removed), each [k]."""
+    k = np.arange(law.mates + 1.0)
+    ways = gammaln(law.mates + 1.0) - gammaln(k + 1.0) - gammaln(law.mates - k + 1.0)
+    weight = ways + xlogy(law.mates - k, law.removed)
+    keep = np.isfinite(weight) & (k >= law.step.least_kept - 1)
+    return k[keep], weight[keep]
+
+
+def _linear_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
+    """Σ_k E[A · e^{-node·sizes}; k mates count] for A = u·R - v·Σ_mates R, by row and end."""
+    counted = law.counted
+    returns = _pivoted(law)
+    decay = law.denominators.decay
+    psi = decay @ counted.sum(axis=0)
+    paid = decay @ (counted * returns).sum(axis=0)
+    own, others = _linear_parts(law, estimator, psi, paid)
+    expected = returns * ((factor * own) @ decay) - (factor * others) @ decay
+    if _filters_unlike_returns(law):  # the same of groups with one task level, which are left out
+        own, others = _linear_parts(law, estimator, law.by_level(counted), law.by_level(counted * returns))
+        column = factor[:, None]
+        expected = (expected - returns * law.at_level(column * own, law.level)
+                    + law.at_level(column * others, law.level))
+    return expected
+
+
+def _linear_parts(law: ClassLaw, estimator: ResponseAdvantage, psi: FloatArray, paid: FloatArray
+                  ) -> tuple[FloatArray, FloatArray]:
+    """Factors of R and of 1 in E[A · ...], from ψ and E[R e^{-node·size}] of one mate (any shape)."""
+    own = np.zeros_like(psi)
+    others = np.zeros_like(psi)
+    k, weight = _kept_counts(law)
+    for kept, ways, u, v in zip(k, weight, *estimator.linear_factors(k), strict=True):
+        own += u * np.exp(ways + xlogy(kept, psi))
+        if kept > 0:
+            others += v * kept * np.exp(ways + xlogy(kept - 1.0, psi)) * paid
+    return own, others
+
+
+def _second_moment(law: ClassLaw, estimator: ResponseAdvantage) -> FloatArray:
+    """E[A² · enough mates] for A = u·R - v·Σ_mates R, by row and end."""
+    returns = _pivoted(law)
+    mass, paid, squared = (float((law.counted * returns**i).sum()) for i in range(3))
+    mean, square = (paid / mass, squared / mass) if mass > 0 else (0.0, 0.0)
+    total = np.zeros_like(returns)
+    k, weight = _kept_counts(law)
+    for kept, ways, u, v in zip(k, weight, *estimator.linear_factors(k), strict=True):
+        of_mates = v * v * (kept * square + kept * (kept - 1) * mean**2)
+        expected = (u * returns) ** 2 - 2 * u * v * kept * mean * returns + of_mates
+        total += np.exp(ways + xlogy(kept, mass)) * expected
+    return total
+
+
+def _length_weighted_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
+    """E[A · e^{-node·sizes}] for A = R - ΣTR/ΣT, by row and end."""
+    expected = _length_weighted_parts(law, factor, law.counted)
+    if _filters_unlike_returns(law):
+        for level in range(len(law.level_values)):
+            inside = law.level == level
+            expected = expected - inside * _length_weighted_parts(law, factor, law.counted * inside)
+    return expected
+
+
+def _length_weighted_parts(law: ClassLaw, factor: FloatArray, counted: FloatArray) -> FloatArray:
+    """R·E[...] - T·R·E[.../ΣT] - E[ΣTR .../ΣT] over mates of that law, the last two over nodes (a, b)."""
+    near = law.denominators.decay
+    far = law.denominators.baseline_decay
+    length = law.step.old.length
+    returns = _pivoted(law)
+    # Transforms of one mate: in the aggregation alone [a], in both denominators [a, b], and the latter times TR.
+    one = counted.sum(axis=0)
+    paid_one = (counted * returns).sum(axis=0)
+    alone = near @ one
+    psi = near @ (one * far).T
+    paid = near @ (length * paid_one * far).T
+    # Powers of them, by how many mates count.
+    own = np.zeros_like(alone)
+    both = np.zeros_like(psi)
+    others = np.zeros_like(psi)
+    for kept, ways in zip(*_kept_counts(law), strict=True):
+        own += np.exp(ways + xlogy(kept, alone))
+        both += np.exp(ways + xlogy(kept, psi))
+        if kept > 0:
+            others += kept * np.exp(ways + xlogy(kept - 1.0, psi)) * paid
+    weights = np.multiply.outer(factor, law.denominators.baseline.weights)
+
+    def combined(x: FloatArray) -> FloatArray:
+        result = np.empty(len(length))
+        for ends in blocks(*far.T.shape):
+            result[ends] = np.einsum("ae,ae->e", near[:, ends], (weights * x) @ far[:, ends])
+        return result
+
+    return returns * ((factor * own) @ near - length * combined(both)) - combined(others)
+
+
+# --- any function of the group's reward levels ------------------------------------------------------------------
+# With K levels and G-1 mates there are C(G+K-2, K-1) compositions (n_1, ..., n_K), Σ n = G-1, each with probability
+# (G-1)!/Π n_i! · Π φ_i^{n_i}.
+
+
+def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray,
+                       function: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """Σ over compositions of the mates of P(composition) · function(A), by row and end.
+
+    Raises:
+        NoClosedForm: there are too many compositions to sum.
+    """
+    values, own = _kinds(law, estimator)
+    levels = len(values)
+    nodes = len(factor)
+    parts = levels + (law.removed > 0)  # being out of the baseline is one more thing a mate can do
+    if levels == 0:
+        return np.zeros(own.shape)
+    if composition_count(law.mates, parts) * levels * max(nodes, levels) > MOST_TERMS:
+        raise NoClosedForm("advantage", f"{type(estimator).__name__} over {levels} reward levels in groups of "
+                           f"{law.mates + 1}: too many compositions to sum")
+    phi = law.sums_by(law.counted, own, levels)
+    if law.removed > 0:
+        phi = np.column_stack([phi, np.full(nodes, law.removed)])
+    with np.errstate(divide="ignore"):
+        log_phi = np.maximum(np.log(phi), LEAST_LOG)
+    expected = np.zeros((nodes, levels))
+    for table in compositions(law.mates, parts, chunk=max(1_000_000 // nodes, 1000)):
+        log_ways = gammaln(law.mates + 1.0) - gammaln(table + 1.0).sum(axis=1)
+        chance = np.exp(log_ways + log_phi @ table.T)
+        advantages = _advantages(law, estimator, table[:, :levels].astype(np.float64), values)
+        credit = function(advantages)
+        expected += chance @ np.where(np.isnan(credit), 0.0, credit)
+    return law.at_level(factor[:, None] * expected, own)
+
+
+def _kinds(law: ClassLaw, estimator: ResponseAdvantage) -> tuple[FloatArray, IntArray]:
+    """Different (task reward, return, length if it matters) among those that can occur, and each end's own."""
+    step = law.step
+    shape = law.returns.shape
+    reads_length = estimator.traits.reads_length
+    if step.paid is None and not reads_length:
+        values, level = step.reward_levels
+        table = np.stack([values, values, np.zeros_like(values)], axis=1)
+        own = level.reshape(shape)
+    else:
+        length = np.broadcast_to(step.old.length if reads_length else 0.0, shape)
+        rows = np.stack([law.task.ravel(), law.returns.ravel(), length.ravel()], axis=1)
+        table, inverse = np.unique(rows, axis=0, return_inverse=True)
+        own = inverse.reshape(shape)
+    occurs = np.bincount(own.ravel(), weights=law.counted.ravel(), minlength=len(table)) > 0
+    if occurs.all():
+        return table, own
+    number = np.cumsum(occurs) - 1
+    return table[occurs], np.maximum(number, 0)[own] * occurs[own]
+
+
+def _advantages(law: ClassLaw, estimator: ResponseAdvantage, table: FloatArray, values: FloatArray) -> FloatArray:
+    """A of an own response of each level beside each composition of mates; NaN if left out. [composition, level]"""
+    task, returns, length = values.T
+    result = np.zeros(table.shape)
+    for level in range(len(values)):
+        count = table.copy()
+        count[:, level] += 1.0
+        group = Group(returns=returns, count=count, length=length, baseline=np.zeros(1))
+        mine = estimator.of_group(group)[:, level]
+        if law.step.least_kept == 2:
+            mine = np.where(count.sum(axis=1) >= 2, mine, np.nan)
+        if law.step.scheme.dynamic_sampling != "none":
+            others = (task != task[level]) & (count > 0)
+            mine = np.where(others.any(axis=1), mine, np.nan)
+        result[:, level] = mine
+    return result
+
+
+# --- enumeration of compositions ------------------------------------------------------------------------------------
+
+
+def composition_count(total: int, parts: int) -> int:
+    """Number of ways to split ``total`` indistinguishable items over ``parts`` levels."""
+    return math.comb(total + parts - 1, parts - 1)
+
+
+def compositions(total: int, parts: int, chunk: int = 1 << 16) -> Iterator[IntArray]:
+    """All (n_1, ..., n_parts) with Σ n = total, as arrays [composition, part] of at most about ``chunk`` rows.
+
+    >>> next(compositions(2, 2)).tolist()
+    [[0, 2], [1, 1], [2, 0]]
+    """
+    if parts == 1:
+        yield np.array([[total]])
+        return
+    if composition_count(total, parts) <= chunk or parts == 2:
+        yield _table(total, parts)
+        return
+    for head in range(total + 1):
+        for rest in compositions(total - head, parts - 1, chunk):
+            yield np.column_stack([np.full(len(rest), head), rest])
+
+
+def _table(total: int, parts: int) -> IntArray:
+    """All compositions at once: each part in turn takes every number of what is left."""
+    rows = np.zeros((1, 0), dtype=np.int64)
+    left = np.array([total])
+    for _ in range(parts - 1):
+        choices = left + 1
+        first = np.repeat(np.cumsum(choices) - choices, choices)
+        head = np.arange(choices.sum()) - first
+        rows = np.column_stack([np.repeat(rows, choices, axis=0), head])
+        left = np.repeat(left, choices) - head
+    return np.column_stack([rows, left])

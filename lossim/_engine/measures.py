@@ -1,0 +1,89 @@
+"""Responses weighed by what an update makes of them: measures over [cell, grade, end].
+
+A measure is the probability of an end times the expected coefficient of a response that ended so, or the counts of a
+batch times their own coefficients; the engine does not tell the two apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lossim._support.types import FloatArray
+
+__all__ = ["Measures", "ResponseTerm", "TokenSums", "TokenTerm", "by_outcome"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResponseTerm:
+    """One advantage per response: ``total`` is probability × n·weight × advantage, [cell, grade, end].
+
+    ``negative`` is the part of it with advantages below 0, where a surrogate treats the signs differently; else None.
+    """
+
+    total: FloatArray
+    negative: FloatArray | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenTerm:
+    """An advantage for each token, by GAE. All [cell, grade, end], but ``mean``.
+
+    Attributes:
+        weight: probability × n·weight, to be multiplied by the token advantages.
+        reward: the same times a reward that the table of task rewards does not hold; None if it holds all.
+        shift: what whitening takes off each token, times the weight: a coefficient for the whole response; or None.
+        mean: [cell], what whitening takes off each token advantage, if that is the same for all responses of a cell.
+    """
+
+    weight: FloatArray
+    reward: FloatArray | None = None
+    shift: FloatArray | None = None
+    mean: FloatArray | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measures:
+    """What an update makes of responses: ``credit`` for the policy term, ``weight`` [cell, grade, end] for penalties.
+
+    ``weight`` is probability × n·weight, None without penalties in the loss.
+    """
+
+    credit: ResponseTerm | TokenTerm
+    weight: FloatArray | None = None
+
+    def without_means(self) -> Measures:
+        """The same without means by cell, which those of several batches do not share."""
+        if isinstance(self.credit, ResponseTerm):
+            return self
+        return replace(self, credit=replace(self.credit, mean=None))
+
+
+# --- sums by token ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenSums:
+    """Sums of coefficients over responses that stop at t and that go on at t, each [cell, outcome, t]."""
+
+    stop: FloatArray
+    go: FloatArray
+
+    def __add__(self, other: TokenSums) -> TokenSums:
+        return TokenSums(stop=self.stop + other.stop, go=self.go + other.go)
+
+    @property
+    def first(self) -> FloatArray:
+        """The coefficient sum of the first token, [cell, outcome]: what the choice of the path is credited with."""
+        total = self.go[:, :, 0].copy()
+        total[:, : self.stop.shape[1]] += self.stop[:, :, 0]
+        return total
+
+
+def by_outcome(x: FloatArray) -> FloatArray:
+    """[cell, grade, end] → [cell, outcome, end]: the truncated column becomes an outcome of its own."""
+    split = np.zeros((x.shape[0], 3, x.shape[2]))
+    split[:, :2, :-1] = x[:, :, :-1]
+    split[:, 2, -1] = x[:, :, -1].sum(axis=1)
+    return split

@@ -1,0 +1,163 @@
+"""The drift from sampled steps, with standard errors from independent blocks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lossim._engine.exact import update_scale
+from lossim._engine.readout import Changes, Directions, Ratios, Readout, Squares
+from lossim._engine.report import Numbers, Question, describe_rng, linear_numbers, reported
+from lossim._engine.result import Drift
+from lossim._engine.sampled import MOST_RESPONSES, block_measures
+from lossim._engine.step import Step
+from lossim._support.progress import Progress
+from lossim._support.records import mapped
+from lossim._support.text import Note
+from lossim.estimates import Estimate
+
+__all__ = ["BLOCKS", "sampled_drift"]
+
+BLOCKS = 64
+"""Blocks of batches behind a Monte Carlo standard error."""
+LEAST_BLOCKS = 16
+MOST_NUMBERS = 40_000_000
+"""Numbers [block, cell, t] that are kept of all blocks."""
+UNKNOWN_STEP = Note("noise", "the update is not told from sampling noise: length_per_kl and alignment need more "
+                    "batches")
+UNKNOWN_DIRECTION = Note("noise", "the direction of the update is not told from sampling noise: alignment needs more "
+                         "batches")
+NO_REWARD = Note("group reward", "the reward compares the lengths of a group: reward, length_per_reward and alignment "
+                 "are not defined")
+
+
+def sampled_drift(question: Question, step: Step, rng: np.random.Generator, batches: int, progress: bool,
+                  at_once: int = MOST_RESPONSES) -> Drift:
+    """The drift from ``batches`` sampled steps, with so many responses in memory at once."""
+    blocks = int(min(batches, BLOCKS, max(LEAST_BLOCKS, MOST_NUMBERS // step.policy.logits.size)))
+    per_block = -(-batches // blocks)
+    seed = describe_rng(rng)
+    directions = Directions(policy=step.policy, motion=question.policy.motion)
+    readout = Readout(directions=directions, task=step.task, scale=update_scale(step))
+    # The numbers of each block.
+    moments = _Moments()
+    kept: list[Changes] = []
+    with Progress(progress) as report:
+        for done, measures in enumerate(block_measures(step, rng, blocks, per_block, at_once), start=1):
+            numbers = linear_numbers(step, readout, measures)
+            moments.add(numbers)
+            kept.append(_jackknifed(numbers.changes))
+            report.say(f"monte carlo: {done * per_block:,} of {blocks * per_block:,} batches")
+    mean = moments.mean
+    spread = moments.std
+    stderr = mapped(np.divide, spread, np.sqrt(blocks))
+    ratios, ratios_stderr = _ratios(readout, mean.changes, stderr.changes, kept)
+
+    def estimate(value: Any, error: Any) -> Estimate:
+        return Estimate(value=value, stderr=error, n=blocks * per_block, method="monte carlo")
+
+    # What noise leaves unknown.
+    notes = []
+    if np.isnan(ratios.length_per_kl) and np.any(mean.changes.update):
+        notes.append(UNKNOWN_STEP)
+    elif ratios_stderr.alignment > 1.0:
+        ratios = replace(ratios, alignment=np.nan)
+        notes.append(UNKNOWN_DIRECTION)
+    if step.scheme.reward.group_relative:
+        notes.append(NO_REWARD)
+        mean = replace(mean, changes=replace(mean.changes, reward=np.nan))
+        ratios = replace(ratios, length_per_reward=np.nan, alignment=np.nan)
+    one_step = spread.changes.length * np.sqrt(per_block)
+    return reported(question, step, readout, mapped(estimate, mean, stderr), mapped(estimate, ratios, ratios_stderr),
+                    estimate(one_step, one_step / np.sqrt(2.0 * (blocks - 1))), notes,
+                    {"method": "monte_carlo", "batches": blocks * per_block, "blocks": blocks, "rng": seed})
+
+
+class _Moments:
+    """Mean and standard deviation of records that come one after the other, by Welford's recurrence.
+
+    mean_n = mean_{n-1} + (x_n - mean_{n-1})/n and squares_n = squares_{n-1} + (x_n - mean_{n-1})(x_n - mean_n).
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean: Numbers | None = None
+        self._squares: Numbers | None = None
+
+    def add(self, numbers: Numbers) -> None:
+        """Take in one record."""
+        self.count += 1
+        before = mapped(np.zeros_like, numbers) if self._mean is None else self._mean
+        squares = mapped(np.zeros_like, numbers) if self._squares is None else self._squares
+        apart = mapped(np.subtract, numbers, before)
+        self._mean = mapped(np.add, before, mapped(np.divide, apart, self.count))
+        still_apart = mapped(np.subtract, numbers, self._mean)
+        self._squares = mapped(np.add, squares, mapped(np.multiply, apart, still_apart))
+
+    @property
+    def mean(self) -> Numbers:
+        """The mean of the records; there must be one."""
+        if self._mean is None:
+            raise ValueError("no record has been taken in")
+        return self._mean
+
+    @property
+    def std(self) -> Numbers:
+        """The standard deviation of a record; there must be two."""
+        if self._squares is None:
+            raise ValueError("no record has been taken in")
+        return mapped(np.sqrt, mapped(np.divide, self._squares, self.count - 1))
+
+
+def _jackknifed(changes: Changes) -> Changes:
+    """What ratios are made of, and nothing else: that much is kept of each block."""
+    return replace(changes, within=None, composition=None, length_by_class=None, length_by_path=None,
+                   length_by_outcome=None, path_probability=None, accuracy=None, truncation_rate=None, sources=None)
+
+
+def _ratios(readout: Readout, mean: Changes, stderr: Changes, kept: list[Changes]) -> tuple[Ratios, Ratios]:
+    """The ratios with most of their bias removed, and their standard errors, by a jackknife over blocks.
+
+    Noise adds to a norm q of the mean, with many coordinates more than there is signal; q(ḡ) - Σ q(g_b - ḡ)/(B(B - 1))
+    is unbiased, and the jackknife removes most of the bias that the ratios have beyond that.
+    """
+    blocks = len(kept)
+    mean = _jackknifed(mean)
+    apart = [readout.directions.squares(mapped(np.subtract, one, mean)) for one in kept]
+    noise = Squares(nats=_sum(each.nats for each in apart), size=_sum(each.size for each in apart))
+    ratios = readout.ratios(mean, mapped(np.divide, noise, blocks * (blocks - 1)))
+    all_blocks = mapped(np.multiply, mean, blocks)
+    without = []
+    for one, own in zip(kept, apart, strict=True):
+        others = mapped(np.divide, mapped(np.subtract, all_blocks, one), blocks - 1)
+        noise_of_others = mapped(np.subtract, noise, mapped(np.multiply, own, blocks / (blocks - 1)))
+        without.append(readout.ratios(others, mapped(np.divide, noise_of_others, (blocks - 1) * (blocks - 2))))
+
+    def unbiased(value: float, *replicas: float) -> float:
+        return blocks * value - (blocks - 1) * np.array(replicas).mean()
+
+    def spread(*replicas: float) -> float:
+        each = np.array(replicas)
+        return np.sqrt((blocks - 1) / blocks * np.sum((each - each.mean()) ** 2))
+
+    errors = mapped(spread, *without)
+    length = (float(mean.length), float(stderr.length))
+    reward = (float(mean.reward), float(stderr.reward))
+    errors = Ratios(length_per_kl=_at_least(errors.length_per_kl, ratios.length_per_kl, *length),
+                    length_per_reward=_at_least(errors.length_per_reward, ratios.length_per_reward, *length),
+                    alignment=_at_least(errors.alignment, ratios.alignment, *reward))
+    return mapped(unbiased, ratios, *without), errors
+
+
+def _sum(values: Iterator[float]) -> float:
+    return float(np.sum(list(values)))
+
+
+def _at_least(error: float, value: float, mean: float, stderr: float) -> float:
+    """The standard error of a ratio; that of its numerator where the sign itself is noise, which no jackknife sees."""
+    if abs(mean) >= 3.0 * stderr:
+        return error
+    return max(error, abs(value) * stderr / abs(mean)) if mean else np.inf

@@ -1,0 +1,179 @@
+"""From numbers to the result that a user sees."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import scipy
+
+from lossim._engine.measures import Measures, ResponseTerm
+from lossim._engine.readout import Changes, Ratios, Readout, Value, effective_reward
+from lossim._engine.result import Drift
+from lossim._engine.step import Step
+from lossim._model import Kernel
+from lossim._support.plain import plain
+from lossim._support.positions import blocks
+from lossim._support.text import Note
+from lossim._support.types import FloatArray
+from lossim.estimates import Estimate
+from lossim.policies import Path, Policy
+from lossim.schemes import Scheme
+
+__all__ = ["Numbers", "Question", "describe_policy", "describe_rng", "describe_scheme", "linear_numbers", "reported",
+           "versions"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Question:
+    """What was asked, in a user's own objects: a scheme on a policy; the others are the policy itself unless given."""
+
+    scheme: Scheme
+    policy: Policy
+    old: Policy
+    reference: Policy
+
+    @property
+    def step(self) -> Step:
+        """The step that engines see."""
+        policy = self.policy.arrays
+        return Step(scheme=self.scheme, policy=policy, reference=self.reference.arrays, old=self.old.arrays)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Numbers:
+    """What is linear in a gradient, with the rewards that responses are in effect paid; see :class:`lossim.Drift`.
+
+    ``response_weight`` is None where the estimator has an advantage for each token.
+    """
+
+    changes: Changes
+    effective_reward: Value
+    response_weight: Value | None
+
+
+def linear_numbers(step: Step, readout: Readout, measures: Measures) -> Numbers:
+    """Every linear number of some measures."""
+    changes = readout.changes(step, measures)
+    credit = measures.credit
+    weight = _response_weight(step, credit.total) if isinstance(credit, ResponseTerm) else None
+    return Numbers(changes=changes, effective_reward=effective_reward(step.policy, changes.hazard_gradient),
+                   response_weight=weight)
+
+
+def _response_weight(step: Step, total: FloatArray) -> FloatArray:
+    """The measure over the probability: n·weight·E[advantage] by [cell, outcome, t], NaN where nothing ends."""
+    ratio = np.full((len(total), 3, total.shape[-1] - 1), np.nan)
+    for cells in blocks(*ratio.shape[::2]):
+        mass = step.old.law[cells] * step.old.cell_weight[cells, None, None]
+        measure = total[cells]
+        cut = mass[:, :, -1].sum(axis=1)
+        np.divide(measure[:, :, :-1], mass[:, :, :-1], out=ratio[cells, :2], where=mass[:, :, :-1] > 0)
+        np.divide(measure[:, :, -1].sum(axis=1), cut, out=ratio[cells, 2, -1], where=cut > 0)
+    return ratio
+
+
+def reported(question: Question, step: Step, readout: Readout, numbers: Numbers, ratios: Ratios, step_std: Estimate,
+             notes: Sequence[str], provenance: dict[str, Any]) -> Drift:
+    """The result of numbers that are estimates."""
+    scheme = question.scheme
+    policy = question.policy
+    changes = numbers.changes
+    leak = readout.directions.leak(changes.path_gradient.value)
+    return Drift(
+        length=changes.length, composition=changes.composition, within=changes.within,
+        length_by_class=changes.length_by_class, length_by_path=changes.length_by_path,
+        length_by_outcome=changes.length_by_outcome, path_probability=changes.path_probability,
+        accuracy=changes.accuracy, reward=changes.reward, truncation_rate=changes.truncation_rate,
+        length_per_kl=ratios.length_per_kl, length_per_reward=ratios.length_per_reward, alignment=ratios.alignment,
+        step_std=step_std, hazard_gradient=changes.hazard_gradient,
+        path_gradient=_by_class(policy, changes.path_gradient), update=changes.update,
+        effective_reward=numbers.effective_reward, response_weight=numbers.response_weight, sources=changes.sources,
+        undecided=np.abs(changes.length_by_path.value) < leak, notes=(*notes, *_assumed(question, step)),
+        scheme=scheme, policy=policy,
+        provenance=provenance | versions() | {
+            "scheme": describe_scheme(scheme), "policy": describe_policy(policy),
+            "reference": None if question.reference is policy else describe_policy(question.reference),
+            "old_policy": None if question.old is policy else describe_policy(question.old)})
+
+
+def _by_class(policy: Policy, by_cell: Estimate) -> Estimate:
+    """An estimate by cell as one by [class, path], NaN where a class has fewer paths."""
+    sizes = [len(prompts.paths) for prompts in policy.classes]
+    path = np.concatenate([np.arange(size) for size in sizes])
+
+    def table(x: Any) -> FloatArray:
+        padded = np.full((len(sizes), max(sizes)), np.nan)
+        padded[policy.arrays.class_of_cell, path] = np.broadcast_to(x, path.shape)
+        return padded
+
+    return Estimate(value=table(by_cell.value), stderr=table(by_cell.stderr), error=table(by_cell.error),
+                    n=by_cell.n, method=by_cell.method)
+
+
+def _assumed(question: Question, step: Step) -> list[Note]:
+    """What there is to say of the scheme beside this policy, whatever the method."""
+    notes = []
+    scheme = question.scheme
+    estimator = scheme.advantage.response_level
+    if estimator is not None and estimator.group_relative and scheme.group_size == 1:
+        notes.append(Note("group of one", f"groups of one: {estimator.alone}"))
+    if estimator is not None and not scheme.reward.group_relative:
+        remark = estimator.remark(float(step.task.min()))
+        if remark is not None:
+            notes.append(Note("negative rewards", remark))
+    if question.old is not question.policy:
+        notes.append(Note("old policy", f"responses are drawn by the old policy, {question.old!r}"))
+    if question.reference is not question.policy and (scheme.kl_in_loss or scheme.kl_in_reward):
+        notes.append(Note("reference", f"KL is to the reference, {question.reference!r}"))
+    return notes
+
+
+# --- what it takes to run a result again ------------------------------------------------------------------------
+
+
+def describe_scheme(scheme: Scheme) -> dict[str, str | int]:
+    """Every slot of a scheme, by name: words and counts as they are, the rest as it prints."""
+    described: dict[str, str | int] = {}
+    for slot in fields(Scheme):
+        value = getattr(scheme, slot.name)
+        described[slot.name] = value if isinstance(value, (str, int)) else repr(value)
+    return described
+
+
+def describe_policy(policy: Policy) -> dict[str, Any]:
+    """Classes, paths, laws and coordinates of a policy."""
+    classes = [{"name": prompts.name, "weight": prompts.weight, "paths": [_path(path) for path in prompts.paths]}
+               for prompts in policy.classes]
+    return {"max_tokens": policy.max_tokens, "coordinates": _coordinates(policy), "classes": classes}
+
+
+def _path(path: Path) -> dict[str, Any]:
+    """The arguments of a path; functions and laws as they print."""
+    correct = path.p_correct
+    return {"name": path.name, "probability": path.probability, "length": repr(path.length),
+            "p_correct": repr(correct) if callable(correct) else np.asarray(correct).tolist(),
+            "p_correct_truncated": path.p_correct_truncated}
+
+
+def _coordinates(policy: Policy) -> Any:
+    """The constructor call of features, or a kernel's numbers."""
+    given = policy.coordinates
+    if not isinstance(given, Kernel):
+        return repr(given)
+    return {name: getattr(given, name).tolist() for name in ("stops", "positions", "paths", "cross")}
+
+
+def describe_rng(rng: np.random.Generator) -> Any:
+    """The state of a generator; set as ``rng.bit_generator.state`` it gives the same numbers again."""
+    return plain(dict(rng.bit_generator.state))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the numbers."""
+    return {"lossim": version("lossim"), "numpy": np.__version__, "scipy": scipy.__version__,
+            "python": platform.python_version()}
