@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from lossim._cli.commands import LOGGED, Answer, audit_log, drift_of, list_presets
+from lossim._logs import FORMATS
 from lossim._support import checks
 from lossim._support.text import Phrase, Way, reworded
 from lossim._support.types import NoClosedForm
@@ -29,7 +30,7 @@ BAD_INPUT = 2
 STOPPED = 130
 NO_READER = 141
 FIGURES = (".png", ".pdf", ".svg")
-FORMATS = ("jsonl", "csv", "parquet")
+LOGS = "files (.jsonl, .csv, .tsv, .parquet; .gz may follow) or folders of them, one response per row"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -181,8 +182,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
 
 
 def _audit_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("log", nargs="+", metavar="LOG", help="files (.jsonl, .csv, .tsv, .parquet; .gz may follow) or "
-                        "folders of them, one response per row")
+    parser.add_argument("log", nargs="+", metavar="LOG", help=LOGS)
     _scheme_arguments(parser, "responses are paid as logged unless given")
     parser.add_argument("--compare", metavar="NAME,...", help="presets to set beside it, or 'all'; 'all' if there is "
                         "neither --config nor --scheme")
@@ -200,8 +200,7 @@ def _drift_arguments(parser: argparse.ArgumentParser) -> None:
     laws.add_argument("--sigma", type=float, metavar="S", help="standard deviation of log length of both, 0.7 unless "
                       "given")
     logs = parser.add_argument_group("responses, fitted to a log")
-    logs.add_argument("--log", nargs="+", metavar="LOG", help="files (.jsonl, .csv, .tsv, .parquet; .gz may follow) or "
-                      "folders of them, one response per row")
+    logs.add_argument("--log", nargs="+", metavar="LOG", help=LOGS)
     _log_arguments(parser)
     _output_arguments(parser)
 

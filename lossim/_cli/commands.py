@@ -20,8 +20,8 @@ from lossim._auditing import Finding, audit
 from lossim._engine import describe_scheme, drift
 from lossim._fitting import fit
 from lossim._support import checks
-from lossim._support.text import Sections, code, noted, page, wrapped
-from lossim.configs import ParsedConfig, read_config
+from lossim._support.text import Sections, code, either, noted, page, wrapped
+from lossim.configs import PARSERS, ParsedConfig, read_config
 from lossim.lengths import lognormal
 from lossim.policies import two_paths
 from lossim.rewards import Reward
@@ -175,7 +175,7 @@ def _scheme(args: Namespace) -> tuple[Scheme | None, ParsedConfig | None]:
             return None, None
         return _preset("--scheme", args.scheme, _reward(args)), None
     if args.trainer is None:
-        raise ValueError("--config needs --trainer: trl, verl or openrlhf")
+        raise ValueError(f"--config needs --trainer: {either(PARSERS)}")
     source = Path(args.config) if os.path.exists(args.config) else args.config
     config = read_config(source, trainer=args.trainer, algorithm=args.algorithm, processes=args.processes,
                          reward=_reward(args), **_given(unsupported=args.unsupported, ignore=args.ignore))

@@ -6,6 +6,7 @@ front door). ``verl`` knows what verl's dumps say by the names of rows, ``readin
 """
 
 from lossim._logs.columns import read
+from lossim._logs.files import FORMATS
 from lossim._logs.reading import Place, Reading
 
-__all__ = ["Place", "Reading", "read"]
+__all__ = ["FORMATS", "Place", "Reading", "read"]

@@ -24,7 +24,7 @@ from lossim._support.types import IntArray
 __all__ = ["read"]
 
 HEAD = 1000  # rows that tell the columns, of all files together
-FORMATS: dict[str, Any] = {"jsonl": jsonl, "csv": csv, "parquet": parquet}
+READERS: dict[str, Any] = {"jsonl": jsonl, "csv": csv, "parquet": parquet}
 
 
 def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokenizer: Callable[[str], Any] | None,
@@ -44,7 +44,7 @@ def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokeniz
 
     # which files, and which of their columns
     kind, files, notes = find(path, kind)
-    reader = FORMATS[kind]
+    reader = READERS[kind]
     heads = _heads(reader, files)
     where = str(files[0]) + (f" and {len(files) - 1} more" if len(files) > 1 else "")
     plan = plan_columns(_pooled(heads), columns, tokenizer, max_tokens, where)

@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import IO, Any
 
 from lossim._support import checks
-from lossim._support.text import Note, Phrase, Way
+from lossim._support.text import Note, Phrase, Way, either
 
-__all__ = ["find", "lines", "natural", "open_bytes", "unreadable"]
+__all__ = ["FORMATS", "find", "lines", "natural", "open_bytes", "unreadable"]
 
-SUFFIXES = {"jsonl": (".jsonl", ".ndjson", ".json-lines", ".jsonlines"), "csv": (".csv", ".tsv"),
-            "parquet": (".parquet", ".pq")}
-CALLS = {"jsonl": "from_jsonl", "csv": "from_csv", "parquet": "from_parquet"}
+FORMATS = {"jsonl": (".jsonl", ".ndjson", ".json-lines", ".jsonlines"), "csv": (".csv", ".tsv"),
+           "parquet": (".parquet", ".pq")}  # and the suffixes that tell them
 GZIP = b"\x1f\x8b"
 
 
 def kind_of(path: Path) -> str | None:
     """The format a file's name tells."""
     name = path.name.lower().removesuffix(".gz")
-    return next((kind for kind, ends in SUFFIXES.items() if name.endswith(ends)), None)
+    return next((kind for kind, ends in FORMATS.items() if name.endswith(ends)), None)
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
@@ -61,10 +60,10 @@ def find(path: Any, kind: str | None) -> tuple[str, list[Path], list[Note]]:
     kinds = {file: kind_of(file) for file in files}
     for file, its in kinds.items():
         if its is None:
-            known = ", ".join(end for ends in SUFFIXES.values() for end in ends)
+            known = ", ".join(end for ends in FORMATS.values() for end in ends)
+            calls = either(f"from_{name}" for name in FORMATS)
             checks.fail("path", str(file), f"must end in one of {known} (.gz may follow)",
-                        Phrase("or ", Way("any format", "call from_jsonl, from_csv or from_parquet, which take any "
-                                          "name")))
+                        Phrase("or ", Way("any format", f"call {calls}, which take any name")))
     first = kinds[files[0]]
     other = next((file for file in files if kinds[file] != first), None)
     if first is None or other is not None:
@@ -78,7 +77,7 @@ def _in_folder(folder: Path, kind: str | None) -> tuple[list[Path], list[Note]]:
     logs = [one for one in inside if one.is_file() and kind_of(one) is not None]
     chosen = [one for one in logs if kind is None or kind_of(one) == kind]
     if not chosen:
-        ends = ", ".join(end for its, ends in SUFFIXES.items() if kind in (None, its) for end in ends)
+        ends = ", ".join(end for its, ends in FORMATS.items() if kind in (None, its) for end in ends)
         below = [one.name for one in inside if one.is_dir() and any(kind in (None, kind_of(x)) and kind_of(x)
                                                                     for x in one.iterdir())]
         fix = f"name the folder below: {', '.join(map(repr, below[:5]))}" if below else ""

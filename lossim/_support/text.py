@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["SAMPLED", "Columns", "Note", "Phrase", "Sections", "Way", "argument", "code", "decimals", "noted", "number",
-           "page", "reworded", "wrapped"]
+__all__ = ["SAMPLED", "Columns", "Note", "Phrase", "Sections", "Way", "argument", "code", "decimals", "either", "noted",
+           "number", "page", "reworded", "wrapped"]
 
 Sections = dict[str, list[str]]
 """A printed result in parts: the lines of each, by name, in the order of print."""
@@ -93,6 +93,16 @@ def reworded(text: str, word: Callable[[Way], str]) -> str:
 
 
 # --- lines --------------------------------------------------------------------------------------------------------
+
+
+def either(names: Iterable[str]) -> str:
+    """Names as alternatives.
+
+    >>> either(("trl", "verl", "openrlhf"))
+    'trl, verl or openrlhf'
+    """
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def page(sections: Mapping[str, Sequence[str]]) -> str:

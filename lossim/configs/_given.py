@@ -14,14 +14,13 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from lossim._support import checks
 from lossim._support.text import Phrase, argument
-from lossim.advantages import GAE, Advantage, Whitened
 from lossim.configs._kinds import Kind, anything
 from lossim.configs._parsed import Entry, ParsedConfig
 from lossim.critics import Critic, Zero
 from lossim.rewards import Reward, Shaping
 from lossim.schemes import Scheme
 
-__all__ = ["Dialect", "Given", "Options", "Reading", "by_token", "parsed"]
+__all__ = ["Dialect", "Given", "Options", "Reading", "parsed"]
 
 TOLD = {"reward": anything(Reward(), why="a config does not say what is paid"),
         "critic": anything(Zero(), why="a config has no critic")}
@@ -175,11 +174,6 @@ class Given:
 
     def _said(self, of: Literal["remark", "approximated", "unsupported"], key: str, why: str) -> Said:
         return Said(of, Entry(key, self.values.get(key, self.kinds[key].default), why))
-
-
-def by_token(advantage: Advantage) -> bool:
-    """Whether tokens of a response have advantages of their own."""
-    return isinstance(advantage.inner if isinstance(advantage, Whitened) else advantage, GAE)
 
 
 def parsed(given: Given, reading: Reading[tuple[Scheme, int | None]]) -> ParsedConfig:

@@ -9,7 +9,7 @@ from lossim import advantages as adv
 from lossim._support import checks
 from lossim.aggregation import SequenceMeanTokenMean, TokenMean
 from lossim.configs import _source
-from lossim.configs._given import Dialect, Given, Options, Reading, by_token, parsed
+from lossim.configs._given import Dialect, Given, Options, Reading, parsed
 from lossim.configs._openrlhf_keys import INERT, TABLE, VERSION
 from lossim.configs._parsed import ParsedConfig
 from lossim.penalties import KL, Entropy
@@ -173,7 +173,7 @@ def _surrogate(given: Given, loss_type: str, advantage: adv.Advantage) -> Readin
         return PPOClip(low=low, high=high, dual=dual)
     if dual is not None:
         yield given.no_slot("actor.dual_clip", "a dual clip on the ratio of the whole response", "leave it out")
-    if by_token(advantage):
+    if advantage.token_level is not None:
         yield given.no_slot("actor.policy_loss_type", "the ratio of a response that weighs the mean advantage of its "
                             "tokens", "take a group estimator")
     return GSPO(low=low, high=high)

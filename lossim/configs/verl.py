@@ -10,7 +10,7 @@ from lossim import aggregation as agg
 from lossim import surrogates
 from lossim._support import checks
 from lossim.configs import _hydra
-from lossim.configs._given import Dialect, Given, Options, Reading, by_token, parsed
+from lossim.configs._given import Dialect, Given, Options, Reading, parsed
 from lossim.configs._parsed import ParsedConfig
 from lossim.configs._verl_keys import ACTOR, CORRECTION, HINTS, INERT, ROLLOUT, TABLE, VERSION
 from lossim.penalties import KL, Entropy
@@ -53,7 +53,7 @@ def _scheme(given: Given) -> Reading[tuple[Scheme, int]]:
     if (yield from given.take("algorithm.use_pf_ppo")) and estimator == "gae":
         yield given.no_slot("algorithm.use_pf_ppo", "a batch drawn again by its scores", "set it to False")
     mode = yield from _mode(given)
-    if mode == "geo_mean" and by_token(advantage):
+    if mode == "geo_mean" and advantage.token_level is not None:
         checks.fail(MODE, mode, "needs one advantage per response, for which a scheme has a slot, not the mean of "
                     "those of its tokens", "take a group estimator")
     yield from given.take("distillation.enabled")

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import lossim as ls
 from config_keys import OPENRLHF_KEYS, TRL_KEYS, VERL_KEYS
-from lossim.configs import Entry, read_config
+from lossim.configs import PARSERS, Entry, read_config
 
-TRAINERS: Any = ("trl", "verl", "openrlhf")
+TRAINERS: Any = tuple(PARSERS)
 KNOWN = {"trl": {**TRL_KEYS["rloo"], **TRL_KEYS["grpo"]}, "verl": VERL_KEYS, "openrlhf": OPENRLHF_KEYS}
 
 
