@@ -66,6 +66,13 @@ and writes down the numbers of every policy on its way.
 
 {runs}
 
+## `audit()`
+
+The whole of it: 200 redrawn logs, the other settings with 50 each, and the values of the knobs at which the drift
+stops; [benchmarks/test_audit.py](../benchmarks/test_audit.py). Beside it the same log read once, without any of these.
+
+{audits}
+
 ## A log of ten million responses
 
 Parquet, {log_columns} columns ({log_file:.0f} MB), 1,250,000 prompts with ids anywhere in 60 bits, the responses of a
@@ -153,6 +160,17 @@ def run_rows() -> list[list[str]]:
             for one in measured("test_training.py")]
 
 
+def audit_rows() -> list[list[str]]:
+    """Audits of one scheme: what, how long, and how many times as long as one reading of the log."""
+    cases: dict[tuple[str, int, int], dict[str, float]] = {}
+    for one in measured("test_audit.py"):
+        info = one["extra_info"]
+        case = cases.setdefault((info["preset"], info["responses"], info["max_tokens"]), {})
+        case[info["how"]] = one["stats"]["min"]
+    return [[preset, f"{responses:,}", f"{max_tokens:,}", seconds(times["whole"]), seconds(times["once"]),
+             f"{times['whole'] / times['once']:.0f}"] for (preset, responses, max_tokens), times in cases.items()]
+
+
 def logged() -> dict[str, Any]:
     """What the section on logs says."""
     found = {one["name"].split("[")[-1].rstrip("]"): one for one in measured("test_logs.py")}
@@ -232,6 +250,7 @@ def main() -> None:
         runs=table(["", "steps", "time"], run_rows()),
         batches=table(["scheme", "max_tokens", "responses", "tokens", "lossim", "ragged", "padded"],
                       batch_rows(batches())),
+        audits=table(["scheme", "responses", "max_tokens", "`audit`", "read once", "× read once"], audit_rows()),
         **logged(), import_time=1e3 * found["import"], **trainer_parts)
     TARGET.write_text(text, encoding="utf-8")
     print(f"wrote {TARGET.relative_to(ROOT)}")
