@@ -90,12 +90,14 @@ class _Moments:
     def add(self, numbers: Numbers) -> None:
         """Take in one record."""
         self.count += 1
-        before = mapped(np.zeros_like, numbers) if self._mean is None else self._mean
-        squares = mapped(np.zeros_like, numbers) if self._squares is None else self._squares
-        apart = mapped(np.subtract, numbers, before)
-        self._mean = mapped(np.add, before, mapped(np.divide, apart, self.count))
-        still_apart = mapped(np.subtract, numbers, self._mean)
-        self._squares = mapped(np.add, squares, mapped(np.multiply, apart, still_apart))
+        if self._mean is None or self._squares is None:
+            self._mean = numbers
+            self._squares = mapped(np.zeros_like, numbers)
+            return
+        before = self._mean
+        self._mean = mapped(lambda x, mean: mean + (x - mean) / self.count, numbers, before)
+        self._squares = mapped(lambda x, squares, mean, new: squares + (x - mean) * (x - new),
+                               numbers, self._squares, before, self._mean)
 
     @property
     def mean(self) -> Numbers:
@@ -129,12 +131,15 @@ def _ratios(readout: Readout, mean: Changes, stderr: Changes, kept: list[Changes
     apart = [readout.directions.squares(mapped(np.subtract, one, mean)) for one in kept]
     noise = Squares(nats=_sum(each.nats for each in apart), size=_sum(each.size for each in apart))
     ratios = readout.ratios(mean, mapped(np.divide, noise, blocks * (blocks - 1)))
-    all_blocks = mapped(np.multiply, mean, blocks)
+    all_blocks = mapped(lambda x: blocks * x, mean)
+
+    def noise_of_others(total: float, own: float) -> float:
+        return (total - own * (blocks / (blocks - 1))) / ((blocks - 1) * (blocks - 2))
+
     without = []
     for one, own in zip(kept, apart, strict=True):
-        others = mapped(np.divide, mapped(np.subtract, all_blocks, one), blocks - 1)
-        noise_of_others = mapped(np.subtract, noise, mapped(np.multiply, own, blocks / (blocks - 1)))
-        without.append(readout.ratios(others, mapped(np.divide, noise_of_others, (blocks - 1) * (blocks - 2))))
+        others = mapped(lambda total, x: (total - x) / (blocks - 1), all_blocks, one)
+        without.append(readout.ratios(others, mapped(noise_of_others, noise, own)))
 
     def unbiased(value: float, *replicas: float) -> float:
         return blocks * value - (blocks - 1) * np.array(replicas).mean()

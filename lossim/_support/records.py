@@ -30,10 +30,11 @@ def mapped(function: Callable[..., Any], record: Record, *others: Record | float
     made: dict[str, Any] = {}
     for name in _names(kind):
         first = getattr(record, name)
+        inner: Any = type(first)
         values = [getattr(other, name) if type(other) is kind else other for other in others]
         if first is None or any(value is None for value in values):
             made[name] = None
-        elif is_dataclass(first):
+        elif _names(inner):
             made[name] = mapped(function, first, *values)
         else:
             made[name] = function(first, *values)
@@ -42,5 +43,5 @@ def mapped(function: Callable[..., Any], record: Record, *others: Record | float
 
 @cache
 def _names(kind: Any) -> tuple[str, ...]:
-    """The fields of a kind of record."""
-    return tuple(each.name for each in fields(kind))
+    """The fields of a kind of record; none of what is no record."""
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
