@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from lossim._support.checks import fail, finite, flag, in_interval, keep, number_array, positive
+from lossim._support.checks import fail, finite, in_interval, keep, number_array, positive
 from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
 
 __all__ = ["Cosine", "Discount", "GroupShaping", "KimiLength", "LengthZScore", "LinearPenalty", "MissingEOS",
@@ -94,7 +94,8 @@ class SoftOverlong(Shaping):
         keep(self, "buffer", positive, "for a bare cut use MissingEOS")
         in_interval("buffer", self.buffer, 0.0, self.max_tokens, "it ends at max_tokens")
         keep(self, "factor", in_interval, 0.0, math.inf)
-        keep(self, "capped", flag)
+        if not isinstance(self.capped, bool):
+            fail("capped", self.capped, "must be True or False", error=TypeError)
 
     def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
         excess = (length - (self.max_tokens - self.buffer)) / self.buffer
