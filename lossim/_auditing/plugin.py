@@ -201,7 +201,7 @@ class Plugin:
             return np.zeros((1, 1))
         paid = self.cells.of_cells(self.mean_reward * self.log.law).sum(axis=1)
         law = self.cells.of_cells(self.log.law).sum(axis=1)
-        return np.divide(paid, law, out=np.zeros_like(law), where=law > 0)
+        return _mean(paid, law, 0.0)
 
     @cached_property
     def task(self) -> FloatArray:

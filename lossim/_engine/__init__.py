@@ -1,6 +1,6 @@
 """What one step of a scheme does to a policy: the expectation, samples, and what is read off them."""
 
-from lossim._engine.credit import Credit, Groups, credit, group_credit, unequal
+from lossim._engine.credit import Credit, Groups, credit, group_credit
 from lossim._engine.drift import check_alike, drift
 from lossim._engine.exact import expected_measures, share_of_dead_groups
 from lossim._engine.gae import advantage_sums, gae_projection
@@ -30,12 +30,12 @@ from lossim._engine.report import (
 )
 from lossim._engine.result import Drift
 from lossim._engine.sampled import Batches, credited, measures_of, sums_by_end, unequal_groups
-from lossim._engine.step import Errors, Logged, Roles, Step
+from lossim._engine.step import Logged, Step
 
-__all__ = ["NATS", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "Errors", "Groups",
-           "Logged", "Measures", "Numbers", "Question", "Ratios", "Readout", "ResponseTerm", "Roles", "Squares", "Step",
+__all__ = ["NATS", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "Groups",
+           "Logged", "Measures", "Numbers", "Question", "Ratios", "Readout", "ResponseTerm", "Squares", "Step",
            "TokenTerm", "advantage_sums", "by_outcome", "centred", "check_alike", "credit", "credited",
            "describe_policy", "describe_rng", "describe_scheme", "drift", "effective_reward", "expected_measures",
            "gae_projection", "group_credit", "inner_product", "measures_of", "reported",
-           "share_of_dead_groups", "sums_by_end", "unequal", "unequal_groups", "update_gradient",
+           "share_of_dead_groups", "sums_by_end", "unequal_groups", "update_gradient",
            "versions"]
