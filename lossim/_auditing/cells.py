@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -13,6 +12,7 @@ from lossim._auditing.slab import Slab
 from lossim._auditing.stack import CountedArrays, Stack, logits_of
 from lossim._engine import Directions
 from lossim._model import Coordinates
+from lossim._support.records import Record
 from lossim._support.types import FloatArray
 from lossim.lengths import from_logits
 from lossim.policies import Path, Policy, PromptClass
@@ -22,8 +22,7 @@ __all__ = ["Cells", "Paths"]
 Paths = Literal["outcome", "one"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Cells:
+class Cells(Record):
     """How responses of a log make a policy.
 
     With ``paths="outcome"`` the right and the wrong responses of a class are paths of their own, truncated ones by

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lossim._auditing.slab import Slab, by_size
 from lossim._support import checks
+from lossim._support.records import Record
 from lossim._support.text import Phrase, Way, argument
 from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim.rollouts import Rollouts, check_rollouts, settled_cuts, settled_grades
@@ -43,8 +44,7 @@ def widening(blocks: int) -> float:
 # --- groups -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Index:
+class Index(Record):
     """Where the groups of a log start, and which prompt, step and class each is of.
 
     Attributes:
@@ -97,8 +97,7 @@ def _numbered(column: IntArray | None, starts: IntArray) -> tuple[IntArray, IntA
 # --- the log ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Log:
+class Log(Record):
     """Rollouts with their groups in one run each, cut at ``max_tokens``.
 
     ``correct`` and ``cut`` [response] are None where not known (none is then). Prompts of one block, numbered by

@@ -6,7 +6,7 @@ Three stages: a slab is credited group by group (:meth:`Plugin.credited`), the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from lossim._auditing.log import Log
 from lossim._auditing.slab import Pay, SameSize, Slab
 from lossim._auditing.stack import Stack
 from lossim._engine import Credit, Groups, Logged, Step, advantage_sums, group_credit
+from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 from lossim.advantages import GAE
 from lossim.penalties import KL
@@ -35,8 +36,7 @@ def given(record: Any) -> dict[str, FloatArray]:
 # --- what is passed on --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Credited:
+class Credited(Record):
     """The responses of a slab as a scheme sees them; statistics of a step are not taken yet.
 
     Attributes:
@@ -64,8 +64,7 @@ class Credited:
         return self.paid if self.credit is None else self.credit
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Totals:
+class Totals(Record):
     """Sums that denominators and whitening of a step take, of each group, each step or each block of prompts.
 
     ``n`` responses in so many ``groups``; ``size`` in the aggregation's denominator, None without one over the step;
@@ -81,8 +80,7 @@ class Totals:
     second: FloatArray | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scales:
+class Scales(Record):
     """What the statistics of a step make of it: (n·weight) over the responses' own factors, and whitening.
 
     An advantage A becomes (A - ``mean``)·``factor``.
@@ -93,8 +91,7 @@ class Scales:
     factor: FloatArray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Coefficients:
+class Coefficients(Record):
     """What responses add to the measures of the engine, times n; single responses or sums of them.
 
     ``plain``: the weight alone. One advantage per response: ``response``, weight × advantage. GAE: ``gae``, the
@@ -112,8 +109,7 @@ class Coefficients:
 # --- the scheme ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Plugin:
+class Plugin(Record):
     """A scheme on a log. ``pay`` says what responses are paid; the scheme's own reward is not read."""
 
     cells: Cells

@@ -14,6 +14,7 @@ import numpy as np
 from lossim._auditing.cells import Cells
 from lossim._auditing.plugin import Plugin
 from lossim._auditing.slab import Pay
+from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray, Outcome
 from lossim.advantages import GAE, Advantage, GroupMean, GroupStandardized, Raw
 from lossim.aggregation import (
@@ -35,8 +36,7 @@ __all__ = ["CHANGES", "KNOBS", "Change", "Knob"]
 # --- what if ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
+class Change(Record):
     """Another setting.
 
     Attributes:
@@ -154,8 +154,7 @@ ROUNDING = 1e-12
 """Rewards that differ by less than this share are all equal."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Knob:
+class Knob(Record):
     """One number to turn.
 
     Attributes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
 from lossim.rewards import Reward, Shaping, applied
 
@@ -18,16 +18,14 @@ __all__ = ["Pay", "SameSize", "Slab", "by_size"]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pay:
+class Pay(Record):
     """What responses are paid: as logged, or by a rule; then through further shapings."""
 
     rule: Reward | None = None
     shapings: tuple[Shaping, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class SameSize:
+class SameSize(Record):
     """The groups of one size in a slab: which of its groups, and which of its responses."""
 
     size: int
@@ -53,8 +51,7 @@ def by_size(sizes: IntArray) -> tuple[SameSize, ...]:
     return tuple(made)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Slab:
+class Slab(Record):
     """Some whole groups, those of one size side by side.
 
     Arrays run over responses, but from ``prompt`` on over groups. Groups are ordered by size; responses by the size

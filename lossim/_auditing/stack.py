@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from lossim._engine import Changes, Directions, Measures, Readout, Squares, Step, by_outcome, update_gradient
 from lossim._model import CellArrays, Logits, Motion
+from lossim._support.records import Record
 from lossim._support.types import FloatArray
 
 __all__ = ["CountedArrays", "Stack", "logits_of"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Stack:
+class Stack(Record):
     """So many logs of the same cells as one policy: its cells are those of the first log, then of the second, ...
 
     What is read off it is [log, ...].
@@ -91,8 +90,7 @@ class Stack:
             update=cells.update)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Motions:
+class _Motions(Record):
     """The coordinates of one policy for each of several in a row; moves are [log, coordinate]."""
 
     motion: Motion
@@ -134,7 +132,6 @@ def _reached(counts: FloatArray) -> FloatArray:
     return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class CountedArrays(CellArrays):
     """Arrays of laws that were counted, [cell, end]: read off the counts, in half the time that logits take.
 

@@ -9,7 +9,7 @@ import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -20,6 +20,7 @@ from lossim._auditing import Finding, audit
 from lossim._engine import describe_scheme, drift
 from lossim._fitting import fit
 from lossim._support import checks
+from lossim._support.records import Record
 from lossim._support.text import Sections, code, either, noted, page, wrapped
 from lossim.configs import PARSERS, ParsedConfig, read_config
 from lossim.lengths import lognormal
@@ -40,8 +41,7 @@ LOG_ONLY = ("column", "tokenizer", "format", "correct_above", "on_error", "paths
 LAWS = ("solve_rate", "right", "wrong", "sigma")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
+class Answer(Record):
     """What a command prints: text, or ``payload`` as JSON; and what it draws."""
 
     text: str

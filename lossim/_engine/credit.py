@@ -7,10 +7,9 @@ the scheme's treatment of truncated responses and of groups whose rewards are al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 from lossim.advantages import Group, ResponseAdvantage, Whitened
 from lossim.schemes import Scheme
@@ -18,8 +17,7 @@ from lossim.schemes import Scheme
 __all__ = ["Credit", "Groups", "credit", "group_credit", "unequal", "whitening_of_steps"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Groups:
+class Groups(Record):
     """Responses to prompts in groups, each [..., group, member] unless said otherwise.
 
     Attributes:
@@ -41,8 +39,7 @@ class Groups:
     baseline: FloatArray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Credit:
+class Credit(Record):
     """What the members of groups are credited with.
 
     Attributes:

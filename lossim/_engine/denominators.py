@@ -12,12 +12,12 @@ its relative error does not depend on the law. See docs/derivations.md, section 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 
 from lossim._engine.step import Step
+from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 from lossim.aggregation import Aggregation
 
@@ -27,8 +27,7 @@ FAINT = 1e-140
 """Decays below it are taken for 0, which changes no digit: products of two would be denormal numbers, and slow."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reciprocal:
+class Reciprocal(Record):
     """1/x ≈ Σ_a weights[a] · exp(-nodes[a] · x) on [low, high], relative error at most ``error``."""
 
     nodes: FloatArray
@@ -74,8 +73,7 @@ def reciprocal(low: float, high: float, spacing: float = 0.28) -> Reciprocal:
     return Reciprocal(nodes=nodes, weights=weights, error=error)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Denominators:
+class Denominators(Record):
     """Nodes a of the aggregation's denominator and b of the baseline's, with the decay of each end."""
 
     step: Step

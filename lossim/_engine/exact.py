@@ -7,7 +7,7 @@ a random denominator of the aggregation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from lossim._engine.groups import ClassLaw
 from lossim._engine.mates import expected_credit, negative_credit, squared_credit
 from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
 from lossim._engine.step import Step
+from lossim._support.records import Record
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.advantages import ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation, TokenSum
@@ -26,8 +27,7 @@ from lossim.estimates import Method
 __all__ = ["Expected", "expected_measures", "share_of_dead_groups", "update_scale"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Expected:
+class Expected(Record):
     """Expected measures with the method and the relative error of the ratios behind them."""
 
     measures: Measures
@@ -103,8 +103,7 @@ def _whitened_response_term(average: _Average, estimator: ResponseAdvantage, whi
     return ResponseTerm(total=total, negative=scale * below)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Average:
+class _Average(Record):
     """Averages over the other responses of a step under one aggregation rule."""
 
     step: Step

@@ -12,13 +12,13 @@ and 4.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from lossim._engine.measures import TokenSums, TokenTerm, by_outcome
 from lossim._engine.step import Step
 from lossim._support.positions import after, before, discounted_sum, running_sum
+from lossim._support.records import Record
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.advantages import GAE
 
@@ -150,8 +150,7 @@ def _needed(step: Step) -> GAE:
 # --- all pairs of position and length ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Block:
+class _Block(Record):
     """Some ends, with x^{T-t}·1[t <= T] as ``power`` [end, t] and Σ_{u=t}^{T-1} x^{u-t} δ_u as ``base`` [cell, end, t].
 
     ``base`` is None where all δ are 0.

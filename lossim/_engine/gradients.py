@@ -9,8 +9,6 @@ times their own coefficients give that batch's gradient. See docs/derivations.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from lossim._engine.gae import gae_sums, gae_sums_of_sign
@@ -18,6 +16,7 @@ from lossim._engine.measures import Measures, ResponseTerm, TokenSums, TokenTerm
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits
 from lossim._support.positions import after
+from lossim._support.records import Record
 from lossim._support.types import FloatArray
 
 __all__ = ["TERMS", "TermSums", "logit_gradient", "path_gradient", "token_sums", "update_gradient"]
@@ -26,8 +25,7 @@ TERMS = ("policy", "kl", "entropy")
 """The terms of an update, in the order of :attr:`TermSums.present`."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TermSums:
+class TermSums(Record):
     """Coefficient sums by term of the update; None for a term that the scheme has not."""
 
     policy: TokenSums

@@ -7,13 +7,13 @@ advantage is averaged in :mod:`lossim._engine.mates`. See docs/derivations.md, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from lossim._engine.denominators import Denominators
 from lossim._engine.step import Step
+from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
 __all__ = ["ClassLaw"]
@@ -22,8 +22,7 @@ FEW_LEVELS = 16
 """Up to so many reward levels a matrix product for each is faster than a scatter for each node."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ClassLaw:
+class ClassLaw(Record):
     """Law and transforms of one response of a class; rows are grades, or (cell, grade) where returns differ."""
 
     step: Step

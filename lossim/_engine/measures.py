@@ -6,17 +6,17 @@ batch times their own coefficients; the engine does not tell the two apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from lossim._support.records import Record
 from lossim._support.types import FloatArray
 
 __all__ = ["Measures", "ResponseTerm", "TokenSums", "TokenTerm", "by_outcome"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ResponseTerm:
+class ResponseTerm(Record):
     """One advantage per response: ``total`` is probability × n·weight × advantage, [cell, grade, end].
 
     ``negative`` is the part of it with advantages below 0, where a surrogate treats the signs differently; else None.
@@ -26,8 +26,7 @@ class ResponseTerm:
     negative: FloatArray | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TokenTerm:
+class TokenTerm(Record):
     """An advantage for each token, by GAE. All [cell, grade, end], but ``mean``.
 
     Attributes:
@@ -43,8 +42,7 @@ class TokenTerm:
     mean: FloatArray | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Measures:
+class Measures(Record):
     """What an update makes of responses: ``credit`` for the policy term, ``weight`` [cell, grade, end] for penalties.
 
     ``weight`` is probability × n·weight, None without penalties in the loss.
@@ -63,8 +61,7 @@ class Measures:
 # --- sums by token ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TokenSums:
+class TokenSums(Record):
     """Sums of coefficients over responses that stop at t and that go on at t, each [cell, outcome, t]."""
 
     stop: FloatArray

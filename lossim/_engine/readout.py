@@ -9,7 +9,6 @@ so dE[f] = E[f · Λ] for any f of cell, grade and end. See docs/derivations.md,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +20,7 @@ from lossim._engine.measures import Measures
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits, Motion
 from lossim._support.positions import after, along, blocks
+from lossim._support.records import Record
 from lossim._support.types import FloatArray
 from lossim.advantages import group_of
 
@@ -40,8 +40,7 @@ Value = Any
 """A number or an array, or an estimate of one."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Changes:
+class Changes(Record):
     """Every number of an update that is linear in the gradient; each as :class:`lossim.Drift` describes it.
 
     But ``path_gradient`` is by cell here, [cell].
@@ -68,8 +67,7 @@ class Changes:
         return Logits(self.hazard_gradient, self.path_gradient)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Ratios:
+class Ratios(Record):
     """The numbers that are not linear in the gradient; each as :class:`lossim.Drift` describes it."""
 
     length_per_kl: Value
@@ -77,16 +75,14 @@ class Ratios:
     alignment: Value
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Squares:
+class Squares(Record):
     """Quadratic forms of a gradient g: ``nats`` of KL per response of the step K·g, and ``size`` g·K·g."""
 
     nats: float
     size: float
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CellChanges:
+class CellChanges(Record):
     """What an update does to each cell.
 
     Attributes:
@@ -131,8 +127,7 @@ def centred(policy: CellArrays, paths: FloatArray) -> FloatArray:
     return paths - means[policy.class_of_cell]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Directions:
+class Directions(Record):
     """What depends on a policy and its coordinates alone, and serves the readouts of all schemes on it."""
 
     policy: CellArrays
@@ -173,8 +168,7 @@ class Directions:
         return size * np.abs(self.policy.mean_length_gradient.sum(axis=1))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Readout:
+class Readout(Record):
     """Reads gradients on one policy: ``changes`` what is linear in them, ``ratios`` what is not.
 
     ``task`` [1, grade, end] are the rewards whose mean is reported, ``scale`` is about how large coefficients of the

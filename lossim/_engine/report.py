@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
@@ -18,6 +18,7 @@ from lossim._engine.step import Step
 from lossim._model import Kernel
 from lossim._support.plain import plain
 from lossim._support.positions import blocks
+from lossim._support.records import Record
 from lossim._support.text import Note
 from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
@@ -28,8 +29,7 @@ __all__ = ["Numbers", "Question", "describe_policy", "describe_rng", "describe_s
            "versions"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Question:
+class Question(Record):
     """What was asked, in a user's own objects: a scheme on a policy; the others are the policy itself unless given."""
 
     scheme: Scheme
@@ -44,8 +44,7 @@ class Question:
         return Step(scheme=self.scheme, policy=policy, reference=self.reference.arrays, old=self.old.arrays)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Numbers:
+class Numbers(Record):
     """What is linear in a gradient, with the rewards that responses are in effect paid; see :class:`lossim.Drift`.
 
     ``response_weight`` is None where the estimator has an advantage for each token.

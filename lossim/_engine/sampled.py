@@ -7,7 +7,7 @@ responses are.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from lossim._engine.gae import advantage_sums
 from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
 from lossim._engine.step import Step
 from lossim._model import Draws
-from lossim._support.records import mapped
+from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
 
 __all__ = ["MOST_RESPONSES", "Batches", "batch_measures", "block_measures", "credited", "draw_batches", "measures_of",
@@ -30,8 +30,7 @@ MOST_FRUITLESS = 1_000_000
 """Groups drawn without a single one of unequal rewards before it is given up."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Batches:
+class Batches(Record):
     """Batches with what their responses are credited with, all statistics taken; [batch, prompt, response] or less.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from lossim._model import CellArrays
 from lossim._support import checks
 from lossim._support.positions import along
+from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim.advantages import GAE, ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation
@@ -19,16 +19,14 @@ from lossim.schemes import Scheme
 __all__ = ["Errors", "Gains", "Logged", "Roles", "Step"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Roles:
+class Roles(Record):
     """A number for each token by its role: the token that stops at t and the one that goes on at t, each [cell, t]."""
 
     stop: FloatArray
     go: FloatArray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Gains:
+class Gains(Record):
     """Gain of a surrogate for one sign of the advantage: of the response [cell, end] times of the token [cell, t]."""
 
     response: FloatArray
@@ -36,8 +34,7 @@ class Gains:
     go: FloatArray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Logged:
+class Logged(Record):
     """Rewards of a log, in place of the scheme's rule.
 
     ``task`` [1, grade, end] is what responses are paid in the tables of the engine, ``expected_pay`` [cell, end] the
@@ -48,16 +45,14 @@ class Logged:
     expected_pay: FloatArray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Errors:
+class Errors(Record):
     """TD errors δ: ``going`` [cell, t] at tokens that are not the last (0 at N), ``last`` [cell, grade, end]."""
 
     going: FloatArray
     last: FloatArray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Step:
+class Step(Record):
     """What one step of a scheme on a policy sees. Arrays are [cell, grade, end] or less.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from lossim._fitting.mixture import Cells, class_laws, hazard_logits, make_cells, slopes
 from lossim._fitting.prior import Counts, merged, npmle, of_size, pairs, posterior
 from lossim._model import Coordinates
+from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim.lengths import from_logits
 from lossim.policies import Path, Policy, PromptClass
@@ -21,8 +21,7 @@ MANY_ROWS = 512
 """Different posteriors of prompts beyond which they are rounded to two decimals before responses are counted."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Responses:
+class Responses(Record):
     """A log with nothing left open.
 
     ``length``, ``correct``, ``truncated`` and ``prompt`` (a number from 0, int32) are of each response. ``labels``
@@ -39,8 +38,7 @@ class Responses:
     max_tokens: int
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Parameters:
+class Parameters(Record):
     """The numbers of a fitted policy, compact enough to keep hundreds.
 
     ``laws`` [class, cell + 1] of right and wrong responses, ``slopes`` and ``middle`` [cell] of each, and how
@@ -59,8 +57,7 @@ class Parameters:
     lost: float
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Classes:
+class _Classes(Record):
     """Classes of prompts and who belongs to them.
 
     Prompts that belong to the classes with the same probabilities share a row of ``shares`` [row, class]; ``row``
@@ -76,8 +73,7 @@ class _Classes:
     lost: float
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Side:
+class _Side(Record):
     """The responses of one grade: the prompt of each, its cell (the number of cells if it was cut) and its length."""
 
     prompt: IntArray
@@ -86,8 +82,7 @@ class _Side:
     cells: Cells
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Counted:
+class _Counted(Record):
     """Responses of one grade: how many by [row, cell + 1], and by cell those that stopped and the sum of lengths."""
 
     by_row: FloatArray

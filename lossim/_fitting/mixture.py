@@ -8,10 +8,9 @@ that has both (docs/derivations.md, section 17).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
 __all__ = ["Cells", "class_laws", "hazard_logits", "make_cells", "slopes"]
@@ -24,8 +23,7 @@ ROUNDS = 200
 """Rounds of EM at most."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Cells:
+class Cells(Record):
     """Runs of positions 1..N: ``last`` position of each, ``raw`` if each position is one and nothing is smoothed."""
 
     last: IntArray

@@ -7,11 +7,11 @@ log is how many prompts have each pair (k, n), so cost does not grow with prompt
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import xlog1py, xlogy
 
+from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
 __all__ = ["Counts", "Prior", "directional_derivative", "merged", "npmle", "of_size", "pairs", "posterior"]
@@ -26,8 +26,7 @@ EDGE, SMALL = 0.002, 1.0
 """A solve rate this close to 0 or 1 is put there, if that costs less than so many nats."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Counts:
+class Counts(Record):
     """How many prompts have how many correct answers of how many: ``prompts`` [pair], ``correct``, ``answers``."""
 
     correct: FloatArray
@@ -49,8 +48,7 @@ class Counts:
         return values
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prior:
+class Prior(Record):
     """A law of solve rates: ``points`` (increasing) with ``weights``, and the log likelihood of a log in nats.
 
     The log likelihood is that of the correct answers over what each prompt's own rate k/n would give: at most 0.

@@ -16,7 +16,7 @@ from lossim._support.types import BoolArray, IntArray
 __all__ = ["Coded", "Names", "Prompts", "coded", "digest", "encode"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Coded:
     """A raw column by indices into its different values; -1 where there is none."""
 

@@ -45,7 +45,7 @@ Samples = Mapping[str, Sequence[Any]]
 """Columns by name, each with its first values that are not null."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Head:
     """What the first rows of a file tell; ``fixed``: all its rows have these columns and no others.
 
@@ -57,7 +57,7 @@ class Head:
     problem: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """Which columns serve which field (several only for the reward, with weights), and what was chosen on the way.
 

@@ -100,7 +100,7 @@ class Flaw(NamedTuple):
         return f"{self.rule}: {self.details}" if self.details else self.rule
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Found:
     """Rows of a chunk that are left out: (field, rule, number) each, the first of them, and the first that is an error.
 
@@ -112,7 +112,7 @@ class Found:
     error: Place | None = None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Tally:
     """Rows seen, kept and left out so far; raises at the first bad one if told so."""
 

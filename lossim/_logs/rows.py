@@ -30,7 +30,7 @@ BAD_REASON = "must be true, false, or a reason like 'length' or 'stop'"
 Row = TypeVar("Row")
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Chunk:
     """Rows as they were read: raw columns by field and name, line numbers, and what could not be read at all."""
 
@@ -58,7 +58,7 @@ def in_chunks(rows: Iterable[tuple[int, int, Row]], most: int, largest: int
         yield numbers, held
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Rules:
     """What a reader carries from chunk to chunk: prompts and classes by number, and how often something was assumed."""
 

@@ -24,7 +24,7 @@ WORDS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0"
 REASONS = WORDS | dict.fromkeys(CUT, True) | dict.fromkeys(ENDED, False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Numbers:
     """A raw column of numbers or booleans; ``absent`` where there is none."""
 

@@ -6,19 +6,19 @@ Arrays run over cells (class, path), flattened in order. An *end* is how a respo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from lossim._support.positions import after, log_survival
+from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
 __all__ = ["CellArrays", "Draws", "Layout"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Layout:
+class Layout(Record):
     """The cells of a policy, class by class: (class, path) names, the index of the class, and the cap.
 
     Attributes:
@@ -61,8 +61,7 @@ class Layout:
                       class_of_cell=first_class + np.tile(self.class_of_cell, count))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Draws:
+class Draws(Record):
     """Sampled responses as indices: ``cell``, ``grade`` and ``end``, arrays of one shape, [..., prompt, response]."""
 
     cell: IntArray
@@ -70,8 +69,7 @@ class Draws:
     end: IntArray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CellArrays:
+class CellArrays(Record):
     """Hazard logits, path probabilities and grades by cell, and what follows from them.
 
     Another policy of the same cells is ``dataclasses.replace(arrays, logits=...)``: nothing derived is carried over.

@@ -14,6 +14,7 @@ import numpy as np
 
 from lossim._model.arrays import Layout
 from lossim._support import checks
+from lossim._support.records import Record
 from lossim._support.types import ArrayLike, FloatArray, IntArray
 
 __all__ = ["Coordinates", "Features", "Kernel", "Logits", "Motion", "coordinates", "kernel"]
@@ -105,8 +106,7 @@ class Features:
         return np.unique(np.concatenate([[0], first[first < max_tokens]]))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _FeatureMotion:
+class _FeatureMotion(Record):
     """The features Φ as sums over bins and over cells.
 
     In a row of coordinates: the shared bins [bin], the bins of each cell [cell · bin], the shared path names [name] and
@@ -241,8 +241,7 @@ class Kernel:
         return _KernelMotion(matrix=self.matrix, hats=hats, log_odds=log_odds, cells=cells)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _KernelMotion:
+class _KernelMotion(Record):
     """K at the knots; ``hats`` [knot, t] are the weights of linear interpolation between them."""
 
     matrix: FloatArray

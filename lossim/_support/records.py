@@ -1,18 +1,35 @@
-"""Records of numbers, computed field by field."""
+"""Records: how the library's own are declared, and how they are computed field by field."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import FrozenInstanceError, dataclass, field, fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
-__all__ = ["mapped"]
+__all__ = ["Record", "mapped"]
 
-Record = TypeVar("Record")
+Kind = TypeVar("Kind")
 
 
-def mapped(function: Callable[..., Any], record: Record, *others: Record | float) -> Record:
+@dataclass_transform(kw_only_default=True, frozen_default=True, eq_default=False, field_specifiers=(field,))
+class Record:
+    """Base of the dataclasses that only the library sees: by keyword, frozen, and equal to nothing but themselves.
+
+    Other frozen dataclasses have four or five methods more of their own, and each is compiled at every import.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(kw_only=True, eq=False, repr=False)(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self):
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        super().__setattr__(name, value)
+
+
+def mapped(function: Callable[..., Any], record: Kind, *others: Kind | float) -> Kind:
     """A record whose fields are a function of the same fields of other records of its kind.
 
     Records in records are gone through likewise; a number in place of a record stands in each field; a field that is

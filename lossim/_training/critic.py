@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from lossim._engine import Step
+from lossim._support.records import Record
 from lossim._support.types import FloatArray
 from lossim.advantages import GAE
 from lossim.critics import Learned, Table
@@ -15,8 +16,7 @@ from lossim.schemes import Scheme
 __all__ = ["Learner", "learner"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Learner:
+class Learner(Record):
     """A learned critic and its values V, [..., cell, t]."""
 
     critic: Learned

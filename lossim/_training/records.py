@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from lossim._engine import Step
 from lossim._model import CellArrays
 from lossim._support.positions import after
+from lossim._support.records import Record
 from lossim._support.types import FloatArray
 
 __all__ = ["Entry", "Recorder", "State", "Transition", "clip_fraction"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class State:
+class State(Record):
     """Numbers of a policy, or of replicates, [replicate, ...]; each as :class:`lossim.Training` describes it.
 
     ``critic``: V, [..., cell, t], for one that learns; else None.
@@ -34,8 +32,7 @@ class State:
     critic: FloatArray | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Transition:
+class Transition(Record):
     """Numbers of a step; each as :class:`lossim.Training` describes it."""
 
     composition: FloatArray
@@ -45,8 +42,7 @@ class Transition:
     learning_rate: FloatArray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Entry:
+class Entry(Record):
     """The state after a step, and the transition to it; None before the first."""
 
     state: State

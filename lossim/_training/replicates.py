@@ -7,12 +7,13 @@ replicates are one array [replicate, prompt, response], so that each stage of a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
 from lossim._engine import Batches, Step, credited, measures_of, sums_by_end, update_gradient
 from lossim._model import CellArrays, Draws, Motion
+from lossim._support.records import Record
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim._training.critic import Learner, learner
 from lossim._training.records import Entry, Recorder, State, Transition, clip_fraction
@@ -90,8 +91,7 @@ def _joined(entries: list[Entry]) -> Entry:
 # --- many policies as one -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Stack:
+class _Stack(Record):
     """So many replicates of a policy as one: what they share.
 
     ``first`` is the step of one of them, ``policy`` and ``reference`` are stacked, ``scheme`` fits the stack.

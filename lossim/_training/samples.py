@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from lossim._engine import Step, unequal_groups
 from lossim._model import CellArrays, Draws
+from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 from lossim.schemes import Scheme
 
@@ -24,8 +24,7 @@ FEW_GROUPS = 100_000
 """... and at least so many."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sampler:
+class Sampler(Record):
     """Samples for ``count`` replicates of a run at once, whose policies are stacked as one policy."""
 
     scheme: Scheme
@@ -97,8 +96,7 @@ class Sampler:
         return Draws(cell=cell, grade=grade, end=end)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Tables:
+class _Tables(Record):
     """Cumulative chances in grains: of the classes [class], the paths [cell] and the ends but the last [cell · t].
 
     Each row of the last two has the row's number times ``GRAIN`` on top, so that one search serves all rows. The

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from lossim._support import checks
+from lossim._support.records import Record
 from lossim._support.text import Phrase, argument
 from lossim.configs._kinds import Kind, anything
 from lossim.configs._parsed import Entry, ParsedConfig
@@ -40,8 +41,7 @@ Reading = Generator[Said, None, Value]
 """What is read as a value, and what was said on the way."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Record):
     """What ``read_config`` was told beside the config; ``typed`` is whether text is text, as in files."""
 
     reward: Reward | None = None
@@ -53,8 +53,7 @@ class Options:
     typed: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dialect:
+class Dialect(Record):
     """The settings of a trainer's config at one version.
 
     Attributes:
@@ -71,8 +70,7 @@ class Dialect:
     inert: Mapping[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Given:
+class Given(Record):
     """What a config gives: its settings, checked, and what counts where it gives none.
 
     Attributes:

@@ -16,7 +16,7 @@ from lossim._support import checks
 __all__ = ["Kind", "anything", "choice", "flag", "inert", "number", "pair", "text", "whole"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Kind:
     """What a setting takes, its default, and what there is to say of it.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lossim._support.records import Record
 from lossim._support.types import BoolArray, IntArray
 
 __all__ = ["Padding", "padding_of"]
@@ -15,8 +15,7 @@ __all__ = ["Padding", "padding_of"]
 Number = TypeVar("Number", np.float64, np.bool_)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Padding:
+class Padding(Record):
     """Where each response of a batch stands among groups [1, prompt, member]; ``member`` tells it from padding."""
 
     prompt: IntArray
