@@ -13,17 +13,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from lossim._support import checks
+from lossim._support.checks import Checked, choice, in_interval, positive
 from lossim._support.types import BoolArray, FloatArray
 
 __all__ = ["Aggregation", "ConstantNormalizer", "LengthPower", "SequenceMeanTokenMean", "SequenceMeanTokenSum",
            "TokenMean", "TokenSum"]
 
-Counting = Literal["all", "kept"]
-
-
 @dataclass(frozen=True, kw_only=True)
-class Aggregation(ABC):
+class Aggregation(Checked, ABC):
     """Base of the rules: n · weight of a token = prefactor(T) · scale / Σ size."""
 
     verl: ClassVar[str] = "—"
@@ -74,10 +71,8 @@ class _SequenceMean(Aggregation):
     number of the step's responses that are in the loss.
     """
 
-    counting: Counting = "all"
-
-    def __post_init__(self) -> None:
-        checks.choice("counting", self.counting, ("all", "kept"))
+    counting: Literal["all", "kept"] = "all"
+    _rules: ClassVar = {"counting": (choice, ("all", "kept"))}
 
     def size(self, length: FloatArray) -> FloatArray | None:
         return np.ones_like(length) if self.counting == "kept" else None
@@ -120,11 +115,7 @@ class ConstantNormalizer(_SequenceMean):
     verl: ClassVar[str] = "seq-mean-token-sum-norm"
     trl: ClassVar[str] = "dr_grpo"
     constant: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.constant is not None:
-            checks.keep(self, "constant", checks.positive)
+    _rules: ClassVar = _SequenceMean._rules | {"constant": (positive,)}
 
     @property
     def needs_max_tokens(self) -> bool:
@@ -155,9 +146,7 @@ class TokenMean(Aggregation):
     verl: ClassVar[str] = "token-mean"
     trl: ClassVar[str] = "dapo"
     scope: Literal["step", "group"] = "step"
-
-    def __post_init__(self) -> None:
-        checks.choice("scope", self.scope, ("step", "group"))
+    _rules: ClassVar = {"scope": (choice, ("step", "group"))}
 
     @property
     def within_group(self) -> bool:
@@ -176,11 +165,7 @@ class LengthPower(Aggregation):
 
     alpha: float = 0.75
     constant: float | None = None
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "alpha", checks.in_interval, 0.0, 1.0)
-        if self.constant is not None:
-            checks.keep(self, "constant", checks.positive)
+    _rules: ClassVar = {"alpha": (in_interval, 0.0, 1.0), "constant": (positive,)}
 
     @property
     def needs_max_tokens(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class CriticView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Critic(ABC):
+class Critic(checks.Checked, ABC):
     """Base of all critics."""
 
     @abstractmethod
@@ -69,9 +69,7 @@ class Constant(Critic):
     """V = value at every position."""
 
     value: float
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "value", checks.finite)
+    _rules: ClassVar = {"value": (checks.finite,)}
 
     @property
     def constant(self) -> float:
@@ -99,10 +97,7 @@ class Linear(Critic):
 
     level: float
     slope: float
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "level", checks.finite)
-        checks.keep(self, "slope", checks.finite)
+    _rules: ClassVar = {"level": (checks.finite,), "slope": (checks.finite,)}
 
     def values(self, view: CriticView) -> FloatArray:
         cells, columns = _shape(view)
@@ -153,10 +148,7 @@ class Exact(Critic):
 
     per: Literal["cell", "class"] = "cell"
     bias: float = 0.0
-
-    def __post_init__(self) -> None:
-        checks.choice("per", self.per, ("cell", "class"))
-        checks.keep(self, "bias", checks.finite)
+    _rules: ClassVar = {"per": (checks.choice, ("cell", "class")), "bias": (checks.finite,)}
 
     def values(self, view: CriticView) -> FloatArray:
         paid = view.hazard * view.paid_stop + view.stay * view.paid_go
@@ -193,12 +185,8 @@ class Learned(Critic):
     per: Literal["class", "cell"] = "class"
     gae_lambda: float = 1.0
     pretrain: int = 0
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "rate", checks.probability)
-        checks.choice("per", self.per, ("class", "cell"))
-        checks.keep(self, "gae_lambda", checks.probability)
-        checks.keep(self, "pretrain", checks.whole, 0)
+    _rules: ClassVar = {"rate": (checks.probability,), "per": (checks.choice, ("class", "cell")),
+                        "gae_lambda": (checks.probability,), "pretrain": (checks.whole, 0)}
 
     @abstractmethod
     def start_values(self, view: CriticView) -> FloatArray:
@@ -371,10 +359,7 @@ class RunningMean(Learned):
     start: float = 0.0
     per: Literal["class"] = field(default="class", init=False, repr=False)
     gae_lambda: float = field(default=1.0, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.keep(self, "start", checks.finite)
+    _rules: ClassVar = Learned._rules | {"start": (checks.finite,)}
 
     def start_values(self, view: CriticView) -> FloatArray:
         return Constant(value=self.start).values(view)

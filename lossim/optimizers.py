@@ -24,6 +24,7 @@ import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +34,27 @@ from lossim._support.types import ArrayLike, FloatArray
 __all__ = ["SGD", "AdamW", "Optimizer", "Ramp", "State", "cosine", "linear", "warmup"]
 
 NORM_EPS = 1e-6  # what torch.nn.utils.clip_grad_norm_ adds to the norm
+
+
+def _below_one(name: str, value: float) -> float:
+    """A number in [0, 1)."""
+    number = checks.at_least(name, value, 0.0)
+    if number >= 1.0:
+        checks.fail(name, value, "must be below 1")
+    return number
+
+
+def _betas(name: str, value: Any) -> tuple[float, ...]:
+    """Two numbers in [0, 1)."""
+    given = checks.pair(name, value, "must be two numbers, (β₁, β₂)", 0.0)
+    return tuple(_below_one(f"{name}[{i}]", beta) for i, beta in enumerate(given))
+
+
+def _schedule(name: str, value: Any) -> Any:
+    """A function of the count; a class is none."""
+    if isinstance(value, type) or not callable(value):
+        checks.fail(name, value, "must be a callable count -> factor", "for example optimizers.cosine(100)", TypeError)
+    return value
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,7 +71,7 @@ class State:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimizer(ABC):
+class Optimizer(checks.Checked, ABC):
     """Base of all optimisers: the learning rate, its schedule, and the clip of the gradient's norm.
 
     Attributes:
@@ -63,14 +85,8 @@ class Optimizer(ABC):
     learning_rate: float
     max_norm: float | None = None
     schedule: Callable[[int], float] | None = None
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "learning_rate", checks.at_least, 0.0)
-        if self.max_norm is not None:
-            checks.keep(self, "max_norm", checks.positive, "leave it at None for no clip")
-        if isinstance(self.schedule, type) or not (self.schedule is None or callable(self.schedule)):
-            checks.fail("schedule", self.schedule, "must be a callable count -> factor",
-                        "for example optimizers.cosine(100)", TypeError)
+    _rules: ClassVar = {"learning_rate": (checks.at_least, 0.0), "schedule": (_schedule,),
+                        "max_norm": (checks.positive, "leave it at None for no clip")}
 
     @property
     def rescales(self) -> bool:
@@ -172,10 +188,7 @@ class SGD(Optimizer):
     """
 
     momentum: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.keep(self, "momentum", _below_one)
+    _rules: ClassVar = Optimizer._rules | {"momentum": (_below_one,)}
 
     @property
     def _memories(self) -> int:
@@ -213,15 +226,8 @@ class AdamW(Optimizer):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        pair = checks.number_array("betas", self.betas, ndim=1, low=0.0)
-        if pair.size != 2:
-            checks.fail("betas", self.betas, "must be two numbers, (β₁, β₂)")
-        object.__setattr__(self, "betas", tuple(_below_one(f"betas[{i}]", float(pair[i])) for i in range(2)))
-        checks.keep(self, "eps", checks.at_least, 0.0)
-        checks.keep(self, "weight_decay", checks.at_least, 0.0)
+    _rules: ClassVar = Optimizer._rules | {
+        "betas": (_betas,), "eps": (checks.at_least, 0.0), "weight_decay": (checks.at_least, 0.0)}
 
     @property
     def rescales(self) -> bool:
@@ -244,7 +250,7 @@ class AdamW(Optimizer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ramp:
+class Ramp(checks.Checked):
     """A schedule: the factor goes from ``first`` to ``last`` in ``steps`` updates and stays there.
 
     With x = min(count/steps, 1) and w = 1 - x, or (1 + cos πx)/2 if ``smooth``, it is w · first + (1 - w) · last.
@@ -262,12 +268,8 @@ class Ramp:
     first: float
     last: float
     smooth: bool
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "steps", checks.whole, 1, "leave the schedule at None for a constant rate")
-        checks.keep(self, "first", checks.at_least, 0.0)
-        checks.keep(self, "last", checks.at_least, 0.0)
-        checks.keep(self, "smooth", checks.flag)
+    _rules: ClassVar = {"steps": (checks.whole, 1, "leave the schedule at None for a constant rate"),
+                        "first": (checks.at_least, 0.0), "last": (checks.at_least, 0.0), "smooth": (checks.flag,)}
 
     def __call__(self, count: int) -> float:
         """The factor after ``count`` updates."""
@@ -310,11 +312,3 @@ def linear(steps: int, last: float = 0.0) -> Ramp:
     [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
     """
     return Ramp(steps=steps, first=1.0, last=last, smooth=False)
-
-
-def _below_one(name: str, value: float) -> float:
-    """A number in [0, 1)."""
-    number = checks.at_least(name, value, 0.0)
-    if number >= 1.0:
-        checks.fail(name, value, "must be below 1")
-    return number

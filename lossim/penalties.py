@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ __all__ = ["KL", "Entropy"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class KL:
+class KL(checks.Checked):
     """KL to the reference policy, from sampled tokens; d = log π(a) / π_ref(a).
 
     In the loss (differentiated at visited states, no score-function term) the estimator k is d (k1), d²/2 (k2),
@@ -47,14 +47,17 @@ class KL:
     content_per_token: float = 0.0
     gradient: Literal["own", "straight_through", "bias_corrected"] = "own"
     to: Literal["reference", "old"] = "reference"
+    _rules: ClassVar = {
+        "coefficient": (checks.at_least, 0.0),
+        "estimator": (checks.choice, ("k1", "k2", "k3", "abs")),
+        "place": (checks.choice, ("loss", "reward")),
+        "content_per_token": (checks.at_least, 0.0),
+        "gradient": (checks.choice, ("own", "straight_through", "bias_corrected")),
+        "to": (checks.choice, ("reference", "old")),
+    }
 
     def __post_init__(self) -> None:
-        checks.keep(self, "coefficient", checks.at_least, 0.0)
-        checks.choice("estimator", self.estimator, ("k1", "k2", "k3", "abs"))
-        checks.choice("place", self.place, ("loss", "reward"))
-        checks.keep(self, "content_per_token", checks.at_least, 0.0)
-        checks.choice("gradient", self.gradient, ("own", "straight_through", "bias_corrected"))
-        checks.choice("to", self.to, ("reference", "old"))
+        super().__post_init__()
         if self.place == "reward":
             for name, only in (("estimator", "k1"), ("gradient", "own"), ("to", "reference")):
                 if getattr(self, name) != only:
@@ -103,7 +106,7 @@ class KL:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entropy:
+class Entropy(checks.Checked):
     """Entropy bonus: + coefficient · weight · H at every visited state, of the decision to stop.
 
     At the first token the state is the prompt, and H is the joint entropy of path and stop decision. The entropy of
@@ -111,6 +114,4 @@ class Entropy:
     """
 
     coefficient: float
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "coefficient", checks.finite)
+    _rules: ClassVar = {"coefficient": (checks.finite,)}

@@ -20,9 +20,20 @@ from lossim._support.types import FloatArray
 __all__ = ["CISPO", "GMPO", "GSPO", "SAPO", "TOPR", "VESPO", "ImportanceWeight", "OffPolicyMask", "PPOClip",
            "PolicyGradient", "Surrogate"]
 
+_RANGE = {"low": (checks.at_least, 0.0), "high": (checks.at_least, 0.0)}
+"""The rules of a clip range."""
+
+
+def _above(name: str, value: float, least: float) -> float:
+    """A number above ``least``."""
+    number = checks.finite(name, value)
+    if number <= least:
+        checks.fail(name, value, f"must be above {least:g}", "leave it at None for no such clip")
+    return number
+
 
 @dataclass(frozen=True, kw_only=True)
-class Surrogate:
+class Surrogate(checks.Checked):
     """Base: gain = dJ/d log π = ``token_gain`` · ``response_gain``, each of them 1 unless a subclass says otherwise.
 
     ``signed`` tells whether either reads the advantage's sign, which the methods get as +1 or -1. ``response_level``
@@ -121,13 +132,11 @@ class PPOClip(Surrogate):
     high: float = 0.2
     dual: float | None = None
     delta: float | None = None
+    _rules: ClassVar = _RANGE | {"dual": (_above, 1.0)}
 
     def __post_init__(self) -> None:
-        checks.keep(self, "low", checks.at_least, 0.0)
-        checks.keep(self, "high", checks.at_least, 0.0)
-        for name, least in (("dual", 1.0), ("delta", 1.0 + self.high)):
-            if getattr(self, name) is not None:
-                checks.keep(self, name, _above, least)
+        super().__post_init__()
+        checks.keep(self, "delta", _above, 1.0 + self.high)
 
     @property
     def _most(self) -> float:
@@ -149,10 +158,7 @@ class CISPO(Surrogate):
     weight: ClassVar[bool] = True
     low: float = 1.0
     high: float = 4.0
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "low", checks.in_interval, 0.0, 1.0)
-        checks.keep(self, "high", checks.at_least, 0.0)
+    _rules: ClassVar = _RANGE | {"low": (checks.in_interval, 0.0, 1.0)}
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         return np.clip(_ratio(log_ratio), 1.0 - self.low, 1.0 + self.high)
@@ -179,10 +185,7 @@ class SAPO(Surrogate):
 
     positive: float = 1.0
     negative: float = 1.05
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "positive", checks.positive)
-        checks.keep(self, "negative", checks.positive)
+    _rules: ClassVar = {"positive": (checks.positive,), "negative": (checks.positive,)}
 
     def token_gain(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         tau = self._tau(sign)
@@ -204,10 +207,7 @@ class GSPO(Surrogate):
     response_level: ClassVar[bool] = True
     low: float = 3e-4
     high: float = 4e-4
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "low", checks.at_least, 0.0)
-        checks.keep(self, "high", checks.at_least, 0.0)
+    _rules: ClassVar = _RANGE
 
     def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
         return _clipped_gain(_ratio(total / length), sign, self.low, self.high)
@@ -228,10 +228,7 @@ class GMPO(Surrogate):
     response_advantage: ClassVar[bool] = True
     low: float = 0.4
     high: float = 0.4
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "low", checks.at_least, 0.0)
-        checks.keep(self, "high", checks.at_least, 0.0)
+    _rules: ClassVar = _RANGE
 
     def response_part(self, log_ratio: FloatArray, sign: int) -> FloatArray:
         if sign > 0:
@@ -262,14 +259,7 @@ class VESPO(Surrogate):
     weight: ClassVar[bool] = True
     positive: tuple[float, float] = (2.0, 3.0)
     negative: tuple[float, float] = (3.0, 2.0)
-
-    def __post_init__(self) -> None:
-        for name in ("positive", "negative"):
-            given = getattr(self, name)
-            pair = checks.number_array(name, given, ndim=1, low=0.0)
-            if pair.size != 2:
-                checks.fail(name, given, "must be two numbers, (k, λ)")
-            object.__setattr__(self, name, tuple(pair.tolist()))
+    _rules: ClassVar = dict.fromkeys(("positive", "negative"), (checks.pair, "must be two numbers, (k, λ)", 0.0))
 
     def response_gain(self, total: FloatArray, length: FloatArray, sign: int) -> FloatArray:
         power, decay = self.positive if sign > 0 else self.negative
@@ -290,12 +280,13 @@ class OffPolicyMask(Surrogate):
     response_level: ClassVar[bool] = True
     inner: Surrogate
     threshold: float
+    _rules: ClassVar = {"threshold": (checks.at_least, 0.0)}
 
     def __post_init__(self) -> None:
         if not isinstance(self.inner, Surrogate) or self.inner.response_level:
             checks.fail("inner", self.inner, "must be a surrogate that reads each token's own ratio",
-                        "for example surrogates.PPOClip()", TypeError)
-        checks.keep(self, "threshold", checks.at_least, 0.0)
+                 "for example surrogates.PPOClip()", TypeError)
+        super().__post_init__()
 
     @property
     def weight(self) -> bool:  # type: ignore[override]
@@ -312,11 +303,3 @@ class OffPolicyMask(Surrogate):
         return np.where((sign > 0) | (-total / length <= self.threshold), 1.0, 0.0)
 
     response_value = response_gain
-
-
-def _above(name: str, value: float, least: float) -> float:
-    """A number above ``least``."""
-    number = checks.finite(name, value)
-    if number <= least:
-        checks.fail(name, value, f"must be above {least:g}", "leave it at None for no such clip")
-    return number

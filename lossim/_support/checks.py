@@ -5,16 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from lossim._support.text import Phrase
 from lossim._support.types import ArrayLike, FloatArray
-
-__all__ = ["Invalid", "at_least", "choice", "fail", "finite", "flag", "floats", "in_interval", "keep", "members",
-           "nearest", "number_array", "positive", "probability", "shown", "text", "whole"]
 
 LARGEST_WHOLE = 2**53  # up to here whole numbers are exact as floats
 LONGEST = 300  # characters of a value that a message shows
@@ -102,16 +99,28 @@ def nearest(word: object, words: Iterable[str]) -> str:
 def keep(owner: object, name: str, check: Callable[..., Any], *rule: Any, called: str = "") -> None:
     """Check a field of a frozen dataclass under construction, by a function of this module, and keep a Python number.
 
-    ``called`` is the name in messages, that of the field unless given.
+    ``called`` is the name in messages, that of the field unless given. None passes where it is the default.
 
     numpy's scalars are accepted but not kept: their arithmetic overflows at 8 bits, or rounds to 32, far from here.
     A whole number stays one, and prints as one, in a field for real numbers too.
     """
     given = getattr(owner, name)
+    if given is None and getattr(type(owner), name, "required") is None:
+        return
     kept = check(called or name, given, *rule)
     if isinstance(kept, float) and isinstance(given, numbers.Integral):
         kept = int(given)
     object.__setattr__(owner, name, kept)
+
+
+class Checked:
+    """Base of values whose fields have rules: a function of this module each, and what it takes after the value."""
+
+    _rules: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+
+    def __post_init__(self) -> None:
+        for name, rule in self._rules.items():
+            keep(self, name, *rule)
 
 
 def finite(name: str, value: Any, fix: str = "") -> float:
@@ -249,3 +258,12 @@ def number_array(name: str, value: ArrayLike, *, ndim: int | None = None, low: f
         fail(f"{name}[{', '.join(map(str, first))}]" if first else name, value_there, bounds, fix)
     array.setflags(write=False)
     return array
+
+
+def pair(name: str, value: Any, rule: str, low: float = -math.inf) -> tuple[float, float]:
+    """Two numbers that are ``low`` or more."""
+    numbers_given = number_array(name, value, ndim=1, low=low).tolist()
+    if len(numbers_given) != 2:
+        fail(name, value, rule)
+    first, second = numbers_given
+    return first, second

@@ -9,8 +9,6 @@ import numpy as np
 
 from lossim._support import checks
 
-__all__ = ["plain"]
-
 
 def plain(value: Any) -> Any:
     """The value with lists for arrays and tuples, Python's numbers for numpy's, and None for NaN and ±inf.

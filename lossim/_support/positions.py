@@ -10,9 +10,6 @@ from scipy.linalg.lapack import dtbtrs
 
 from lossim._support.types import FloatArray
 
-__all__ = ["after", "along", "backward_recurrence", "before", "blocks", "discounted_sum", "log_hazard", "log_survival",
-           "running_sum"]
-
 BLOCK = 1 << 16
 """Numbers per block of rows: the temporaries of a block stay in a processor's cache and come from the heap, not page
 by page from the operating system, so that time stays proportional to size."""

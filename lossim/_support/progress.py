@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-__all__ = ["Progress"]
-
 
 class Progress:
     """One line on stderr that is written over again and again; nothing at all unless it is wanted.

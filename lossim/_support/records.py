@@ -7,8 +7,6 @@ from dataclasses import FrozenInstanceError, dataclass, field, fields, is_datacl
 from functools import cache
 from typing import Any, TypeVar, dataclass_transform
 
-__all__ = ["Record", "mapped"]
-
 Kind = TypeVar("Kind")
 
 

@@ -7,9 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["SAMPLED", "Columns", "Note", "Phrase", "Sections", "Way", "argument", "code", "decimals", "either", "noted",
-           "number", "page", "reworded", "wrapped"]
-
 Sections = dict[str, list[str]]
 """A printed result in parts: the lines of each, by name, in the order of print."""
 

@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     from lossim.advantages._response import ResponseAdvantage
     from lossim.advantages._token import GAE, Whitened
 
-__all__ = ["Advantage", "Group", "group_of"]
-
 
 @dataclass(frozen=True, kw_only=True)
-class Advantage:
+class Advantage(checks.Checked):
     """Base of all estimators."""
 
     @property

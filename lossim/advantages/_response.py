@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -16,10 +16,19 @@ from lossim._support import checks
 from lossim._support.types import BoolArray, FloatArray
 from lossim.advantages._base import Advantage, Group, group_of
 
-__all__ = ["GPG", "OPO", "GroupMean", "GroupStandardized", "LeaveOneOut", "MaxRL", "PassK", "PositiveOnly", "Raw",
-           "ResponseAdvantage", "Traits", "ddof"]
-
 Single = Literal["zero", "raw"]
+SINGLE = checks.choice, ("zero", "raw")
+
+
+def _degrees(name: str, value: int) -> int:
+    """A number of degrees of freedom."""
+    number = checks.whole(name, value, low=0)
+    if number > 1:
+        checks.fail(name, value, "must be 0 or 1")
+    return number
+
+
+DDOF = (_degrees,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +55,8 @@ class Traits:
 @dataclass(frozen=True, kw_only=True)
 class ResponseAdvantage(Advantage, ABC):
     """Base of the estimators with one advantage per response."""
+
+    _scaled: ClassVar[str] = ""  # what a whole step does to it, in words
 
     @abstractmethod
     def of_group(self, group: Group) -> FloatArray:
@@ -108,11 +119,6 @@ class ResponseAdvantage(Advantage, ABC):
         setting = "zero" if made == "0" else "raw"
         return f"the advantage is {made}{self._scaled if made != '0' else ''} (group_of_one={setting!r})"
 
-    @property
-    def _scaled(self) -> str:
-        """What a whole step does to it, in words."""
-        return ""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Raw(ResponseAdvantage):
@@ -123,6 +129,7 @@ class Raw(ResponseAdvantage):
     """
 
     baseline: float | tuple[float, ...] = 0.0
+    traits = Traits(mates="none")
 
     def __post_init__(self) -> None:
         if isinstance(self.baseline, (list, tuple, np.ndarray)):
@@ -132,10 +139,6 @@ class Raw(ResponseAdvantage):
             object.__setattr__(self, "baseline", tuple(float(b) for b in values))
         else:
             checks.keep(self, "baseline", checks.finite)
-
-    @property
-    def traits(self) -> Traits:
-        return Traits(mates="none")
 
     def of_group(self, group: Group) -> FloatArray:
         return group.returns - group.baseline
@@ -153,14 +156,6 @@ class Raw(ResponseAdvantage):
         return np.broadcast_to(np.asarray(given, dtype=np.float64), (1 if classes is None else classes,))
 
 
-def ddof(value: int) -> int:
-    """Check a number of degrees of freedom."""
-    number = checks.whole("ddof", value, low=0)
-    if number > 1:
-        checks.fail("ddof", value, "must be 0 or 1")
-    return number
-
-
 @dataclass(frozen=True, kw_only=True)
 class _GroupBaseline(ResponseAdvantage):
     """Base of A = R - b with a baseline b of the group.
@@ -169,13 +164,8 @@ class _GroupBaseline(ResponseAdvantage):
     """
 
     group_of_one: Single = "zero"
-
-    def __post_init__(self) -> None:
-        checks.choice("group_of_one", self.group_of_one, ("zero", "raw"))
-
-    @property
-    def traits(self) -> Traits:
-        return Traits(mates="linear")
+    _rules: ClassVar = {"group_of_one": SINGLE}
+    traits = Traits(mates="linear")
 
     def for_group_size(self, group_size: int) -> ResponseAdvantage:
         return Raw() if group_size == 1 and self.group_of_one == "raw" else self
@@ -222,14 +212,8 @@ class GPG(GroupMean):
     """
 
     group_of_one: Single = "raw"
-
-    @property
-    def traits(self) -> Traits:
-        return Traits(mates="linear", no_closed_form="GPG's scale is one over the number of paid responses in a step")
-
-    @property
-    def _scaled(self) -> str:
-        return " times the responses over those that are paid"
+    traits = Traits(mates="linear", no_closed_form="GPG's scale is one over the number of paid responses in a step")
+    _scaled: ClassVar[str] = " times the responses over those that are paid"
 
     def for_group_size(self, group_size: int) -> ResponseAdvantage:
         return self
@@ -253,10 +237,7 @@ class MaxRL(ResponseAdvantage):
 
     eps: float = 1e-6
     group_of_one: Single = "raw"
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "eps", checks.at_least, 0.0)
-        checks.choice("group_of_one", self.group_of_one, ("zero", "raw"))
+    _rules: ClassVar = {"eps": (checks.at_least, 0.0), "group_of_one": SINGLE}
 
     def remark(self, least_reward: float) -> str | None:
         if least_reward >= 0:
@@ -284,14 +265,8 @@ class PassK(ResponseAdvantage):
 
     standardize: bool = True
     eps: float = 1e-6
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "standardize", checks.flag)
-        checks.keep(self, "eps", checks.at_least, 0.0)
-
-    @property
-    def least_group_size(self) -> int:
-        return 2
+    _rules: ClassVar = {"standardize": (checks.flag,), "eps": (checks.at_least, 0.0)}
+    least_group_size = 2
 
     def of_group(self, group: Group) -> FloatArray:
         counted = np.where(group.count > 0, group.returns, -np.inf)
@@ -318,12 +293,8 @@ class GroupStandardized(ResponseAdvantage):
     eps: float = 1e-6
     scope: Literal["group", "batch"] = "group"
     group_of_one: Single = "raw"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ddof", ddof(self.ddof))
-        checks.keep(self, "eps", checks.at_least, 0.0)
-        checks.choice("scope", self.scope, ("group", "batch"))
-        checks.choice("group_of_one", self.group_of_one, ("zero", "raw"))
+    _rules: ClassVar = {"ddof": DDOF, "eps": (checks.at_least, 0.0), "scope": (checks.choice, ("group", "batch")),
+                        "group_of_one": SINGLE}
 
     @property
     def traits(self) -> Traits:
@@ -363,9 +334,7 @@ class GroupStandardized(ResponseAdvantage):
 class OPO(_GroupBaseline):
     """A = R - ΣTR / ΣT over the group: the length-weighted baseline of OPO. A group of one has A = 0, or R."""
 
-    @property
-    def traits(self) -> Traits:
-        return Traits(mates="length-weighted", reads_length=True)
+    traits = Traits(mates="length-weighted", reads_length=True)
 
     def of_group(self, group: Group) -> FloatArray:
         tokens = np.sum(group.count * group.length, axis=-1, keepdims=True)

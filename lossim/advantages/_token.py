@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from lossim._support import checks
 from lossim._support.types import FloatArray
 from lossim.advantages._base import Advantage
-from lossim.advantages._response import ResponseAdvantage, ddof
+from lossim.advantages._response import DDOF, ResponseAdvantage
 from lossim.critics import Critic, Zero
-
-__all__ = ["GAE", "LengthAdaptive", "ReturnToGo", "Whitened"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LengthAdaptive:
+class LengthAdaptive(checks.Checked):
     """λ(T) = max(0, 1 - 1/max(α·T, 1)) of a response of length T: VAPO's actor.
 
     >>> LengthAdaptive(alpha=0.05)(np.array([10.0, 100.0]))
@@ -24,13 +23,23 @@ class LengthAdaptive:
     """
 
     alpha: float = 0.05
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "alpha", checks.positive)
+    _rules: ClassVar = {"alpha": (checks.positive,)}
 
     def __call__(self, length: FloatArray) -> FloatArray:
         """λ for each length."""
         return 1.0 - 1.0 / np.maximum(self.alpha * length, 1.0)
+
+
+def _decay(name: str, value: Any) -> Any:
+    """λ: a number in [0, 1], or one by length."""
+    return value if isinstance(value, LengthAdaptive) else checks.probability(name, value)
+
+
+def _critic(name: str, value: Any) -> Critic:
+    """A critic."""
+    if not isinstance(value, Critic):
+        checks.fail(name, value, "must be a critic", "for a number use critics.Constant(value=...)", TypeError)
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +59,8 @@ class GAE(Advantage):
     gae_lambda: float | LengthAdaptive = 0.95
     critic: Critic = field(default_factory=Zero)
     bootstrap_truncated: bool = False
-
-    def __post_init__(self) -> None:
-        checks.keep(self, "gamma", checks.probability)
-        if not isinstance(self.gae_lambda, LengthAdaptive):
-            checks.keep(self, "gae_lambda", checks.probability)
-        if not isinstance(self.critic, Critic):
-            checks.fail("critic", self.critic, "must be a critic", "for a number use critics.Constant(value=...)",
-                        TypeError)
-        checks.keep(self, "bootstrap_truncated", checks.flag)
+    _rules: ClassVar = {"gamma": (checks.probability,), "gae_lambda": (_decay,), "critic": (_critic,),
+                        "bootstrap_truncated": (checks.flag,)}
 
     @property
     def token_level(self) -> GAE:
@@ -131,6 +133,7 @@ class Whitened(Advantage):
     scale: bool = True
     eps: float = 1e-8
     ddof: int = 1
+    _rules: ClassVar = {"scale": (checks.flag,), "eps": (checks.at_least, 0.0), "ddof": DDOF}
 
     def __post_init__(self) -> None:
         if not isinstance(self.inner, (ResponseAdvantage, GAE)):
@@ -139,9 +142,7 @@ class Whitened(Advantage):
         response_level = self.inner.response_level
         if response_level is not None and response_level.traits.step_eps is not None:
             checks.fail("inner", self.inner, "must not have batch scope", "whitening divides by a std of its own")
-        checks.keep(self, "scale", checks.flag)
-        checks.keep(self, "eps", checks.at_least, 0.0)
-        object.__setattr__(self, "ddof", ddof(self.ddof))
+        super().__post_init__()
 
     @property
     def token_level(self) -> GAE | None:

@@ -12,8 +12,6 @@ from lossim._support.checks import fail, finite, number_array
 from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray, Outcome
 from lossim.rewards._shapings import GroupShaping, Shaping
 
-__all__ = ["AsLogged", "Reward", "applied"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reward:

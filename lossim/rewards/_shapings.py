@@ -11,11 +11,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from lossim._support.checks import fail, finite, in_interval, keep, number_array, positive
+from lossim._support.checks import Checked, fail, finite, in_interval, pair, positive
 from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
-
-__all__ = ["Cosine", "Discount", "GroupShaping", "KimiLength", "LengthZScore", "LinearPenalty", "MissingEOS",
-           "Shaping", "SoftOverlong", "StopProperly"]
 
 
 class Shaping(ABC):
@@ -65,7 +62,7 @@ class LinearPenalty(_Numbers, Shaping):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoftOverlong(Shaping):
+class SoftOverlong(Checked, Shaping):
     """DAPO's soft overlong punishment: nothing up to max_tokens − buffer, then linearly down to −factor.
 
     r − factor·clip((T − (max_tokens − buffer))/buffer, 0, 1). With ``capped=False`` the line goes on falling
@@ -88,12 +85,12 @@ class SoftOverlong(Shaping):
     buffer: float
     factor: float = 1.0
     capped: bool = True
+    _rules: ClassVar = {"max_tokens": (positive,), "buffer": (positive, "for a bare cut use MissingEOS"),
+                        "factor": (in_interval, 0.0, math.inf)}
 
     def __post_init__(self) -> None:
-        keep(self, "max_tokens", positive)
-        keep(self, "buffer", positive, "for a bare cut use MissingEOS")
+        super().__post_init__()
         in_interval("buffer", self.buffer, 0.0, self.max_tokens, "it ends at max_tokens")
-        keep(self, "factor", in_interval, 0.0, math.inf)
         if not isinstance(self.capped, bool):
             fail("capped", self.capped, "must be True or False", error=TypeError)
 
@@ -103,7 +100,7 @@ class SoftOverlong(Shaping):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cosine(Shaping):
+class Cosine(Checked, Shaping):
     """A reward that runs along half a cosine from length 0 to max_tokens; it replaces the reward it is given.
 
     r = b + (a − b)(1 + cos(π·min(T/max_tokens, 1)))/2, with (a, b) the pair of the outcome. A truncated response
@@ -127,17 +124,8 @@ class Cosine(Shaping):
     correct: tuple[float, float] = (2.0, 1.0)
     incorrect: tuple[float, float] = (-10.0, 0.0)
     exceed: float | None = None
-
-    def __post_init__(self) -> None:
-        keep(self, "max_tokens", positive)
-        for name in ("correct", "incorrect"):
-            given = getattr(self, name)
-            pair = number_array(name, given, ndim=1)
-            if pair.size != 2:
-                fail(name, given, "must be two rewards, at length 0 and at max_tokens")
-            object.__setattr__(self, name, tuple(pair.tolist()))
-        if self.exceed is not None:
-            keep(self, "exceed", finite)
+    _rules: ClassVar = {"max_tokens": (positive,), "exceed": (finite,), **dict.fromkeys(
+        ("correct", "incorrect"), (pair, "must be two rewards, at length 0 and at max_tokens"))}
 
     def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
         share = (1.0 + np.cos(np.pi * np.minimum(length / self.max_tokens, 1.0))) / 2.0

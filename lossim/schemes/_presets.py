@@ -33,9 +33,6 @@ from lossim.rewards import Reward, SoftOverlong
 from lossim.schemes._scheme import Scheme
 from lossim.surrogates import CISPO, GMPO, GSPO, SAPO, PPOClip
 
-__all__ = ["cispo", "dapo", "delta_l", "dr_grpo", "gmpo", "grpo", "gspo", "luspo", "opo", "ppo", "presets",
-           "reinforce_plus_plus", "reinforce_plus_plus_baseline", "remax", "rloo", "sapo", "vapo"]
-
 ZERO_ONE = Reward(correct=1.0, incorrect=0.0)
 PLUS_MINUS = Reward(correct=1.0, incorrect=-1.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -15,14 +15,12 @@ from lossim.penalties import KL, Entropy
 from lossim.rewards import Reward
 from lossim.surrogates import PolicyGradient, Surrogate
 
-__all__ = ["Scheme", "Truncation", "compare", "short"]
-
 Truncation = Literal["keep", "mask", "remove"]
 DynamicSampling = Literal["none", "drop", "resample"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scheme:
+class Scheme(checks.Checked):
     """Everything between sampled responses and the update, one slot each.
 
     Attributes:
@@ -64,6 +62,12 @@ class Scheme:
     minibatches: int = 1
     ppo_epochs: int = 1
     name: str = "custom"
+    _rules: ClassVar = {
+        "truncation": (checks.choice, ("keep", "mask", "remove")),
+        "dynamic_sampling": (checks.choice, ("none", "drop", "resample")),
+        "name": (checks.text,),
+        **dict.fromkeys(("group_size", "prompts_per_step", "minibatches", "ppo_epochs"), (checks.whole,)),
+    }
 
     def __post_init__(self) -> None:
         # Each slot by itself.
@@ -83,11 +87,7 @@ class Scheme:
         if self.surrogate.response_advantage and self.advantage.token_level is not None:
             checks.fail("surrogate", self.surrogate, "needs one advantage per response, which GAE has not",
                         "use surrogates.PPOClip() with GAE")
-        checks.choice("truncation", self.truncation, ("keep", "mask", "remove"))
-        checks.choice("dynamic_sampling", self.dynamic_sampling, ("none", "drop", "resample"))
-        checks.text("name", self.name)
-        for name in ("group_size", "prompts_per_step", "minibatches", "ppo_epochs"):
-            checks.keep(self, name, checks.whole)
+        super().__post_init__()
         # Groups large enough for what compares their members.
         least = self.advantage.least_group_size
         if self.group_size < least:
