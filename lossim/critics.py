@@ -155,8 +155,11 @@ class Exact(Critic):
         paid[:, -1] += view.stay[:, -1] * view.paid_truncated
         exact = _backward(paid, view, view.gamma)
         exact[:, 0] = view.class_mean(exact[:, 0])
-        if self.per == "class":
-            exact = _mixed(exact, view)
+        if self.per == "class":  # the average over the paths, by who is still going; where nobody is, over all alike
+            weight = _share_going(view)
+            weight[_of_class(np.maximum, weight, view.class_of_cell) == 0] = 1.0
+            exact = _of_class(np.add, weight * exact, view.class_of_cell)
+            exact /= _of_class(np.add, weight, view.class_of_cell)
         return np.column_stack([exact + self.bias, np.full(len(exact), np.nan)])
 
 
@@ -173,9 +176,6 @@ class Learned(Critic):
         per: ``"class"`` sees the prompt class alone, ``"cell"`` the path too, from the second token on.
         gae_lambda: λ of the targets, in [0, 1]; the actor's is that of :class:`~lossim.advantages.GAE`.
         pretrain: critic updates before the policy moves, at least 0.
-
-    Raises:
-        ValueError, TypeError: for values out of range or of another kind.
 
     Source: arXiv 2503.01491 (VC-PPO: pretraining, a λ of its own), 2504.05118 (VAPO).
     """
@@ -208,15 +208,12 @@ class Learned(Critic):
         bootstrapped. Cells that the critic cannot tell apart are averaged by P(path, still going at t).
 
         Args:
-            values: V [cell, N+1], reward.
+            values: V [cell, N+1], reward; V_{N+1} must be known where cut responses are bootstrapped.
             view: the law and the pay of the policy that draws.
             bootstrap_truncated: as in :class:`~lossim.advantages.GAE`.
 
         Returns:
             The means [cell, t], reward, 0 where nobody gets; who gets there with a chance above 0, [cell, t].
-
-        Raises:
-            ValueError: cut responses are bootstrapped and V_{N+1} is not known.
 
         >>> half = np.full((1, 2), 0.5)
         >>> view = CriticView(class_of_cell=np.array([0]), probability=np.ones(1), hazard=half, stay=half,
@@ -225,7 +222,6 @@ class Learned(Critic):
         >>> LearnedTable(rate=0.1).targets(np.zeros((1, 3)), view)
         (array([[ 0.25, -0.5 ]]), array([[ True,  True]]))
         """
-        # TD errors of the token that stops and of the one that goes on.
         now = values[:, :-1]
         ahead = values[:, 1:].copy()
         if not bootstrap_truncated:
@@ -236,11 +232,9 @@ class Learned(Critic):
         stop = view.paid_stop - now
         go = view.paid_go + view.gamma * ahead - now
         go[:, -1] += view.paid_truncated
-        # Their mean, and the λ-return.
         advantage = _backward(view.hazard * stop + view.stay * go, view, view.gamma * self.gae_lambda)
-        # The average over what the critic cannot tell apart; where it can, all that counts is who gets there.
         weight = _share_going(view)
-        if self.per == "cell":
+        if self.per == "cell":  # nothing to average over: all that counts is who gets there
             weight[:, 1:] = _log_going(view)[:, 1:] > -np.inf
         return self._pooled(weight * advantage, weight, view.class_of_cell)
 
@@ -405,11 +399,3 @@ def _share_going(view: CriticView) -> FloatArray:
     going = _log_going(view)
     top = _of_class(np.maximum, going, view.class_of_cell)
     return np.exp(going - np.where(np.isfinite(top), top, 0.0))
-
-
-def _mixed(values: FloatArray, view: CriticView) -> FloatArray:
-    """Average over the paths of a class, weighted by P(path, still going at t); where nobody is, over all alike."""
-    weight = _share_going(view)
-    weight[_of_class(np.maximum, weight, view.class_of_cell) == 0] = 1.0
-    return (_of_class(np.add, weight * values, view.class_of_cell)
-            / _of_class(np.add, weight, view.class_of_cell))

@@ -6,9 +6,10 @@ token and -p at every other, 1 - pT in all, and
 
     dz/dη = E[ Σ_{t≤T} w(T) · Â_t · score_t ] ,    dE[T]/dη = dE[T]/dz · dz/dη ,    dE[T]/dz = -q/p .
 
-η is the step along the expected update. z up means stop sooner: a positive logit drift shortens. A
-(``advantage``) is one constant for all responses, or the mean of an advantage that does not depend on the
-length; in the two GAE rows A = R - v, reward minus the constant critic, with γ = 1. All rows are linear in A.
+η is the step along the expected update. z up means stop sooner: a positive logit drift shortens. ``hazard`` is p in
+(0, 1], and ValueError is raised for any other. ``advantage`` is A, any real number: one constant for all responses, or
+the mean of an advantage that does not depend on the length; in the two GAE rows A = R - v, reward minus the constant
+critic, with γ = 1. All rows are linear in A.
 
 All functions are vectorised: numbers or arrays that broadcast give a number or an array of the common shape.
 Their relative error stays below 1e-14 for hazards from 1e-300 to 1 and any λ. The derivations are in
@@ -35,13 +36,7 @@ _TERMS = 36  # 0.3^36 < 1e-18
 
 
 def mean_length(hazard: ArrayLike) -> Numbers:
-    """Mean length E[T] = 1/p, in tokens; the stop token counts.
-
-    Args:
-        hazard: p in (0, 1], chance to stop at each token.
-
-    Raises:
-        ValueError: if a hazard is outside (0, 1] (as in every function here that takes one).
+    """Mean length E[T] = 1/p for a hazard p, in tokens; the stop token counts.
 
     >>> float(mean_length(0.02))
     50.0
@@ -51,9 +46,6 @@ def mean_length(hazard: ArrayLike) -> Numbers:
 
 def length_derivative(hazard: ArrayLike) -> Numbers:
     """Change of the mean length with the stop logit, dE[T]/dz = -(1-p)/p, in tokens per unit of logit; ≤ 0.
-
-    Args:
-        hazard: p in (0, 1].
 
     >>> float(length_derivative(0.02))
     -49.0
@@ -67,14 +59,13 @@ def length_drift(logit_drift: ArrayLike, hazard: ArrayLike) -> Numbers:
 
     Args:
         logit_drift: dz/dη, from one of the ``logit_drift_*`` functions or a sum of them.
-        hazard: p in (0, 1].
 
     Unsolvable prompts (advantage -1) of 50 tokens under a mean over tokens: longer at every step.
 
     >>> print(f"{length_drift(logit_drift_mean_over_tokens(0.02, advantage=-1.0), 0.02):.3f}")
     2.932
     """
-    return _finite("logit_drift", logit_drift) * length_derivative(hazard)
+    return _numbers("logit_drift", logit_drift) * length_derivative(hazard)
 
 
 def logit_drift_token_sum(hazard: ArrayLike, *, advantage: ArrayLike = 1.0) -> Numbers:
@@ -82,14 +73,10 @@ def logit_drift_token_sum(hazard: ArrayLike, *, advantage: ArrayLike = 1.0) -> N
 
     The same advantage for every length is a baseline, and a baseline moves nothing.
 
-    Args:
-        hazard: p in (0, 1].
-        advantage: A, any real number.
-
     >>> float(logit_drift_token_sum(0.02, advantage=-1.0))
     0.0
     """
-    return np.zeros(np.broadcast(_hazard(hazard), _finite("advantage", advantage)).shape)[()]
+    return np.zeros(np.broadcast(_hazard(hazard), _numbers("advantage", advantage)).shape)[()]
 
 
 def logit_drift_mean_over_tokens(hazard: ArrayLike, *, advantage: ArrayLike = 1.0) -> Numbers:
@@ -99,17 +86,13 @@ def logit_drift_mean_over_tokens(hazard: ArrayLike, *, advantage: ArrayLike = 1.
 
     Has the sign of A: a negative advantage lengthens, a positive one shortens. 0 at p = 1.
 
-    Args:
-        hazard: p in (0, 1].
-        advantage: A, any real number.
-
     Source: the effect is the response-level length bias of DR_GRPO in ``lossim.references``.
 
     >>> print(f"{logit_drift_mean_over_tokens(0.02, advantage=-1.0):.6f}")
     -0.059837
     """
     p = _hazard(hazard)
-    return _finite("advantage", advantage) * p * _log_excess_of_hazard(p)
+    return _numbers("advantage", advantage) * p * _log_excess_of_hazard(p)
 
 
 def logit_drift_gae_token_sum(
@@ -120,7 +103,6 @@ def logit_drift_gae_token_sum(
     what a length penalty of α = A·p(1-λ)/(1-λq) per token would do: a negative A is a bonus per token.
 
     Args:
-        hazard: p in (0, 1].
         gae_lambda: λ in [0, 1]; 1 gives 0, as a token sum without GAE does.
         advantage: A = R - v, reward minus the critic's constant value.
 
@@ -130,9 +112,9 @@ def logit_drift_gae_token_sum(
     -0.710145
     """
     p = _hazard(hazard)
-    short = 1.0 - _lambda(gae_lambda)
+    short = 1.0 - _numbers("gae_lambda", gae_lambda, 0.0, 1.0)
     positive = p + (1.0 - p) * short  # 1 - λq, as a sum of positive terms
-    return _finite("advantage", advantage) * (1.0 - p) * short / positive
+    return _numbers("advantage", advantage) * (1.0 - p) * short / positive
 
 
 def logit_drift_gae_mean_over_tokens(
@@ -147,7 +129,6 @@ def logit_drift_gae_mean_over_tokens(
     adds to it. The second form is the one evaluated; the first is 0/0 at λ = 1 and at λ = 0.
 
     Args:
-        hazard: p in (0, 1].
         gae_lambda: λ in [0, 1]; 1 gives ``logit_drift_mean_over_tokens``, 0 gives A·q·M₀.
         advantage: A = R - v, reward minus the critic's constant value.
 
@@ -157,9 +138,9 @@ def logit_drift_gae_mean_over_tokens(
     -0.069728
     """
     p = _hazard(hazard)
-    short = 1.0 - _lambda(gae_lambda)
+    short = 1.0 - _numbers("gae_lambda", gae_lambda, 0.0, 1.0)
     u = (1.0 - p) * short / p
-    return _finite("advantage", advantage) * p * (_log_excess_of_hazard(p) - _log_excess(-u, -np.log1p(u)))
+    return _numbers("advantage", advantage) * p * (_log_excess_of_hazard(p) - _log_excess(-u, -np.log1p(u)))
 
 
 def logit_drift_length_penalty(hazard: ArrayLike, *, coefficient: ArrayLike) -> Numbers:
@@ -168,14 +149,13 @@ def logit_drift_length_penalty(hazard: ArrayLike, *, coefficient: ArrayLike) -> 
     Any baseline that does not depend on the response leaves it as it is.
 
     Args:
-        hazard: p in (0, 1].
         coefficient: α, reward per token; negative for a bonus.
 
     >>> print(f"{logit_drift_length_penalty(0.02, coefficient=0.001):.6f}")
     0.049000
     """
     p = _hazard(hazard)
-    return _finite("coefficient", coefficient) * (1.0 - p) / p
+    return _numbers("coefficient", coefficient) * (1.0 - p) / p
 
 
 def sign_flip_solve_rate(
@@ -199,8 +179,8 @@ def sign_flip_solve_rate(
     >>> float(sign_flip_solve_rate(0.0))
     0.0
     """
-    v, high, low = np.broadcast_arrays(_finite("value", value), _finite("reward_correct", reward_correct),
-                                       _finite("reward_incorrect", reward_incorrect))
+    v, high, low = np.broadcast_arrays(_numbers("value", value), _numbers("reward_correct", reward_correct),
+                                       _numbers("reward_incorrect", reward_incorrect))
     if np.any(high <= low):
         first = np.unravel_index(int(np.argmax(high <= low)), high.shape)
         checks.fail("reward_correct", float(high[first]),
@@ -226,13 +206,13 @@ def loss_of_length(length: ArrayLike, gae_lambda: ArrayLike, *, reward: ArrayLik
     >>> [round(float(loss), 4) for loss in loss_of_length([1, 10, 100], 0.95, reward=-1.0)]
     [1.0, 0.8025, 0.1988]
     """
-    tokens = _in("length", length, 1.0, np.inf)
-    factor = _lambda(gae_lambda)
+    tokens = _numbers("length", length, 1.0, np.inf)
+    factor = _numbers("gae_lambda", gae_lambda, 0.0, 1.0)
     one = factor == 1.0
     with np.errstate(divide="ignore"):  # ln 0 = -inf is what λ = 0 needs
         log_factor = np.log(factor)
     kept = np.where(one, tokens, -np.expm1(tokens * log_factor) / np.where(one, 1.0, 1.0 - factor))
-    return -_finite("reward", reward) * kept / tokens
+    return -_numbers("reward", reward) * kept / tokens
 
 
 def _log_excess_of_hazard(p: FloatArray) -> FloatArray:
@@ -249,18 +229,10 @@ def _log_excess(x: FloatArray, minus_log: FloatArray) -> FloatArray:
 
 
 def _hazard(hazard: ArrayLike) -> FloatArray:
-    return _in("hazard", hazard, SMALLEST_HAZARD, 1.0, "it is the chance to stop at each token, and 0 never stops")
+    return _numbers("hazard", hazard, SMALLEST_HAZARD, 1.0, "it is the chance to stop at each token, and 0 never stops")
 
 
-def _lambda(gae_lambda: ArrayLike) -> FloatArray:
-    return _in("gae_lambda", gae_lambda, 0.0, 1.0)
-
-
-def _finite(name: str, value: ArrayLike) -> FloatArray:
-    return _in(name, value, -np.inf, np.inf)
-
-
-def _in(name: str, value: ArrayLike, low: float, high: float, fix: str = "") -> FloatArray:
+def _numbers(name: str, value: ArrayLike, low: float = -np.inf, high: float = np.inf, fix: str = "") -> FloatArray:
     """Finite numbers in [low, high], as an array."""
     if isinstance(value, float | int):  # a message without brackets for a single number
         checks.in_interval(name, checks.finite(name, value), low, high, fix)

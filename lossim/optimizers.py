@@ -106,10 +106,6 @@ class Optimizer(checks.Checked, ABC):
     def start(self, shape: Sequence[int]) -> State:
         """The state before the first update of gradients of this shape, [..., coordinate].
 
-        Raises:
-            TypeError: if it is no sequence of whole numbers.
-            ValueError: if it is empty or has an entry below 1.
-
         >>> AdamW(learning_rate=0.1).start((2,)).moments
         (array([0., 0.]), array([0., 0.]))
         """
@@ -117,24 +113,18 @@ class Optimizer(checks.Checked, ABC):
         sizes = tuple(checks.whole(f"shape[{i}]", size) for i, size in enumerate(entries))
         if not sizes:
             checks.fail("shape", shape, "must have at least one axis, the coordinates", "use the shape of the gradient")
-        moments = tuple(np.zeros(sizes) for _ in range(self._memories))
-        return State(count=0, shape=sizes, moments=moments)
+        return State(count=0, shape=sizes, moments=tuple(np.zeros(sizes) for _ in range(self._memories)))
 
     def rate(self, count: int) -> float:
         """The learning rate of the update after ``count`` others: ``learning_rate`` · ``schedule`` (count).
-
-        Raises:
-            TypeError: if the schedule gives something that is no number, or the count is not whole.
-            ValueError: if the factor is negative or not finite, or the count is negative.
 
         >>> [SGD(learning_rate=0.2, schedule=warmup(4)).rate(count) for count in (0, 1, 4, 9)]
         [0.0, 0.05, 0.2, 0.2]
         """
         done = checks.whole("count", count, low=0)
-        factor = 1.0
-        if self.schedule is not None:
-            factor = checks.at_least(f"schedule({done})", self.schedule(done), 0.0)
-        return float(self.learning_rate) * factor
+        if self.schedule is None:
+            return float(self.learning_rate)
+        return float(self.learning_rate) * checks.at_least(f"schedule({done})", self.schedule(done), 0.0)
 
     def step(self, state: State, gradient: ArrayLike, position: ArrayLike) -> tuple[FloatArray, State]:
         """One update: the move to add to the position, and the next state.
@@ -143,10 +133,6 @@ class Optimizer(checks.Checked, ABC):
             state: from ``start`` or the update before; it is left as it is.
             gradient: [..., coordinate], uphill, of the shape the state was started with.
             position: of that shape too, displacement of the coordinates from where training started.
-
-        Raises:
-            TypeError: for something that is no state or no array of numbers.
-            ValueError: for another shape, or numbers that are not finite.
 
         >>> optimizer = SGD(learning_rate=1.0, max_norm=1.0)
         >>> move, state = optimizer.step(optimizer.start((2, 2)), [[3.0, 4.0], [0.3, 0.4]], np.zeros((2, 2)))
@@ -161,15 +147,11 @@ class Optimizer(checks.Checked, ABC):
             if array.shape != state.shape:
                 checks.fail(name, array.shape, f"must have the shape {state.shape} that the state was started with",
                             "start again for another shape")
-        move, moments = self._move(state, self._clipped(uphill), displacement, self.rate(state.count))
+        if self.max_norm is not None:
+            norm = np.linalg.norm(uphill, axis=-1, keepdims=True)
+            uphill = uphill * np.minimum(self.max_norm / (norm + NORM_EPS), 1.0)
+        move, moments = self._move(state, uphill, displacement, self.rate(state.count))
         return move, State(count=state.count + 1, shape=state.shape, moments=moments)
-
-    def _clipped(self, gradient: FloatArray) -> FloatArray:
-        """The gradient, of norm ``max_norm`` where it was longer."""
-        if self.max_norm is None:
-            return gradient
-        norm = np.linalg.norm(gradient, axis=-1, keepdims=True)
-        return gradient * np.minimum(self.max_norm / (norm + NORM_EPS), 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +162,6 @@ class SGD(Optimizer):
     Source: torch.optim.SGD(maximize=True), with its defaults.
 
     Attributes:
-        learning_rate, max_norm, schedule: see :class:`Optimizer`.
         momentum: μ in [0, 1).
 
     >>> SGD(learning_rate=0.1)
@@ -212,7 +193,6 @@ class AdamW(Optimizer):
     with its defaults except for the weight decay, which is 0.01 there.
 
     Attributes:
-        learning_rate, max_norm, schedule: see :class:`Optimizer`.
         betas: (β₁, β₂), each in [0, 1).
         eps: ≥ 0, in units of the gradient; at 0 a coordinate that never had a gradient does not move.
         weight_decay: ≥ 0.

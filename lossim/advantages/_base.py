@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class Advantage(checks.Checked):
         """
         checks.fail("advantage", self, "must be GAE to have a critic", error=TypeError)
 
-    def repeated(self, count: int) -> Advantage:
+    def repeated(self, count: int) -> Self:
         """The estimator of so many copies of all prompt classes: what it holds per class or cell, written once each."""
         return self
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
@@ -104,9 +104,6 @@ class ResponseAdvantage(Advantage, ABC):
         """The fixed baseline by prompt class, [class], 0 for all but Raw; ``classes`` None: prompts have none, [1]."""
         return np.zeros(1 if classes is None else classes)
 
-    def repeated(self, count: int) -> ResponseAdvantage:
-        return self
-
     def remark(self, least_reward: float) -> str | None:
         """What there is to say where rewards go down to ``least_reward``."""
         return None
@@ -143,7 +140,7 @@ class Raw(ResponseAdvantage):
     def of_group(self, group: Group) -> FloatArray:
         return group.returns - group.baseline
 
-    def repeated(self, count: int) -> Raw:
+    def repeated(self, count: int) -> Self:
         return replace(self, baseline=self.baseline * count) if isinstance(self.baseline, tuple) else self
 
     def fixed_baseline(self, classes: int | None) -> FloatArray:
@@ -358,8 +355,7 @@ class PositiveOnly(ResponseAdvantage):
 
     @property
     def traits(self) -> Traits:
-        inner = self.inner.traits
-        return replace(inner, mates="any" if self.inner.group_relative else "none")
+        return replace(self.inner.traits, mates="any" if self.inner.group_relative else "none")
 
     @property
     def needs_whole_step(self) -> bool:
@@ -372,7 +368,7 @@ class PositiveOnly(ResponseAdvantage):
     def fixed_baseline(self, classes: int | None) -> FloatArray:
         return self.inner.fixed_baseline(classes)
 
-    def repeated(self, count: int) -> PositiveOnly:
+    def repeated(self, count: int) -> Self:
         return replace(self, inner=self.inner.repeated(count))
 
     def of_group(self, group: Group) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -96,7 +96,7 @@ class GAE(Advantage):
     def with_critic(self, critic: Critic) -> GAE:
         return replace(self, critic=critic)
 
-    def repeated(self, count: int) -> GAE:
+    def repeated(self, count: int) -> Self:
         return replace(self, critic=self.critic.repeated(count))
 
 
@@ -116,7 +116,7 @@ class ReturnToGo(GAE):
     def reads_values(self) -> bool:
         return False
 
-    def repeated(self, count: int) -> ReturnToGo:
+    def repeated(self, count: int) -> Self:
         return self
 
 
@@ -159,7 +159,7 @@ class Whitened(Advantage):
     def with_critic(self, critic: Critic) -> Whitened:
         return replace(self, inner=self.inner.with_critic(critic))
 
-    def repeated(self, count: int) -> Whitened:
+    def repeated(self, count: int) -> Self:
         return replace(self, inner=self.inner.repeated(count))
 
     def factor(self, spread: FloatArray, square: FloatArray, tokens: FloatArray, rounding: float = 1e-13) -> FloatArray:

@@ -24,10 +24,6 @@ class Reward:
         truncated: reward of a response cut at max_tokens; None pays it by its grade.
         shaping: None, one shaping, or a tuple of them.
 
-    Raises:
-        TypeError: for a shaping that cannot be called.
-        ValueError: for rewards that are not finite.
-
     >>> from lossim.rewards import MissingEOS, SoftOverlong
     >>> Reward(shaping=(SoftOverlong(max_tokens=100, buffer=20), MissingEOS(penalty=0.5))).values(
     ...     length=[70, 90, 100], grade_correct=[True, True, False], truncated=[False, False, True])
@@ -49,10 +45,7 @@ class Reward:
             if isinstance(shaping, type) or not (callable(shaping) or isinstance(shaping, GroupShaping)):
                 fail(f"shaping[{i}]", shaping, "must be a callable (reward, length, outcome) -> reward",
                      "build it first, e.g. LinearPenalty(slope=0.001)", TypeError)
-        if len(shapings) > 1:
-            object.__setattr__(self, "shaping", shapings)
-        else:
-            object.__setattr__(self, "shaping", shapings[0] if shapings else None)
+        object.__setattr__(self, "shaping", shapings if len(shapings) > 1 else next(iter(shapings), None))
 
     @property
     def group_relative(self) -> bool:
@@ -122,7 +115,11 @@ class Reward:
             if isinstance(shaping, GroupShaping):
                 shaped: ArrayLike = shaping.in_group(rewards, tokens, right, inside)
             else:
-                shaped = _called(shaping, rewards, tokens, outcome)
+                try:
+                    shaped = shaping(rewards, tokens, outcome)
+                except (TypeError, ValueError, ArithmeticError, RuntimeWarning) as error:
+                    raise TypeError(f"{_named(shaping)} must map arrays (reward, length, outcome) to rewards, and "
+                                    f"raised: {error}; write comparisons with np.where") from error
             rewards = _checked(shaping, shaped, tokens, outcome)
         return rewards
 
@@ -170,15 +167,6 @@ def _as_tuple(shaping: Any) -> tuple[AnyShaping, ...]:
 
 def _named(shaping: AnyShaping) -> str:
     return f"the shaping {getattr(shaping, '__name__', None) or repr(shaping)}"
-
-
-def _called(shaping: Callable[..., ArrayLike], rewards: FloatArray, tokens: FloatArray, outcome: IntArray) -> ArrayLike:
-    """What a shaping of single responses makes of their rewards."""
-    try:
-        return shaping(rewards, tokens, outcome)
-    except (TypeError, ValueError, ArithmeticError, RuntimeWarning) as error:
-        raise TypeError(f"{_named(shaping)} must map arrays (reward, length, outcome) to rewards, and raised: "
-                        f"{error}; write comparisons with np.where") from error
 
 
 def _booleans(name: str, value: ArrayLike) -> BoolArray:

@@ -139,10 +139,7 @@ class Cosine(Checked, Shaping):
 
 @dataclass(frozen=True, kw_only=True)
 class Discount(_Numbers, Shaping):
-    """The reward discounted over the length: r·gamma^T.
-
-    Args:
-        gamma: per token, in [0, 1].
+    """The reward discounted over the length: r·gamma^T, with ``gamma`` per token in [0, 1].
 
     >>> Discount(gamma=0.5)(np.ones(2), np.array([1.0, 3.0]), np.zeros(2, dtype=int))
     array([0.5  , 0.125])
@@ -157,12 +154,7 @@ class Discount(_Numbers, Shaping):
 
 @dataclass(frozen=True, kw_only=True)
 class MissingEOS(_Numbers, Shaping):
-    """A penalty for being cut: r − penalty if truncated.
-
-    Args:
-        penalty: reward; a positive one punishes.
-
-    Source: ``missing_eos_penalty`` of TRL's PPO trainer.
+    """A penalty for being cut: r − penalty if truncated. Source: ``missing_eos_penalty`` of TRL's PPO trainer.
 
     >>> MissingEOS(penalty=1)(np.ones(2), np.array([5.0, 9.0]), np.array([0, 2]))
     array([1., 0.])
@@ -178,12 +170,8 @@ class MissingEOS(_Numbers, Shaping):
 class StopProperly(_Numbers, Shaping):
     """ProRL's stop-properly coefficient, for truncated responses: c·r if c ≥ 0, c itself if c < 0.
 
-    OpenRLHF takes both signs: from 0 up the reward is multiplied, below 0 replaced. NeMo RL takes c in [0, 1]
-    only, the multiplication. Mind that multiplying shrinks a negative reward towards 0: with rewards ±1 and c < 1
-    a wrong answer is then better cut than finished.
-
-    Args:
-        coefficient: c; 1 changes nothing.
+    ``coefficient`` is c. OpenRLHF takes both signs, NeMo RL c in [0, 1] only. Mind that multiplying shrinks a
+    negative reward towards 0: with rewards ±1 and c < 1 a wrong answer is then better cut than finished.
 
     Source: ProRL, arXiv:2505.24864; ``stop_properly_penalty_coef`` of OpenRLHF and NeMo RL.
 
@@ -204,11 +192,8 @@ class StopProperly(_Numbers, Shaping):
 class KimiLength(_Numbers, GroupShaping):
     """Kimi k1.5's length reward: λ = ½ − (T − T_min)/(T_max − T_min) over the group.
 
-    r + weight·λ for a correct response, r + weight·min(0, λ) for an incorrect one; nothing where all lengths are
-    equal. A wrong response never gains by being short.
-
-    Args:
-        weight: of λ, which runs from ½ for the shortest response to −½ for the longest.
+    λ runs from ½ for the shortest response to −½ for the longest. r + weight·λ for a correct response, r +
+    weight·min(0, λ) for an incorrect one, which never gains by being short; nothing where all lengths are equal.
 
     Source: Kimi k1.5, arXiv:2501.12599.
 
@@ -232,11 +217,8 @@ class KimiLength(_Numbers, GroupShaping):
 class LengthZScore(_Numbers, GroupShaping):
     """A reward for being right, less the longer it took beside the other right responses of the group.
 
-    r·(1 − alpha·σ(z)) for a correct response, σ the logistic function, z = (T − mean)/std over the group's correct
-    responses (population standard deviation; z = 0 where it is 0). Incorrect responses keep their reward.
-
-    Args:
-        alpha: in [0, 1].
+    r·(1 − alpha·σ(z)) for a correct response, ``alpha`` in [0, 1], σ the logistic function, z = (T − mean)/std over
+    the group's correct responses (population standard deviation; z = 0 where it is 0). Incorrect responses keep theirs.
 
     Source: Arora and Zanette, arXiv:2502.04463. Their released code uses the population standard deviation plus
     1e-7, left out here, and counts a truncated response as wrong: leave p_correct_truncated at 0 for that.

@@ -41,9 +41,6 @@ class Scheme(checks.Checked):
         ppo_epochs: passes over a rollout; ``train`` alone reads it.
         name: shown in print.
 
-    Raises:
-        ValueError: slots that do not go together; the message says which and what to use.
-
     >>> from lossim.advantages import GroupMean
     >>> from lossim.aggregation import TokenMean
     >>> Scheme(advantage=GroupMean(), aggregation=TokenMean(), group_size=8)
@@ -105,15 +102,12 @@ class Scheme(checks.Checked):
     @cached_property
     def kl_in_reward(self) -> KL | None:
         """The KL term of the reward, if any."""
-        return self._kl("reward")
+        return next((term for term in self.penalties if isinstance(term, KL) and term.place == "reward"), None)
 
     @cached_property
     def kl_in_loss(self) -> KL | None:
         """The KL term of the loss, if any."""
-        return self._kl("loss")
-
-    def _kl(self, place: str) -> KL | None:
-        return next((term for term in self.penalties if isinstance(term, KL) and term.place == place), None)
+        return next((term for term in self.penalties if isinstance(term, KL) and term.place == "loss"), None)
 
     @cached_property
     def entropy(self) -> Entropy | None:
