@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -273,11 +273,9 @@ class Learned(Critic):
     def _pooled(self, total: FloatArray, weight: FloatArray, class_of_cell: IntArray) -> tuple[FloatArray, BoolArray]:
         """Totals over weights, both [..., cell, t], of the cells that the critic cannot tell apart; where weights are.
 
-        At t = 1 no critic tells the paths of a class apart, since the first token chooses among them.
+        Both are added up in place. At t = 1 no critic tells paths apart, since the first token chooses among them.
         """
         shared = slice(None) if self.per == "class" else slice(1)
-        total = total.copy()
-        weight = weight.copy()
         for x in (total, weight):
             x[..., shared] = _of_class(np.add, x[..., shared], class_of_cell)
         reached = weight > 0
@@ -300,6 +298,17 @@ class Learned(Critic):
         return moved
 
 
+def _profile(name: str, value: Any) -> float | FloatArray:
+    """One number, or arrays of them by position."""
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        return checks.finite(name, value)
+    array = checks.number_array(name, value)
+    if array.ndim not in (1, 2) or not array.size:
+        checks.fail(name, array.shape, "must be one number, or hold one per position, or one per class and position "
+                    "(its shape is shown)")
+    return array
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LearnedTable(Learned):
     """A value for each position, learned: ``Table`` that follows the policy.
@@ -314,16 +323,7 @@ class LearnedTable(Learned):
     LearnedTable(rate=0.1, start=0.0, per='class', gae_lambda=0.95, pretrain=50)
     """
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.start, (list, tuple, np.ndarray)):
-            checks.keep(self, "start", checks.finite)
-            return
-        start = checks.number_array("start", self.start)
-        if start.ndim not in (1, 2) or not start.size:
-            checks.fail("start", start.shape, "must be one number, or hold one per position, or one per class and "
-                        "position (its shape is shown)")
-        object.__setattr__(self, "start", start)
+    _rules: ClassVar = Learned._rules | {"start": (_profile,)}
 
     def start_values(self, view: CriticView) -> FloatArray:
         if not isinstance(self.start, np.ndarray):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,6 +12,15 @@ from lossim._support import checks
 from lossim._support.types import FloatArray
 
 __all__ = ["KL", "Entropy"]
+
+
+_ESTIMATORS: dict[str, tuple[Callable[[FloatArray], FloatArray], Callable[[FloatArray], FloatArray]]] = {
+    "k1": (lambda d: d, np.ones_like),
+    "k2": (lambda d: 0.5 * d**2, lambda d: d),
+    "k3": (lambda d: np.expm1(-d) + d, lambda d: -np.expm1(-d)),
+    "abs": (np.abs, np.sign),
+}
+"""k(d) by name, and its slope dk/d log π."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +59,7 @@ class KL(checks.Checked):
     to: Literal["reference", "old"] = "reference"
     _rules: ClassVar = {
         "coefficient": (checks.at_least, 0.0),
-        "estimator": (checks.choice, ("k1", "k2", "k3", "abs")),
+        "estimator": (checks.choice, tuple(_ESTIMATORS)),
         "place": (checks.choice, ("loss", "reward")),
         "content_per_token": (checks.at_least, 0.0),
         "gradient": (checks.choice, ("own", "straight_through", "bias_corrected")),
@@ -69,13 +79,7 @@ class KL(checks.Checked):
 
     def estimate(self, log_ratio: FloatArray) -> FloatArray:
         """k(d): the estimator itself, without the ratio of a corrected bias."""
-        if self.estimator == "k1":
-            return log_ratio
-        if self.estimator == "k2":
-            return 0.5 * log_ratio**2
-        if self.estimator == "k3":
-            return np.expm1(-log_ratio) + log_ratio
-        return np.abs(log_ratio)
+        return _ESTIMATORS[self.estimator][0](log_ratio)
 
     def value(self, log_ratio: FloatArray, drawn_ratio: FloatArray | float = 0.0) -> FloatArray:
         """The loss of a token over β: k(d), times r = e^{``drawn_ratio``} where the bias is corrected."""
@@ -92,14 +96,7 @@ class KL(checks.Checked):
         """
         if self.estimator == "k3" and self.gradient == "bias_corrected":
             return np.exp(drawn_ratio) * log_ratio  # exponentials that would overflow cancel
-        if self.estimator == "k2" or self.gradient == "straight_through":
-            own = log_ratio
-        elif self.estimator == "k1":
-            own = np.ones_like(log_ratio)
-        elif self.estimator == "k3":
-            own = -np.expm1(-log_ratio)
-        else:
-            own = np.sign(log_ratio)
+        own = _ESTIMATORS["k2" if self.gradient == "straight_through" else self.estimator][1](log_ratio)
         if self.gradient == "bias_corrected":
             return np.exp(drawn_ratio) * (own + self.estimate(log_ratio))
         return own

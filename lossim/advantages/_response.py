@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -117,6 +117,16 @@ class ResponseAdvantage(Advantage, ABC):
         return f"the advantage is {made}{self._scaled if made != '0' else ''} (group_of_one={setting!r})"
 
 
+def _baseline(name: str, value: Any) -> float | tuple[float, ...]:
+    """A number, or one per prompt class."""
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        return checks.finite(name, value)
+    values = checks.number_array(name, value, ndim=1)
+    if not len(values):
+        checks.fail(name, value, "must be a number or hold one per prompt class")
+    return tuple(values.tolist())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Raw(ResponseAdvantage):
     """A = R - b with a fixed baseline b: one number, or one per prompt class.
@@ -126,16 +136,8 @@ class Raw(ResponseAdvantage):
     """
 
     baseline: float | tuple[float, ...] = 0.0
+    _rules: ClassVar = {"baseline": (_baseline,)}
     traits = Traits(mates="none")
-
-    def __post_init__(self) -> None:
-        if isinstance(self.baseline, (list, tuple, np.ndarray)):
-            values = checks.number_array("baseline", self.baseline, ndim=1)
-            if not len(values):
-                checks.fail("baseline", self.baseline, "must be a number or hold one per prompt class")
-            object.__setattr__(self, "baseline", tuple(float(b) for b in values))
-        else:
-            checks.keep(self, "baseline", checks.finite)
 
     def of_group(self, group: Group) -> FloatArray:
         return group.returns - group.baseline
