@@ -123,13 +123,8 @@ class Table(Critic):
         return Table(table=np.tile(self.table, (count, 1)))
 
     def values(self, view: CriticView) -> FloatArray:
-        cells, positions = view.hazard.shape
-        classes = int(view.class_of_cell.max()) + 1
-        rows, columns = self.table.shape
-        if rows not in (classes, cells) or columns not in (positions, positions + 1):
-            checks.fail("table", self.table.shape, f"must have shape [{classes} classes or {cells} cells, {positions} "
-                        f"or {positions + 1} positions]")
-        values = _by_cell(self.table, view)
+        rule = "must have shape [{classes} classes or {cells} cells, {positions} or {beyond} positions]"
+        values = _by_cell("table", self.table, view, rule)
         values[:, 0] = view.class_mean(values[:, 0])
         return values
 
@@ -328,14 +323,9 @@ class LearnedTable(Learned):
     def start_values(self, view: CriticView) -> FloatArray:
         if not isinstance(self.start, np.ndarray):
             return np.full(_shape(view), float(self.start))
-        cells, positions = view.hazard.shape
-        classes = int(view.class_of_cell.max()) + 1
-        *rows, columns = self.start.shape
-        if rows not in ([], [classes], [cells]) or columns not in (positions, positions + 1):
-            checks.fail("start", self.start.shape, f"must be one number or have shape [{positions} or {positions + 1} "
-                        f"positions], or one such row for each of {classes} classes or {cells} cells (its shape is "
-                        "shown)")
-        return _by_cell(self.start, view)
+        rule = ("must be one number or have shape [{positions} or {beyond} positions], or one such row for each of "
+                "{classes} classes or {cells} cells (its shape is shown)")
+        return _by_cell("start", self.start, view, rule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -368,8 +358,14 @@ def _shape(view: CriticView) -> tuple[int, int]:
     return cells, positions + 1
 
 
-def _by_cell(table: FloatArray, view: CriticView) -> FloatArray:
+def _by_cell(name: str, table: FloatArray, view: CriticView, rule: str) -> FloatArray:
     """Values given for positions, [t], [class, t] or [cell, t], as [cell, N+1]; NaN beyond the cut if not given."""
+    cells, positions = view.hazard.shape
+    classes = int(view.class_of_cell.max()) + 1
+    *rows, columns = table.shape
+    if rows not in ([], [classes], [cells]) or columns not in (positions, positions + 1):
+        checks.fail(name, table.shape, rule.format(classes=classes, cells=cells, positions=positions,
+                                                   beyond=positions + 1))
     if table.ndim == 2 and len(table) != len(view.hazard):
         table = table[view.class_of_cell]
     values = np.full(_shape(view), np.nan)

@@ -17,18 +17,15 @@ from lossim._support.types import BoolArray, FloatArray
 from lossim.advantages._base import Advantage, Group, group_of
 
 Single = Literal["zero", "raw"]
-SINGLE = checks.choice, ("zero", "raw")
+SINGLE = (checks.choice, ("zero", "raw"))
 
 
-def _degrees(name: str, value: int) -> int:
+def degrees(name: str, value: int) -> int:
     """A number of degrees of freedom."""
     number = checks.whole(name, value, low=0)
     if number > 1:
         checks.fail(name, value, "must be 0 or 1")
     return number
-
-
-DDOF = (_degrees,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,7 +289,7 @@ class GroupStandardized(ResponseAdvantage):
     eps: float = 1e-6
     scope: Literal["group", "batch"] = "group"
     group_of_one: Single = "raw"
-    _rules: ClassVar = {"ddof": DDOF, "eps": (checks.at_least, 0.0), "scope": (checks.choice, ("group", "batch")),
+    _rules: ClassVar = {"ddof": (degrees,), "eps": (checks.at_least, 0.0), "scope": (checks.choice, ("group", "batch")),
                         "group_of_one": SINGLE}
 
     @property

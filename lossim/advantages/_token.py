@@ -10,7 +10,7 @@ import numpy as np
 from lossim._support import checks
 from lossim._support.types import FloatArray
 from lossim.advantages._base import Advantage
-from lossim.advantages._response import DDOF, ResponseAdvantage
+from lossim.advantages._response import ResponseAdvantage, degrees
 from lossim.critics import Critic, Zero
 
 
@@ -133,7 +133,7 @@ class Whitened(Advantage):
     scale: bool = True
     eps: float = 1e-8
     ddof: int = 1
-    _rules: ClassVar = {"scale": (checks.flag,), "eps": (checks.at_least, 0.0), "ddof": DDOF}
+    _rules: ClassVar = {"scale": (checks.flag,), "eps": (checks.at_least, 0.0), "ddof": (degrees,)}
 
     def __post_init__(self) -> None:
         if not isinstance(self.inner, (ResponseAdvantage, GAE)):
