@@ -199,16 +199,10 @@ class Learned(Critic):
             δ̄_t = h_t (r_stop - V_t) + (1 - h_t) (r_go + γV_{t+1} - V_t)
             A_t = δ̄_t + γλ (1 - h_t) A_{t+1} ,    A_{N+1} = 0
 
-        where r_go at N includes the pay of a cut response, and V_{N+1} counts as 0 unless cut responses are
-        bootstrapped. Cells that the critic cannot tell apart are averaged by P(path, still going at t).
-
-        Args:
-            values: V [cell, N+1], reward; V_{N+1} must be known where cut responses are bootstrapped.
-            view: the law and the pay of the policy that draws.
-            bootstrap_truncated: as in :class:`~lossim.advantages.GAE`.
-
-        Returns:
-            The means [cell, t], reward, 0 where nobody gets; who gets there with a chance above 0, [cell, t].
+        with ``values`` V [cell, N+1], reward, and the ``view`` of the policy that draws. r_go at N includes the pay of
+        a cut response, and V_{N+1} counts as 0 unless cut responses are bootstrapped, where it must be known. Cells
+        that the critic cannot tell apart are averaged by P(path, still going at t). Both results are [cell, t]:
+        means, 0 where nobody gets, and who gets there with a chance above 0.
 
         >>> half = np.full((1, 2), 0.5)
         >>> view = CriticView(class_of_cell=np.array([0]), probability=np.ones(1), hazard=half, stay=half,
@@ -241,17 +235,13 @@ class Learned(Critic):
 
             F_t = Σ δ_last + δ_t · (number that went on) + γλ F_{t+1}
 
-        with the first sum over the responses whose last token is t.
+        with the first sum over the responses whose last token is t. Both results are [..., cell, t], means 0 where
+        none got.
 
         Args:
             counts: responses by how they ended (stopped at 1..N, cut), [..., cell, end].
             going: TD error δ_t of a token that is not the last, reward, 0 at N, [..., cell, t].
             last: the sum of the TD errors of last tokens, over the responses that ended so, [..., cell, end].
-            class_of_cell: prompt class of each cell, [cell].
-            gamma: discount γ in [0, 1].
-
-        Returns:
-            The means [..., cell, t], reward, 0 where none got; whether any did, [..., cell, t].
 
         Three responses, V = 0: stopped at 1 and paid 1, cut after two tokens and paid 0 and -1.
 
@@ -277,12 +267,9 @@ class Learned(Critic):
         return np.divide(total, weight, out=np.zeros_like(total), where=reached), reached
 
     def learned(self, values: FloatArray, advantage_mean: FloatArray, reached: BoolArray) -> FloatArray:
-        """V after one critic update: V_t + rate · advantage_mean_t where reached, V_t elsewhere and beyond the cut.
+        """V [..., cell, N+1] after one critic update: V_t + rate · advantage_mean_t where reached, and V_t elsewhere.
 
-        Args:
-            values: V [..., cell, N+1], reward.
-            advantage_mean: the target less V, reward, [..., cell, t].
-            reached: whether it counts, [..., cell, t].
+        ``advantage_mean`` is the target less V, reward, and ``reached`` whether it counts, both [..., cell, t].
 
         >>> reached = np.array([[True, False]])
         >>> LearnedTable(rate=0.5).learned(np.ones((1, 3)), np.array([[-1.0, 0.0]]), reached)

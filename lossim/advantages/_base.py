@@ -50,11 +50,7 @@ class Advantage(checks.Checked):
         return 1
 
     def with_critic(self, critic: Critic) -> Advantage:
-        """The same estimator with another critic.
-
-        Raises:
-            TypeError: it has none.
-        """
+        """The same estimator with another critic, if it has one."""
         checks.fail("advantage", self, "must be GAE to have a critic", error=TypeError)
 
     def repeated(self, count: int) -> Self:

@@ -62,10 +62,7 @@ class ResponseAdvantage(Advantage, ABC):
     def of_step(self, credit: FloatArray, returns: FloatArray, counted: BoolArray) -> FloatArray:
         """Advantages of whole steps from those by group: as they are, unless a statistic of the step scales them.
 
-        Args:
-            credit: what ``of_group`` gave, [step, prompt, response].
-            returns: R of each response.
-            counted: whether it is in the baseline.
+        All are [step, prompt, response]: what ``of_group`` gave, R, and who is in the baseline.
         """
         return credit
 

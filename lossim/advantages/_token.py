@@ -73,11 +73,7 @@ class GAE(Advantage):
 
     @property
     def discount(self) -> float:
-        """γλ, by which Â_{t+1} counts in Â_t, where λ is one number.
-
-        Raises:
-            TypeError: λ depends on the length; see :meth:`discount_by_length`.
-        """
+        """γλ, by which Â_{t+1} counts in Â_t, where λ is one number; see :meth:`discount_by_length`."""
         if isinstance(self.gae_lambda, LengthAdaptive):
             checks.fail("gae_lambda", self.gae_lambda, "must be one number for one discount", error=TypeError)
         return self.gamma * self.gae_lambda

@@ -61,16 +61,12 @@ class Reward:
         return f"{paid}, {self.truncated:g} if truncated"
 
     def values(self, length: ArrayLike, grade_correct: ArrayLike, truncated: ArrayLike) -> FloatArray:
-        """Rewards of single responses, in the common shape of the three arrays.
+        """Rewards of single responses, in the common shape of the three arrays; no shaping may be group-relative.
 
         Args:
             length: tokens, at least 1.
             grade_correct: booleans, the grade (also of a truncated response).
             truncated: booleans, cut at max_tokens.
-
-        Raises:
-            TypeError: for grades that are not booleans.
-            ValueError: if a shaping is group-relative, or returns another shape or a reward that is not finite.
 
         >>> Reward(correct=1.0, incorrect=-1.0).values([[5], [9]], [True, False], False)
         array([[ 1., -1.],
@@ -87,7 +83,7 @@ class Reward:
         """Rewards [..., G] of whole groups, the responses of a group along the last axis.
 
         Args:
-            length, correct, truncated: [..., G] as in `values`, which raises the same errors.
+            length, correct, truncated: [..., G] as in `values`.
             counted: [..., G] booleans, the responses that belong to the baseline: group-relative shapings take
                 their statistics over these and leave the rewards of the others alone.
 
