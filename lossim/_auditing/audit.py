@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from lossim._auditing.bootstrap import DriftSpread, LengthSpread, redraw, redraws
+from lossim._auditing.bootstrap import Spread, redraw, redraws
 from lossim._auditing.breakdown import Breakdown, Covariance
-from lossim._auditing.cells import Cells, Paths
-from lossim._auditing.findings import Audit, Finding, Stop, WhatIf
+from lossim._auditing.cells import LoggedCells, Paths
+from lossim._auditing.findings import Audit, Finding, WhatIf
 from lossim._auditing.log import Log, read_log
 from lossim._auditing.plugin import Plugin
-from lossim._auditing.reading import Reading, read
-from lossim._auditing.settings import CHANGES
-from lossim._auditing.slab import Pay
-from lossim._auditing.stops import stops
+from lossim._auditing.reading import read
+from lossim._auditing.settings import CHANGES, stops
 from lossim._engine import Drift, describe_rng, versions
 from lossim._model import Coordinates, Features, Kernel
 from lossim._support import checks
@@ -29,8 +27,6 @@ from lossim.estimates import Estimate
 from lossim.rewards import Reward
 from lossim.rollouts import Rollouts
 from lossim.schemes import Scheme
-
-__all__ = ["audit"]
 
 FEW = 50
 """Redrawn logs behind the error bars of other settings."""
@@ -91,13 +87,13 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
         checks.finite("correct_above", correct_above)
     log = read_log(rollouts, max_tokens=max_tokens, correct_above=correct_above,
                    needs_grades=paths == "outcome" or reward is not None, seed=int(source.integers(2**32)))
-    cells = Cells(log=log, paths=paths, coordinates=Features() if coordinates is None else coordinates)
+    cells = LoggedCells(log=log, paths=paths, coordinates=Features() if coordinates is None else coordinates)
     notes = list(log.notes)
     if log.index.prompts < 2 and replicates:
         replicates = 0
         notes.append("a single prompt has no spread over prompts: no standard errors")
     weights = redraws(source, log.blocks, replicates)
-    plugins = [Plugin(cells=cells, scheme=scheme, pay=Pay(rule=reward)) for scheme in chosen]
+    plugins = [Plugin(cells=cells, scheme=scheme, rule=reward) for scheme in chosen]
     asked = what_if if what_if is not None else len(chosen) == 1
     with Progress(wanted=progress) as reporter:
         found = _findings(plugins, weights, asked, reporter.say)
@@ -117,80 +113,76 @@ def _schemes(given: Scheme | Sequence[Scheme]) -> list[Scheme]:
 
 def _findings(plugins: Sequence[Plugin], weights: FloatArray, asked: bool, say: Say) -> list[Finding]:
     """What the schemes do on one log; and under other settings, if that is ``asked``."""
-    cells = plugins[0].cells
     # The log as it is, and redrawn.
+    breakdowns = []
     spreads = []
     for plugin in plugins:
         say(f"{plugin.scheme.name}: reading the log")
         breakdown = Breakdown(plugin)
-        spreads.append(DriftSpread(read(plugin, breakdown), breakdown))
-    redraw(cells, spreads, weights, say)
-    other_paths = _other_paths([each.reading for each in spreads], weights, say)
+        breakdowns.append(breakdown)
+        spreads.append(Spread(read(plugin, breakdown), breakdown))
+    redraw(spreads, weights, say)
+    other_paths = _other_paths(spreads, weights, say)
     # Other settings.
     findings = []
-    for spread, other in zip(spreads, other_paths, strict=True):
-        plugin = spread.reading.plugin
-        drift = spread.drift()
-        ideas: tuple[WhatIf, ...] = ()
-        ends: tuple[Stop, ...] = ()
+    for plugin, spread, breakdown, other in zip(plugins, spreads, breakdowns, other_paths, strict=True):
+        finding = _finding(spread, breakdown, other, weights)
         if asked:
             say(f"{plugin.scheme.name}: other settings")
-            ideas = _what_if(plugin, weights)
-            if np.any(drift.update.value) and not plugin.adaptive:
-                ends = stops(plugin, say)
-        findings.append(_finding(spread, drift, other, weights, ideas, ends))
+            moves = np.any(finding.drift.update.value) and not plugin.adaptive
+            finding = replace(finding, what_if=_what_if(plugin, weights), stops=stops(plugin, say) if moves else ())
+        findings.append(finding)
     return findings
 
 
-def _other_paths(readings: Sequence[Reading], weights: FloatArray, say: Say) -> list[Estimate]:
+def _other_paths(spreads: Sequence[Spread], weights: FloatArray, say: Say) -> list[Estimate]:
     """``length_per_kl`` with the other reading of the paths; NaN where it cannot be had."""
-    first = readings[0].plugin.cells
+    first = spreads[0].plugin.cells
     if first.log.correct is None or isinstance(first.coordinates, Kernel):
         # A kernel has numbers for the cells that were measured, and for no others.
-        return [Estimate(value=np.nan, stderr=np.nan, method="bootstrap")] * len(readings)
+        return [Estimate(value=np.nan, stderr=np.nan, method="bootstrap")] * len(spreads)
     cells = replace(first, paths="one" if first.paths == "outcome" else "outcome")
-    spreads = []
-    for reading in readings:
-        plugin = replace(reading.plugin, cells=cells)
+    others = []
+    for spread in spreads:
+        plugin = replace(spread.plugin, cells=cells)
         # Nothing but a critic asks for the cell of a response.
         knows_cells = plugin.scheme.advantage.token_level is not None
-        spreads.append(LengthSpread(read(plugin) if knows_cells else replace(reading, plugin=plugin)))
-    redraw(cells, spreads, weights[:FEW], say)
-    return [each.length_per_kl for each in spreads]
+        others.append(Spread(read(plugin) if knows_cells else replace(spread.sums, plugin=plugin)))
+    redraw(others, weights[:FEW], say)
+    return [each.ratios.length_per_kl for each in others]
 
 
 def _what_if(plugin: Plugin, weights: FloatArray) -> tuple[WhatIf, ...]:
     """The same log under other settings; those with the same cells are redrawn alike."""
     few = weights[:FEW]
     made = [(change, change.make(plugin)) for change in CHANGES]
-    settings = [(change.text(other), other) for change, other in made if other is not None]
+    settings = [(change.words, other) for change, other in made if other is not None]
     found: list[WhatIf] = []
     for cells, group in groupby(settings, key=lambda setting: setting[1].cells):
-        words, spreads, covariances = [], [], []
+        covariances = []
+        spreads = []
+        words = []
         for text, other in group:
-            covariance = Covariance(cells.log)
-            words.append(text)
-            covariances.append(covariance)
-            spreads.append(LengthSpread(read(other, covariance)))
-        redraw(cells, spreads, few)
-        found += [WhatIf(change=text, length_per_kl=spread.length_per_kl, length=spread.length,
+            covariances.append(Covariance(cells.log))
+            spreads.append(Spread(read(other, covariances[-1])))
+            words.append(text.format(cap=f"{cells.log.max_tokens:,}"))
+        redraw(spreads, few)
+        found += [WhatIf(change=text, length_per_kl=spread.ratios.length_per_kl, length=spread.length,
                          covariance=covariance.estimate(few))
                   for text, spread, covariance in zip(words, spreads, covariances, strict=True)]
     return tuple(found)
 
 
-def _finding(spread: DriftSpread, drift: Drift, other: Estimate, weights: FloatArray, ideas: tuple[WhatIf, ...],
-             ends: tuple[Stop, ...]) -> Finding:
-    """All of it as a result."""
-    plugin = spread.reading.plugin
-    breakdown = spread.breakdown
+def _finding(spread: Spread, breakdown: Breakdown, other: Estimate, weights: FloatArray) -> Finding:
+    """All of it as a result, but for other settings."""
+    plugin = spread.plugin
     log = plugin.log
-    n = spread.reading.totals.n
+    drift = spread.drift()
+    n = spread.sums.totals["n"]
     known = not plugin.adaptive
     count, length, weighted, advantage = breakdown.profile
-    runs = breakdown.runs
     steps = tuple((int(names[0]), int(names[-1])) for names in np.split(
-        log.index.steps, np.flatnonzero(np.diff(runs)) + 1))
+        log.index.steps, np.flatnonzero(np.diff(breakdown.runs)) + 1))
     expected = length * (weighted.sum() / length.sum())
     return Finding(
         drift=drift, sources=breakdown.source_estimate(n, weights) if known else None,
@@ -200,9 +192,9 @@ def _finding(spread: DriftSpread, drift: Drift, other: Estimate, weights: FloatA
         effective_reward=_paid_for(drift, breakdown), covariance=breakdown.covariance.estimate(weights),
         dead_groups=breakdown.dead_groups / breakdown.groups, graded=log.correct is not None, blocks=log.blocks,
         steps=steps, by_step=breakdown.step_estimate(weights) if known and len(steps) > 1 else None,
-        if_other_paths=other, what_if=ideas, stops=ends,
+        if_other_paths=other, what_if=(), stops=(),
         notes=tuple(dict.fromkeys([*drift.notes, *_particular(plugin)])),
-        source_draws=spread.source_draws if known else None,
+        source_draws=np.concatenate(spread.contributions) if known and spread.contributions else None,
         rate_draws=breakdown.rate_draws(n, weights) if known else None)
 
 

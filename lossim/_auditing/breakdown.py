@@ -8,15 +8,11 @@ from typing import Any
 import numpy as np
 
 from lossim._auditing.log import SOLVE_RATES, Log, widening
-from lossim._auditing.plugin import Coefficients, Credited, Plugin, given
-from lossim._auditing.stack import Stack
-from lossim._engine import Step, centred, gae_projection
+from lossim._auditing.plugin import Coefficients, Credited, Plugin
+from lossim._engine import Directions, Step, centred, gae_projection
 from lossim._support.positions import along
-from lossim._support.records import mapped
 from lossim._support.types import FloatArray, IntArray
 from lossim.estimates import Estimate
-
-__all__ = ["Breakdown", "Covariance"]
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 MOST_STEPS = 64
@@ -38,25 +34,26 @@ def step_runs(log: Log) -> IntArray:
     return np.arange(steps) * min(steps, MOST_STEPS) // steps
 
 
-def projections(plugin: Plugin, stack: Stack, step: Step) -> Coefficients:
-    """What one unit of each coefficient of a response adds to dE[T], tables [cell, end] of each log of the stack.
+def projections(plugin: Plugin, directions: Directions, step: Step) -> Coefficients:
+    """What one unit of each coefficient of a response adds to dE[T], tables [cell, end] of all logs.
 
     Σ_t coefficient(t) · score(t) along K·∇E[T]; ``extra`` stands for the part of GAE that is linear in the reward.
     """
-    policy = stack.policy
-    ahead = stack.directions.length
+    policy = directions.policy
+    ahead = directions.length
     stop = policy.stay * ahead.stops
     go = -policy.hazard * ahead.stops
     path = centred(policy, ahead.paths)
     stop[:, 0] += path
     go[:, 0] += path
     whole = along(stop, go)
+    tables = {"response": whole, "kl": whole}
     gae = plugin.scheme.advantage.token_level
-    if gae is None or gae.adaptive:
-        return Coefficients(plain=None, response=whole, kl=whole)
-    critic = gae_projection(step, slice(None), stop, go)[:, 0]
-    reward = gae_projection(plugin.unit_step(stack, gae), slice(None), stop, go)[:, 0]
-    return Coefficients(plain=None, response=whole, kl=whole, gae=critic, extra=reward)
+    if gae is not None and not gae.adaptive:
+        everyone = slice(None)
+        tables["gae"] = gae_projection(step, everyone, stop, go)[:, 0]
+        tables["extra"] = gae_projection(plugin.unit_step(directions, gae), everyone, stop, go)[:, 0]
+    return tables
 
 
 def contributions(made: Coefficients, tables: Coefficients, at: Callable[[FloatArray], FloatArray]) -> FloatArray:
@@ -64,12 +61,10 @@ def contributions(made: Coefficients, tables: Coefficients, at: Callable[[FloatA
 
     ``at`` gives what a table [cell, end] has for each of the coefficients.
     """
-    coefficients = given(made)
-    unit = given(tables)
-    added = np.zeros((2, *next(iter(coefficients.values())).shape))
-    for name, x in coefficients.items():
-        if name in unit:
-            added[int(name == "kl")] += x * at(unit[name])
+    added = np.zeros((2, *next(iter(made.values())).shape))
+    for name, x in made.items():
+        if name in tables:
+            added[int(name == "kl")] += x * at(tables[name])
     return added
 
 
@@ -107,7 +102,7 @@ class Breakdown:
         log = plugin.log
         self.plugin = plugin
         self.covariance = Covariance(log)
-        self.tables = projections(plugin, plugin.cells.stack, plugin.step)
+        self.tables = projections(plugin, plugin.cells.directions, plugin.step)
         self.edges = length_edges(log)
         self.bins = len(self.edges) + 1
         self.bin_of_end = np.searchsorted(self.edges, plugin.cells.policy.length, side="right")
@@ -139,16 +134,16 @@ class Breakdown:
         _add(self.by_step, slab.block * runs + self.runs[slab.step],
              slab.by_group(added.sum(axis=0)), (part.in_step * slab.sizes).astype(np.float64))
         # By length alone.
-        weighted = given(made)["plain"] * slab.length
+        weighted = made["plain"] * slab.length
         _add(self.profile, length_bin, np.ones_like(weighted), slab.length, weighted, part.worth)
 
-    def redrawn(self, stack: Stack, step: Step, sums: Coefficients) -> FloatArray:
+    def redrawn(self, directions: Directions, step: Step, sums: Coefficients) -> FloatArray:
         """Contributions [log, term, outcome, length bin] of measures [log, class, grade, end], under their own laws."""
         classes, _, ends = self.plugin.log.shape
-        by_class = mapped(lambda x: x.reshape(-1, *x.shape[2:]), sums)
-        added = contributions(by_class, projections(self.plugin, stack, step),
-                              lambda table: table.reshape(stack.count * classes, -1, ends))
-        by_log = added.reshape(2, stack.count, classes, 2, ends).sum(axis=2).swapaxes(0, 1)
+        added = contributions({name: x.reshape(-1, 2, ends) for name, x in sums.items()},
+                              projections(self.plugin, directions, step),
+                              lambda table: table.reshape(len(directions.policy.class_weight), -1, ends))
+        by_log = added.reshape(2, -1, classes, 2, ends).sum(axis=2).swapaxes(0, 1)
         in_bin = (self.bin_of_end[:, None] == np.arange(self.bins)).astype(np.float64)
         stopped = by_log[..., :-1] @ in_bin[:-1]
         cut = by_log[..., -1].sum(axis=2)[..., None, None] * in_bin[-1]

@@ -1,4 +1,4 @@
-"""The log as a policy: cells are class × path, and the law is the log's own."""
+"""The log as a policy, and the log redrawn: cells are class × path, and the law is the log's own."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ import numpy as np
 
 from lossim._auditing.log import Log
 from lossim._auditing.slab import Slab
-from lossim._auditing.stack import CountedArrays, Stack, logits_of
 from lossim._engine import Directions
-from lossim._model import Coordinates
+from lossim._model import CellArrays, Coordinates
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 from lossim.lengths import from_logits
 from lossim.policies import Path, Policy, PromptClass
 
-__all__ = ["Cells", "Paths"]
-
 Paths = Literal["outcome", "one"]
 
 
-class Cells(Record):
+class LoggedCells(Record):
     """How responses of a log make a policy.
 
     With ``paths="outcome"`` the right and the wrong responses of a class are paths of their own, truncated ones by
@@ -58,7 +55,7 @@ class Cells(Record):
         ends = law.sum(axis=1)
         correct = np.divide(law[:, 0], ends, out=np.zeros_like(ends), where=ends > 0)
         weight, probability = self._shares(ends, 1)
-        logits = logits_of(ends)
+        logits = _logits(ends)
         names = ("right", "wrong") if self.paths == "outcome" else ("all",)
         classes = []
         for number, name in enumerate(self.log.class_names):
@@ -73,23 +70,18 @@ class Cells(Record):
         """Its directions."""
         return Directions(policy=self.policy.arrays, motion=self.policy.motion)
 
-    @cached_property
-    def stack(self) -> Stack:
-        """The log as a stack of one."""
-        return Stack(policy=self.policy.arrays, motion=self.policy.motion, count=1)
-
     # --- the log redrawn ----------------------------------------------------------------------------------------
 
-    def redrawn(self, law: FloatArray) -> Stack:
-        """Logs of other counts [log, class, grade, end]; graded by position as the log itself."""
+    def redrawn(self, law: FloatArray) -> Directions:
+        """Logs of other counts [log, class, grade, end] side by side; graded by position as the log itself."""
         count = len(law)
         by_class = law.reshape(-1, *law.shape[2:])
         ends = by_class.sum(axis=1) if self.paths == "one" else by_class.reshape(-1, law.shape[-1])
         weight, probability = self._shares(ends, count)
         start = self.policy.arrays
         policy = CountedArrays(layout=start.layout.repeated(count), class_weight=weight, probability=probability,
-                               logits=logits_of(ends), correctness=np.tile(start.correctness, (count, 1)), counts=ends)
-        return Stack(policy=policy, motion=self.policy.motion, count=count)
+                               logits=_logits(ends), correctness=np.tile(start.correctness, (count, 1)), counts=ends)
+        return Directions(policy=policy, motion=self.policy.motion, shape=(count,))
 
     def _shares(self, ends: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
         """Class weights [class] and path probabilities [cell] of so many logs in a row, from counts [cell, end]."""
@@ -100,3 +92,60 @@ class Cells(Record):
         of_log = by_class.reshape(count, -1)
         weight = of_log / of_log.sum(axis=1, keepdims=True)
         return weight.ravel(), probability.ravel()
+
+
+def _reached(counts: FloatArray) -> FloatArray:
+    """Σ_{end ≥ t} of counts [cell, end], for t = 1..N and last for those that are cut."""
+    return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
+
+
+def _logits(counts: FloatArray) -> FloatArray:
+    """Hazard logits log(stops/goes) [cell, t] of counts [cell, end]; 0 where nobody is at risk, since any will do."""
+    at_risk = _reached(counts)[:, :-1]
+    stops = counts[:, :-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(at_risk > 0, np.log(stops) - np.log(at_risk - stops), 0.0)
+
+
+class CountedArrays(CellArrays):
+    """Arrays of laws that were counted, [cell, end]: read off the counts, in half the time that logits take.
+
+    A cell without a response has hazards of 1/2, as its logits say.
+    """
+
+    counts: FloatArray
+
+    @cached_property
+    def _counts(self) -> FloatArray:
+        """The counts, or in a cell without any those of a law with hazards of 1/2."""
+        halves = 0.5 ** np.append(np.arange(1.0, self.max_tokens + 1.0), self.max_tokens)
+        return np.where(self.counts.any(axis=1, keepdims=True), self.counts, halves)
+
+    @cached_property
+    def _at_risk(self) -> FloatArray:
+        return _reached(self._counts)
+
+    def _of_those_at_risk(self, some: FloatArray) -> FloatArray:
+        at_risk = self._at_risk[:, :-1]
+        return np.divide(some, at_risk, out=np.full_like(at_risk, 0.5), where=at_risk > 0)
+
+    @cached_property
+    def ends(self) -> FloatArray:
+        return self._counts / self._at_risk[:, :1]
+
+    @cached_property
+    def at_risk(self) -> FloatArray:
+        return self._at_risk[:, :-1] / self._at_risk[:, :1]
+
+    @cached_property
+    def log_at_risk(self) -> FloatArray:
+        with np.errstate(divide="ignore"):
+            return np.log(self._at_risk / self._at_risk[:, :1])
+
+    @cached_property
+    def hazard(self) -> FloatArray:
+        return self._of_those_at_risk(self._counts[:, :-1])
+
+    @cached_property
+    def stay(self) -> FloatArray:
+        return self._of_those_at_risk(self._at_risk[:, 1:])

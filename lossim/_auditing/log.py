@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -21,8 +20,6 @@ from lossim._support.records import Record
 from lossim._support.text import Phrase, Way, argument
 from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim.rollouts import Rollouts, check_rollouts, settled_cuts, settled_grades
-
-__all__ = ["SOLVE_RATES", "Index", "Log", "read_log", "widening"]
 
 MOST_BLOCKS = 256
 """Blocks of prompts that the bootstrap draws from; up to that many prompts are a block each."""
@@ -70,20 +67,15 @@ class Index(Record):
 
 def index_groups(rollouts: Rollouts) -> Index:
     """The groups of rollouts that hold each of them in one run, steps ascending."""
-    starts = _starts(rollouts)
+    differs = np.asarray(rollouts.prompt_ids[1:] != rollouts.prompt_ids[:-1])
+    if rollouts.steps is not None:
+        differs |= rollouts.steps[1:] != rollouts.steps[:-1]
+    starts = np.concatenate([[0], np.flatnonzero(differs) + 1, [len(rollouts)]])
     prompts, prompt = np.unique(rollouts.prompt_ids[starts[:-1]], return_inverse=True)
     steps, step = _numbered(rollouts.steps, starts)
     classes, prompt_class = _numbered(rollouts.classes, starts)
     return Index(starts=starts, prompt=prompt, prompts=len(prompts), step=step, steps=steps, prompt_class=prompt_class,
                  classes=classes)
-
-
-def _starts(rollouts: Rollouts) -> IntArray:
-    """The first response of each group, and the number of responses."""
-    differs = np.asarray(rollouts.prompt_ids[1:] != rollouts.prompt_ids[:-1])
-    if rollouts.steps is not None:
-        differs |= rollouts.steps[1:] != rollouts.steps[:-1]
-    return np.concatenate([[0], np.flatnonzero(differs) + 1, [len(rollouts)]])
 
 
 def _numbered(column: IntArray | None, starts: IntArray) -> tuple[IntArray, IntArray]:
@@ -112,7 +104,7 @@ class Log(Record):
     max_tokens: int
     block_of_prompt: IntArray
     shortened: bool = False
-    notes: tuple[str, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -282,15 +274,11 @@ def read_log(rollouts: Rollouts, *, max_tokens: int | None = None, correct_above
     cut, cap, more = settled_cuts(grouped, max_tokens)
     index = index_groups(grouped)
     _check_classes(grouped, index)
-    shape = len(index.classes), 2, cap + 1
-    return Log(rollouts=grouped, index=index, correct=correct, cut=cut, max_tokens=cap,
-               block_of_prompt=_blocks(index.prompts, math.prod(shape), seed), notes=(*notes, *more))
-
-
-def _blocks(prompts: int, places: int, seed: int) -> IntArray:
-    """The block of each prompt: up to ``MOST_BLOCKS`` of equal size, filled at random; fewer where memory is short."""
-    blocks = int(min(prompts, np.clip(MOST_NUMBERS // places, LEAST_BLOCKS, MOST_BLOCKS)))
-    return np.random.default_rng(seed).permutation(prompts) % blocks
+    # Blocks of equal size, filled at random; fewer where memory is short.
+    places = len(index.classes) * 2 * (cap + 1)
+    blocks = int(min(index.prompts, np.clip(MOST_NUMBERS // places, LEAST_BLOCKS, MOST_BLOCKS)))
+    return Log(rollouts=grouped, index=index, correct=correct, cut=cut, max_tokens=cap, notes=(*notes, *more),
+               block_of_prompt=np.random.default_rng(seed).permutation(index.prompts) % blocks)
 
 
 def _check_classes(rollouts: Rollouts, index: Index) -> None:

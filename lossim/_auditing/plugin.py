@@ -6,34 +6,37 @@ Three stages: a slab is credited group by group (:meth:`Plugin.credited`), the s
 
 from __future__ import annotations
 
-from dataclasses import field, fields, replace
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from lossim._auditing.cells import Cells
+from lossim._auditing.cells import LoggedCells
 from lossim._auditing.log import Log
-from lossim._auditing.slab import Pay, SameSize, Slab
-from lossim._auditing.stack import Stack
-from lossim._engine import Credit, Groups, Logged, Step, advantage_sums, group_credit
+from lossim._auditing.slab import SameSize, Slab
+from lossim._engine import Credit, Directions, Groups, Logged, Step, advantage_sums, group_credit
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 from lossim.advantages import GAE
 from lossim.penalties import KL
-from lossim.rewards import Reward
+from lossim.rewards import Reward, Shaping
 from lossim.schemes import Scheme
 
-__all__ = ["Coefficients", "Credited", "Plugin", "Scales", "Totals", "given"]
+Totals = dict[str, FloatArray]
+"""Sums that denominators and whitening of a step take, of each group, each step or each block of prompts.
 
+``n`` responses in so many ``groups``; ``size`` in the aggregation's denominator, where that is a sum over the step;
+under whitening ``tokens`` in the loss, with the sums of their advantages (``first``) and of their squares (``second``).
+"""
+Coefficients = dict[str, FloatArray]
+"""What responses add to the measures of the engine, times n; single responses or sums of them.
 
-def given(record: Any) -> dict[str, FloatArray]:
-    """The arrays of a record by the name of their field, those that it has."""
-    arrays = {each.name: getattr(record, each.name) for each in fields(record)}
-    return {name: x for name, x in arrays.items() if x is not None}
-
-
-# --- what is passed on --------------------------------------------------------------------------------------
+``plain``: the weight alone. One advantage per response: ``response``, weight × advantage. GAE: ``gae``, the weight, for
+the part of its token advantages that the critic makes; ``extra``, weight × reward; ``response``, what whitening takes
+off. ``kl``: weight × slope. Those that the scheme has, in this order: plain, response, gae, extra, kl.
+"""
 
 
 class Credited(Record):
@@ -64,57 +67,16 @@ class Credited(Record):
         return self.paid if self.credit is None else self.credit
 
 
-class Totals(Record):
-    """Sums that denominators and whitening of a step take, of each group, each step or each block of prompts.
-
-    ``n`` responses in so many ``groups``; ``size`` in the aggregation's denominator, None without one over the step;
-    ``tokens`` in the loss, with the sums of their advantages (``first``) and of their squares (``second``), None
-    without whitening.
-    """
-
-    n: FloatArray
-    groups: FloatArray
-    size: FloatArray | None = None
-    tokens: FloatArray | None = None
-    first: FloatArray | None = None
-    second: FloatArray | None = None
-
-
-class Scales(Record):
-    """What the statistics of a step make of it: (n·weight) over the responses' own factors, and whitening.
-
-    An advantage A becomes (A - ``mean``)·``factor``.
-    """
-
-    weight: FloatArray
-    mean: FloatArray
-    factor: FloatArray
-
-
-class Coefficients(Record):
-    """What responses add to the measures of the engine, times n; single responses or sums of them.
-
-    ``plain``: the weight alone. One advantage per response: ``response``, weight × advantage. GAE: ``gae``, the
-    weight, for the part of its token advantages that the critic makes; ``extra``, weight × reward; ``response``, what
-    whitening takes off. ``kl``: weight × slope. None where the scheme has no such term.
-    """
-
-    plain: FloatArray | None
-    response: FloatArray | None = None
-    gae: FloatArray | None = None
-    extra: FloatArray | None = None
-    kl: FloatArray | None = None
-
-
-# --- the scheme ---------------------------------------------------------------------------------------------
-
-
 class Plugin(Record):
-    """A scheme on a log. ``pay`` says what responses are paid; the scheme's own reward is not read."""
+    """A scheme on a log.
 
-    cells: Cells
+    Responses are paid as logged, or by a ``rule``, and then through ``shapings``; the scheme's own reward is not read.
+    """
+
+    cells: LoggedCells
     scheme: Scheme
-    pay: Pay = field(default_factory=Pay)
+    rule: Reward | None = None
+    shapings: tuple[Shaping, ...] = ()
 
     @property
     def log(self) -> Log:
@@ -133,17 +95,6 @@ class Plugin(Record):
         gae = self.scheme.advantage.token_level
         return gae is not None and gae.adaptive
 
-    @property
-    def has_size(self) -> bool:
-        """Whether token losses are divided by a sum over the step."""
-        rule = self.scheme.aggregation
-        return rule.size(np.ones(1)) is not None and not rule.within_group
-
-    @property
-    def needs_plain(self) -> bool:
-        """Whether the weights alone are summed: for an entropy bonus, or to take a mean off other advantages."""
-        return self.scheme.entropy is not None or self.scheme.advantage.whitening is not None
-
     @cached_property
     def kl(self) -> tuple[KL | None, KL | None]:
         """KL in the reward and in the loss, where the log has what it takes and the penalty refers to the reference."""
@@ -156,28 +107,29 @@ class Plugin(Record):
 
     # --- what the engine sees ---------------------------------------------------------------------------------
 
-    def step_on(self, stack: Stack, each_paid: float = 0.0) -> Step:
-        """What a step of the scheme sees on each log of a stack.
+    def step_on(self, directions: Directions, each_paid: float = 0.0) -> Step:
+        """What a step of the scheme sees on each of the logs side by side.
 
         The engine's table of task rewards pays all responses ``each_paid``; a critic learns their logged means.
         """
-        scheme = replace(self.bare, advantage=self.scheme.advantage.repeated(stack.count))
-        return self._step(stack, scheme, each_paid, np.tile(self._cell_reward, (stack.count, 1)))
+        count = math.prod(directions.shape)
+        scheme = replace(self.bare, advantage=self.scheme.advantage.repeated(count))
+        return self._step(directions, scheme, each_paid, np.tile(self._cell_reward, (count, 1)))
 
-    def unit_step(self, stack: Stack, gae: GAE) -> Step:
+    def unit_step(self, directions: Directions, gae: GAE) -> Step:
         """A step that pays each response 1 and expects nothing: what a unit of reward adds to token advantages."""
-        advantage = GAE(gamma=gae.gamma, gae_lambda=gae.gae_lambda)
-        nothing = np.zeros((stack.policy.layout.cells, self.log.shape[2]))
-        return self._step(stack, replace(self.bare, advantage=advantage), 1.0, nothing)
+        scheme = replace(self.bare, advantage=GAE(gamma=gae.gamma, gae_lambda=gae.gae_lambda))
+        return self._step(directions, scheme, 1.0, np.zeros((directions.policy.layout.cells, self.log.shape[2])))
 
-    def _step(self, stack: Stack, scheme: Scheme, each_paid: float, expected_pay: FloatArray) -> Step:
+    def _step(self, directions: Directions, scheme: Scheme, each_paid: float, expected_pay: FloatArray) -> Step:
+        policy = directions.policy
         logged = Logged(task=np.full((1, 2, self.log.shape[2]), each_paid), expected_pay=expected_pay)
-        return Step(scheme=scheme, policy=stack.policy, reference=stack.policy, old=stack.policy, logged=logged)
+        return Step(scheme=scheme, policy=policy, reference=policy, old=policy, logged=logged)
 
     @cached_property
     def step(self) -> Step:
         """The step on the policy of the log."""
-        return self.step_on(self.cells.stack)
+        return self.step_on(self.cells.directions)
 
     @cached_property
     def mean_reward(self) -> FloatArray:
@@ -185,7 +137,7 @@ class Plugin(Record):
         above = np.zeros(self.log.shape)
         first: float | None = None
         for slab in self.log.slabs():
-            paid = self._less_kl(slab, slab.paid(self.pay, self._in_baseline(slab)))
+            paid = self._less_kl(slab, slab.paid(self.rule, self.shapings, self._in_baseline(slab)))
             first = float(paid[0]) if first is None else first
             np.add.at(above.ravel(), slab.place, paid - first)
         return _mean(above, self.log.law, first or 0.0)
@@ -221,12 +173,18 @@ class Plugin(Record):
             return task
         return task - in_reward.coefficient * slab.kl
 
+    def credited_log(self) -> Iterator[Credited]:
+        """All responses, slab by slab."""
+        estimator = self.scheme.advantage.response_level
+        whole_steps = estimator is not None and estimator.needs_whole_step
+        return map(self.credited, self.log.slabs(whole_steps=whole_steps))
+
     def credited(self, slab: Slab) -> Credited:
-        """The responses of a slab, credited by group."""
+        """The responses of a slab, credited by group, and then by the statistics of the step if the estimator asks."""
         scheme = self.scheme
         estimator = scheme.advantage.response_level
         counted = self._in_baseline(slab)
-        task = slab.paid(self.pay, counted)
+        task = slab.paid(self.rule, self.shapings, counted)
         returns = self._less_kl(slab, task)
         # By group.
         advantage = None if estimator is None else np.empty_like(returns)
@@ -291,15 +249,16 @@ class Plugin(Record):
         """The sums of each group."""
         slab = part.slab
         groups = part.in_step.astype(np.float64)
-        sums = Totals(n=groups * slab.sizes, groups=groups)
-        each = self.scheme.aggregation.size(slab.length) if self.has_size else None
-        if each is not None:
-            sums = replace(sums, size=slab.by_group(each * part.in_loss))
-        if self.scheme.advantage.whitening is None:
-            return sums
-        first, second = self._advantage_sums(part)
-        return replace(sums, tokens=slab.by_group(slab.length * part.in_loss),
-                       first=slab.by_group(first * part.in_loss), second=slab.by_group(second * part.in_loss))
+        sums = {"n": groups * slab.sizes, "groups": groups}
+        rule = self.scheme.aggregation
+        size = None if rule.within_group else rule.size(slab.length)
+        if size is not None:
+            sums["size"] = slab.by_group(size * part.in_loss)
+        if self.scheme.advantage.whitening is not None:
+            first, second = self._advantage_sums(part)
+            sums |= {"tokens": slab.by_group(slab.length * part.in_loss), "first": slab.by_group(first * part.in_loss),
+                     "second": slab.by_group(second * part.in_loss)}
+        return sums
 
     def _advantage_sums(self, part: Credited) -> tuple[FloatArray, FloatArray]:
         """Σ_t Â_t and Σ_t Â_t² of each response."""
@@ -314,7 +273,7 @@ class Plugin(Record):
     def _gae_sums(self) -> tuple[FloatArray, FloatArray]:
         """Σ_t Â_t and Σ_t Â_t² as polynomials in the reward, [power, cell, end]: Â_t is linear in it."""
         def at(reward: float) -> FloatArray:
-            step = self.step_on(self.cells.stack, each_paid=reward)
+            step = self.step_on(self.cells.directions, each_paid=reward)
             return np.array([x[:, 0] for x in advantage_sums(step)])
 
         below = at(-1.0)
@@ -323,40 +282,46 @@ class Plugin(Record):
         first, second = np.stack([zero, (above - below) / 2.0, (above + below) / 2.0 - zero], axis=1)
         return first, second
 
-    def scales(self, totals: Totals) -> Scales:
-        """What the sums of steps make of them."""
+    def scales(self, totals: Totals) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """What the sums of steps make of them: ``weight``, ``mean`` and ``factor``.
+
+        (n·weight) over the responses' own factors; whitened, an advantage A becomes (A - mean)·factor.
+        """
         scheme = self.scheme
         rule = scheme.aggregation
+        n = totals["n"]
         if rule.within_group:
-            weight = totals.n / np.maximum(totals.groups, 1.0)
-        elif totals.size is not None:
-            weight = totals.n / np.where(totals.size > 0, totals.size, 1.0)
+            weight = n / np.maximum(totals["groups"], 1.0)
+        elif "size" in totals:
+            weight = n / np.where(totals["size"] > 0, totals["size"], 1.0)
         else:
-            weight = np.full_like(totals.n, rule.scale(scheme.group_size, scheme.prompts_per_step))
+            weight = np.full_like(n, rule.scale(scheme.group_size, scheme.prompts_per_step))
         whitening = scheme.advantage.whitening
-        if whitening is None or totals.tokens is None or totals.first is None or totals.second is None:
-            return Scales(weight=weight, mean=np.zeros_like(weight), factor=np.ones_like(weight))
-        tokens = np.maximum(totals.tokens, 1.0)
-        mean = totals.first / tokens
-        square = totals.second / tokens
-        return Scales(weight=weight, mean=mean, factor=whitening.factor(square - mean**2, square, totals.tokens))
+        if whitening is None:
+            return weight, np.zeros_like(weight), np.ones_like(weight)
+        tokens = np.maximum(totals["tokens"], 1.0)
+        mean = totals["first"] / tokens
+        square = totals["second"] / tokens
+        return weight, mean, whitening.factor(square - mean**2, square, totals["tokens"])
 
     # --- coefficients -----------------------------------------------------------------------------------------
 
-    def coefficients(self, part: Credited, steps: Scales) -> Coefficients:
-        """What each response adds to each measure, all statistics taken, times n."""
+    def coefficients(self, part: Credited, weight: FloatArray, mean: FloatArray, factor: FloatArray) -> Coefficients:
+        """What each response adds to each measure, times n, with the :meth:`scales` of all steps."""
         slab = part.slab
-        plain = part.weight * slab.each(steps.weight[slab.step])
-        kl = None if part.kl_slope is None else plain * part.kl_slope
-        if self.scheme.advantage.whitening is None:
-            if part.credit is not None:
-                return Coefficients(plain=plain, response=plain * part.credit, kl=kl)
-            return Coefficients(plain=plain, gae=plain, extra=plain * part.paid, kl=kl)
-        scaled = plain * slab.each(steps.factor[slab.step])
-        mean = slab.each(steps.mean[slab.step])
+        whitened = self.scheme.advantage.whitening is not None
+        plain = part.weight * slab.each(weight[slab.step])
+        scaled = plain * slab.each(factor[slab.step]) if whitened else plain
+        made = {"plain": plain}
         if part.credit is not None:
-            return Coefficients(plain=plain, response=scaled * (part.credit - mean), kl=kl)
-        return Coefficients(plain=plain, gae=scaled, extra=scaled * part.paid, response=-scaled * mean, kl=kl)
+            made["response"] = scaled * (part.credit - slab.each(mean[slab.step]) if whitened else part.credit)
+        else:
+            if whitened:
+                made["response"] = -scaled * slab.each(mean[slab.step])
+            made |= {"gae": scaled, "extra": scaled * part.paid}
+        if part.kl_slope is not None:
+            made["kl"] = plain * part.kl_slope
+        return made
 
 
 def _mean(above: FloatArray, count: FloatArray, first: float) -> FloatArray:

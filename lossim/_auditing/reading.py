@@ -5,26 +5,23 @@ The log with its prompts drawn again is a weighted sum of what blocks of prompts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from operator import attrgetter
 
 import numpy as np
 
-from lossim._auditing.plugin import Coefficients, Credited, Plugin, Totals, given
+from lossim._auditing.plugin import Coefficients, Credited, Plugin, Totals
 from lossim._auditing.slab import Slab
-from lossim._support.records import mapped
+from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
-
-__all__ = ["Reading", "Watch", "coefficient_scale", "read", "sums_of"]
 
 Watch = Callable[[Credited, Coefficients], None]
 """Sees the responses go by, with their coefficients."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reading:
+class LogSums(Record):
     """What a scheme makes of a log.
 
     Attributes:
@@ -43,116 +40,77 @@ class Reading:
         responses change as the scale of weights does, and coefficients c = plain·(A - m)·f of an advantage, with the
         mean m and the factor f of whitening, become (c - (m' - m)·f·plain)·f'/f.
         """
+        def by_log(x: FloatArray) -> FloatArray:
+            return x[:, None, None, None]
+
         plugin = self.plugin
-        totals = mapped(lambda x: weights @ x, self.totals)
-        now = plugin.scales(totals)
-        before = plugin.scales(mapped(lambda x: x.sum(keepdims=True), self.totals))
-        sums = mapped(lambda x: plugin.log.redrawn(x, weights), self.by_pair)
-        if sums.plain is not None and sums.response is not None and before.factor[0] > 0:
-            shift = _by_log((now.mean - before.mean) * before.factor)
-            factor = _by_log(now.factor / before.factor)
-            sums = replace(sums, response=(sums.response - shift * sums.plain) * factor)
-            if sums.gae is not None and sums.extra is not None:
-                sums = replace(sums, gae=sums.gae * factor, extra=sums.extra * factor)
-        ratio = now.weight / np.where(before.weight > 0, before.weight, 1.0) / np.maximum(totals.n, 1.0)
-        return mapped(lambda x: x * _by_log(ratio), sums)
+        totals = {name: weights @ x for name, x in self.totals.items()}
+        whole = {name: x.sum(keepdims=True) for name, x in self.totals.items()}
+        weight, mean, factor = plugin.scales(totals)
+        weight_now, mean_now, factor_now = plugin.scales(whole)
+        sums = {name: plugin.log.redrawn(x, weights) for name, x in self.by_pair.items()}
+        if plugin.scheme.advantage.whitening is not None and factor_now[0] > 0:
+            sums["response"] -= by_log((mean - mean_now) * factor_now) * sums["plain"]
+            for name in ("response", "gae", "extra"):
+                if name in sums:
+                    sums[name] *= by_log(factor / factor_now)
+        ratio = weight / np.where(weight_now > 0, weight_now, 1.0) / np.maximum(totals["n"], 1.0)
+        return {name: x * by_log(ratio) for name, x in sums.items()}
 
     @cached_property
-    def sums(self) -> Coefficients:
+    def now(self) -> Coefficients:
         """The measures [class, grade, end], per response, of the log as it is."""
-        return mapped(lambda x: x[0], self.redrawn(np.ones((1, self.plugin.log.blocks))))
+        return {name: x[0] for name, x in self.redrawn(np.ones((1, self.plugin.log.blocks))).items()}
 
     @cached_property
     def scale(self) -> float:
         """About how large an update's coefficients are before anything cancels, per response."""
-        return coefficient_scale(self.plugin, self.sums)
-
-
-def _by_log(x: FloatArray) -> FloatArray:
-    return x[:, None, None, None]
+        return coefficient_scale(self.plugin, self.now)
 
 
 def coefficient_scale(plugin: Plugin, sums: Coefficients) -> float:
     """The largest Σ |coefficient| of a measure [class, grade, end], under GAE times its largest advantage."""
-    sizes = {name: float(np.abs(x).sum()) for name, x in given(replace(sums, plain=None)).items()}
+    sizes = {name: float(np.abs(x).sum()) for name, x in sums.items() if name != "plain"}
     if "gae" in sizes:
         sizes["gae"] *= float(np.abs(plugin.step.errors.last).max())
     return max(sizes.values(), default=0.0)
 
 
-# --- passes over the log ----------------------------------------------------------------------------------------
-
-
-class CreditedLog:
-    """The slabs of a log as a scheme credits them: kept where the log keeps its own, else made for each pass."""
-
-    def __init__(self, plugin: Plugin) -> None:
-        self.plugin = plugin
-        self.kept = list(self._made()) if plugin.log.keeps_slabs else None
-
-    def __iter__(self) -> Iterator[Credited]:
-        return self._made() if self.kept is None else iter(self.kept)
-
-    def _made(self) -> Iterator[Credited]:
-        estimator = self.plugin.scheme.advantage.response_level
-        whole_steps = estimator is not None and estimator.needs_whole_step
-        return map(self.plugin.credited, self.plugin.log.slabs(whole_steps=whole_steps))
-
-
-class Sums:
-    """Records added up at places: for each of their arrays one of sums."""
-
-    def __init__(self, places: int) -> None:
-        self.places = places
-        self.total: Any = None
-
-    def add(self, places: IntArray, record: Any) -> None:
-        """Add each number of a record's arrays at its place."""
-        if self.total is None:
-            self.total = mapped(lambda _: np.zeros(self.places), record)
-        for name, x in given(record).items():
-            np.add.at(getattr(self.total, name), places, x)
-
-
-def read(plugin: Plugin, watch: Watch | None = None) -> Reading:
+def read(plugin: Plugin, watch: Watch | None = None) -> LogSums:
     """What a scheme makes of a log, by block of prompts; ``watch`` sees the responses go by."""
-    log = plugin.log
-    credited = CreditedLog(plugin)
-    by_step, by_block = _totals(plugin, credited)
-    sums = _sums(plugin, credited, by_step, log.pair, len(log.counts), watch)
-    return Reading(plugin=plugin, totals=by_block, by_pair=sums)
+    totals, by_pair = _passes(plugin, plugin.log.pair, len(plugin.log.counts), watch)
+    return LogSums(plugin=plugin, totals=totals, by_pair=by_pair)
 
 
 def sums_of(plugin: Plugin) -> Coefficients:
     """The measures [class, grade, end], per response, of the log as it is, where nothing is redrawn."""
     log = plugin.log
-    credited = CreditedLog(plugin)
-    by_step, _ = _totals(plugin, credited)
-    sums = _sums(plugin, credited, by_step, lambda slab: slab.place, log.law.size)
-    n = max(float(by_step.n.sum()), 1.0)
-    return mapped(lambda x: x.reshape(log.shape) / n, sums)
+    totals, sums = _passes(plugin, attrgetter("place"), log.law.size)
+    return {name: x.reshape(log.shape) / max(float(totals["n"].sum()), 1.0) for name, x in sums.items()}
 
 
-def _totals(plugin: Plugin, credited: CreditedLog) -> tuple[Totals, Totals]:
-    """The sums of each step and of each block of prompts."""
-    by_step = Sums(len(plugin.log.index.steps))
-    by_block = Sums(plugin.log.blocks)
-    for part in credited:
-        totals = plugin.totals(part)
-        by_step.add(part.slab.step, totals)
-        by_block.add(part.slab.block, totals)
-    return by_step.total, by_block.total
-
-
-def _sums(plugin: Plugin, credited: CreditedLog, by_step: Totals, place: Callable[[Slab], IntArray], places: int,
-          watch: Watch | None = None) -> Coefficients:
-    """The sums of the coefficients at a place of each response."""
-    sums = Sums(places)
+def _passes(plugin: Plugin, place: Callable[[Slab], IntArray], places: int, watch: Watch | None = None
+            ) -> tuple[Totals, Coefficients]:
+    """The sums of each block of prompts, and those of the coefficients at a place of each response."""
+    log = plugin.log
+    # What was credited is kept where the log keeps its slabs, else made for each pass.
+    kept = list(plugin.credited_log()) if log.keeps_slabs else None
+    by_step: Totals = defaultdict(lambda: np.zeros(len(log.index.steps)))
+    by_block: Totals = defaultdict(lambda: np.zeros(log.blocks))
+    for part in kept or plugin.credited_log():
+        for name, x in plugin.totals(part).items():
+            np.add.at(by_step[name], part.slab.step, x)
+            np.add.at(by_block[name], part.slab.block, x)
+    # Weights alone are summed for an entropy bonus, or to take a mean off other advantages.
+    needs_plain = plugin.scheme.entropy is not None or plugin.scheme.advantage.whitening is not None
     scales = plugin.scales(by_step)
-    for part in credited:
-        made = plugin.coefficients(part, scales)
-        sums.add(place(part.slab), made if plugin.needs_plain else replace(made, plain=None))
+    sums: Coefficients = defaultdict(lambda: np.zeros(places))
+    for part in kept or plugin.credited_log():
+        made = plugin.coefficients(part, *scales)
+        at = place(part.slab)
+        for name, x in made.items():
+            if name != "plain" or needs_plain:
+                np.add.at(sums[name], at, x)
         if watch is not None:
             watch(part, made)
-    total: Coefficients = sums.total
-    return total
+    return by_block, sums

@@ -1,4 +1,4 @@
-"""Other settings on the same log: the changes that an audit tries, and the knobs that it turns.
+"""Other settings on the same log: the changes that an audit tries, and the knobs that it turns until nothing drifts.
 
 ``CHANGES`` and ``KNOBS`` hold them in the order of the report; a new one is a function and a line there.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from lossim._auditing.cells import Cells
+from lossim._auditing.bootstrap import length_now
+from lossim._auditing.findings import Stop
 from lossim._auditing.plugin import Plugin
-from lossim._auditing.slab import Pay
+from lossim._auditing.reading import coefficient_scale, sums_of
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray, Outcome
 from lossim.advantages import GAE, Advantage, GroupMean, GroupStandardized, Raw
@@ -30,9 +32,6 @@ from lossim.penalties import KL
 from lossim.rewards import LinearPenalty, Reward, Shaping
 from lossim.schemes import Truncation
 
-__all__ = ["CHANGES", "KNOBS", "Change", "Knob"]
-
-
 # --- what if ----------------------------------------------------------------------------------------------------
 
 
@@ -46,10 +45,6 @@ class Change(Record):
 
     words: str
     make: Callable[[Plugin], Plugin | None]
-
-    def text(self, made: Plugin) -> str:
-        """The words for what was made."""
-        return self.words.format(cap=f"{made.log.max_tokens:,}")
 
 
 def treating(words: str, truncation: Truncation) -> Change:
@@ -74,7 +69,7 @@ def paying(reward: Reward) -> Change:
         paid = reward.values(np.minimum(ends, log.max_tokens), right, cut)
         if np.allclose(np.where(log.law > 0, plugin.mean_reward - paid, 0.0), 0.0, atol=1e-6):
             return None
-        return replace(plugin, pay=Pay(rule=reward))
+        return replace(plugin, rule=reward)
 
     return Change(words=reward.text, make=make)
 
@@ -118,12 +113,11 @@ def without_kl(plugin: Plugin) -> Plugin | None:
 
 def with_half_the_cap(plugin: Plugin) -> Plugin | None:
     """The log cut at half its cap."""
-    cells = plugin.cells
     cap = plugin.log.max_tokens // 2
     if cap < 1:
         return None
     log = replace(plugin.log, max_tokens=cap, shortened=True)
-    return replace(plugin, cells=Cells(log=log, paths=cells.paths, coordinates=cells.coordinates))
+    return replace(plugin, cells=replace(plugin.cells, log=log))
 
 
 CHANGES = (
@@ -269,7 +263,7 @@ def _with(plugin: Plugin, **slots: Any) -> Plugin:
 
 def _shaped(plugin: Plugin, shaping: Shaping) -> Plugin:
     """A further shaping of the reward."""
-    return replace(plugin, pay=replace(plugin.pay, shapings=(*plugin.pay.shapings, shaping)))
+    return replace(plugin, shapings=(*plugin.shapings, shaping))
 
 
 def _estimating(plugin: Plugin, estimator: Advantage) -> Plugin:
@@ -309,3 +303,74 @@ def _spread_of_pay(plugin: Plugin) -> float:
 
 def _around(now: float, unit: float) -> tuple[float, ...]:
     return tuple(sorted({now, *(now + sign * unit * reach for reach in REACH for sign in (-1.0, 1.0))}))
+
+
+# --- where nothing drifts ---------------------------------------------------------------------------------------
+
+ROUNDING_OF_DRIFT = 1e-13
+"""A drift this much smaller than its coefficients and lengths is a rounding error."""
+NOTHING = 1e-9
+"""A drift this much smaller than the largest that a knob makes is none."""
+JUMP = 1e-2
+"""What is left, at a root, of the drift as it is now: with more the drift jumps there."""
+
+
+def stops(plugin: Plugin, say: Callable[[str], None]) -> tuple[Stop, ...]:
+    """For each knob the smallest change that brings the drift to zero, by root finding on the log itself."""
+    found = []
+    for make in KNOBS:
+        knob = make(plugin)
+        if knob is not None:
+            say(knob.name)
+            found.append(stop(knob))
+    return tuple(found)
+
+
+def drift_of(plugin: Plugin) -> float:
+    """dE[T]/dη, tokens per unit step; 0 where it is a rounding error."""
+    sums = sums_of(plugin)
+    length = length_now(plugin, sums)
+    uncancelled = coefficient_scale(plugin, sums) * plugin.log.mean_length * plugin.cells.policy.motion.largest
+    return length if abs(length) > ROUNDING_OF_DRIFT * uncancelled else 0.0
+
+
+def stop(knob: Knob) -> Stop:
+    """The root nearest to where the knob stands, between two values of the grid where the drift changes sign."""
+    from scipy.optimize import brentq  # which would double the time of `import lossim`
+
+    def drift(x: float) -> float:
+        return drift_of(knob.make(x))
+
+    now = knob.now
+    grid = sorted(knob.grid if now is None else {*knob.grid, now})
+    at = [drift(x) for x in grid]
+    largest = max(map(abs, at))
+    span = f"between {grid[0]:.3g} and {grid[-1]:.3g}"
+    if largest == 0.0:
+        return Stop(knob=knob.name, now=now, needed=None, note=f"nothing moves {span}")
+    # Roots at values of the grid, and between two of them.
+    roots = [x for x, y in zip(grid, at, strict=True) if abs(y) <= NOTHING * largest]
+    for (a, x), (b, y) in pairwise(zip(grid, at, strict=True)):
+        if x * y < 0 and min(abs(x), abs(y)) > NOTHING * largest:
+            roots.append(float(brentq(drift, a, b, xtol=1e-4 * max(b - a, 1e-12), rtol=1e-6)))
+    if not roots:
+        kept = f"none {span} does, the drift keeps its sign"
+        return Stop(knob=knob.name, now=now, needed=None, note=_joined(kept, knob.note))
+    # The nearest one, and whether the drift passes through zero there.
+    if now is None:
+        needed = roots[0]
+        before = largest
+    else:
+        needed = min(roots, key=lambda x: abs(x - now))
+        before = abs(at[grid.index(now)])
+    notes = []
+    if abs(drift(needed)) > JUMP * before:
+        notes += ["the drift jumps across zero there", knob.jump]
+    notes.append(knob.note)
+    if needed < 0:
+        notes.append(knob.below_zero)
+    return Stop(knob=knob.name, now=now, needed=float(needed), note=_joined(*notes))
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import TypeVar
 
@@ -13,16 +12,7 @@ from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
 from lossim.rewards import Reward, Shaping, applied
 
-__all__ = ["Pay", "SameSize", "Slab", "by_size"]
-
 Scalar = TypeVar("Scalar", bound=np.generic)
-
-
-class Pay(Record):
-    """What responses are paid: as logged, or by a rule; then through further shapings."""
-
-    rule: Reward | None = None
-    shapings: tuple[Shaping, ...] = ()
 
 
 class SameSize(Record):
@@ -39,16 +29,11 @@ class SameSize(Record):
 
 def by_size(sizes: IntArray) -> tuple[SameSize, ...]:
     """The groups of each size, of groups that are ordered by size."""
-    made = []
-    group = 0
-    response = 0
-    for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
-        groups = slice(group, group + int(count))
-        responses = slice(response, response + int(size * count))
-        made.append(SameSize(size=int(size), groups=groups, responses=responses))
-        group = groups.stop
-        response = responses.stop
-    return tuple(made)
+    each, count = np.unique(sizes, return_counts=True)
+    groups = np.append(0, np.cumsum(count)).tolist()
+    responses = np.append(0, np.cumsum(each * count)).tolist()
+    return tuple(SameSize(size=int(size), groups=slice(*groups[i:i + 2]), responses=slice(*responses[i:i + 2]))
+                 for i, size in enumerate(each))
 
 
 class Slab(Record):
@@ -94,19 +79,19 @@ class Slab(Record):
         """Sums over the responses of each group."""
         return np.concatenate([same.of(x).sum(axis=1, dtype=np.float64) for same in self.by_size])
 
-    def by_step(self) -> Iterator[IntArray]:
+    def by_step(self) -> list[IntArray]:
         """The responses of each step."""
         step = self.each(self.step)
         order = np.argsort(step, kind="stable")
-        yield from np.split(order, np.flatnonzero(np.diff(step[order])) + 1)
+        return np.split(order, np.flatnonzero(np.diff(step[order])) + 1)
 
-    def paid(self, pay: Pay, counted: BoolArray) -> FloatArray:
-        """Rewards of the responses; ``counted`` ones are in the statistics of a group."""
+    def paid(self, rule: Reward | None, shapings: tuple[Shaping, ...], counted: BoolArray) -> FloatArray:
+        """Rewards by a rule, or as logged, through further shapings; ``counted`` are in the statistics of a group."""
         reward = self.reward
-        if pay.rule is not None:
+        if rule is not None:
             reward = np.empty_like(self.length)
             everyone = (SameSize(size=1, groups=slice(None), responses=slice(None)),)
-            for same in self.by_size if pay.rule.group_relative else everyone:
-                same.of(reward)[:] = pay.rule.group_values(same.of(self.length), same.of(self.correct),
-                                                           same.of(self.cut), same.of(counted))
-        return applied(pay.shapings, reward, self.length, self.outcome)
+            for same in self.by_size if rule.group_relative else everyone:
+                same.of(reward)[:] = rule.group_values(same.of(self.length), same.of(self.correct), same.of(self.cut),
+                                                       same.of(counted))
+        return applied(shapings, reward, self.length, self.outcome)

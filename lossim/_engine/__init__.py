@@ -14,13 +14,11 @@ from lossim._engine.readout import (
     Ratios,
     Readout,
     Squares,
-    by_outcome,
     centred,
     effective_reward,
     inner_product,
 )
 from lossim._engine.report import (
-    Numbers,
     Question,
     describe_policy,
     describe_rng,
@@ -33,8 +31,8 @@ from lossim._engine.sampled import Batches, credited, measures_of, sums_by_end, 
 from lossim._engine.step import Logged, Step
 
 __all__ = ["NATS", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "Groups",
-           "Logged", "Measures", "Numbers", "Question", "Ratios", "Readout", "ResponseTerm", "Squares", "Step",
-           "TokenTerm", "advantage_sums", "by_outcome", "centred", "check_alike", "credit", "credited",
+           "Logged", "Measures", "Question", "Ratios", "Readout", "ResponseTerm", "Squares", "Step",
+           "TokenTerm", "advantage_sums", "centred", "check_alike", "credit", "credited",
            "describe_policy", "describe_rng", "describe_scheme", "drift", "effective_reward", "expected_measures",
            "gae_projection", "group_credit", "inner_product", "measures_of", "reported",
            "share_of_dead_groups", "sums_by_end", "unequal_groups", "update_gradient",

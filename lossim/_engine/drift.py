@@ -7,19 +7,21 @@ from typing import Literal
 import numpy as np
 
 from lossim._engine.exact import expected_measures, update_scale
+from lossim._engine.gae import gae_projection
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
-from lossim._engine.readout import Changes, Directions, Ratios, Readout, Value, step_std
-from lossim._engine.report import Numbers, Question, linear_numbers, reported
+from lossim._engine.readout import Changes, Directions, Readout, Value, centred
+from lossim._engine.report import Question, linear_numbers, reported
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
 from lossim._support import checks
+from lossim._support.positions import along, blocks
 from lossim._support.records import mapped
 from lossim._support.text import Note
+from lossim._support.types import FloatArray
+from lossim.advantages import group_of
 from lossim.estimates import Estimate
 from lossim.policies import Policy
 from lossim.schemes import Scheme
-
-__all__ = ["check_alike", "drift"]
 
 ROUNDING = 1e-13
 """Rounding error allowed for, relative to the sum of the absolute contributions."""
@@ -104,8 +106,7 @@ def _exact_drift(question: Question, step: Step) -> Drift:
     expected = expected_measures(step)
     directions = Directions(policy=step.policy, motion=question.policy.motion)
     readout = Readout(directions=directions, task=step.task, scale=update_scale(step))
-    numbers = linear_numbers(step, readout, expected.measures)
-    ratios = readout.ratios(numbers.changes)
+    changes = linear_numbers(step, readout, expected.measures)
     spread = step_std(step, directions)
     # Rounding of a denominator's transform grows with the number of responses it is taken to the power of.
     relative = ROUNDING
@@ -118,17 +119,12 @@ def _exact_drift(question: Question, step: Step) -> Drift:
         lowest = float(np.fmin.reduce(numbers, axis=None, initial=0.0))
         return Estimate(value=value, error=relative * max(floor, largest, -lowest), method=expected.method)
 
-    weight = None if numbers.response_weight is None else estimate(numbers.response_weight)
     notes = [LARGE_BATCH] if expected.method == "large-batch limit" else []
     if spread is None:
         notes.append(NO_STEP_STD)
-    return reported(
-        question, step, readout,
-        Numbers(changes=mapped(estimate, numbers.changes, _floors(readout, numbers.changes)),
-                effective_reward=estimate(numbers.effective_reward), response_weight=weight),
-        Ratios(length_per_kl=estimate(ratios.length_per_kl), length_per_reward=estimate(ratios.length_per_reward),
-               alignment=estimate(ratios.alignment)),
-        estimate(np.nan if spread is None else spread), notes, {"method": "exact"})
+    return reported(question, step, readout, mapped(estimate, changes, _floors(readout, changes)),
+                    mapped(estimate, readout.ratios(changes)), estimate(np.nan if spread is None else spread), notes,
+                    {"method": "exact"})
 
 
 def _floors(readout: Readout, changes: Changes) -> Changes:
@@ -140,4 +136,68 @@ def _floors(readout: Readout, changes: Changes) -> Changes:
     return Changes(
         length=tokens, within=tokens, composition=tokens, length_by_class=tokens, length_by_path=tokens,
         length_by_outcome=tokens, path_probability=0.0, accuracy=0.0, reward=0.0, truncation_rate=0.0, sources=tokens,
-        hazard_gradient=readout.scale, path_gradient=readout.scale, update=readout.scale)
+        hazard_gradient=readout.scale, path_gradient=readout.scale, update=readout.scale, effective_reward=0.0,
+        response_weight=0.0)
+
+
+# --- the spread of single steps ---------------------------------------------------------------------------------
+
+
+def step_std(step: Step, directions: Directions) -> float | None:
+    """Standard deviation of one step's length change per unit step, where responses are not coupled; else None.
+
+    With X the contribution of one response times n, i.i.d. given the class of its group,
+    Var = Var(X)/n + (G - 1)/n · Var_class(E[X | class]).
+    """
+    if not _uncoupled(step):
+        return None
+    policy = step.policy
+    ahead = directions.length
+    path = centred(policy, ahead.paths)
+    size = step.own_weight(step.scheme.aggregation)
+    mean = np.empty(len(path))
+    variance = np.empty(len(path))
+    for cells in blocks(*ahead.stops.shape):
+        law = policy.law[cells]
+        stop_score = policy.stay[cells] * ahead.stops[cells]
+        go_score = -policy.hazard[cells] * ahead.stops[cells]
+        stop_score[:, 0] += path[cells]
+        go_score[:, 0] += path[cells]
+        total = _projected(step, cells, stop_score, go_score)
+        if step.kl_slope is not None:
+            held = along(stop_score * step.kl_slope.stop[cells], go_score * step.kl_slope.go[cells])
+            total += held[:, None]
+        total *= size
+        mean[cells] = np.einsum("cge,cge->c", law, total)
+        total -= mean[cells, None, None]
+        variance[cells] = np.einsum("cge,cge->c", law, total**2)
+    by_class = np.bincount(policy.class_of_cell, weights=policy.probability * mean)
+    overall = float(policy.class_weight @ by_class)
+    squared = float(policy.cell_weight @ (variance + (mean - overall) ** 2))
+    between = float(policy.class_weight @ (by_class - overall) ** 2)
+    n = step.scheme.responses_per_step
+    return float(np.sqrt(max(squared / n + (step.scheme.group_size - 1) / n * between, 0.0)))
+
+
+def _projected(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
+    """Σ_t A_t · score_t of a response by [cell, grade, end], for scores along a direction."""
+    estimator = step.response_level
+    if estimator is None:
+        return gae_projection(step, cells, stop, go)
+    policy = step.policy
+    fixed = step.baseline[policy.class_of_cell[cells]][:, None, None]
+    returns = step.returns if len(step.returns) == 1 else step.returns[cells]
+    returns = np.broadcast_to(returns, policy.law[cells].shape)
+    return estimator.of_group(group_of(returns, baseline=fixed)) * along(stop, go)[:, None]
+
+
+def _uncoupled(step: Step) -> bool:
+    """Whether what a response adds to the update depends on itself alone, on policy."""
+    scheme = step.scheme
+    if step.drawn_ratio is not None or step.whitening is not None or scheme.advantage.group_relative:
+        return False
+    if scheme.dynamic_sampling != "none" or scheme.entropy is not None:
+        return False
+    if scheme.aggregation.size(np.ones(1)) is not None:
+        return False
+    return step.token_level is None or not step.token_level.adaptive

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from lossim._engine.exact import update_scale
-from lossim._engine.readout import Changes, Directions, Ratios, Readout, Squares
-from lossim._engine.report import Numbers, Question, describe_rng, linear_numbers, reported
+from lossim._engine.readout import Changes, Directions, Ratios, Readout
+from lossim._engine.report import Question, describe_rng, linear_numbers, reported
 from lossim._engine.result import Drift
 from lossim._engine.sampled import MOST_RESPONSES, block_measures
 from lossim._engine.step import Step
@@ -18,8 +18,6 @@ from lossim._support.progress import Progress
 from lossim._support.records import mapped
 from lossim._support.text import Note
 from lossim.estimates import Estimate
-
-__all__ = ["BLOCKS", "sampled_drift"]
 
 BLOCKS = 64
 """Blocks of batches behind a Monte Carlo standard error."""
@@ -42,82 +40,55 @@ def sampled_drift(question: Question, step: Step, rng: np.random.Generator, batc
     seed = describe_rng(rng)
     directions = Directions(policy=step.policy, motion=question.policy.motion)
     readout = Readout(directions=directions, task=step.task, scale=update_scale(step))
-    # The numbers of each block.
-    moments = _Moments()
     kept: list[Changes] = []
-    with Progress(progress) as report:
-        for done, measures in enumerate(block_measures(step, rng, blocks, per_block, at_once), start=1):
-            numbers = linear_numbers(step, readout, measures)
-            moments.add(numbers)
-            kept.append(_jackknifed(numbers.changes))
-            report.say(f"monte carlo: {done * per_block:,} of {blocks * per_block:,} batches")
-    mean = moments.mean
-    spread = moments.std
+
+    def numbers() -> Iterator[Changes]:
+        """The numbers of each block; what ratios are made of is kept of all of them."""
+        with Progress(progress) as report:
+            for done, measures in enumerate(block_measures(step, rng, blocks, per_block, at_once), start=1):
+                changes = linear_numbers(step, readout, measures)
+                kept.append(changes.for_ratios)
+                report.say(f"monte carlo: {done * per_block:,} of {blocks * per_block:,} batches")
+                yield changes
+
+    mean, spread = _moments(numbers())
     stderr = mapped(np.divide, spread, np.sqrt(blocks))
-    ratios, ratios_stderr = _ratios(readout, mean.changes, stderr.changes, kept)
+    ratios, ratios_stderr = _ratios(readout, mean.for_ratios, stderr, kept)
 
     def estimate(value: Any, error: Any) -> Estimate:
         return Estimate(value=value, stderr=error, n=blocks * per_block, method="monte carlo")
 
     # What noise leaves unknown.
     notes = []
-    if np.isnan(ratios.length_per_kl) and np.any(mean.changes.update):
+    if np.isnan(ratios.length_per_kl) and np.any(mean.update):
         notes.append(UNKNOWN_STEP)
     elif ratios_stderr.alignment > 1.0:
         ratios = replace(ratios, alignment=np.nan)
         notes.append(UNKNOWN_DIRECTION)
     if step.scheme.reward.group_relative:
         notes.append(NO_REWARD)
-        mean = replace(mean, changes=replace(mean.changes, reward=np.nan))
+        mean = replace(mean, reward=np.nan)
         ratios = replace(ratios, length_per_reward=np.nan, alignment=np.nan)
-    one_step = spread.changes.length * np.sqrt(per_block)
+    one_step = spread.length * np.sqrt(per_block)
     return reported(question, step, readout, mapped(estimate, mean, stderr), mapped(estimate, ratios, ratios_stderr),
                     estimate(one_step, one_step / np.sqrt(2.0 * (blocks - 1))), notes,
                     {"method": "monte_carlo", "batches": blocks * per_block, "blocks": blocks, "rng": seed})
 
 
-class _Moments:
+def _moments(records: Iterator[Changes]) -> tuple[Changes, Changes]:
     """Mean and standard deviation of records that come one after the other, by Welford's recurrence.
 
     mean_n = mean_{n-1} + (x_n - mean_{n-1})/n and squares_n = squares_{n-1} + (x_n - mean_{n-1})(x_n - mean_n).
     """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._mean: Numbers | None = None
-        self._squares: Numbers | None = None
-
-    def add(self, numbers: Numbers) -> None:
-        """Take in one record."""
-        self.count += 1
-        if self._mean is None or self._squares is None:
-            self._mean = numbers
-            self._squares = mapped(np.zeros_like, numbers)
-            return
-        before = self._mean
-        self._mean = mapped(lambda x, mean: mean + (x - mean) / self.count, numbers, before)
-        self._squares = mapped(lambda x, squares, mean, new: squares + (x - mean) * (x - new),
-                               numbers, self._squares, before, self._mean)
-
-    @property
-    def mean(self) -> Numbers:
-        """The mean of the records; there must be one."""
-        if self._mean is None:
-            raise ValueError("no record has been taken in")
-        return self._mean
-
-    @property
-    def std(self) -> Numbers:
-        """The standard deviation of a record; there must be two."""
-        if self._squares is None:
-            raise ValueError("no record has been taken in")
-        return mapped(np.sqrt, mapped(np.divide, self._squares, self.count - 1))
-
-
-def _jackknifed(changes: Changes) -> Changes:
-    """What ratios are made of, and nothing else: that much is kept of each block."""
-    return replace(changes, within=None, composition=None, length_by_class=None, length_by_path=None,
-                   length_by_outcome=None, path_probability=None, accuracy=None, truncation_rate=None, sources=None)
+    mean = next(records)
+    squares = mapped(np.zeros_like, mean)
+    count = 1
+    for record in records:
+        count += 1
+        before = mean
+        mean = mapped(lambda mean, x, n: mean + (x - mean) / n, before, record, count)
+        squares = mapped(lambda squares, x, mean, new: squares + (x - mean) * (x - new), squares, record, before, mean)
+    return mean, mapped(lambda x: np.sqrt(x / (count - 1)), squares)
 
 
 def _ratios(readout: Readout, mean: Changes, stderr: Changes, kept: list[Changes]) -> tuple[Ratios, Ratios]:
@@ -127,9 +98,8 @@ def _ratios(readout: Readout, mean: Changes, stderr: Changes, kept: list[Changes
     is unbiased, and the jackknife removes most of the bias that the ratios have beyond that.
     """
     blocks = len(kept)
-    mean = _jackknifed(mean)
     apart = [readout.directions.squares(mapped(np.subtract, one, mean)) for one in kept]
-    noise = Squares(nats=_sum(each.nats for each in apart), size=_sum(each.size for each in apart))
+    noise = mapped(lambda *each: np.sum(each), *apart)
     ratios = readout.ratios(mean, mapped(np.divide, noise, blocks * (blocks - 1)))
     all_blocks = mapped(lambda x: blocks * x, mean)
 
@@ -155,10 +125,6 @@ def _ratios(readout: Readout, mean: Changes, stderr: Changes, kept: list[Changes
                     length_per_reward=_at_least(errors.length_per_reward, ratios.length_per_reward, *length),
                     alignment=_at_least(errors.alignment, ratios.alignment, *reward))
     return mapped(unbiased, ratios, *without), errors
-
-
-def _sum(values: Iterator[float]) -> float:
-    return float(np.sum(list(values)))
 
 
 def _at_least(error: float, value: float, mean: float, stderr: float) -> float:

@@ -14,18 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from lossim._engine.gae import gae_projection
-from lossim._engine.gradients import TERMS, path_gradient, token_sums
+from lossim._engine.gradients import TERMS, path_gradient, token_sums, update_gradient
 from lossim._engine.measures import Measures
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits, Motion
 from lossim._support.positions import after, along, blocks
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
-from lossim.advantages import group_of
-
-__all__ = ["NATS", "ROLES", "CellChanges", "Changes", "Directions", "Ratios", "Readout", "Squares", "by_outcome",
-           "centred", "effective_reward", "inner_product", "step_std"]
 
 ROLES = ("stop", "go on", "path")
 NATS = 0.01
@@ -43,28 +38,37 @@ Value = Any
 class Changes(Record):
     """Every number of an update that is linear in the gradient; each as :class:`lossim.Drift` describes it.
 
-    But ``path_gradient`` is by cell here, [cell].
+    But ``path_gradient`` is by cell here, [cell]. Ratios are made of the first five; the others are None where nobody
+    asks for them.
     """
 
     length: Value
-    within: Value
-    composition: Value
-    length_by_class: Value
-    length_by_path: Value
-    length_by_outcome: Value
-    path_probability: Value
-    accuracy: Value
     reward: Value
-    truncation_rate: Value
-    sources: Value
     hazard_gradient: Value
     path_gradient: Value
     update: Value
+    within: Value = None
+    composition: Value = None
+    length_by_class: Value = None
+    length_by_path: Value = None
+    length_by_outcome: Value = None
+    path_probability: Value = None
+    accuracy: Value = None
+    truncation_rate: Value = None
+    sources: Value = None
+    effective_reward: Value = None
+    response_weight: Value = None
 
     @property
     def gradient(self) -> Logits:
         """The gradient in the logits."""
         return Logits(self.hazard_gradient, self.path_gradient)
+
+    @property
+    def for_ratios(self) -> Changes:
+        """What ratios are made of, and nothing else."""
+        return Changes(length=self.length, reward=self.reward, hazard_gradient=self.hazard_gradient,
+                       path_gradient=self.path_gradient, update=self.update)
 
 
 class Ratios(Record):
@@ -78,37 +82,8 @@ class Ratios(Record):
 class Squares(Record):
     """Quadratic forms of a gradient g: ``nats`` of KL per response of the step K·g, and ``size`` g·K·g."""
 
-    nats: float
-    size: float
-
-
-class CellChanges(Record):
-    """What an update does to each cell.
-
-    Attributes:
-        gradient: in the logits.
-        update: the move of the coordinates.
-        within, across: [cell, function], changes of the expectations that a readout reports, as lengths change on the
-            path and as paths change frequency.
-        path_probability, sources: by cell as :class:`lossim.Drift` describes them.
-    """
-
-    gradient: Logits
-    update: FloatArray
-    within: FloatArray
-    across: FloatArray
-    path_probability: FloatArray
-    sources: FloatArray
-
-
-def by_outcome(total: FloatArray, mass: FloatArray, tokens: FloatArray) -> FloatArray:
-    """dE[T | outcome] = (dE[T; outcome] - E[T | outcome] dP(outcome)) / P(outcome), [..., outcome]; NaN if never.
-
-    From the changes of a readout's functions, [..., function], P(outcome) and E[T; outcome].
-    """
-    occurs = mass > 0
-    mean = np.divide(tokens, mass, out=np.full(mass.shape, np.nan), where=occurs)
-    return (total[..., 7:10] - mean * total[..., 4:7]) / np.where(occurs, mass, 1.0)
+    nats: Value
+    size: Value
 
 
 def log_likelihood_move(policy: CellArrays, stops: FloatArray, cells: slice) -> FloatArray:
@@ -116,9 +91,10 @@ def log_likelihood_move(policy: CellArrays, stops: FloatArray, cells: slice) -> 
     return along(policy.stay[cells] * stops[cells], -policy.hazard[cells] * stops[cells])
 
 
-def inner_product(one: Logits, other: Logits) -> float:
-    """Σ over stop logits [cell, t] and path logits [cell]; not by BLAS, whose threads cost more than they save here."""
-    return float(np.einsum("ct,ct->", one.stops, other.stops) + one.paths @ other.paths)
+def inner_product(one: Logits, other: Logits) -> Value:
+    """Σ over stop logits [..., cell, t] and path logits [..., cell]; not by BLAS, whose threads cost more than that."""
+    stops = np.einsum("...ct,...ct->...", one.stops, other.stops)
+    return stops + np.einsum("...c,...c->...", one.paths, other.paths)
 
 
 def centred(policy: CellArrays, paths: FloatArray) -> FloatArray:
@@ -128,10 +104,28 @@ def centred(policy: CellArrays, paths: FloatArray) -> FloatArray:
 
 
 class Directions(Record):
-    """What depends on a policy and its coordinates alone, and serves the readouts of all schemes on it."""
+    """What depends on a policy and its coordinates alone, and serves the readouts of all schemes on it.
+
+    Several policies of the same cells are one of the ``shape`` (count,), whose cells are those of the first, then of
+    the second, ...; the ``motion`` is that of each. What is read off them has that shape in front: [...].
+    """
 
     policy: CellArrays
     motion: Motion
+    shape: tuple[int, ...] = ()
+
+    def apart(self, x: FloatArray) -> FloatArray:
+        """[cell, ...] or [class, ...] of all policies as [..., cell, ...] or [..., class, ...]."""
+        return x.reshape(*self.shape, -1, *x.shape[1:])
+
+    def pull(self, gradient: Logits) -> FloatArray:
+        """The move [..., coordinate] that a gradient in the logits of all policies makes."""
+        return self.motion.pull(self.apart(gradient.stops), self.apart(gradient.paths))
+
+    def push(self, update: FloatArray) -> Logits:
+        """The move of the logits of all policies that a move of their coordinates is."""
+        stops, paths = self.motion.push(update)
+        return Logits(stops.reshape(self.policy.logits.shape), paths.ravel())
 
     @cached_property
     def length(self) -> Logits:
@@ -139,25 +133,34 @@ class Directions(Record):
         policy = self.policy
         stops = policy.cell_weight[:, None] * policy.mean_length_gradient
         paths = policy.cell_weight * centred(policy, policy.mean_length_by_cell)
-        return self.move_of(Logits(stops, paths))
+        return self.push(self.pull(Logits(stops, paths)))
 
     @cached_property
     def fisher(self) -> FloatArray:
-        """Fisher information of each stop logit in its cell, P(T >= t) h (1 - h), [cell, t]."""
-        return self.policy.pmf * self.policy.stay
-
-    def move_of(self, gradient: Logits) -> Logits:
-        """K · g: the move of the logits that a gradient in them makes."""
-        return self.motion.push(self.motion.pull(*gradient))
+        """Fisher information of each stop logit in its cell, P(T >= t) h (1 - h), [..., cell, t]."""
+        return self.apart(self.policy.pmf * self.policy.stay)
 
     def squares(self, changes: Changes) -> Squares:
-        """How far an update goes: by the Fisher metric, ½ E[dz² P(T >= t) h (1 - h)] + ½ Var(dy), and by the kernel."""
+        """How far updates go: by the Fisher metric, ½ E[dz² P(T >= t) h (1 - h)] + ½ Var(dy), and by the kernel.
+
+        On a single policy the changes may be those of any number of updates.
+        """
         policy = self.policy
         move = self.motion.push(changes.update)
-        by_cell = np.concatenate([np.einsum("ct,ct->c", self.fisher[cells], move.stops[cells] ** 2)
-                                  for cells in blocks(*move.stops.shape)])
-        nats = 0.5 * float(policy.cell_weight @ (by_cell + centred(policy, move.paths) ** 2))
+        # Paths are centred in their class.
+        classes = policy.class_of_cell[:move.paths.shape[-1]]
+        first = np.flatnonzero(np.diff(classes, prepend=-1))
+        means = np.add.reduceat(self.apart(policy.probability) * move.paths, first, axis=-1)[..., classes]
+        by_cell = np.einsum("...ct,...ct->...c", self.fisher, move.stops**2) + (move.paths - means) ** 2
+        nats = 0.5 * np.einsum("...c,...c->...", self.apart(policy.cell_weight), by_cell)
         return Squares(nats=nats, size=inner_product(changes.gradient, move))
+
+    def length_changes(self, step: Step, measures: Measures) -> Changes:
+        """What the ratio of length to nats is made of, and no other number; the reward stands still."""
+        gradient = Logits(*map(self.apart, update_gradient(step, measures)))
+        return Changes(length=inner_product(gradient, Logits(*map(self.apart, self.length))),
+                       reward=np.zeros(self.shape), hazard_gradient=gradient.stops, path_gradient=gradient.paths,
+                       update=self.motion.pull(*gradient))
 
     def leak(self, path_gradient: FloatArray) -> FloatArray:
         """How far cross terms of the size seen in one network would move each path's length, tokens [cell].
@@ -217,7 +220,7 @@ class Readout(Record):
     @cached_property
     def best_move(self) -> Logits:
         """K · ∇E[R]."""
-        return self.directions.move_of(self.reward_gradient)
+        return self.directions.push(self.directions.pull(self.reward_gradient))
 
     # --- what is linear in the gradient -------------------------------------------------------------------------
 
@@ -269,12 +272,13 @@ class Readout(Record):
         """The expectations less their mean over the paths of the class."""
         return np.array([centred(self.policy, column) for column in self.expectations.T]).T
 
-    def by_cell(self, step: Step, measures: Measures) -> CellChanges:
-        """What an update does to each cell."""
+    def changes(self, step: Step, measures: Measures) -> Changes:
+        """Every number that is linear in the gradient, but for rewards in effect and weights of responses, [...]."""
         policy = self.policy
+        apart = self.directions.apart
         gradient, sources = self.gradient(step, measures)
-        coordinates = self.directions.motion.pull(*gradient)
-        move = self.directions.motion.push(coordinates)
+        update = self.directions.pull(gradient)
+        move = self.directions.push(update)
         # dE[f | cell] as lengths change on the path. Λ has mean 0 and so has the change of the paths below: centring
         # both leaves less to cancel.
         within = np.empty((len(policy.probability), len(self._functions)))
@@ -284,26 +288,27 @@ class Readout(Record):
         within -= within[:, -1:] * self.expectations
         # The same as paths change frequency.
         change = centred(policy, move.paths)
-        return CellChanges(gradient=gradient, sources=sources, update=coordinates, within=within,
-                           across=change[:, None] * self._centred_expectations,
-                           path_probability=policy.probability * change)
+        across = change[:, None] * self._centred_expectations
 
-    def changes(self, step: Step, measures: Measures) -> Changes:
-        """Every number that is linear in the gradient."""
-        policy = self.policy
-        weight = policy.cell_weight
-        cells = self.by_cell(step, measures)
-        both = cells.within + cells.across
-        total = weight @ both
-        mass = weight @ self.expectations[:, 4:7]
-        tokens = weight @ self.expectations[:, 7:10]
+        def mean(x: FloatArray) -> FloatArray:
+            """Over the cells, by function: [cell, function] of all policies as [function, ...]."""
+            return apart(policy.cell_weight[:, None] * x).sum(axis=-2).T
+
+        both = within + across
+        by_class: Value = np.bincount(policy.class_of_cell, weights=policy.probability * both[:, 0])
+        total = mean(both)
+        expected = mean(self.expectations)
+        # dE[T | outcome] = (dE[T; outcome] - E[T | outcome] dP(outcome)) / P(outcome); NaN if it never occurs.
+        mass = expected[4:7]
+        occurs = mass > 0
+        tokens = np.divide(expected[7:10], mass, out=np.full(mass.shape, np.nan), where=occurs)
+        by_outcome = (total[7:10] - tokens * total[4:7]) / np.where(occurs, mass, 1.0)
         return Changes(
-            length=total[0], within=weight @ cells.within[:, 0], composition=weight @ cells.across[:, 0],
-            length_by_class=np.bincount(policy.class_of_cell, weights=policy.probability * both[:, 0]),
-            length_by_path=cells.within[:, 0], length_by_outcome=by_outcome(total, mass, tokens),
-            path_probability=cells.path_probability, accuracy=total[1], reward=total[2], truncation_rate=total[3],
-            sources=cells.sources, hazard_gradient=cells.gradient.stops, path_gradient=cells.gradient.paths,
-            update=cells.update)
+            length=total[0], within=mean(within)[0], composition=mean(across)[0],
+            length_by_class=apart(by_class), length_by_path=apart(within[:, 0]), length_by_outcome=by_outcome.T,
+            path_probability=apart(policy.probability * change), accuracy=total[1], reward=total[2],
+            truncation_rate=total[3], sources=apart(sources), hazard_gradient=apart(gradient.stops),
+            path_gradient=apart(gradient.paths), update=update)
 
     # --- what is not --------------------------------------------------------------------------------------------
 
@@ -355,63 +360,3 @@ def effective_reward(policy: CellArrays, stops: FloatArray) -> FloatArray:
         value = np.where(known, value, np.where(certain, here, np.nan))
         values[cells] = np.where(np.isfinite(value), value, np.nan)
     return values
-
-
-def step_std(step: Step, directions: Directions) -> float | None:
-    """Standard deviation of one step's length change per unit step, where responses are not coupled; else None.
-
-    With X the contribution of one response times n, i.i.d. given the class of its group,
-    Var = Var(X)/n + (G - 1)/n · Var_class(E[X | class]).
-    """
-    if not _uncoupled(step):
-        return None
-    policy = step.policy
-    ahead = directions.length
-    path = centred(policy, ahead.paths)
-    size = step.own_weight(step.scheme.aggregation)
-    mean = np.empty(len(path))
-    variance = np.empty(len(path))
-    for cells in blocks(*ahead.stops.shape):
-        law = policy.law[cells]
-        stop_score = policy.stay[cells] * ahead.stops[cells]
-        go_score = -policy.hazard[cells] * ahead.stops[cells]
-        stop_score[:, 0] += path[cells]
-        go_score[:, 0] += path[cells]
-        total = _projected(step, cells, stop_score, go_score)
-        if step.kl_slope is not None:
-            held = along(stop_score * step.kl_slope.stop[cells], go_score * step.kl_slope.go[cells])
-            total += held[:, None]
-        total *= size
-        mean[cells] = np.einsum("cge,cge->c", law, total)
-        total -= mean[cells, None, None]
-        variance[cells] = np.einsum("cge,cge->c", law, total**2)
-    by_class = np.bincount(policy.class_of_cell, weights=policy.probability * mean)
-    overall = float(policy.class_weight @ by_class)
-    squared = float(policy.cell_weight @ (variance + (mean - overall) ** 2))
-    between = float(policy.class_weight @ (by_class - overall) ** 2)
-    n = step.scheme.responses_per_step
-    return float(np.sqrt(max(squared / n + (step.scheme.group_size - 1) / n * between, 0.0)))
-
-
-def _projected(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
-    """Σ_t A_t · score_t of a response by [cell, grade, end], for scores along a direction."""
-    estimator = step.response_level
-    if estimator is None:
-        return gae_projection(step, cells, stop, go)
-    policy = step.policy
-    fixed = step.baseline[policy.class_of_cell[cells]][:, None, None]
-    returns = step.returns if len(step.returns) == 1 else step.returns[cells]
-    returns = np.broadcast_to(returns, policy.law[cells].shape)
-    return estimator.of_group(group_of(returns, baseline=fixed)) * along(stop, go)[:, None]
-
-
-def _uncoupled(step: Step) -> bool:
-    """Whether what a response adds to the update depends on itself alone, on policy."""
-    scheme = step.scheme
-    if step.drawn_ratio is not None or step.whitening is not None or scheme.advantage.group_relative:
-        return False
-    if scheme.dynamic_sampling != "none" or scheme.entropy is not None:
-        return False
-    if scheme.aggregation.size(np.ones(1)) is not None:
-        return False
-    return step.token_level is None or not step.token_level.adaptive

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from lossim._engine.measures import Measures, ResponseTerm
-from lossim._engine.readout import Changes, Ratios, Readout, Value, effective_reward
+from lossim._engine.readout import Changes, Ratios, Readout, effective_reward
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
 from lossim._model import Kernel
@@ -24,9 +24,6 @@ from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
 from lossim.policies import Path, Policy
 from lossim.schemes import Scheme
-
-__all__ = ["Numbers", "Question", "describe_policy", "describe_rng", "describe_scheme", "linear_numbers", "reported",
-           "versions"]
 
 
 class Question(Record):
@@ -44,23 +41,12 @@ class Question(Record):
         return Step(scheme=self.scheme, policy=policy, reference=self.reference.arrays, old=self.old.arrays)
 
 
-class Numbers(Record):
-    """What is linear in a gradient, with the rewards that responses are in effect paid; see :class:`lossim.Drift`.
-
-    ``response_weight`` is None where the estimator has an advantage for each token.
-    """
-
-    changes: Changes
-    effective_reward: Value
-    response_weight: Value | None
-
-
-def linear_numbers(step: Step, readout: Readout, measures: Measures) -> Numbers:
-    """Every linear number of some measures."""
+def linear_numbers(step: Step, readout: Readout, measures: Measures) -> Changes:
+    """Every linear number of some measures; no weights of responses where each token has its own advantage."""
     changes = readout.changes(step, measures)
     credit = measures.credit
     weight = _response_weight(step, credit.total) if isinstance(credit, ResponseTerm) else None
-    return Numbers(changes=changes, effective_reward=effective_reward(step.policy, changes.hazard_gradient),
+    return replace(changes, effective_reward=effective_reward(step.policy, changes.hazard_gradient),
                    response_weight=weight)
 
 
@@ -76,24 +62,16 @@ def _response_weight(step: Step, total: FloatArray) -> FloatArray:
     return ratio
 
 
-def reported(question: Question, step: Step, readout: Readout, numbers: Numbers, ratios: Ratios, step_std: Estimate,
+def reported(question: Question, step: Step, readout: Readout, changes: Changes, ratios: Ratios, step_std: Estimate,
              notes: Sequence[str], provenance: dict[str, Any]) -> Drift:
     """The result of numbers that are estimates."""
     scheme = question.scheme
     policy = question.policy
-    changes = numbers.changes
     leak = readout.directions.leak(changes.path_gradient.value)
+    changes = replace(changes, path_gradient=_by_class(policy, changes.path_gradient))
     return Drift(
-        length=changes.length, composition=changes.composition, within=changes.within,
-        length_by_class=changes.length_by_class, length_by_path=changes.length_by_path,
-        length_by_outcome=changes.length_by_outcome, path_probability=changes.path_probability,
-        accuracy=changes.accuracy, reward=changes.reward, truncation_rate=changes.truncation_rate,
-        length_per_kl=ratios.length_per_kl, length_per_reward=ratios.length_per_reward, alignment=ratios.alignment,
-        step_std=step_std, hazard_gradient=changes.hazard_gradient,
-        path_gradient=_by_class(policy, changes.path_gradient), update=changes.update,
-        effective_reward=numbers.effective_reward, response_weight=numbers.response_weight, sources=changes.sources,
-        undecided=np.abs(changes.length_by_path.value) < leak, notes=(*notes, *_assumed(question, step)),
-        scheme=scheme, policy=policy,
+        **vars(changes), **vars(ratios), step_std=step_std, undecided=np.abs(changes.length_by_path.value) < leak,
+        notes=(*notes, *_assumed(question, step)), scheme=scheme, policy=policy,
         provenance=provenance | versions() | {
             "scheme": describe_scheme(scheme), "policy": describe_policy(policy),
             "reference": None if question.reference is policy else describe_policy(question.reference),
@@ -146,9 +124,13 @@ def describe_scheme(scheme: Scheme) -> dict[str, str | int]:
 
 def describe_policy(policy: Policy) -> dict[str, Any]:
     """Classes, paths, laws and coordinates of a policy."""
+    given = policy.coordinates
+    coordinates: Any = repr(given)
+    if isinstance(given, Kernel):
+        coordinates = {name: getattr(given, name).tolist() for name in ("stops", "positions", "paths", "cross")}
     classes = [{"name": prompts.name, "weight": prompts.weight, "paths": [_path(path) for path in prompts.paths]}
                for prompts in policy.classes]
-    return {"max_tokens": policy.max_tokens, "coordinates": _coordinates(policy), "classes": classes}
+    return {"max_tokens": policy.max_tokens, "coordinates": coordinates, "classes": classes}
 
 
 def _path(path: Path) -> dict[str, Any]:
@@ -157,14 +139,6 @@ def _path(path: Path) -> dict[str, Any]:
     return {"name": path.name, "probability": path.probability, "length": repr(path.length),
             "p_correct": repr(correct) if callable(correct) else np.asarray(correct).tolist(),
             "p_correct_truncated": path.p_correct_truncated}
-
-
-def _coordinates(policy: Policy) -> Any:
-    """The constructor call of features, or a kernel's numbers."""
-    given = policy.coordinates
-    if not isinstance(given, Kernel):
-        return repr(given)
-    return {name: getattr(given, name).tolist() for name in ("stops", "positions", "paths", "cross")}
 
 
 def describe_rng(rng: np.random.Generator) -> Any:

@@ -19,8 +19,6 @@ from lossim.schemes import Scheme, short
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Drift"]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drift:
@@ -103,21 +101,15 @@ class Drift:
         """
         paths = [name for _, name in self.cells]
         outcomes = [each.name.lower() for each in Outcome]
-        pick = np.ones(self.sources.value.shape, dtype=bool)
-        if path is not None:
-            checks.choice("path", path, set(paths))
-            pick &= np.array([name == path for name in paths])[:, None, None, None]
-        if outcome is not None:
-            checks.choice("outcome", outcome, outcomes)
-            pick &= np.array([name == outcome for name in outcomes])[:, None, None]
-        if role is not None:
-            checks.choice("role", role, ROLES)
-            pick &= np.array([name == role for name in ROLES])[:, None]
-        if term is not None:
-            checks.choice("term", term, TERMS)
-            pick &= np.array([name == term for name in TERMS])
-        stderr = np.broadcast_to(self.sources.stderr, pick.shape)[pick].sum()
-        return Estimate(value=float(self.sources.value[pick].sum()), stderr=float(stderr),
+        axes = (("path", path, paths), ("outcome", outcome, outcomes), ("role", role, ROLES), ("term", term, TERMS))
+        picks = []
+        for name, wanted, names in axes:
+            if wanted is not None:
+                checks.choice(name, wanted, dict.fromkeys(names))
+            picks.append([wanted is None or each == wanted for each in names])
+        chosen = np.ix_(*picks)
+        stderr = np.broadcast_to(self.sources.stderr, self.sources.value.shape)[chosen].ravel().sum()
+        return Estimate(value=float(self.sources.value[chosen].ravel().sum()), stderr=float(stderr),
                         error=self.length.error, n=self.sources.n, method=self.sources.method)
 
     @property
@@ -145,7 +137,6 @@ class Drift:
         return page(self.sections())
 
     __repr__ = __str__
-
 
     def plot(self) -> Figure:
         """Effective reward against length and the sources of the drift, as a matplotlib figure."""
