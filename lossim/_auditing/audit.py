@@ -89,7 +89,7 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
                    needs_grades=paths == "outcome" or reward is not None, seed=int(source.integers(2**32)))
     cells = LoggedCells(log=log, paths=paths, coordinates=Features() if coordinates is None else coordinates)
     notes = list(log.notes)
-    if log.index.prompts < 2 and replicates:
+    if log.prompts < 2 and replicates:
         replicates = 0
         notes.append("a single prompt has no spread over prompts: no standard errors")
     weights = redraws(source, log.blocks, replicates)
@@ -182,7 +182,7 @@ def _finding(spread: Spread, breakdown: Breakdown, other: Estimate, weights: Flo
     known = not plugin.adaptive
     count, length, weighted, advantage = breakdown.profile
     steps = tuple((int(names[0]), int(names[-1])) for names in np.split(
-        log.index.steps, np.flatnonzero(np.diff(breakdown.runs)) + 1))
+        log.steps, np.flatnonzero(np.diff(breakdown.runs)) + 1))
     expected = length * (weighted.sum() / length.sum())
     return Finding(
         drift=drift, sources=breakdown.source_estimate(n, weights) if known else None,
@@ -216,8 +216,8 @@ def _paid_for(drift: Drift, breakdown: Breakdown) -> FloatArray:
 def _describe(log: Log) -> dict[str, Any]:
     """What the log holds."""
     count = float(log.law.sum())
-    return {"responses": int(count), "prompts": log.index.prompts, "groups": len(log.index.prompt),
-            "steps": len(log.index.steps), "max_tokens": log.max_tokens, "mean_length": log.mean_length,
+    return {"responses": int(count), "prompts": log.prompts, "groups": len(log.prompt),
+            "steps": len(log.steps), "max_tokens": log.max_tokens, "mean_length": log.mean_length,
             "accuracy": float(log.law[:, 0].sum()) / count if log.correct is not None else None,
             "truncation_rate": None if log.cut is None else log.cut_share,
             "mean_reward": float(log.rollouts.rewards.mean(dtype=np.float64))}
@@ -236,7 +236,7 @@ def _general(log: Log, reward: Reward | None) -> list[str]:
         notes.append("the log names no prompt classes: all prompts share one pair of paths")
     if log.rollouts.steps is None:
         notes.append("the log names no steps: it counts as one step")
-    elif len(log.index.steps) > 1:
+    elif len(log.steps) > 1:
         notes.append("the policy of the log is the average over its steps")
     if log.cut_share > 0 and log.correct is not None:
         notes.append("truncated responses count with the path of their grade, wrong unless they were graded correct")
@@ -258,7 +258,7 @@ def _particular(plugin: Plugin) -> list[str]:
         notes.append("a response's KL is spread evenly over its tokens")
     elif kl and scheme.advantage.token_level is not None:
         notes.append("a response's KL is paid with its last token")
-    sizes = log.index.sizes
+    sizes = log.sizes
     if scheme.advantage.group_relative:
         if (sizes != scheme.group_size).any():
             shown = f"of {sizes.min()}" + (f" to {sizes.max()}" if sizes.max() > sizes.min() else "")

@@ -174,7 +174,7 @@ class Spread:
             notes.append(NOT_REDRAWN)
         paid = effective_reward(self.readout.policy, self.changes.hazard_gradient)
         changes = replace(mapped(self.estimate, self.changes, stderr), effective_reward=self.estimate(paid, np.nan))
-        groups = len(plugin.log.index.prompt)
+        groups = len(plugin.log.prompt)
         step_std = float(stderr.length) * np.sqrt(groups / plugin.scheme.prompts_per_step)
         step_std_error = step_std / np.sqrt(2.0 * max(plugin.log.blocks - 1, 1))
         policy = plugin.cells.policy

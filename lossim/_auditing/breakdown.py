@@ -19,21 +19,6 @@ MOST_STEPS = 64
 """Rows of a table by step; longer logs are shown in as many runs of steps."""
 
 
-def length_edges(log: Log) -> IntArray:
-    """The first length of each bin but the first: quantiles of the log's lengths."""
-    by_end = log.law.sum(axis=(0, 1))
-    by_length = by_end[:-1].copy()
-    by_length[-1] += by_end[-1]
-    reached = np.searchsorted(np.cumsum(by_length), np.array(QUANTILES) * by_length.sum()) + 2
-    return np.unique(np.minimum(reached, log.max_tokens))
-
-
-def step_runs(log: Log) -> IntArray:
-    """The run of steps that each step belongs to."""
-    steps = len(log.index.steps)
-    return np.arange(steps) * min(steps, MOST_STEPS) // steps
-
-
 def projections(plugin: Plugin, directions: Directions, step: Step) -> Coefficients:
     """What one unit of each coefficient of a response adds to dE[T], tables [cell, end] of all logs.
 
@@ -103,10 +88,16 @@ class Breakdown:
         self.plugin = plugin
         self.covariance = Covariance(log)
         self.tables = projections(plugin, plugin.cells.directions, plugin.step)
-        self.edges = length_edges(log)
+        # The first length of each bin but the first: quantiles of the log's lengths, the cut ones of the last.
+        by_end = log.law.sum(axis=(0, 1))
+        by_length = np.append(by_end[:-2], by_end[-2] + by_end[-1])
+        reached = np.searchsorted(np.cumsum(by_length), np.array(QUANTILES) * by_length.sum()) + 2
+        self.edges = np.unique(np.minimum(reached, log.max_tokens))
         self.bins = len(self.edges) + 1
         self.bin_of_end = np.searchsorted(self.edges, plugin.cells.policy.length, side="right")
-        self.runs = step_runs(log)
+        steps = len(log.steps)
+        self.runs = np.arange(steps) * min(steps, MOST_STEPS) // steps
+        """The run of steps that each step belongs to."""
         self.sources = np.zeros((2, log.blocks, 3, len(SOLVE_RATES), self.bins))
         """[term, block, outcome, solve rate, length bin], terms policy and KL."""
         self.by_step = np.zeros((2, log.blocks, int(self.runs[-1]) + 1))

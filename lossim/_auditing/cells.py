@@ -7,8 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from lossim._auditing.log import Log
-from lossim._auditing.slab import Slab
+from lossim._auditing.log import Log, Slab
 from lossim._engine import Directions
 from lossim._model import CellArrays, Coordinates
 from lossim._support.records import Record

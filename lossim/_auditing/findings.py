@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import stdtrit
 
 from lossim._auditing.log import SOLVE_RATES, widening
-from lossim._auditing.tables import OUTCOMES, about_log, numbers_of, shared_notes, side_by_side, tokens
 from lossim._engine import Drift
 from lossim._support import checks
 from lossim._support.plain import plain
-from lossim._support.text import Sections, noted, page, wrapped
-from lossim._support.types import FloatArray
+from lossim._support.text import Columns, Sections, decimals, noted, number, page, wrapped
+from lossim._support.types import FloatArray, Outcome
 from lossim.estimates import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Audit", "Finding", "Stop", "WhatIf"]
-
 AXES = ("term", "outcome", "solve rate", "length")
+OUTCOMES = tuple(each.name.lower() for each in Outcome)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,23 +142,15 @@ class Finding:
         checks.choice("axis", axis, AXES)
         if self.sources is None:
             raise ValueError("sources are not known where λ depends on the length; use a constant gae_lambda")
-        others = tuple(i for i, name in enumerate(AXES) if name != axis)
-        value = self.sources.value.sum(axis=others)
-        drawn = self._drawn(axis)
+        value = self.sources.value.sum(axis=tuple(i for i, name in enumerate(AXES) if name != axis))
         stderr = np.full(value.shape, np.nan)
-        if drawn is not None:
+        if self.source_draws is not None and self.rate_draws is not None:
+            drawn = self.rate_draws
+            if axis != "solve rate":
+                kept = ("replicate", "term", "outcome", "length")
+                drawn = self.source_draws.sum(axis=tuple(i for i, name in enumerate(kept) if i and name != axis))
             stderr = widening(self.blocks) * drawn.std(axis=0, ddof=1)
         return Estimate(value=value, stderr=stderr, n=self.sources.n, method="bootstrap")
-
-    def _drawn(self, axis: str) -> FloatArray | None:
-        """Contributions along one axis in each redrawn log, [replicate, part]; None if none was drawn."""
-        if self.source_draws is None or self.rate_draws is None:
-            return None
-        if axis == "solve rate":
-            return self.rate_draws
-        kept = ("replicate", *(name for name in AXES if name != "solve rate"))
-        others = tuple(i for i, name in enumerate(kept) if name not in ("replicate", axis))
-        return self.source_draws.sum(axis=others)
 
     @property
     def rate(self) -> float:
@@ -184,46 +175,28 @@ class Finding:
             return "no drift of mean length" + (" beyond the noise of this log" if float(self.length) else "")
         said = "responses get longer" if float(self.length) > 0 else "responses get shorter"
         if not np.isnan(float(self.length_per_kl)):
-            said += f", {tokens(self.length_per_kl)} tokens in a step of 0.01 nats"
+            said += f", {_tokens(self.length_per_kl)} tokens in a step of 0.01 nats"
         if np.isnan(float(self.length.stderr)):
             said += " (no error bar)"
-        through = self._through
-        if through is not None:
-            said += f", mostly through {through} responses"
+        if self.sources is not None and self.graded:
+            by_outcome = self.source("outcome").value * np.sign(float(self.length))
+            second, first = np.argsort(by_outcome)[-2:]
+            if by_outcome[first] > 1.5 * max(by_outcome[second], 0.0):
+                said += f", mostly through {OUTCOMES[first]} responses"
         return said
-
-    @property
-    def _through(self) -> str | None:
-        """The outcome that most of the drift comes from, if one stands out."""
-        if self.sources is None or not self.graded:
-            return None
-        by_outcome = self.source("outcome").value * np.sign(float(self.length))
-        second, first = np.argsort(by_outcome)[-2:]
-        if by_outcome[first] > 1.5 * max(by_outcome[second], 0.0):
-            return OUTCOMES[first]
-        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
-        axes: dict[str, Any] = {}
-        if self.sources is not None:
-            axes = {axis: self.source(axis).to_dict() for axis in AXES}
-        by_step = None if self.by_step is None else self.by_step.to_dict()
-        what_if = [{"change": each.change, "length_per_kl": each.length_per_kl.to_dict(),
-                    "length": each.length.to_dict(), "covariance": each.covariance.to_dict()} for each in self.what_if]
-        return {
-            "scheme": self.name, "verdict": self.verdict, "drift": self.drift.to_dict(arrays=False), "sources": axes,
-            "solve_rates": list(SOLVE_RATES), "length_bins": list(self.length_bins), "share": plain(self.share),
-            "token_weight": plain(self.token_weight), "mean_advantage": plain(self.mean_advantage),
-            "effective_reward": plain(self.effective_reward), "covariance": self.covariance.to_dict(),
-            "dead_groups": self.dead_groups, "graded": self.graded, "steps": [list(run) for run in self.steps],
-            "by_step": by_step, "if_other_paths": self.if_other_paths.to_dict(), "what_if": what_if,
-            "stops": [asdict(each) for each in self.stops], "notes": list(self.notes)}
+        numbers = ("solve_rates", "length_bins", "share", "token_weight", "mean_advantage", "effective_reward",
+                   "covariance", "dead_groups", "graded", "steps", "by_step", "if_other_paths", "what_if", "stops")
+        return {"scheme": self.name, "verdict": self.verdict, "drift": self.drift.to_dict(arrays=False),
+                "sources": {axis: self.source(axis).to_dict() for axis in AXES if self.sources is not None},
+                **{name: _plain(getattr(self, name)) for name in numbers}, "notes": list(self.notes)}
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
         return {"verdict": [f"{self.name}: {self.verdict}"], "setting": wrapped("scheme", self.drift.scheme.slots),
-                "numbers": list(numbers_of(self)), "notes": noted(self.notes)}
+                "numbers": list(_numbers(self)), "notes": noted(self.notes)}
 
     def __str__(self) -> str:
         return page(self.sections())
@@ -277,17 +250,149 @@ class Audit:
 
         Of several schemes the numbers stand side by side, and no setting is printed.
         """
-        said = {"verdict": [self.verdict], "log": wrapped("log", about_log(self.log))}
+        said = {"verdict": [self.verdict], "log": wrapped("log", _about_log(self.log))}
         if len(self.findings) == 1:
             finding = self.findings[0].sections()
             said |= {name: finding[name] for name in ("setting", "numbers")}
             notes = finding["notes"]
         else:
-            said["numbers"] = side_by_side(self.findings)
-            notes = noted(shared_notes(self.findings))
+            said["numbers"] = _side_by_side(self.findings)
+            notes = noted(_shared_notes(self.findings))
         return said | {"notes": notes + noted(self.notes)}
 
     def __str__(self) -> str:
         return page(self.sections())
 
     __repr__ = __str__
+
+
+def _plain(x: Any) -> Any:
+    """What strict JSON can hold of a number, an estimate, or a record of them."""
+    if isinstance(x, Estimate):
+        return x.to_dict()
+    if isinstance(x, WhatIf | Stop):
+        return {name: _plain(each) for name, each in vars(x).items()}
+    return [_plain(each) for each in x] if isinstance(x, tuple) else plain(x)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+_ROWS = Columns("<34", ">22")
+_CHANGES = Columns("<46", ">22", ">12")
+_LENGTHS = Columns("<16", ">10", ">22", ">19", ">16", ">18")
+
+
+def _tokens(x: Estimate) -> str:
+    """A number of tokens, or whatever is told in its unit, to three digits with its standard error."""
+    if np.isnan(float(x)):
+        return "not told from noise" if x.n else "unknown"
+    if np.isnan(float(x.stderr)):
+        return f"{float(x):+.3g}"
+    return number(x, decimals(max(abs(float(x)), float(x.stderr)), 3))
+
+
+def _about_log(log: dict[str, Any]) -> list[str]:
+    """What a log holds, in a few words each."""
+    plural = "" if log["steps"] == 1 else "s"
+    correct = "correctness unknown"
+    if log["accuracy"] is not None:
+        correct = f"{log['accuracy']:.1%} correct"
+    cut = f"truncation unknown, longest {log['max_tokens']:,}"
+    if log["truncation_rate"] is not None:
+        cut = f"{log['truncation_rate']:.1%} truncated at {log['max_tokens']:,}"
+    return [f"{log['responses']:,} responses to {log['prompts']:,} prompts in {log['groups']:,} groups",
+            f"{log['steps']:,} step{plural}", f"mean length {log['mean_length']:,.4g}", correct, cut,
+            f"mean reward {log['mean_reward']:.3g}"]
+
+
+def _side_by_side(findings: Sequence[Finding]) -> list[str]:
+    """Schemes in the order of their drift, those without one last; with Cov(A, T), and contributions by outcome."""
+    table = Columns(f"<{max(len(each.name) for each in findings)}", ">22", ">12", ">13", "<")
+    lines = [table.row("", "tokens in 0.01 nats", "Cov(A, T)", "dead groups", "   through")]
+    for each in sorted(findings, key=lambda each: (np.isnan(float(each.length_per_kl)), float(each.length_per_kl))):
+        through = ""
+        if each.sources is not None and not np.isnan(each.rate):
+            parts = zip(OUTCOMES, each.source("outcome").value, strict=True)
+            through = ", ".join(f"{name} {x * each.rate:+.3g}" for name, x in parts if x)
+        lines.append(table.row(each.name, _tokens(each.length_per_kl), f"{float(each.covariance):+.3g}",
+                               f"{each.dead_groups:.1%}", f"   {through}"))
+    return lines
+
+
+def _shared_notes(findings: Sequence[Finding]) -> Iterator[str]:
+    """The notes of several schemes, each once, with the names of those it is about unless it is about all."""
+    for note in dict.fromkeys(note for each in findings for note in each.notes):
+        named = [each.name for each in findings if note in each.notes]
+        yield note if len(named) == len(findings) else f"{', '.join(named)}: {note}"
+
+
+def _numbers(finding: Finding) -> Iterator[str]:
+    """Everything about one scheme, in a step of 0.01 nats if there is one, per unit step otherwise."""
+    drift = finding.drift
+    if np.isfinite(finding.rate):
+        per = finding.rate
+        yield _ROWS.row("", "tokens in 0.01 nats")
+        yield _ROWS.row("mean length", _tokens(drift.length_per_kl))
+    else:
+        per = 1.0
+        yield _ROWS.row("", "tokens per unit step")
+        yield _ROWS.row("mean length", _tokens(drift.length))
+    for label, x in (("  paths change frequency", drift.composition), ("  lengths on paths change", drift.within),
+                     ("P(correct)", drift.accuracy), ("P(truncated)", drift.truncation_rate)):
+        yield _ROWS.row(label, _tokens(x * per))
+    one_path = len(drift.cells) == len(drift.policy.class_weight)
+    other = "it knew right from wrong" if one_path else "it cannot tell right from wrong"
+    yield _ROWS.row(f"if {other}", _tokens(finding.if_other_paths))
+    yield from _by_source(finding, per)
+    yield from _by_step(finding, per)
+    yield _ROWS.row("Cov(A, T), the rule of thumb", _tokens(finding.covariance))
+    yield _ROWS.row("dead groups", f"{finding.dead_groups:.1%}")
+    if finding.what_if:
+        yield _CHANGES.row("what if", "tokens in 0.01 nats", "Cov(A, T)")
+        for each in finding.what_if:
+            yield _CHANGES.row(f"  {each.change}", _tokens(each.length_per_kl), f"{float(each.covariance):+.3g}")
+    if finding.stops:
+        yield "  what would stop it" + ("" if finding.significant else " (it is within the noise)")
+        yield from (f"    {each}" for each in finding.stops)
+
+
+def _by_source(finding: Finding, per: float) -> Iterator[str]:
+    """Contributions to the drift by outcome, by solve rate, by term and by length, as far as they are known."""
+    if finding.sources is None:
+        return
+    if finding.graded:
+        for title, axis, names in (("by outcome", "outcome", OUTCOMES),
+                                   ("by solve rate of the prompt", "solve rate", SOLVE_RATES)):
+            parts = finding.source(axis)
+            yield f"  {title}"
+            for i, name in enumerate(names):
+                if parts.value[i]:
+                    yield _ROWS.row(f"  {name}", _tokens(parts[i] * per))
+    kl = finding.source("term")[1]
+    if float(kl):
+        yield _ROWS.row("of that, KL", _tokens(kl * per))
+    # By length, with what explains it: how many responses, how heavy a token, how good.
+    by_length = finding.source("length")
+    yield _LENGTHS.row("by length", "responses", "tokens", "weight of a token", "mean advantage", "effective reward")
+    following = [*finding.length_bins[1:], None]
+    for i, (first, after) in enumerate(zip(finding.length_bins, following, strict=True)):
+        if not finding.share[i]:
+            continue
+        label = f"{first:,} on" if after is None else f"{first:,} to {after - 1:,}"
+        reward = "" if np.isnan(finding.effective_reward[i]) else f"{finding.effective_reward[i]:+.3g}"
+        yield _LENGTHS.row(f"  {label}", f"{finding.share[i]:.1%}", _tokens(by_length[i] * per),
+                           f"{finding.token_weight[i]:.3g}", f"{finding.mean_advantage[i]:+.3g}", reward)
+
+
+def _by_step(finding: Finding, per: float) -> Iterator[str]:
+    """Contributions of the runs of steps, at most eight of them."""
+    if finding.by_step is None:
+        return
+    count = len(finding.steps)
+    yield _ROWS.row("by step", "tokens")
+    for i in np.unique(np.linspace(0, count - 1, min(count, 8)).astype(int)):
+        first, last = finding.steps[i]
+        label = f"{first}" if first == last else f"{first} to {last}"
+        yield _ROWS.row(f"  {label}", _tokens(finding.by_step[int(i)] * per))
+    if count > 8:
+        yield f"    ({count - 8} runs of steps between these are in by_step)"

@@ -1,7 +1,8 @@
 """A log as the engine sees it: whole groups, and counts of how their responses ended.
 
-A log of any size is read in slabs of whole groups; what is kept of it runs over groups, over blocks of prompts
-(for the bootstrap) and over [class, grade, end]. Only where that takes little memory are the slabs kept themselves.
+A log of any size is read in slabs of whole groups, laid out so that what is done for each group is done on contiguous
+arrays; what is kept of it runs over groups, over blocks of prompts (for the bootstrap) and over [class, grade, end].
+Only where that takes little memory are the slabs kept themselves.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossim._auditing.slab import Slab, by_size
 from lossim._support import checks
 from lossim._support.records import Record
 from lossim._support.text import Phrase, Way, argument
-from lossim._support.types import BoolArray, FloatArray, IntArray
+from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
+from lossim.rewards import Reward, Shaping, applied
 from lossim.rollouts import Rollouts, check_rollouts, settled_cuts, settled_grades
 
 MOST_BLOCKS = 256
@@ -30,6 +31,7 @@ SLAB = 1 << 16
 """Responses of a slab: its arrays stay in a processor's cache."""
 MOST_KEPT = 1 << 22
 """Responses of the largest log whose slabs are kept; those of a larger log are built for each pass."""
+Scalar = TypeVar("Scalar", bound=np.generic)
 SOLVE_RATES = ("never", "up to 1/4", "1/4 to 1/2", "1/2 to 3/4", "above 3/4", "always")
 
 
@@ -38,55 +40,86 @@ def widening(blocks: int) -> float:
     return math.sqrt(blocks / max(blocks - 1.0, 1.0))
 
 
-# --- groups -------------------------------------------------------------------------------------------------
+class SameSize(Record):
+    """The groups of one size in a slab: which of its groups, and which of its responses."""
+
+    size: int
+    groups: slice
+    responses: slice
+
+    def of(self, x: NDArray[Scalar]) -> NDArray[Scalar]:
+        """An array over responses as [group, member]: a view, to be read or written."""
+        return x[self.responses].reshape(self.size, -1).T
 
 
-class Index(Record):
-    """Where the groups of a log start, and which prompt, step and class each is of.
+def by_size(sizes: IntArray) -> tuple[SameSize, ...]:
+    """The groups of each size, of groups that are ordered by size."""
+    each, count = np.unique(sizes, return_counts=True)
+    groups = np.append(0, np.cumsum(count)).tolist()
+    responses = np.append(0, np.cumsum(each * count)).tolist()
+    return tuple(SameSize(size=int(size), groups=slice(*groups[i:i + 2]), responses=slice(*responses[i:i + 2]))
+                 for i, size in enumerate(each))
+
+
+class Slab(Record):
+    """Some whole groups, those of one size side by side.
+
+    Arrays run over responses, but from ``prompt`` on over groups. Groups are ordered by size; responses by the size
+    of their group, then by member, then by group, so that a sum over the members of groups adds up contiguous rows.
 
     Attributes:
-        starts: the first response of each group, and the number of responses.
-        prompt: [group], the number of the prompt, below ``prompts``.
-        step: [group], index into ``steps``, which never falls.
-        prompt_class: [group], index into ``classes``.
+        end: N + 1 columns: stopped at 1..N, cut.
+        place: where a response stands in a flat array [class, grade, end].
+        block: the block of prompts that a group is redrawn with.
     """
 
-    starts: IntArray
+    length: FloatArray
+    reward: FloatArray
+    cut: BoolArray
+    correct: BoolArray
+    end: IntArray
+    place: IntArray
+    kl: FloatArray | None
     prompt: IntArray
-    prompts: int
+    block: IntArray
     step: IntArray
-    steps: IntArray
     prompt_class: IntArray
-    classes: IntArray
+    by_size: tuple[SameSize, ...]
 
-    @property
+    @cached_property
     def sizes(self) -> IntArray:
         """How many responses each group has."""
-        return np.diff(self.starts)
+        return np.concatenate([np.full(len(self.prompt[same.groups]), same.size) for same in self.by_size])
 
+    @property
+    def outcome(self) -> IntArray:
+        """Codes of `Outcome`."""
+        return np.where(self.cut, Outcome.TRUNCATED, np.where(self.correct, Outcome.CORRECT, Outcome.INCORRECT))
 
-def index_groups(rollouts: Rollouts) -> Index:
-    """The groups of rollouts that hold each of them in one run, steps ascending."""
-    differs = np.asarray(rollouts.prompt_ids[1:] != rollouts.prompt_ids[:-1])
-    if rollouts.steps is not None:
-        differs |= rollouts.steps[1:] != rollouts.steps[:-1]
-    starts = np.concatenate([[0], np.flatnonzero(differs) + 1, [len(rollouts)]])
-    prompts, prompt = np.unique(rollouts.prompt_ids[starts[:-1]], return_inverse=True)
-    steps, step = _numbered(rollouts.steps, starts)
-    classes, prompt_class = _numbered(rollouts.classes, starts)
-    return Index(starts=starts, prompt=prompt, prompts=len(prompts), step=step, steps=steps, prompt_class=prompt_class,
-                 classes=classes)
+    def each(self, x: NDArray[Scalar]) -> NDArray[Scalar]:
+        """What a group has, at each of its responses."""
+        return np.concatenate([np.tile(x[same.groups], same.size) for same in self.by_size])
 
+    def by_group(self, x: NDArray[Scalar]) -> FloatArray:
+        """Sums over the responses of each group."""
+        return np.concatenate([same.of(x).sum(axis=1, dtype=np.float64) for same in self.by_size])
 
-def _numbered(column: IntArray | None, starts: IntArray) -> tuple[IntArray, IntArray]:
-    """The values that occur in a column, and which of them each group has; one value where there is no column."""
-    if column is None:
-        return np.array([0]), np.zeros(len(starts) - 1, dtype=np.int64)
-    values, number = np.unique(column[starts[:-1]], return_inverse=True)
-    return values, number
+    def by_step(self) -> list[IntArray]:
+        """The responses of each step."""
+        step = self.each(self.step)
+        order = np.argsort(step, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(step[order])) + 1)
 
-
-# --- the log ------------------------------------------------------------------------------------------------
+    def paid(self, rule: Reward | None, shapings: tuple[Shaping, ...], counted: BoolArray) -> FloatArray:
+        """Rewards by a rule, or as logged, through further shapings; ``counted`` are in the statistics of a group."""
+        reward = self.reward
+        if rule is not None:
+            reward = np.empty_like(self.length)
+            everyone = (SameSize(size=1, groups=slice(None), responses=slice(None)),)
+            for same in self.by_size if rule.group_relative else everyone:
+                same.of(reward)[:] = rule.group_values(same.of(self.length), same.of(self.correct), same.of(self.cut),
+                                                       same.of(counted))
+        return applied(shapings, reward, self.length, self.outcome)
 
 
 class Log(Record):
@@ -95,10 +128,22 @@ class Log(Record):
     ``correct`` and ``cut`` [response] are None where not known (none is then). Prompts of one block, numbered by
     ``block_of_prompt``, are redrawn together. A ``shortened`` log is cut below the length that responses had: what
     lies beyond is truncated and wrong, is paid ``paid_if_cut``, and keeps its share of the KL.
+
+    Attributes:
+        starts: the first response of each group, and the number of responses.
+        prompt: [group], the number of the prompt, below ``prompts``.
+        step: [group], index into ``steps``, which never falls.
+        prompt_class: [group], index into ``classes``.
     """
 
     rollouts: Rollouts
-    index: Index
+    starts: IntArray
+    prompt: IntArray
+    prompts: int
+    step: IntArray
+    steps: IntArray
+    prompt_class: IntArray
+    classes: IntArray
     correct: BoolArray | None
     cut: BoolArray | None
     max_tokens: int
@@ -107,17 +152,22 @@ class Log(Record):
     notes: tuple[str, ...] = ()
 
     @property
+    def sizes(self) -> IntArray:
+        """How many responses each group has."""
+        return np.diff(self.starts)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """What the classes are called."""
         if self.rollouts.classes is None:
             return ("prompts",)
         names = self.rollouts.class_names
-        return tuple(names[c] if names else f"class {c}" for c in self.index.classes)
+        return tuple(names[c] if names else f"class {c}" for c in self.classes)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """[class, grade, end]."""
-        return len(self.index.classes), 2, self.max_tokens + 1
+        return len(self.classes), 2, self.max_tokens + 1
 
     @cached_property
     def blocks(self) -> int:
@@ -133,29 +183,29 @@ class Log(Record):
 
     def slabs(self, *, whole_steps: bool = False) -> Iterable[Slab]:
         """All groups, about ``SLAB`` responses at a time, or as many as make whole steps."""
-        starts = self.index.starts
+        starts = self.starts
         if whole_steps:
-            first_of_step = np.flatnonzero(np.diff(self.index.step, prepend=-1))
+            first_of_step = np.flatnonzero(np.diff(self.step, prepend=-1))
             return self._built(starts[np.append(first_of_step, -1)])
         return self._kept if self.keeps_slabs else self._built(starts)
 
     @cached_property
     def _kept(self) -> tuple[Slab, ...]:
-        return tuple(self._built(self.index.starts))
+        return tuple(self._built(self.starts))
 
     def _built(self, marks: IntArray) -> Iterator[Slab]:
         """Slabs from mark to mark, each to the last mark within reach, or to the next one."""
         at = 0
         while at < len(marks) - 1:
             until = max(int(np.searchsorted(marks, marks[at] + SLAB, side="right")) - 1, at + 1)
-            first, last = np.searchsorted(self.index.starts, marks[[at, until]])
+            first, last = np.searchsorted(self.starts, marks[[at, until]])
             yield self._slab(int(first), int(last))
             at = until
 
     def _slab(self, first: int, last: int) -> Slab:
         """The groups from the first to the one before the last."""
         given = self.rollouts
-        starts = self.index.starts[first:last + 1]
+        starts = self.starts[first:last + 1]
         sizes = np.diff(starts)
         order = np.argsort(sizes, kind="stable")
         groups = first + order
@@ -179,12 +229,12 @@ class Log(Record):
             kl = None if kl is None else kl * np.minimum(1.0, self.max_tokens / length)
             length = np.minimum(length, self.max_tokens)
         end = np.where(cut, self.max_tokens, length - 1)
-        prompt_class = self.index.prompt_class[groups]
+        prompt_class = self.prompt_class[groups]
         of_class = np.concatenate([np.tile(prompt_class[same.groups], same.size) for same in parts])
         return Slab(
             length=length.astype(np.float64), reward=reward, cut=cut, correct=correct, end=end,
-            place=(2 * of_class + ~correct) * self.shape[2] + end, kl=kl, prompt=self.index.prompt[groups],
-            block=self.block_of_prompt[self.index.prompt[groups]], step=self.index.step[groups],
+            place=(2 * of_class + ~correct) * self.shape[2] + end, kl=kl, prompt=self.prompt[groups],
+            block=self.block_of_prompt[self.prompt[groups]], step=self.step[groups],
             prompt_class=prompt_class, by_size=parts)
 
     @cached_property
@@ -247,10 +297,10 @@ class Log(Record):
     @cached_property
     def solve_rate(self) -> IntArray:
         """Index into `SOLVE_RATES` of each prompt, from all its responses."""
-        right = np.zeros(self.index.prompts)
+        right = np.zeros(self.prompts)
         for slab in self.slabs():
             np.add.at(right, slab.prompt, slab.by_group(slab.correct))
-        rate = right / np.bincount(self.index.prompt, weights=self.index.sizes)
+        rate = right / np.bincount(self.prompt, weights=self.sizes)
         between = 1 + np.searchsorted([0.25, 0.5, 0.75], rate)
         return np.where(rate == 0, 0, np.where(rate == 1, len(SOLVE_RATES) - 1, between))
 
@@ -272,25 +322,37 @@ def read_log(rollouts: Rollouts, *, max_tokens: int | None = None, correct_above
                            Way("correct", "Rollouts with correct="), ", or use ", argument("paths", "one"), " and no ",
                            argument("reward")))
     cut, cap, more = settled_cuts(grouped, max_tokens)
-    index = index_groups(grouped)
-    _check_classes(grouped, index)
+    # Groups are runs of one prompt in one step.
+    differs = np.asarray(grouped.prompt_ids[1:] != grouped.prompt_ids[:-1])
+    if grouped.steps is not None:
+        differs |= grouped.steps[1:] != grouped.steps[:-1]
+    starts = np.concatenate([[0], np.flatnonzero(differs) + 1, [len(grouped)]])
+    ids, prompt = np.unique(grouped.prompt_ids[starts[:-1]], return_inverse=True)
+    steps, step = _numbered(grouped.steps, starts)
+    classes, prompt_class = _numbered(grouped.classes, starts)
+    if grouped.classes is not None:
+        of_prompt = np.zeros(len(ids), dtype=np.int64)
+        of_prompt[prompt] = prompt_class
+        of_row = classes[np.repeat(of_prompt[prompt], np.diff(starts))]
+        other = np.flatnonzero(of_row != grouped.classes)
+        if other.size:
+            row = other[0]
+            checks.fail(f"classes of prompt {grouped.prompt_ids[row]!r}",
+                        sorted({int(grouped.classes[row]), int(of_row[row])}),
+                        "must be one class for all responses to a prompt")
     # Blocks of equal size, filled at random; fewer where memory is short.
-    places = len(index.classes) * 2 * (cap + 1)
-    blocks = int(min(index.prompts, np.clip(MOST_NUMBERS // places, LEAST_BLOCKS, MOST_BLOCKS)))
-    return Log(rollouts=grouped, index=index, correct=correct, cut=cut, max_tokens=cap, notes=(*notes, *more),
-               block_of_prompt=np.random.default_rng(seed).permutation(index.prompts) % blocks)
+    places = len(classes) * 2 * (cap + 1)
+    blocks = int(min(len(ids), np.clip(MOST_NUMBERS // places, LEAST_BLOCKS, MOST_BLOCKS)))
+    return Log(rollouts=grouped, starts=starts, prompt=prompt, prompts=len(ids), step=step, steps=steps,
+               prompt_class=prompt_class, classes=classes, correct=correct, cut=cut, max_tokens=cap,
+               block_of_prompt=np.random.default_rng(seed).permutation(len(ids)) % blocks, notes=(*notes, *more))
 
 
-def _check_classes(rollouts: Rollouts, index: Index) -> None:
-    """A prompt belongs to one class, in all its responses."""
-    given = rollouts.classes
-    if given is None:
-        return
-    of_prompt = np.zeros(index.prompts, dtype=np.int64)
-    of_prompt[index.prompt] = given[index.starts[:-1]]
-    of_row = np.repeat(of_prompt[index.prompt], index.sizes)
-    other = np.flatnonzero(of_row != given)
-    if other.size:
-        row = int(other[0])
-        checks.fail(f"classes of prompt {rollouts.prompt_ids[row]!r}", sorted({int(given[row]), int(of_row[row])}),
-                    "must be one class for all responses to a prompt")
+def _numbered(column: IntArray | None, starts: IntArray) -> tuple[IntArray, IntArray]:
+    """The values that occur in a column, and which of them each group has; one value where there is no column."""
+    if column is None:
+        return np.array([0]), np.zeros(len(starts) - 1, dtype=np.int64)
+    values, number = np.unique(column[starts[:-1]], return_inverse=True)
+    return values, number
+
+

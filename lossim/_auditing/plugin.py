@@ -14,9 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from lossim._auditing.cells import LoggedCells
-from lossim._auditing.log import Log
-from lossim._auditing.slab import SameSize, Slab
-from lossim._engine import Credit, Directions, Groups, Logged, Step, advantage_sums, group_credit
+from lossim._auditing.log import Log, Slab
+from lossim._engine import Directions, Groups, Logged, Step, advantage_sums, group_credit
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 from lossim.advantages import GAE
@@ -183,19 +182,27 @@ class Plugin(Record):
         """The responses of a slab, credited by group, and then by the statistics of the step if the estimator asks."""
         scheme = self.scheme
         estimator = scheme.advantage.response_level
+        everyone = np.ones_like(slab.cut)
         counted = self._in_baseline(slab)
+        kept = everyone if scheme.truncation == "keep" else ~slab.cut
         task = slab.paid(self.rule, self.shapings, counted)
         returns = self._less_kl(slab, task)
+        baseline = np.zeros(len(slab.prompt))
+        if estimator is not None:
+            baseline = estimator.fixed_baseline(self.log.shape[0])[slab.prompt_class]
         # By group.
         advantage = None if estimator is None else np.empty_like(returns)
         in_loss = np.empty_like(counted)
         weight = np.empty_like(returns)
         alive = np.empty(len(slab.prompt), dtype=np.bool_)
         for same in slab.by_size:
-            credit = self._credit(slab, same, same.of(task), same.of(returns), same.of(counted))
+            groups = Groups(task=same.of(task), returns=same.of(returns), length=same.of(slab.length),
+                            member=same.of(everyone), counted=same.of(counted), in_loss=same.of(kept),
+                            baseline=baseline[same.groups, None])
+            credit = group_credit(scheme, estimator, groups)
             alive[same.groups] = credit.unequal[:, 0]
             same.of(in_loss)[:] = credit.in_loss
-            same.of(weight)[:] = self._own_weight(same.of(slab.length), credit.in_loss)
+            same.of(weight)[:] = self._own_weight(groups.length, credit.in_loss)
             if advantage is not None:
                 same.of(advantage)[:] = credit.advantage
         # Equal groups: out of the loss, or out of the step altogether.
@@ -211,21 +218,10 @@ class Plugin(Record):
             for rows in slab.by_step():
                 advantage[rows] = estimator.of_step(advantage[None, rows], returns[None, rows],
                                                     counted[None, rows])[0]
-        return Credited(slab=slab, paid=returns, weight=weight, kl_slope=self._kl_slope(slab), in_loss=in_loss,
+        kl = self.kl[1]
+        slope = None if kl is None or slab.kl is None else -kl.coefficient * kl.slope(slab.kl / slab.length)
+        return Credited(slab=slab, paid=returns, weight=weight, kl_slope=slope, in_loss=in_loss,
                         in_step=in_step, alive=alive, credit=advantage)
-
-    def _credit(self, slab: Slab, same: SameSize, task: FloatArray, returns: FloatArray, counted: BoolArray) -> Credit:
-        """What groups of one size are credited with by themselves; arrays [group, member]."""
-        estimator = self.scheme.advantage.response_level
-        everyone = np.ones_like(counted)
-        in_loss = everyone if self.scheme.truncation == "keep" else ~same.of(slab.cut)
-        fixed = np.zeros((1, 1))
-        if estimator is not None:
-            by_class = estimator.fixed_baseline(self.log.shape[0])
-            fixed = by_class[slab.prompt_class[same.groups], None]
-        groups = Groups(task=task, returns=returns, length=same.of(slab.length), member=everyone, counted=counted,
-                        in_loss=in_loss, baseline=fixed)
-        return group_credit(self.scheme, estimator, groups)
 
     def _own_weight(self, length: FloatArray, in_loss: BoolArray) -> FloatArray:
         """The factors of n·weight that come from the response and its group, [group, member]."""
@@ -236,12 +232,6 @@ class Plugin(Record):
             return own
         total = (size * in_loss).sum(axis=1, keepdims=True)
         return own / np.where(total > 0, total, 1.0)
-
-    def _kl_slope(self, slab: Slab) -> FloatArray | None:
-        in_loss = self.kl[1]
-        if in_loss is None or slab.kl is None:
-            return None
-        return -in_loss.coefficient * in_loss.slope(slab.kl / slab.length)
 
     # --- statistics of a step ---------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from operator import attrgetter
 
 import numpy as np
 
+from lossim._auditing.log import Slab
 from lossim._auditing.plugin import Coefficients, Credited, Plugin, Totals
-from lossim._auditing.slab import Slab
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
@@ -95,7 +95,7 @@ def _passes(plugin: Plugin, place: Callable[[Slab], IntArray], places: int, watc
     log = plugin.log
     # What was credited is kept where the log keeps its slabs, else made for each pass.
     kept = list(plugin.credited_log()) if log.keeps_slabs else None
-    by_step: Totals = defaultdict(lambda: np.zeros(len(log.index.steps)))
+    by_step: Totals = defaultdict(lambda: np.zeros(len(log.steps)))
     by_block: Totals = defaultdict(lambda: np.zeros(log.blocks))
     for part in kept or plugin.credited_log():
         for name, x in plugin.totals(part).items():

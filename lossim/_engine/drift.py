@@ -149,12 +149,16 @@ def step_std(step: Step, directions: Directions) -> float | None:
     With X the contribution of one response times n, i.i.d. given the class of its group,
     Var = Var(X)/n + (G - 1)/n · Var_class(E[X | class]).
     """
-    if not _uncoupled(step):
+    scheme = step.scheme
+    coupled = (step.drawn_ratio is not None or step.whitening is not None or scheme.advantage.group_relative
+               or scheme.dynamic_sampling != "none" or scheme.entropy is not None
+               or scheme.aggregation.size(np.ones(1)) is not None)
+    if coupled or (step.token_level is not None and step.token_level.adaptive):
         return None
     policy = step.policy
     ahead = directions.length
     path = centred(policy, ahead.paths)
-    size = step.own_weight(step.scheme.aggregation)
+    size = step.own_weight(scheme.aggregation)
     mean = np.empty(len(path))
     variance = np.empty(len(path))
     for cells in blocks(*ahead.stops.shape):
@@ -175,8 +179,8 @@ def step_std(step: Step, directions: Directions) -> float | None:
     overall = float(policy.class_weight @ by_class)
     squared = float(policy.cell_weight @ (variance + (mean - overall) ** 2))
     between = float(policy.class_weight @ (by_class - overall) ** 2)
-    n = step.scheme.responses_per_step
-    return float(np.sqrt(max(squared / n + (step.scheme.group_size - 1) / n * between, 0.0)))
+    n = scheme.responses_per_step
+    return float(np.sqrt(max(squared / n + (scheme.group_size - 1) / n * between, 0.0)))
 
 
 def _projected(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
@@ -189,15 +193,3 @@ def _projected(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> Fl
     returns = step.returns if len(step.returns) == 1 else step.returns[cells]
     returns = np.broadcast_to(returns, policy.law[cells].shape)
     return estimator.of_group(group_of(returns, baseline=fixed)) * along(stop, go)[:, None]
-
-
-def _uncoupled(step: Step) -> bool:
-    """Whether what a response adds to the update depends on itself alone, on policy."""
-    scheme = step.scheme
-    if step.drawn_ratio is not None or step.whitening is not None or scheme.advantage.group_relative:
-        return False
-    if scheme.dynamic_sampling != "none" or scheme.entropy is not None:
-        return False
-    if scheme.aggregation.size(np.ones(1)) is not None:
-        return False
-    return step.token_level is None or not step.token_level.adaptive
