@@ -155,21 +155,18 @@ def _other_paths(spreads: Sequence[Spread], weights: FloatArray, say: Say) -> li
 def _what_if(plugin: Plugin, weights: FloatArray) -> tuple[WhatIf, ...]:
     """The same log under other settings; those with the same cells are redrawn alike."""
     few = weights[:FEW]
-    made = [(change, change.make(plugin)) for change in CHANGES]
-    settings = [(change.words, other) for change, other in made if other is not None]
+    made = [(words, change(plugin)) for words, change in CHANGES]
+    settings = [(words, other) for words, other in made if other is not None]
     found: list[WhatIf] = []
     for cells, group in groupby(settings, key=lambda setting: setting[1].cells):
-        covariances = []
         spreads = []
-        words = []
-        for text, other in group:
-            covariances.append(Covariance(cells.log))
-            spreads.append(Spread(read(other, covariances[-1])))
-            words.append(text.format(cap=f"{cells.log.max_tokens:,}"))
-        redraw(spreads, few)
-        found += [WhatIf(change=text, length_per_kl=spread.ratios.length_per_kl, length=spread.length,
-                         covariance=covariance.estimate(few))
-                  for text, spread, covariance in zip(words, spreads, covariances, strict=True)]
+        for words, other in group:
+            covariance = Covariance(cells.log)
+            spreads.append((words, covariance, Spread(read(other, covariance))))
+        redraw([spread for _, _, spread in spreads], few)
+        found += [WhatIf(change=words.format(cap=f"{cells.log.max_tokens:,}"), covariance=covariance.estimate(few),
+                         length_per_kl=spread.ratios.length_per_kl, length=spread.length)
+                  for words, covariance, spread in spreads]
     return tuple(found)
 
 

@@ -28,7 +28,6 @@ from lossim._engine import (
     effective_reward,
     inner_product,
     reported,
-    update_gradient,
 )
 from lossim._model import Logits
 from lossim._support.records import mapped
@@ -60,12 +59,6 @@ def measures_of(plugin: Plugin, sums: Coefficients) -> Measures:
     else:
         credit = ResponseTerm(total=response)
     return Measures(credit=credit, weight=split["plain"] if plugin.scheme.entropy is not None else None)
-
-
-def length_now(plugin: Plugin, sums: Coefficients) -> float:
-    """dE[T]/dη on the log as it is, tokens per unit step."""
-    gradient = update_gradient(plugin.step, measures_of(plugin, sums))
-    return inner_product(gradient, plugin.cells.directions.length)
 
 
 class Spread:

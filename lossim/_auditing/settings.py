@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from lossim._auditing.bootstrap import length_now
+from lossim._auditing.bootstrap import measures_of
 from lossim._auditing.findings import Stop
 from lossim._auditing.plugin import Plugin
 from lossim._auditing.reading import coefficient_scale, sums_of
+from lossim._engine import inner_product, update_gradient
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray, Outcome
 from lossim.advantages import GAE, Advantage, GroupMean, GroupStandardized, Raw
@@ -35,61 +37,36 @@ from lossim.schemes import Truncation
 # --- what if ----------------------------------------------------------------------------------------------------
 
 
-class Change(Record):
-    """Another setting.
-
-    Attributes:
-        words: in the report; ``{cap}`` stands for the cap of the log that is made.
-        make: what it makes of a scheme on a log; None if that is no change, or cannot be asked of the log.
-    """
-
-    words: str
-    make: Callable[[Plugin], Plugin | None]
-
-
-def treating(words: str, truncation: Truncation) -> Change:
+def treating(plugin: Plugin, truncation: Truncation) -> Plugin | None:
     """Another treatment of truncated responses."""
-    def make(plugin: Plugin) -> Plugin | None:
-        if plugin.log.cut_share == 0 or plugin.scheme.truncation == truncation:
-            return None
-        return _with(plugin, truncation=truncation)
-
-    return Change(words=words, make=make)
+    if plugin.log.cut_share == 0 or plugin.scheme.truncation == truncation:
+        return None
+    return _with(plugin, truncation=truncation)
 
 
-def paying(reward: Reward) -> Change:
+def paying(plugin: Plugin, reward: Reward) -> Plugin | None:
     """Another reward, if it differs on average from what was paid wherever a response ended."""
-    def make(plugin: Plugin) -> Plugin | None:
-        log = plugin.log
-        if log.correct is None or (reward.truncated is not None and log.cut_share == 0):
-            return None
-        ends = np.arange(1.0, log.max_tokens + 2.0)
-        cut = ends > log.max_tokens
-        right = np.array([True, False])[:, None]
-        paid = reward.values(np.minimum(ends, log.max_tokens), right, cut)
-        if np.allclose(np.where(log.law > 0, plugin.mean_reward - paid, 0.0), 0.0, atol=1e-6):
-            return None
-        return replace(plugin, rule=reward)
-
-    return Change(words=reward.text, make=make)
+    log = plugin.log
+    if log.correct is None or (reward.truncated is not None and log.cut_share == 0):
+        return None
+    ends = np.arange(1.0, log.max_tokens + 2.0)
+    cut = ends > log.max_tokens
+    right = np.array([True, False])[:, None]
+    paid = reward.values(np.minimum(ends, log.max_tokens), right, cut)
+    if np.allclose(np.where(log.law > 0, plugin.mean_reward - paid, 0.0), 0.0, atol=1e-6):
+        return None
+    return replace(plugin, rule=reward)
 
 
-def aggregating(rule: Aggregation) -> Change:
+def aggregating(plugin: Plugin, rule: Aggregation) -> Plugin | None:
     """Another aggregation; a sum over tokens differs from one over a constant by a factor only."""
     alike = (ConstantNormalizer, SequenceMeanTokenSum) if isinstance(rule, ConstantNormalizer) else (type(rule),)
-
-    def make(plugin: Plugin) -> Plugin | None:
-        return None if type(plugin.scheme.aggregation) in alike else _with(plugin, aggregation=rule)
-
-    return Change(words=f"aggregation {rule.verl}", make=make)
+    return None if type(plugin.scheme.aggregation) in alike else _with(plugin, aggregation=rule)
 
 
-def estimating(words: str, estimator: Advantage, in_place_of: type[Advantage]) -> Change:
+def estimating(plugin: Plugin, estimator: Advantage, in_place_of: type[Advantage]) -> Plugin | None:
     """Another estimator for one of a kind."""
-    def make(plugin: Plugin) -> Plugin | None:
-        return _with(plugin, advantage=estimator) if type(plugin.scheme.advantage) is in_place_of else None
-
-    return Change(words=words, make=make)
+    return _with(plugin, advantage=estimator) if type(plugin.scheme.advantage) is in_place_of else None
 
 
 def without_decay(plugin: Plugin) -> Plugin | None:
@@ -120,24 +97,23 @@ def with_half_the_cap(plugin: Plugin) -> Plugin | None:
     return replace(plugin, cells=replace(plugin.cells, log=log))
 
 
-CHANGES = (
-    treating("truncated responses kept", "keep"),
-    treating("truncated responses masked", "mask"),
-    treating("truncated responses removed", "remove"),
-    paying(Reward()),
-    paying(Reward(incorrect=-1.0)),
-    paying(Reward(incorrect=-1.0, truncated=0.0)),
-    paying(Reward(truncated=-1.0)),
-    estimating("no std", GroupMean(), in_place_of=GroupStandardized),
-    estimating("divided by the group's std", GroupStandardized(), in_place_of=GroupMean),
-    aggregating(SequenceMeanTokenMean()),
-    aggregating(TokenMean()),
-    aggregating(ConstantNormalizer()),
-    Change(words="λ = 1", make=without_decay),
-    Change(words="a critic that knows the path", make=with_exact_critic),
-    Change(words="no KL", make=without_kl),
-    Change(words="cut at {cap} tokens", make=with_half_the_cap),
+REWARDS = (Reward(), Reward(incorrect=-1.0), Reward(incorrect=-1.0, truncated=0.0), Reward(truncated=-1.0))
+RULES = (SequenceMeanTokenMean(), TokenMean(), ConstantNormalizer())
+CHANGES: tuple[tuple[str, Callable[[Plugin], Plugin | None]], ...] = (
+    ("truncated responses kept", partial(treating, truncation="keep")),
+    ("truncated responses masked", partial(treating, truncation="mask")),
+    ("truncated responses removed", partial(treating, truncation="remove")),
+    *((reward.text, partial(paying, reward=reward)) for reward in REWARDS),
+    ("no std", partial(estimating, estimator=GroupMean(), in_place_of=GroupStandardized)),
+    ("divided by the group's std", partial(estimating, estimator=GroupStandardized(), in_place_of=GroupMean)),
+    *((f"aggregation {rule.verl}", partial(aggregating, rule=rule)) for rule in RULES),
+    ("λ = 1", without_decay),
+    ("a critic that knows the path", with_exact_critic),
+    ("no KL", without_kl),
+    ("cut at {cap} tokens", with_half_the_cap),
 )
+"""Words in the report, where ``{cap}`` stands for the cap of the log that is made, and what each makes of a scheme on a
+log; None if that is no change, or cannot be asked of the log."""
 
 
 # --- knobs ------------------------------------------------------------------------------------------------------
@@ -326,20 +302,21 @@ def stops(plugin: Plugin, say: Callable[[str], None]) -> tuple[Stop, ...]:
     return tuple(found)
 
 
-def drift_of(plugin: Plugin) -> float:
-    """dE[T]/dη, tokens per unit step; 0 where it is a rounding error."""
-    sums = sums_of(plugin)
-    length = length_now(plugin, sums)
-    uncancelled = coefficient_scale(plugin, sums) * plugin.log.mean_length * plugin.cells.policy.motion.largest
-    return length if abs(length) > ROUNDING_OF_DRIFT * uncancelled else 0.0
-
-
 def stop(knob: Knob) -> Stop:
     """The root nearest to where the knob stands, between two values of the grid where the drift changes sign."""
     from scipy.optimize import brentq  # which would double the time of `import lossim`
 
     def drift(x: float) -> float:
-        return drift_of(knob.make(x))
+        """Tokens per unit step; 0 where it is a rounding error."""
+        plugin = knob.make(x)
+        sums = sums_of(plugin)
+        gradient = update_gradient(plugin.step, measures_of(plugin, sums))
+        length = float(inner_product(gradient, plugin.cells.directions.length))
+        uncancelled = coefficient_scale(plugin, sums) * plugin.log.mean_length * plugin.cells.policy.motion.largest
+        return length if abs(length) > ROUNDING_OF_DRIFT * uncancelled else 0.0
+
+    def answer(needed: float | None, *notes: str) -> Stop:
+        return Stop(knob=knob.name, now=knob.now, needed=needed, note="; ".join(note for note in notes if note))
 
     now = knob.now
     grid = sorted(knob.grid if now is None else {*knob.grid, now})
@@ -347,15 +324,14 @@ def stop(knob: Knob) -> Stop:
     largest = max(map(abs, at))
     span = f"between {grid[0]:.3g} and {grid[-1]:.3g}"
     if largest == 0.0:
-        return Stop(knob=knob.name, now=now, needed=None, note=f"nothing moves {span}")
+        return answer(None, f"nothing moves {span}")
     # Roots at values of the grid, and between two of them.
     roots = [x for x, y in zip(grid, at, strict=True) if abs(y) <= NOTHING * largest]
     for (a, x), (b, y) in pairwise(zip(grid, at, strict=True)):
         if x * y < 0 and min(abs(x), abs(y)) > NOTHING * largest:
             roots.append(float(brentq(drift, a, b, xtol=1e-4 * max(b - a, 1e-12), rtol=1e-6)))
     if not roots:
-        kept = f"none {span} does, the drift keeps its sign"
-        return Stop(knob=knob.name, now=now, needed=None, note=_joined(kept, knob.note))
+        return answer(None, f"none {span} does, the drift keeps its sign", knob.note)
     # The nearest one, and whether the drift passes through zero there.
     if now is None:
         needed = roots[0]
@@ -363,14 +339,7 @@ def stop(knob: Knob) -> Stop:
     else:
         needed = min(roots, key=lambda x: abs(x - now))
         before = abs(at[grid.index(now)])
-    notes = []
+    jumps: tuple[str, ...] = ()
     if abs(drift(needed)) > JUMP * before:
-        notes += ["the drift jumps across zero there", knob.jump]
-    notes.append(knob.note)
-    if needed < 0:
-        notes.append(knob.below_zero)
-    return Stop(knob=knob.name, now=now, needed=float(needed), note=_joined(*notes))
-
-
-def _joined(*notes: str) -> str:
-    return "; ".join(note for note in notes if note)
+        jumps = ("the drift jumps across zero there", knob.jump)
+    return answer(float(needed), *jumps, knob.note, knob.below_zero if needed < 0 else "")
