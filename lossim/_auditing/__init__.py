@@ -1,9 +1,8 @@
 """What schemes do to mean length on a logged run.
 
-From below: ``slab`` (some whole groups), ``log`` (all of them, and counts), ``stack`` (several logs as one policy),
-``cells`` (a log as a policy), ``plugin`` (a scheme on the log), ``reading`` (its measures), ``breakdown`` (which
-responses the drift comes from), ``bootstrap`` (the drift, and its spread over redrawn prompts), ``settings`` (other
-ones) and ``stops`` (those without a drift), ``findings`` and ``tables`` (the results), ``audit`` (the front door).
+From below: ``log`` (whole groups, and counts), ``cells`` (a log as a policy), ``findings`` (the results), ``plugin`` (a
+scheme on the log), ``breakdown`` (which responses the drift comes from), ``bootstrap`` (the drift, and its spread over
+redrawn prompts), ``settings`` (other ones, and those without a drift), ``audit`` (the front door).
 """
 
 from lossim._auditing.audit import audit

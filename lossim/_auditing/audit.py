@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from lossim._auditing.bootstrap import Spread, redraw, redraws
+from lossim._auditing.bootstrap import Spread, read, redraw, redraws
 from lossim._auditing.breakdown import Breakdown, Covariance
 from lossim._auditing.cells import LoggedCells, Paths
 from lossim._auditing.findings import Audit, Finding, WhatIf
 from lossim._auditing.log import Log, read_log
 from lossim._auditing.plugin import Plugin
-from lossim._auditing.reading import read
 from lossim._auditing.settings import CHANGES, stops
 from lossim._engine import Drift, describe_rng, versions
 from lossim._model import Coordinates, Features, Kernel

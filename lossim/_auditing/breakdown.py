@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from lossim._auditing.log import SOLVE_RATES, Log, widening
 from lossim._auditing.plugin import Coefficients, Credited, Plugin
-from lossim._engine import Directions, Step, centred, gae_projection
+from lossim._engine import Directions, Logged, Step, gae_projection
 from lossim._support.positions import along
 from lossim._support.types import FloatArray, IntArray
+from lossim.advantages import GAE
 from lossim.estimates import Estimate
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -24,20 +26,17 @@ def projections(plugin: Plugin, directions: Directions, step: Step) -> Coefficie
 
     Σ_t coefficient(t) · score(t) along K·∇E[T]; ``extra`` stands for the part of GAE that is linear in the reward.
     """
-    policy = directions.policy
-    ahead = directions.length
-    stop = policy.stay * ahead.stops
-    go = -policy.hazard * ahead.stops
-    path = centred(policy, ahead.paths)
-    stop[:, 0] += path
-    go[:, 0] += path
+    stop, go = directions.scores()
     whole = along(stop, go)
     tables = {"response": whole, "kl": whole}
     gae = plugin.scheme.advantage.token_level
     if gae is not None and not gae.adaptive:
+        # A step that pays each response 1 and expects nothing: what a unit of reward adds to token advantages.
+        scheme = replace(step.scheme, advantage=GAE(gamma=gae.gamma, gae_lambda=gae.gae_lambda))
+        logged = Logged(task=np.ones_like(plugin.task), expected_pay=np.zeros_like(whole))
         everyone = slice(None)
         tables["gae"] = gae_projection(step, everyone, stop, go)[:, 0]
-        tables["extra"] = gae_projection(plugin.unit_step(directions, gae), everyone, stop, go)[:, 0]
+        tables["extra"] = gae_projection(replace(step, scheme=scheme, logged=logged), everyone, stop, go)[:, 0]
     return tables
 
 

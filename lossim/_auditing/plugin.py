@@ -18,7 +18,6 @@ from lossim._auditing.log import Log, Slab
 from lossim._engine import Directions, Groups, Logged, Step, advantage_sums, group_credit
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
-from lossim.advantages import GAE
 from lossim.penalties import KL
 from lossim.rewards import Reward, Shaping
 from lossim.schemes import Scheme
@@ -112,17 +111,10 @@ class Plugin(Record):
         The engine's table of task rewards pays all responses ``each_paid``; a critic learns their logged means.
         """
         count = math.prod(directions.shape)
-        scheme = replace(self.bare, advantage=self.scheme.advantage.repeated(count))
-        return self._step(directions, scheme, each_paid, np.tile(self._cell_reward, (count, 1)))
-
-    def unit_step(self, directions: Directions, gae: GAE) -> Step:
-        """A step that pays each response 1 and expects nothing: what a unit of reward adds to token advantages."""
-        scheme = replace(self.bare, advantage=GAE(gamma=gae.gamma, gae_lambda=gae.gae_lambda))
-        return self._step(directions, scheme, 1.0, np.zeros((directions.policy.layout.cells, self.log.shape[2])))
-
-    def _step(self, directions: Directions, scheme: Scheme, each_paid: float, expected_pay: FloatArray) -> Step:
         policy = directions.policy
-        logged = Logged(task=np.full((1, 2, self.log.shape[2]), each_paid), expected_pay=expected_pay)
+        logged = Logged(task=np.full((1, 2, self.log.shape[2]), each_paid),
+                        expected_pay=np.tile(self._cell_reward, (count, 1)))
+        scheme = replace(self.bare, advantage=self.scheme.advantage.repeated(count))
         return Step(scheme=scheme, policy=policy, reference=policy, old=policy, logged=logged)
 
     @cached_property
@@ -136,7 +128,7 @@ class Plugin(Record):
         above = np.zeros(self.log.shape)
         first: float | None = None
         for slab in self.log.slabs():
-            paid = self._less_kl(slab, slab.paid(self.rule, self.shapings, self._in_baseline(slab)))
+            _, paid, _ = self._paid(slab)
             first = float(paid[0]) if first is None else first
             np.add.at(above.ravel(), slab.place, paid - first)
         return _mean(above, self.log.law, first or 0.0)
@@ -160,17 +152,14 @@ class Plugin(Record):
 
     # --- credit -----------------------------------------------------------------------------------------------
 
-    def _in_baseline(self, slab: Slab) -> BoolArray:
-        if self.scheme.truncation == "remove":
-            return ~slab.cut
-        return np.ones_like(slab.cut)
-
-    def _less_kl(self, slab: Slab, task: FloatArray) -> FloatArray:
-        """Task rewards with what KL in the reward takes off them."""
-        in_reward = self.kl[0]
-        if in_reward is None or slab.kl is None:
-            return task
-        return task - in_reward.coefficient * slab.kl
+    def _paid(self, slab: Slab) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Task rewards, the same less what KL in the reward takes off them, and who is in the baseline."""
+        counted = ~slab.cut if self.scheme.truncation == "remove" else np.ones_like(slab.cut)
+        task = slab.paid(self.rule, self.shapings, counted)
+        kl = self.kl[0]
+        if kl is None or slab.kl is None:
+            return task, task, counted
+        return task, task - kl.coefficient * slab.kl, counted
 
     def credited_log(self) -> Iterator[Credited]:
         """All responses, slab by slab."""
@@ -183,10 +172,8 @@ class Plugin(Record):
         scheme = self.scheme
         estimator = scheme.advantage.response_level
         everyone = np.ones_like(slab.cut)
-        counted = self._in_baseline(slab)
+        task, returns, counted = self._paid(slab)
         kept = everyone if scheme.truncation == "keep" else ~slab.cut
-        task = slab.paid(self.rule, self.shapings, counted)
-        returns = self._less_kl(slab, task)
         baseline = np.zeros(len(slab.prompt))
         if estimator is not None:
             baseline = estimator.fixed_baseline(self.log.shape[0])[slab.prompt_class]

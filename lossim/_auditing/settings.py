@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from lossim._auditing.bootstrap import measures_of
+from lossim._auditing.bootstrap import coefficient_scale, measures_of, sums_of
 from lossim._auditing.findings import Stop
 from lossim._auditing.plugin import Plugin
-from lossim._auditing.reading import coefficient_scale, sums_of
 from lossim._engine import inner_product, update_gradient
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray, Outcome
@@ -69,16 +68,12 @@ def estimating(plugin: Plugin, estimator: Advantage, in_place_of: type[Advantage
     return _with(plugin, advantage=estimator) if type(plugin.scheme.advantage) is in_place_of else None
 
 
-def without_decay(plugin: Plugin) -> Plugin | None:
-    """GAE with λ = 1."""
+def changing_gae(plugin: Plugin, **changes: Any) -> Plugin | None:
+    """GAE with another λ or critic."""
     gae = _constant_gae(plugin)
-    return None if gae is None or gae.gae_lambda == 1.0 else _with_gae(plugin, gae, gae_lambda=1.0)
-
-
-def with_exact_critic(plugin: Plugin) -> Plugin | None:
-    """GAE with a critic that knows the path."""
-    gae = _constant_gae(plugin)
-    return None if gae is None or isinstance(gae.critic, Exact) else _with_gae(plugin, gae, critic=Exact())
+    if gae is None or all(getattr(gae, name) == value for name, value in changes.items()):
+        return None
+    return _with_gae(plugin, gae, **changes)
 
 
 def without_kl(plugin: Plugin) -> Plugin | None:
@@ -107,8 +102,8 @@ CHANGES: tuple[tuple[str, Callable[[Plugin], Plugin | None]], ...] = (
     ("no std", partial(estimating, estimator=GroupMean(), in_place_of=GroupStandardized)),
     ("divided by the group's std", partial(estimating, estimator=GroupStandardized(), in_place_of=GroupMean)),
     *((f"aggregation {rule.verl}", partial(aggregating, rule=rule)) for rule in RULES),
-    ("λ = 1", without_decay),
-    ("a critic that knows the path", with_exact_critic),
+    ("λ = 1", partial(changing_gae, gae_lambda=1.0)),
+    ("a critic that knows the path", partial(changing_gae, critic=Exact())),
     ("no KL", without_kl),
     ("cut at {cap} tokens", with_half_the_cap),
 )
@@ -118,7 +113,7 @@ log; None if that is no change, or cannot be asked of the log."""
 
 # --- knobs ------------------------------------------------------------------------------------------------------
 
-REACH = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+REACH = np.array([-4.0, -2.0, -1.0, -0.5, -0.25, -0.125, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0])
 """How far a knob is turned, in units of its own."""
 ROUNDING = 1e-12
 """Rewards that differ by less than this share are all equal."""
@@ -137,7 +132,7 @@ class Knob(Record):
     name: str
     now: float | None
     make: Callable[[float], Plugin]
-    grid: tuple[float, ...]
+    grid: FloatArray
     note: str = ""
     jump: str = ""
     below_zero: str = ""
@@ -148,7 +143,7 @@ def truncated_reward(plugin: Plugin) -> Knob | None:
     if plugin.log.cut_share == 0 or plugin.scheme.truncation == "remove":
         return None
     now = float(np.average(plugin.mean_reward[..., -1], weights=plugin.log.law[..., -1]))
-    return Knob(name="reward of truncated responses", now=now, grid=_around(now, _spread_of_pay(plugin)),
+    return Knob(name="reward of truncated responses", now=now, grid=now + _spread_of_pay(plugin) * REACH,
                 make=lambda x: _shaped(plugin, ForTruncated(reward=x)))
 
 
@@ -157,7 +152,7 @@ def penalty_per_token(plugin: Plugin) -> Knob:
     estimator = plugin.scheme.advantage.response_level
     divides = isinstance(estimator, GroupStandardized) and estimator.scope == "group"
     jump = "the std makes any penalty count in full where rewards are equal" if divides else ""
-    return Knob(name="penalty per token", now=0.0, grid=_around(0.0, _spread_of_pay(plugin) / plugin.log.mean_length),
+    return Knob(name="penalty per token", now=0.0, grid=_spread_of_pay(plugin) / plugin.log.mean_length * REACH,
                 jump=jump, below_zero="paid for, not charged", make=lambda x: _shaped(plugin, LinearPenalty(slope=x)))
 
 
@@ -168,14 +163,14 @@ def kl_coefficient(plugin: Plugin) -> Knob | None:
     kl = plugin.kl[0] or plugin.kl[1] or KL(coefficient=0.0, estimator="k3")
     rest = tuple(each for each in plugin.scheme.penalties if not (isinstance(each, KL) and each.place == kl.place))
     return Knob(name=f"KL coefficient ({kl.estimator} in the {kl.place})", now=kl.coefficient,
-                grid=(0.0, *np.geomspace(1e-4, 10.0, 6)),
+                grid=np.append(0.0, np.geomspace(1e-4, 10.0, 6)),
                 make=lambda x: _with(plugin, penalties=(*rest, replace(kl, coefficient=x))))
 
 
 def exponent_of_length(plugin: Plugin) -> Knob:
     """The exponent of T in the weight of a token."""
-    return Knob(name="aggregation by T^-α (0 constant, 1 nearly a mean over tokens)", now=None, grid=(0.0, 0.5, 1.0),
-                make=lambda x: _with(plugin, aggregation=LengthPower(alpha=x)))
+    return Knob(name="aggregation by T^-α (0 constant, 1 nearly a mean over tokens)", now=None,
+                grid=np.array([0.0, 0.5, 1.0]), make=lambda x: _with(plugin, aggregation=LengthPower(alpha=x)))
 
 
 def decay(plugin: Plugin) -> Knob | None:
@@ -184,7 +179,7 @@ def decay(plugin: Plugin) -> Knob | None:
     if gae is None:
         return None
     now: Any = gae.gae_lambda
-    return Knob(name="λ", now=float(now), grid=(0.0, 0.5, 0.9, 0.95, 0.99, 1.0),
+    return Knob(name="λ", now=float(now), grid=np.array([0.0, 0.5, 0.9, 0.95, 0.99, 1.0]),
                 note=f"with the critic {gae.critic!r}", make=lambda x: _with_gae(plugin, gae, gae_lambda=x))
 
 
@@ -194,7 +189,7 @@ def value_of_critic(plugin: Plugin) -> Knob | None:
     if gae is None or not isinstance(gae.critic, Zero | Constant):
         return None
     now = gae.critic.value if isinstance(gae.critic, Constant) else 0.0
-    return Knob(name="value of a constant critic", now=now, grid=tuple(np.linspace(*_range_of_pay(plugin), 9)),
+    return Knob(name="value of a constant critic", now=now, grid=np.linspace(*_range_of_pay(plugin), 9),
                 make=lambda x: _with_gae(plugin, gae, critic=Constant(value=x)))
 
 
@@ -203,7 +198,7 @@ def fixed_baseline(plugin: Plugin) -> Knob | None:
     raw = plugin.scheme.advantage.response_level
     if not isinstance(raw, Raw) or isinstance(raw.baseline, tuple):
         return None
-    return Knob(name="baseline", now=raw.baseline, grid=tuple(np.linspace(*_range_of_pay(plugin), 9)),
+    return Knob(name="baseline", now=raw.baseline, grid=np.linspace(*_range_of_pay(plugin), 9),
                 make=lambda x: _estimating(plugin, Raw(baseline=x)))
 
 
@@ -277,10 +272,6 @@ def _spread_of_pay(plugin: Plugin) -> float:
     return high - low if high - low > ROUNDING * max(abs(low), abs(high)) else 1.0
 
 
-def _around(now: float, unit: float) -> tuple[float, ...]:
-    return tuple(sorted({now, *(now + sign * unit * reach for reach in REACH for sign in (-1.0, 1.0))}))
-
-
 # --- where nothing drifts ---------------------------------------------------------------------------------------
 
 ROUNDING_OF_DRIFT = 1e-13
@@ -319,7 +310,8 @@ def stop(knob: Knob) -> Stop:
         return Stop(knob=knob.name, now=knob.now, needed=needed, note="; ".join(note for note in notes if note))
 
     now = knob.now
-    grid = sorted(knob.grid if now is None else {*knob.grid, now})
+    values = knob.grid.tolist()
+    grid = sorted(values if now is None else {*values, now})
     at = [drift(x) for x in grid]
     largest = max(map(abs, at))
     span = f"between {grid[0]:.3g} and {grid[-1]:.3g}"

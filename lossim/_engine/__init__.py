@@ -14,7 +14,6 @@ from lossim._engine.readout import (
     Ratios,
     Readout,
     Squares,
-    centred,
     effective_reward,
     inner_product,
 )
@@ -32,7 +31,7 @@ from lossim._engine.step import Logged, Step
 
 __all__ = ["NATS", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "Groups",
            "Logged", "Measures", "Question", "Ratios", "Readout", "ResponseTerm", "Squares", "Step",
-           "TokenTerm", "advantage_sums", "centred", "check_alike", "credit", "credited",
+           "TokenTerm", "advantage_sums", "check_alike", "credit", "credited",
            "describe_policy", "describe_rng", "describe_scheme", "drift", "effective_reward", "expected_measures",
            "gae_projection", "group_credit", "inner_product", "measures_of", "reported",
            "share_of_dead_groups", "sums_by_end", "unequal_groups", "update_gradient",

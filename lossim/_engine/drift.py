@@ -9,7 +9,7 @@ import numpy as np
 from lossim._engine.exact import expected_measures, update_scale
 from lossim._engine.gae import gae_projection
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
-from lossim._engine.readout import Changes, Directions, Readout, Value, centred
+from lossim._engine.readout import Changes, Directions, Readout, Value
 from lossim._engine.report import Question, linear_numbers, reported
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
@@ -17,7 +17,6 @@ from lossim._support import checks
 from lossim._support.positions import along, blocks
 from lossim._support.records import mapped
 from lossim._support.text import Note
-from lossim._support.types import FloatArray
 from lossim.advantages import group_of
 from lossim.estimates import Estimate
 from lossim.policies import Policy
@@ -156,20 +155,23 @@ def step_std(step: Step, directions: Directions) -> float | None:
     if coupled or (step.token_level is not None and step.token_level.adaptive):
         return None
     policy = step.policy
-    ahead = directions.length
-    path = centred(policy, ahead.paths)
     size = step.own_weight(scheme.aggregation)
-    mean = np.empty(len(path))
-    variance = np.empty(len(path))
-    for cells in blocks(*ahead.stops.shape):
+    estimator = step.response_level
+    mean = np.empty(len(policy.probability))
+    variance = np.empty(len(mean))
+    for cells in blocks(*policy.logits.shape):
         law = policy.law[cells]
-        stop_score = policy.stay[cells] * ahead.stops[cells]
-        go_score = -policy.hazard[cells] * ahead.stops[cells]
-        stop_score[:, 0] += path[cells]
-        go_score[:, 0] += path[cells]
-        total = _projected(step, cells, stop_score, go_score)
+        stop, go = directions.scores(cells)
+        # Σ_t A_t · score_t of a response by [cell, grade, end].
+        if estimator is None:
+            total = gae_projection(step, cells, stop, go)
+        else:
+            fixed = step.baseline[policy.class_of_cell[cells]][:, None, None]
+            returns = step.returns if len(step.returns) == 1 else step.returns[cells]
+            returns = np.broadcast_to(returns, law.shape)
+            total = estimator.of_group(group_of(returns, baseline=fixed)) * along(stop, go)[:, None]
         if step.kl_slope is not None:
-            held = along(stop_score * step.kl_slope.stop[cells], go_score * step.kl_slope.go[cells])
+            held = along(stop * step.kl_slope.stop[cells], go * step.kl_slope.go[cells])
             total += held[:, None]
         total *= size
         mean[cells] = np.einsum("cge,cge->c", law, total)
@@ -181,15 +183,3 @@ def step_std(step: Step, directions: Directions) -> float | None:
     between = float(policy.class_weight @ (by_class - overall) ** 2)
     n = scheme.responses_per_step
     return float(np.sqrt(max(squared / n + (scheme.group_size - 1) / n * between, 0.0)))
-
-
-def _projected(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
-    """Σ_t A_t · score_t of a response by [cell, grade, end], for scores along a direction."""
-    estimator = step.response_level
-    if estimator is None:
-        return gae_projection(step, cells, stop, go)
-    policy = step.policy
-    fixed = step.baseline[policy.class_of_cell[cells]][:, None, None]
-    returns = step.returns if len(step.returns) == 1 else step.returns[cells]
-    returns = np.broadcast_to(returns, policy.law[cells].shape)
-    return estimator.of_group(group_of(returns, baseline=fixed)) * along(stop, go)[:, None]

@@ -86,11 +86,6 @@ class Squares(Record):
     size: Value
 
 
-def log_likelihood_move(policy: CellArrays, stops: FloatArray, cells: slice) -> FloatArray:
-    """Λ per [cell, end] of a move of the stop logits, for some cells."""
-    return along(policy.stay[cells] * stops[cells], -policy.hazard[cells] * stops[cells])
-
-
 def inner_product(one: Logits, other: Logits) -> Value:
     """Σ over stop logits [..., cell, t] and path logits [..., cell]; not by BLAS, whose threads cost more than that."""
     stops = np.einsum("...ct,...ct->...", one.stops, other.stops)
@@ -134,6 +129,19 @@ class Directions(Record):
         stops = policy.cell_weight[:, None] * policy.mean_length_gradient
         paths = policy.cell_weight * centred(policy, policy.mean_length_by_cell)
         return self.push(self.pull(Logits(stops, paths)))
+
+    def scores(self, cells: slice = slice(None)) -> tuple[FloatArray, FloatArray]:
+        """What a unit of coefficient on a token adds to dE[T]: of one that stops and of one that goes on, [cell, t].
+
+        With the first token comes the choice of the path.
+        """
+        policy = self.policy
+        stop = policy.stay[cells] * self.length.stops[cells]
+        go = -policy.hazard[cells] * self.length.stops[cells]
+        path = centred(policy, self.length.paths)[cells]
+        stop[:, 0] += path
+        go[:, 0] += path
+        return stop, go
 
     @cached_property
     def fisher(self) -> FloatArray:
@@ -283,7 +291,8 @@ class Readout(Record):
         # both leaves less to cancel.
         within = np.empty((len(policy.probability), len(self._functions)))
         for cells in blocks(*gradient.stops.shape):
-            moved = policy.law[cells] * log_likelihood_move(policy, move.stops, cells)[:, None]
+            stops = move.stops[cells]
+            moved = policy.law[cells] * along(policy.stay[cells] * stops, -policy.hazard[cells] * stops)[:, None]
             within[cells] = moved.reshape(len(moved), -1) @ self._functions.T
         within -= within[:, -1:] * self.expectations
         # The same as paths change frequency.

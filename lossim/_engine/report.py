@@ -22,7 +22,7 @@ from lossim._support.records import Record
 from lossim._support.text import Note
 from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
-from lossim.policies import Path, Policy
+from lossim.policies import Policy
 from lossim.schemes import Scheme
 
 
@@ -123,22 +123,21 @@ def describe_scheme(scheme: Scheme) -> dict[str, str | int]:
 
 
 def describe_policy(policy: Policy) -> dict[str, Any]:
-    """Classes, paths, laws and coordinates of a policy."""
+    """Classes, paths and coordinates of a policy: a kernel by its numbers; functions, laws, features as they print."""
     given = policy.coordinates
     coordinates: Any = repr(given)
     if isinstance(given, Kernel):
         coordinates = {name: getattr(given, name).tolist() for name in ("stops", "positions", "paths", "cross")}
-    classes = [{"name": prompts.name, "weight": prompts.weight, "paths": [_path(path) for path in prompts.paths]}
-               for prompts in policy.classes]
+    classes = []
+    for prompts in policy.classes:
+        paths = []
+        for path in prompts.paths:
+            correct = path.p_correct
+            paths.append({"name": path.name, "probability": path.probability, "length": repr(path.length),
+                          "p_correct": repr(correct) if callable(correct) else np.asarray(correct).tolist(),
+                          "p_correct_truncated": path.p_correct_truncated})
+        classes.append({"name": prompts.name, "weight": prompts.weight, "paths": paths})
     return {"max_tokens": policy.max_tokens, "coordinates": coordinates, "classes": classes}
-
-
-def _path(path: Path) -> dict[str, Any]:
-    """The arguments of a path; functions and laws as they print."""
-    correct = path.p_correct
-    return {"name": path.name, "probability": path.probability, "length": repr(path.length),
-            "p_correct": repr(correct) if callable(correct) else np.asarray(correct).tolist(),
-            "p_correct_truncated": path.p_correct_truncated}
 
 
 def describe_rng(rng: np.random.Generator) -> Any:
