@@ -70,7 +70,10 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
     >>> ls.audit(log, ls.schemes.grpo()).verdict
     'grpo: ...'
     """
-    chosen = _schemes(schemes)
+    chosen: Sequence[Scheme] = [schemes] if isinstance(schemes, Scheme) else checks.members(
+        "schemes", schemes, Scheme, "Scheme", "for example [schemes.grpo(), schemes.dapo()]")
+    if not chosen:
+        checks.fail("schemes", schemes, "must hold at least one scheme", "for example schemes.grpo()")
     for name, kind, given in (("reward", Reward, reward), ("rng", np.random.Generator, rng)):
         if given is not None and not isinstance(given, kind):
             checks.fail(name, given, f"must be a {kind.__name__}", "leave it out for the default", TypeError)
@@ -101,15 +104,6 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
                              "coordinates": repr(cells.coordinates)})
 
 
-def _schemes(given: Scheme | Sequence[Scheme]) -> list[Scheme]:
-    if isinstance(given, Scheme):
-        return [given]
-    chosen = list(checks.members("schemes", given, Scheme, "Scheme", "for example [schemes.grpo(), schemes.dapo()]"))
-    if not chosen:
-        checks.fail("schemes", given, "must hold at least one scheme", "for example schemes.grpo()")
-    return chosen
-
-
 def _findings(plugins: Sequence[Plugin], weights: FloatArray, asked: bool, say: Say) -> list[Finding]:
     """What the schemes do on one log; and under other settings, if that is ``asked``."""
     # The log as it is, and redrawn.
@@ -119,7 +113,7 @@ def _findings(plugins: Sequence[Plugin], weights: FloatArray, asked: bool, say: 
         say(f"{plugin.scheme.name}: reading the log")
         breakdown = Breakdown(plugin)
         breakdowns.append(breakdown)
-        spreads.append(Spread(read(plugin, breakdown), breakdown))
+        spreads.append(Spread(plugin, read(plugin, breakdown), breakdown))
     redraw(spreads, weights, say)
     other_paths = _other_paths(spreads, weights, say)
     # Other settings.
@@ -146,7 +140,7 @@ def _other_paths(spreads: Sequence[Spread], weights: FloatArray, say: Say) -> li
         plugin = replace(spread.plugin, cells=cells)
         # Nothing but a critic asks for the cell of a response.
         knows_cells = plugin.scheme.advantage.token_level is not None
-        others.append(Spread(read(plugin) if knows_cells else replace(spread.sums, plugin=plugin)))
+        others.append(Spread(plugin, read(plugin) if knows_cells else (spread.totals, spread.by_pair)))
     redraw(others, weights[:FEW], say)
     return [each.ratios.length_per_kl for each in others]
 
@@ -161,7 +155,7 @@ def _what_if(plugin: Plugin, weights: FloatArray) -> tuple[WhatIf, ...]:
         spreads = []
         for words, other in group:
             covariance = Covariance(cells.log)
-            spreads.append((words, covariance, Spread(read(other, covariance))))
+            spreads.append((words, covariance, Spread(other, read(other, covariance))))
         redraw([spread for _, _, spread in spreads], few)
         found += [WhatIf(change=words.format(cap=f"{cells.log.max_tokens:,}"), covariance=covariance.estimate(few),
                          length_per_kl=spread.ratios.length_per_kl, length=spread.length)
@@ -174,7 +168,7 @@ def _finding(spread: Spread, breakdown: Breakdown, other: Estimate, weights: Flo
     plugin = spread.plugin
     log = plugin.log
     drift = spread.drift()
-    n = spread.sums.totals["n"]
+    n = spread.totals["n"]
     known = not plugin.adaptive
     count, length, weighted, advantage = breakdown.profile
     steps = tuple((int(names[0]), int(names[-1])) for names in np.split(

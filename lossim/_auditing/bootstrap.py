@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -35,7 +34,7 @@ from lossim._engine import (
     reported,
 )
 from lossim._model import Logits
-from lossim._support.records import Record, mapped
+from lossim._support.records import mapped
 from lossim._support.types import FloatArray, IntArray
 from lossim.estimates import Estimate
 from lossim.rewards import AsLogged
@@ -51,53 +50,6 @@ Watch = Callable[[Credited, Coefficients], None]
 """Sees the responses go by, with their coefficients."""
 
 
-class LogSums(Record):
-    """What a scheme makes of a log.
-
-    Attributes:
-        totals: sums over the responses of each block of prompts.
-        by_pair: sums of the coefficients, not divided by n; see :meth:`lossim._auditing.log.Log.pair`.
-    """
-
-    plugin: Plugin
-    totals: Totals
-    by_pair: Coefficients
-
-    def redrawn(self, weights: FloatArray) -> Coefficients:
-        """The measures [replicate, class, grade, end], per response, of the log with its blocks weighted.
-
-        A step's denominator and its whitening are redrawn as one for the whole log, to first order: the weights of
-        responses change as the scale of weights does, and coefficients c = plain·(A - m)·f of an advantage, with the
-        mean m and the factor f of whitening, become (c - (m' - m)·f·plain)·f'/f.
-        """
-        def by_log(x: FloatArray) -> FloatArray:
-            return x[:, None, None, None]
-
-        plugin = self.plugin
-        totals = {name: weights @ x for name, x in self.totals.items()}
-        whole = {name: x.sum(keepdims=True) for name, x in self.totals.items()}
-        weight, mean, factor = plugin.scales(totals)
-        weight_now, mean_now, factor_now = plugin.scales(whole)
-        sums = {name: plugin.log.redrawn(x, weights) for name, x in self.by_pair.items()}
-        if plugin.scheme.advantage.whitening is not None and factor_now[0] > 0:
-            sums["response"] -= by_log((mean - mean_now) * factor_now) * sums["plain"]
-            for name in ("response", "gae", "extra"):
-                if name in sums:
-                    sums[name] *= by_log(factor / factor_now)
-        ratio = weight / np.where(weight_now > 0, weight_now, 1.0) / np.maximum(totals["n"], 1.0)
-        return {name: x * by_log(ratio) for name, x in sums.items()}
-
-    @cached_property
-    def now(self) -> Coefficients:
-        """The measures [class, grade, end], per response, of the log as it is."""
-        return {name: x[0] for name, x in self.redrawn(np.ones((1, self.plugin.log.blocks))).items()}
-
-    @cached_property
-    def scale(self) -> float:
-        """About how large an update's coefficients are before anything cancels, per response."""
-        return coefficient_scale(self.plugin, self.now)
-
-
 def coefficient_scale(plugin: Plugin, sums: Coefficients) -> float:
     """The largest Σ |coefficient| of a measure [class, grade, end], under GAE times its largest advantage."""
     sizes = {name: float(np.abs(x).sum()) for name, x in sums.items() if name != "plain"}
@@ -106,10 +58,12 @@ def coefficient_scale(plugin: Plugin, sums: Coefficients) -> float:
     return max(sizes.values(), default=0.0)
 
 
-def read(plugin: Plugin, watch: Watch | None = None) -> LogSums:
-    """What a scheme makes of a log, by block of prompts; ``watch`` sees the responses go by."""
-    totals, by_pair = _passes(plugin, plugin.log.pair, len(plugin.log.counts), watch)
-    return LogSums(plugin=plugin, totals=totals, by_pair=by_pair)
+def read(plugin: Plugin, watch: Watch | None = None) -> tuple[Totals, Coefficients]:
+    """The sums of a scheme on a log by block of prompts, and by pair; ``watch`` sees the responses go by.
+
+    Those of the coefficients are not divided by n, and can be redrawn: see :meth:`lossim._auditing.log.Log.pair`.
+    """
+    return _passes(plugin, plugin.log.pair, len(plugin.log.counts), watch)
 
 
 def sums_of(plugin: Plugin) -> Coefficients:
@@ -170,14 +124,16 @@ class Spread:
     being redrawn.
     """
 
-    def __init__(self, sums: LogSums, breakdown: Breakdown | None = None) -> None:
-        self.sums = sums
-        self.plugin = sums.plugin
+    def __init__(self, plugin: Plugin, sums: tuple[Totals, Coefficients], breakdown: Breakdown | None = None) -> None:
+        self.plugin = plugin
+        self.totals, self.by_pair = sums
         self.breakdown = breakdown
-        self.directions = self.plugin.cells.directions
+        self.directions = plugin.cells.directions
+        self.widening = widening(plugin.log.blocks)
+        now = {name: x[0] for name, x in self.redrawn(np.ones((1, plugin.log.blocks))).items()}
+        self.scale = coefficient_scale(plugin, now)
         self.readout = self._readout(self.directions)
-        self.changes = self._changes(self.readout, self.plugin.step, sums.now)
-        self.widening = widening(self.plugin.log.blocks)
+        self.changes = self._changes(self.readout, plugin.step, now)
         self.count = 0
         self.apart = mapped(lambda x: np.zeros(np.shape(x)), self.changes)
         """Squared differences from the log as it is, summed over redrawn logs."""
@@ -189,10 +145,34 @@ class Spread:
         itself: [number, log]."""
         self.contributions: list[FloatArray] = []
 
+    def redrawn(self, weights: FloatArray) -> Coefficients:
+        """The measures [replicate, class, grade, end], per response, of the log with its blocks weighted.
+
+        A step's denominator and its whitening are redrawn as one for the whole log, to first order: the weights of
+        responses change as the scale of weights does, and coefficients c = plain·(A - m)·f of an advantage, with the
+        mean m and the factor f of whitening, become (c - (m' - m)·f·plain)·f'/f.
+        """
+        def by_log(x: FloatArray) -> FloatArray:
+            return x[:, None, None, None]
+
+        plugin = self.plugin
+        totals = {name: weights @ x for name, x in self.totals.items()}
+        whole = {name: x.sum(keepdims=True) for name, x in self.totals.items()}
+        weight, mean, factor = plugin.scales(totals)
+        weight_now, mean_now, factor_now = plugin.scales(whole)
+        sums = {name: plugin.log.redrawn(x, weights) for name, x in self.by_pair.items()}
+        if plugin.scheme.advantage.whitening is not None and factor_now[0] > 0:
+            sums["response"] -= by_log((mean - mean_now) * factor_now) * sums["plain"]
+            for name in ("response", "gae", "extra"):
+                if name in sums:
+                    sums[name] *= by_log(factor / factor_now)
+        ratio = weight / np.where(weight_now > 0, weight_now, 1.0) / np.maximum(totals["n"], 1.0)
+        return {name: x * by_log(ratio) for name, x in sums.items()}
+
     def _readout(self, directions: Directions) -> Readout:
         plugin = self.plugin
         task = np.zeros((1, 2, plugin.log.shape[2])) if self.breakdown is None else plugin.task
-        return Readout(directions=directions, task=task, scale=self.sums.scale)
+        return Readout(directions=directions, task=task, scale=self.scale)
 
     def _changes(self, readout: Readout, step: Step, sums: Coefficients) -> Changes:
         read = readout.directions.length_changes if self.breakdown is None else readout.changes
@@ -294,7 +274,7 @@ def redraw(spreads: Sequence[Spread], weights: FloatArray, say: Callable[[str], 
     for start in range(0, len(weights), at_once):
         drawn = weights[start:start + at_once]
         law = cells.log.redrawn(cells.log.counts, drawn)
-        measures = [each.sums.redrawn(drawn) for each in spreads]
+        measures = [each.redrawn(drawn) for each in spreads]
         for first in range(0, len(drawn), stacked):
             some = slice(first, first + stacked)
             directions = cells.redrawn(law[some])

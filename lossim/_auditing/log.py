@@ -19,7 +19,6 @@ from lossim._support import checks
 from lossim._support.records import Record
 from lossim._support.text import Phrase, Way, argument
 from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
-from lossim.rewards import Reward, Shaping, applied
 from lossim.rollouts import Rollouts, check_rollouts, settled_cuts, settled_grades
 
 MOST_BLOCKS = 256
@@ -52,15 +51,6 @@ class SameSize(Record):
         return x[self.responses].reshape(self.size, -1).T
 
 
-def by_size(sizes: IntArray) -> tuple[SameSize, ...]:
-    """The groups of each size, of groups that are ordered by size."""
-    each, count = np.unique(sizes, return_counts=True)
-    groups = np.append(0, np.cumsum(count)).tolist()
-    responses = np.append(0, np.cumsum(each * count)).tolist()
-    return tuple(SameSize(size=int(size), groups=slice(*groups[i:i + 2]), responses=slice(*responses[i:i + 2]))
-                 for i, size in enumerate(each))
-
-
 class Slab(Record):
     """Some whole groups, those of one size side by side.
 
@@ -71,6 +61,7 @@ class Slab(Record):
         end: N + 1 columns: stopped at 1..N, cut.
         place: where a response stands in a flat array [class, grade, end].
         block: the block of prompts that a group is redrawn with.
+        sizes: how many responses each group has.
     """
 
     length: FloatArray
@@ -84,12 +75,8 @@ class Slab(Record):
     block: IntArray
     step: IntArray
     prompt_class: IntArray
+    sizes: IntArray
     by_size: tuple[SameSize, ...]
-
-    @cached_property
-    def sizes(self) -> IntArray:
-        """How many responses each group has."""
-        return np.concatenate([np.full(len(self.prompt[same.groups]), same.size) for same in self.by_size])
 
     @property
     def outcome(self) -> IntArray:
@@ -109,17 +96,6 @@ class Slab(Record):
         step = self.each(self.step)
         order = np.argsort(step, kind="stable")
         return np.split(order, np.flatnonzero(np.diff(step[order])) + 1)
-
-    def paid(self, rule: Reward | None, shapings: tuple[Shaping, ...], counted: BoolArray) -> FloatArray:
-        """Rewards by a rule, or as logged, through further shapings; ``counted`` are in the statistics of a group."""
-        reward = self.reward
-        if rule is not None:
-            reward = np.empty_like(self.length)
-            everyone = (SameSize(size=1, groups=slice(None), responses=slice(None)),)
-            for same in self.by_size if rule.group_relative else everyone:
-                same.of(reward)[:] = rule.group_values(same.of(self.length), same.of(self.correct), same.of(self.cut),
-                                                       same.of(counted))
-        return applied(shapings, reward, self.length, self.outcome)
 
 
 class Log(Record):
@@ -151,7 +127,7 @@ class Log(Record):
     shortened: bool = False
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def sizes(self) -> IntArray:
         """How many responses each group has."""
         return np.diff(self.starts)
@@ -206,10 +182,15 @@ class Log(Record):
         """The groups from the first to the one before the last."""
         given = self.rollouts
         starts = self.starts[first:last + 1]
-        sizes = np.diff(starts)
-        order = np.argsort(sizes, kind="stable")
+        order = np.argsort(np.diff(starts), kind="stable")
         groups = first + order
-        parts = by_size(sizes[order])
+        sizes = self.sizes[groups]
+        # Where the groups of each size, and their responses, begin and end.
+        each, count = np.unique(sizes, return_counts=True)
+        groups_to = np.append(0, np.cumsum(count)).tolist()
+        responses_to = np.append(0, np.cumsum(each * count)).tolist()
+        parts = tuple(SameSize(size=int(size), groups=slice(*groups_to[i:i + 2]),
+                               responses=slice(*responses_to[i:i + 2])) for i, size in enumerate(each))
         # Responses by size, member and group: see Slab.
         rows = np.concatenate([(starts[order[same.groups]] + np.arange(same.size)[:, None]).ravel() for same in parts])
 
@@ -235,7 +216,7 @@ class Log(Record):
             length=length.astype(np.float64), reward=reward, cut=cut, correct=correct, end=end,
             place=(2 * of_class + ~correct) * self.shape[2] + end, kl=kl, prompt=self.prompt[groups],
             block=self.block_of_prompt[self.prompt[groups]], step=self.step[groups],
-            prompt_class=prompt_class, by_size=parts)
+            prompt_class=prompt_class, sizes=sizes, by_size=parts)
 
     @cached_property
     def paid_if_cut(self) -> float:

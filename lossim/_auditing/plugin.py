@@ -14,12 +14,12 @@ from functools import cached_property
 import numpy as np
 
 from lossim._auditing.cells import LoggedCells
-from lossim._auditing.log import Log, Slab
+from lossim._auditing.log import Log, SameSize, Slab
 from lossim._engine import Directions, Groups, Logged, Step, advantage_sums, group_credit
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 from lossim.penalties import KL
-from lossim.rewards import Reward, Shaping
+from lossim.rewards import Reward, Shaping, applied
 from lossim.schemes import Scheme
 
 Totals = dict[str, FloatArray]
@@ -155,7 +155,14 @@ class Plugin(Record):
     def _paid(self, slab: Slab) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Task rewards, the same less what KL in the reward takes off them, and who is in the baseline."""
         counted = ~slab.cut if self.scheme.truncation == "remove" else np.ones_like(slab.cut)
-        task = slab.paid(self.rule, self.shapings, counted)
+        task = slab.reward
+        if self.rule is not None:
+            task = np.empty_like(slab.length)
+            everyone = (SameSize(size=1, groups=slice(None), responses=slice(None)),)
+            for same in slab.by_size if self.rule.group_relative else everyone:
+                same.of(task)[:] = self.rule.group_values(same.of(slab.length), same.of(slab.correct),
+                                                          same.of(slab.cut), same.of(counted))
+        task = applied(self.shapings, task, slab.length, slab.outcome)
         kl = self.kl[0]
         if kl is None or slab.kl is None:
             return task, task, counted
@@ -170,6 +177,7 @@ class Plugin(Record):
     def credited(self, slab: Slab) -> Credited:
         """The responses of a slab, credited by group, and then by the statistics of the step if the estimator asks."""
         scheme = self.scheme
+        rule = scheme.aggregation
         estimator = scheme.advantage.response_level
         everyone = np.ones_like(slab.cut)
         task, returns, counted = self._paid(slab)
@@ -189,7 +197,12 @@ class Plugin(Record):
             credit = group_credit(scheme, estimator, groups)
             alive[same.groups] = credit.unequal[:, 0]
             same.of(in_loss)[:] = credit.in_loss
-            same.of(weight)[:] = self._own_weight(groups.length, credit.in_loss)
+            own = rule.prefactor(groups.length, self.log.max_tokens) * credit.in_loss
+            size = rule.size(groups.length) if rule.within_group else None
+            if size is not None:
+                total = (size * credit.in_loss).sum(axis=1, keepdims=True)
+                own = own / np.where(total > 0, total, 1.0)
+            same.of(weight)[:] = own
             if advantage is not None:
                 same.of(advantage)[:] = credit.advantage
         # Equal groups: out of the loss, or out of the step altogether.
@@ -209,16 +222,6 @@ class Plugin(Record):
         slope = None if kl is None or slab.kl is None else -kl.coefficient * kl.slope(slab.kl / slab.length)
         return Credited(slab=slab, paid=returns, weight=weight, kl_slope=slope, in_loss=in_loss,
                         in_step=in_step, alive=alive, credit=advantage)
-
-    def _own_weight(self, length: FloatArray, in_loss: BoolArray) -> FloatArray:
-        """The factors of n·weight that come from the response and its group, [group, member]."""
-        rule = self.scheme.aggregation
-        own = rule.prefactor(length, self.log.max_tokens) * in_loss
-        size = rule.size(length) if rule.within_group else None
-        if size is None:
-            return own
-        total = (size * in_loss).sum(axis=1, keepdims=True)
-        return own / np.where(total > 0, total, 1.0)
 
     # --- statistics of a step ---------------------------------------------------------------------------------
 

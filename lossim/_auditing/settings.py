@@ -70,8 +70,8 @@ def estimating(plugin: Plugin, estimator: Advantage, in_place_of: type[Advantage
 
 def changing_gae(plugin: Plugin, **changes: Any) -> Plugin | None:
     """GAE with another λ or critic."""
-    gae = _constant_gae(plugin)
-    if gae is None or all(getattr(gae, name) == value for name, value in changes.items()):
+    gae = plugin.scheme.advantage.token_level
+    if gae is None or gae.adaptive or all(getattr(gae, name) == value for name, value in changes.items()):
         return None
     return _with_gae(plugin, gae, **changes)
 
@@ -144,7 +144,7 @@ def truncated_reward(plugin: Plugin) -> Knob | None:
         return None
     now = float(np.average(plugin.mean_reward[..., -1], weights=plugin.log.law[..., -1]))
     return Knob(name="reward of truncated responses", now=now, grid=now + _spread_of_pay(plugin) * REACH,
-                make=lambda x: _shaped(plugin, ForTruncated(reward=x)))
+                make=lambda x: replace(plugin, shapings=(ForTruncated(reward=x),)))
 
 
 def penalty_per_token(plugin: Plugin) -> Knob:
@@ -153,7 +153,8 @@ def penalty_per_token(plugin: Plugin) -> Knob:
     divides = isinstance(estimator, GroupStandardized) and estimator.scope == "group"
     jump = "the std makes any penalty count in full where rewards are equal" if divides else ""
     return Knob(name="penalty per token", now=0.0, grid=_spread_of_pay(plugin) / plugin.log.mean_length * REACH,
-                jump=jump, below_zero="paid for, not charged", make=lambda x: _shaped(plugin, LinearPenalty(slope=x)))
+                jump=jump, below_zero="paid for, not charged",
+                make=lambda x: replace(plugin, shapings=(LinearPenalty(slope=x),)))
 
 
 def kl_coefficient(plugin: Plugin) -> Knob | None:
@@ -232,26 +233,16 @@ def _with(plugin: Plugin, **slots: Any) -> Plugin:
     return replace(plugin, scheme=replace(plugin.scheme, **slots))
 
 
-def _shaped(plugin: Plugin, shaping: Shaping) -> Plugin:
-    """A further shaping of the reward."""
-    return replace(plugin, shapings=(*plugin.shapings, shaping))
-
-
 def _estimating(plugin: Plugin, estimator: Advantage) -> Plugin:
     """Another estimator, whitened if the scheme's is."""
     whitening = plugin.scheme.advantage.whitening
     return _with(plugin, advantage=estimator if whitening is None else replace(whitening, inner=estimator))
 
 
-def _constant_gae(plugin: Plugin) -> GAE | None:
-    """The scheme's GAE, unless λ depends on the length."""
-    return None if plugin.adaptive else plugin.scheme.advantage.token_level
-
-
 def _plain_gae(plugin: Plugin) -> GAE | None:
     """The scheme's GAE, if it has λ and critic to choose."""
-    gae = _constant_gae(plugin)
-    return gae if type(gae) is GAE else None
+    gae = plugin.scheme.advantage.token_level
+    return gae if type(gae) is GAE and not gae.adaptive else None
 
 
 def _with_gae(plugin: Plugin, gae: GAE, **changes: Any) -> Plugin:

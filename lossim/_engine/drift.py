@@ -131,7 +131,9 @@ def _floors(readout: Readout, changes: Changes) -> Changes:
     policy = readout.policy
     mixing = policy.class_weight[policy.class_of_cell] * changes.path_probability
     contributions = np.abs(changes.sources).sum() + np.abs(mixing * policy.mean_length_by_cell).sum()
-    tokens = max(float(contributions), readout.length_scale)
+    # What coefficients of the update's scale would do to mean length if nothing cancelled.
+    uncancelled = readout.scale * max(float(np.abs(direction).max()) for direction in readout.directions.length)
+    tokens = max(float(contributions), uncancelled)
     return Changes(
         length=tokens, within=tokens, composition=tokens, length_by_class=tokens, length_by_path=tokens,
         length_by_outcome=tokens, path_probability=0.0, accuracy=0.0, reward=0.0, truncation_rate=0.0, sources=tokens,

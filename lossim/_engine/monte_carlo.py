@@ -118,17 +118,15 @@ def _ratios(readout: Readout, mean: Changes, stderr: Changes, kept: list[Changes
         each = np.array(replicas)
         return np.sqrt((blocks - 1) / blocks * np.sum((each - each.mean()) ** 2))
 
-    errors = mapped(spread, *without)
     length = (float(mean.length), float(stderr.length))
     reward = (float(mean.reward), float(stderr.reward))
-    errors = Ratios(length_per_kl=_at_least(errors.length_per_kl, ratios.length_per_kl, *length),
-                    length_per_reward=_at_least(errors.length_per_reward, ratios.length_per_reward, *length),
-                    alignment=_at_least(errors.alignment, ratios.alignment, *reward))
-    return mapped(unbiased, ratios, *without), errors
+    numerators = Ratios(length_per_kl=length, length_per_reward=length, alignment=reward)
+    return mapped(unbiased, ratios, *without), mapped(_at_least, mapped(spread, *without), ratios, numerators)
 
 
-def _at_least(error: float, value: float, mean: float, stderr: float) -> float:
+def _at_least(error: float, value: float, numerator: tuple[float, float]) -> float:
     """The standard error of a ratio; that of its numerator where the sign itself is noise, which no jackknife sees."""
+    mean, stderr = numerator
     if abs(mean) >= 3.0 * stderr:
         return error
     return max(error, abs(value) * stderr / abs(mean)) if mean else np.inf

@@ -19,7 +19,7 @@ from lossim._engine.measures import Measures
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits, Motion
 from lossim._support.positions import after, along, blocks
-from lossim._support.records import Record
+from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 
 ROLES = ("stop", "go on", "path")
@@ -195,16 +195,6 @@ class Readout(Record):
         """The policy."""
         return self.directions.policy
 
-    @property
-    def floor(self) -> float:
-        """Squared size of an update, by the kernel, below which it is rounding."""
-        return (ROUNDING * self.scale) ** 2 * self.directions.motion.largest
-
-    @property
-    def length_scale(self) -> float:
-        """What coefficients of the update's scale would do to mean length if nothing cancelled, tokens."""
-        return self.scale * max(float(np.abs(direction).max()) for direction in self.directions.length)
-
     @cached_property
     def _varying_task(self) -> FloatArray:
         """Task rewards, [1, grade, end]; 0 where all responses are paid alike, so that their mean does not move."""
@@ -327,22 +317,19 @@ class Readout(Record):
         ``noise`` is what sampling noise adds to the squares on average, where the changes were sampled.
         """
         noisy = self.directions.squares(changes)
-        nats = noisy.nats
-        size = noisy.size
-        if noise is not None:
-            nats = nats - noise.nats
-            size = size - noise.size
+        squares = noisy if noise is None else mapped(np.subtract, noisy, noise)
         length = float(changes.length)
         reward = float(changes.reward)
-        moves = size > self.floor
+        rounding = (ROUNDING * self.scale) ** 2 * self.directions.motion.largest
+        moves = squares.size > rounding
         best_size = inner_product(self.reward_gradient, self.best_move)
         per_kl = per_reward = alignment = np.nan
-        if moves and nats > 0:
-            per_kl = length * np.sqrt(NATS / nats)
-        if noisy.size > self.floor and reward != 0:
+        if moves and squares.nats > 0:
+            per_kl = length * np.sqrt(NATS / squares.nats)
+        if noisy.size > rounding and reward != 0:
             per_reward = 0.01 * length / reward
         if moves and best_size > 0:
-            alignment = inner_product(self.best_move, changes.gradient) / (np.sqrt(size) * np.sqrt(best_size))
+            alignment = inner_product(self.best_move, changes.gradient) / (np.sqrt(squares.size) * np.sqrt(best_size))
         return Ratios(length_per_kl=per_kl, length_per_reward=per_reward, alignment=alignment)
 
 

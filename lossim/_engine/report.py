@@ -44,14 +44,11 @@ class Question(Record):
 def linear_numbers(step: Step, readout: Readout, measures: Measures) -> Changes:
     """Every linear number of some measures; no weights of responses where each token has its own advantage."""
     changes = readout.changes(step, measures)
-    credit = measures.credit
-    weight = _response_weight(step, credit.total) if isinstance(credit, ResponseTerm) else None
-    return replace(changes, effective_reward=effective_reward(step.policy, changes.hazard_gradient),
-                   response_weight=weight)
-
-
-def _response_weight(step: Step, total: FloatArray) -> FloatArray:
-    """The measure over the probability: n·weight·E[advantage] by [cell, outcome, t], NaN where nothing ends."""
+    paid = effective_reward(step.policy, changes.hazard_gradient)
+    if not isinstance(measures.credit, ResponseTerm):
+        return replace(changes, effective_reward=paid)
+    # The measure over the probability: n·weight·E[advantage] by [cell, outcome, t], NaN where nothing ends.
+    total = measures.credit.total
     ratio = np.full((len(total), 3, total.shape[-1] - 1), np.nan)
     for cells in blocks(*ratio.shape[::2]):
         mass = step.old.law[cells] * step.old.cell_weight[cells, None, None]
@@ -59,7 +56,7 @@ def _response_weight(step: Step, total: FloatArray) -> FloatArray:
         cut = mass[:, :, -1].sum(axis=1)
         np.divide(measure[:, :, :-1], mass[:, :, :-1], out=ratio[cells, :2], where=mass[:, :, :-1] > 0)
         np.divide(measure[:, :, -1].sum(axis=1), cut, out=ratio[cells, 2, -1], where=cut > 0)
-    return ratio
+    return replace(changes, effective_reward=paid, response_weight=ratio)
 
 
 def reported(question: Question, step: Step, readout: Readout, changes: Changes, ratios: Ratios, step_std: Estimate,

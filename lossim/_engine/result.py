@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -169,7 +170,11 @@ def _numbers(result: Drift) -> list[str]:
     step = float(result.length_per_kl) / float(change) if float(change) else np.nan
     total = [("total", change), ("paths change frequency", result.composition),
              ("lengths on paths change", result.within)]
-    by_token = _by_token(result)
+    by_token = []
+    for (r, role), (t, term) in product(enumerate(ROLES), enumerate(TERMS)):
+        if np.any(np.asarray(result.sources.value)[:, :, r, t]):
+            label = {"policy": role, "kl": f"{role}, KL"}.get(term, f"{role}, {term}")
+            by_token.append((label, result.source(role=role, term=term)))
     by_path = [(" / ".join(names), result.length_by_path[cell]) for cell, names in enumerate(result.cells)]
 
     # All tokens have the decimals that suit the largest number among them.
@@ -199,17 +204,6 @@ def _numbers(result: Drift) -> list[str]:
     if result.undecided.any():
         lines.append("  (?) too small for its sign to be known without a measured kernel")
     return lines
-
-
-def _by_token(result: Drift) -> list[tuple[str, Estimate]]:
-    """Contributions to the drift by role and term, those that are there at all."""
-    found = []
-    for r, role in enumerate(ROLES):
-        for t, term in enumerate(TERMS):
-            if np.any(np.asarray(result.sources.value)[:, :, r, t]):
-                label = {"policy": role, "kl": f"{role}, KL"}.get(term, f"{role}, {term}")
-                found.append((label, result.source(role=role, term=term)))
-    return found
 
 
 def _to_three_digits(x: Estimate) -> str:
