@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lossim._auditing.bootstrap import Spread, read, redraw, redraws
+from lossim._auditing.bootstrap import Spread, read, redraw
 from lossim._auditing.breakdown import Breakdown, Covariance
 from lossim._auditing.cells import LoggedCells, Paths
 from lossim._auditing.findings import Audit, Finding, WhatIf
@@ -94,7 +94,8 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
     if log.prompts < 2 and replicates:
         replicates = 0
         notes.append("a single prompt has no spread over prompts: no standard errors")
-    weights = redraws(source, log.blocks, replicates)
+    even = np.full(log.blocks, 1.0 / log.blocks)
+    weights = source.multinomial(log.blocks, even, size=replicates).astype(np.float64)
     plugins = [Plugin(cells=cells, scheme=scheme, rule=reward) for scheme in chosen]
     asked = what_if if what_if is not None else len(chosen) == 1
     with Progress(wanted=progress) as reporter:
@@ -158,7 +159,8 @@ def _what_if(plugin: Plugin, weights: FloatArray) -> tuple[WhatIf, ...]:
             spreads.append((words, covariance, Spread(other, read(other, covariance))))
         redraw([spread for _, _, spread in spreads], few)
         found += [WhatIf(change=words.format(cap=f"{cells.log.max_tokens:,}"), covariance=covariance.estimate(few),
-                         length_per_kl=spread.ratios.length_per_kl, length=spread.length)
+                         length_per_kl=spread.ratios.length_per_kl,
+                         length=spread.estimate(spread.changes.length, spread.stderr.length))
                   for words, covariance, spread in spreads]
     return tuple(found)
 

@@ -210,11 +210,6 @@ class Spread:
         return mapped(lambda x: self.widening * np.sqrt(x / self.count), self.apart)
 
     @property
-    def length(self) -> Estimate:
-        """Tokens per unit step."""
-        return self.estimate(self.changes.length, self.stderr.length)
-
-    @property
     def ratios(self) -> Ratios:
         """Estimates of what is not linear in the gradient, noise taken off; NaN where their error cannot be said."""
         if not self.count:
@@ -258,13 +253,11 @@ class Spread:
         return replace(drift, scheme=asked, provenance=drift.provenance | origin)
 
 
-def redraws(rng: np.random.Generator, blocks: int, replicates: int) -> FloatArray:
-    """How often each block is drawn, [replicate, block]."""
-    return rng.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=replicates).astype(np.float64)
-
-
 def redraw(spreads: Sequence[Spread], weights: FloatArray, say: Callable[[str], None] | None = None) -> None:
-    """Redraw a log, alike for all schemes, so that their differences are paired; not for a λ of the length."""
+    """Redraw a log by how often each block is drawn, [replicate, block]; not for a λ of the length.
+
+    It is redrawn alike for all schemes, so that their differences are paired.
+    """
     spreads = [each for each in spreads if not each.plugin.adaptive]
     if not spreads:
         return

@@ -257,7 +257,12 @@ class Audit:
             notes = finding["notes"]
         else:
             said["numbers"] = _side_by_side(self.findings)
-            notes = noted(_shared_notes(self.findings))
+            # Each note once, with the names of those it is about unless it is about all.
+            notes = []
+            for note in dict.fromkeys(note for each in self.findings for note in each.notes):
+                named = [each.name for each in self.findings if note in each.notes]
+                everyone = len(named) == len(self.findings)
+                notes += noted([note if everyone else f"{', '.join(named)}: {note}"])
         return said | {"notes": notes + noted(self.notes)}
 
     def __str__(self) -> str:
@@ -317,13 +322,6 @@ def _side_by_side(findings: Sequence[Finding]) -> list[str]:
         lines.append(table.row(each.name, _tokens(each.length_per_kl), f"{float(each.covariance):+.3g}",
                                f"{each.dead_groups:.1%}", f"   {through}"))
     return lines
-
-
-def _shared_notes(findings: Sequence[Finding]) -> Iterator[str]:
-    """The notes of several schemes, each once, with the names of those it is about unless it is about all."""
-    for note in dict.fromkeys(note for each in findings for note in each.notes):
-        named = [each.name for each in findings if note in each.notes]
-        yield note if len(named) == len(findings) else f"{', '.join(named)}: {note}"
 
 
 def _numbers(finding: Finding) -> Iterator[str]:

@@ -252,13 +252,8 @@ class Plugin(Record):
     @cached_property
     def _gae_sums(self) -> tuple[FloatArray, FloatArray]:
         """Σ_t Â_t and Σ_t Â_t² as polynomials in the reward, [power, cell, end]: Â_t is linear in it."""
-        def at(reward: float) -> FloatArray:
-            step = self.step_on(self.cells.directions, each_paid=reward)
-            return np.array([x[:, 0] for x in advantage_sums(step)])
-
-        below = at(-1.0)
-        zero = at(0.0)
-        above = at(1.0)
+        steps = [self.step_on(self.cells.directions, each_paid=reward) for reward in (-1.0, 0.0, 1.0)]
+        below, zero, above = (np.array([x[:, 0] for x in advantage_sums(step)]) for step in steps)
         first, second = np.stack([zero, (above - below) / 2.0, (above + below) / 2.0 - zero], axis=1)
         return first, second
 

@@ -85,8 +85,7 @@ def _by_class(policy: Policy, by_cell: Estimate) -> Estimate:
         padded[policy.arrays.class_of_cell, path] = np.broadcast_to(x, path.shape)
         return padded
 
-    return Estimate(value=table(by_cell.value), stderr=table(by_cell.stderr), error=table(by_cell.error),
-                    n=by_cell.n, method=by_cell.method)
+    return replace(by_cell, value=table(by_cell.value), stderr=table(by_cell.stderr), error=table(by_cell.error))
 
 
 def _assumed(question: Question, step: Step) -> list[Note]:
@@ -112,11 +111,8 @@ def _assumed(question: Question, step: Step) -> list[Note]:
 
 def describe_scheme(scheme: Scheme) -> dict[str, str | int]:
     """Every slot of a scheme, by name: words and counts as they are, the rest as it prints."""
-    described: dict[str, str | int] = {}
-    for slot in fields(Scheme):
-        value = getattr(scheme, slot.name)
-        described[slot.name] = value if isinstance(value, (str, int)) else repr(value)
-    return described
+    slots = {slot.name: getattr(scheme, slot.name) for slot in fields(Scheme)}
+    return {name: value if isinstance(value, (str, int)) else repr(value) for name, value in slots.items()}
 
 
 def describe_policy(policy: Policy) -> dict[str, Any]:
