@@ -208,8 +208,8 @@ def _paid_for(drift: Drift, breakdown: Breakdown) -> FloatArray:
 def _describe(log: Log) -> dict[str, Any]:
     """What the log holds."""
     count = float(log.law.sum())
-    return {"responses": int(count), "prompts": log.prompts, "groups": len(log.prompt),
-            "steps": len(log.steps), "max_tokens": log.max_tokens, "mean_length": log.mean_length,
+    return {"responses": int(count), "prompts": log.prompts, "groups": len(log.prompt), "steps": len(log.steps),
+            "max_tokens": log.max_tokens, "mean_length": log.mean_length,
             "accuracy": float(log.law[:, 0].sum()) / count if log.correct is not None else None,
             "truncation_rate": None if log.cut is None else log.cut_share,
             "mean_reward": float(log.rollouts.rewards.mean(dtype=np.float64))}

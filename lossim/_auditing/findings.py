@@ -342,7 +342,16 @@ def _numbers(finding: Finding) -> Iterator[str]:
     other = "it knew right from wrong" if one_path else "it cannot tell right from wrong"
     yield _ROWS.row(f"if {other}", _tokens(finding.if_other_paths))
     yield from _by_source(finding, per)
-    yield from _by_step(finding, per)
+    if finding.by_step is not None:
+        yield _ROWS.row("by step", "tokens")
+        # At most eight of the runs.
+        count = len(finding.steps)
+        for i in np.unique(np.linspace(0, count - 1, min(count, 8)).astype(int)):
+            first, last = finding.steps[i]
+            label = f"{first}" if first == last else f"{first} to {last}"
+            yield _ROWS.row(f"  {label}", _tokens(finding.by_step[int(i)] * per))
+        if count > 8:
+            yield f"    ({count - 8} runs of steps between these are in by_step)"
     yield _ROWS.row("Cov(A, T), the rule of thumb", _tokens(finding.covariance))
     yield _ROWS.row("dead groups", f"{finding.dead_groups:.1%}")
     if finding.what_if:
@@ -380,17 +389,3 @@ def _by_source(finding: Finding, per: float) -> Iterator[str]:
         reward = "" if np.isnan(finding.effective_reward[i]) else f"{finding.effective_reward[i]:+.3g}"
         yield _LENGTHS.row(f"  {label}", f"{finding.share[i]:.1%}", _tokens(by_length[i] * per),
                            f"{finding.token_weight[i]:.3g}", f"{finding.mean_advantage[i]:+.3g}", reward)
-
-
-def _by_step(finding: Finding, per: float) -> Iterator[str]:
-    """Contributions of the runs of steps, at most eight of them."""
-    if finding.by_step is None:
-        return
-    count = len(finding.steps)
-    yield _ROWS.row("by step", "tokens")
-    for i in np.unique(np.linspace(0, count - 1, min(count, 8)).astype(int)):
-        first, last = finding.steps[i]
-        label = f"{first}" if first == last else f"{first} to {last}"
-        yield _ROWS.row(f"  {label}", _tokens(finding.by_step[int(i)] * per))
-    if count > 8:
-        yield f"    ({count - 8} runs of steps between these are in by_step)"

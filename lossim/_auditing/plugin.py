@@ -235,19 +235,16 @@ class Plugin(Record):
         if size is not None:
             sums["size"] = slab.by_group(size * part.in_loss)
         if self.scheme.advantage.whitening is not None:
-            first, second = self._advantage_sums(part)
+            # Σ_t Â_t and Σ_t Â_t² of each response.
+            if part.credit is not None:
+                first = part.credit * slab.length
+                second = part.credit**2 * slab.length
+            else:
+                powers = np.stack([part.paid**0, part.paid, part.paid**2])
+                first, second = ((self.cells.at(table, slab) * powers).sum(axis=0) for table in self._gae_sums)
             sums |= {"tokens": slab.by_group(slab.length * part.in_loss), "first": slab.by_group(first * part.in_loss),
                      "second": slab.by_group(second * part.in_loss)}
         return sums
-
-    def _advantage_sums(self, part: Credited) -> tuple[FloatArray, FloatArray]:
-        """Σ_t Â_t and Σ_t Â_t² of each response."""
-        slab = part.slab
-        if part.credit is not None:
-            return part.credit * slab.length, part.credit**2 * slab.length
-        powers = np.stack([part.paid**0, part.paid, part.paid**2])
-        first, second = (self.cells.at(table, slab) for table in self._gae_sums)
-        return (first * powers).sum(axis=0), (second * powers).sum(axis=0)
 
     @cached_property
     def _gae_sums(self) -> tuple[FloatArray, FloatArray]:

@@ -118,27 +118,23 @@ def _exact_drift(question: Question, step: Step) -> Drift:
         lowest = float(np.fmin.reduce(numbers, axis=None, initial=0.0))
         return Estimate(value=value, error=relative * max(floor, largest, -lowest), method=expected.method)
 
-    notes = [LARGE_BATCH] if expected.method == "large-batch limit" else []
-    if spread is None:
-        notes.append(NO_STEP_STD)
-    return reported(question, step, readout, mapped(estimate, changes, _floors(readout, changes)),
-                    mapped(estimate, readout.ratios(changes)), estimate(np.nan if spread is None else spread), notes,
-                    {"method": "exact"})
-
-
-def _floors(readout: Readout, changes: Changes) -> Changes:
-    """How large what adds up to each number is before anything cancels: rounding errors are relative to that."""
-    policy = readout.policy
+    # How large what adds up to each number is before anything cancels: rounding errors are relative to that.
+    policy = step.policy
     mixing = policy.class_weight[policy.class_of_cell] * changes.path_probability
     contributions = np.abs(changes.sources).sum() + np.abs(mixing * policy.mean_length_by_cell).sum()
-    # What coefficients of the update's scale would do to mean length if nothing cancelled.
-    uncancelled = readout.scale * max(float(np.abs(direction).max()) for direction in readout.directions.length)
+    uncancelled = readout.scale * max(float(np.abs(direction).max()) for direction in directions.length)
     tokens = max(float(contributions), uncancelled)
-    return Changes(
+    floors = Changes(
         length=tokens, within=tokens, composition=tokens, length_by_class=tokens, length_by_path=tokens,
         length_by_outcome=tokens, path_probability=0.0, accuracy=0.0, reward=0.0, truncation_rate=0.0, sources=tokens,
         hazard_gradient=readout.scale, path_gradient=readout.scale, update=readout.scale, effective_reward=0.0,
         response_weight=0.0)
+    notes = [LARGE_BATCH] if expected.method == "large-batch limit" else []
+    if spread is None:
+        notes.append(NO_STEP_STD)
+    return reported(question, step, readout, mapped(estimate, changes, floors),
+                    mapped(estimate, readout.ratios(changes)), estimate(np.nan if spread is None else spread), notes,
+                    {"method": "exact"})
 
 
 # --- the spread of single steps ---------------------------------------------------------------------------------
