@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from lossim._auditing.breakdown import Breakdown
-from lossim._auditing.log import Slab, widening
+from lossim._auditing.log import widening
 from lossim._auditing.plugin import Coefficients, Credited, Plugin, Totals
 from lossim._engine import (
     NATS,
@@ -35,7 +34,7 @@ from lossim._engine import (
 )
 from lossim._model import Logits
 from lossim._support.records import mapped
-from lossim._support.types import FloatArray, IntArray
+from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
 from lossim.rewards import AsLogged
 
@@ -58,27 +57,16 @@ def coefficient_scale(plugin: Plugin, sums: Coefficients) -> float:
     return max(sizes.values(), default=0.0)
 
 
-def read(plugin: Plugin, watch: Watch | None = None) -> tuple[Totals, Coefficients]:
-    """The sums of a scheme on a log by block of prompts, and by pair; ``watch`` sees the responses go by.
+def read(plugin: Plugin, watch: Watch | None = None, *, pairs: bool = True) -> tuple[Totals, Coefficients]:
+    """The sums of each block of prompts, and those of the coefficients; ``watch`` sees the responses go by.
 
-    Those of the coefficients are not divided by n, and can be redrawn: see :meth:`lossim._auditing.log.Log.pair`.
+    Coefficients are not divided by n. As ``pairs`` they can be redrawn, see :meth:`lossim._auditing.log.Log.pair`; by
+    place, [class · grade · end], they are summed in less time.
     """
-    return _passes(plugin, plugin.log.pair, len(plugin.log.counts), watch)
-
-
-def sums_of(plugin: Plugin) -> Coefficients:
-    """The measures [class, grade, end], per response, of the log as it is, where nothing is redrawn."""
     log = plugin.log
-    totals, sums = _passes(plugin, attrgetter("place"), log.law.size)
-    return {name: x.reshape(log.shape) / max(float(totals["n"].sum()), 1.0) for name, x in sums.items()}
-
-
-def _passes(plugin: Plugin, place: Callable[[Slab], IntArray], places: int, watch: Watch | None = None
-            ) -> tuple[Totals, Coefficients]:
-    """The sums of each block of prompts, and those of the coefficients at a place of each response."""
-    log = plugin.log
+    places = len(log.counts) if pairs else log.law.size
     # What was credited is kept where the log keeps its slabs, else made for each pass.
-    kept = list(plugin.credited_log()) if log.keeps_slabs else None
+    kept = list(plugin.credited_log()) if log.kept is not None else None
     by_step: Totals = defaultdict(lambda: np.zeros(len(log.steps)))
     by_block: Totals = defaultdict(lambda: np.zeros(log.blocks))
     for part in kept or plugin.credited_log():
@@ -91,7 +79,7 @@ def _passes(plugin: Plugin, place: Callable[[Slab], IntArray], places: int, watc
     sums: Coefficients = defaultdict(lambda: np.zeros(places))
     for part in kept or plugin.credited_log():
         made = plugin.coefficients(part, *scales)
-        at = place(part.slab)
+        at = log.pair(part.slab) if pairs else part.slab.place
         for name, x in made.items():
             if name != "plain" or needs_plain:
                 np.add.at(sums[name], at, x)

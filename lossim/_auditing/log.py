@@ -106,7 +106,7 @@ class Log(Record):
     lies beyond is truncated and wrong, is paid ``paid_if_cut``, and keeps its share of the KL.
 
     Attributes:
-        starts: the first response of each group, and the number of responses.
+        starts: the first response of each group, and the number of responses; ``sizes`` [group] are their differences.
         prompt: [group], the number of the prompt, below ``prompts``.
         step: [group], index into ``steps``, which never falls.
         prompt_class: [group], index into ``classes``.
@@ -114,6 +114,7 @@ class Log(Record):
 
     rollouts: Rollouts
     starts: IntArray
+    sizes: IntArray
     prompt: IntArray
     prompts: int
     step: IntArray
@@ -126,11 +127,6 @@ class Log(Record):
     block_of_prompt: IntArray
     shortened: bool = False
     notes: tuple[str, ...] = ()
-
-    @cached_property
-    def sizes(self) -> IntArray:
-        """How many responses each group has."""
-        return np.diff(self.starts)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -152,22 +148,17 @@ class Log(Record):
 
     # --- slabs ------------------------------------------------------------------------------------------------
 
-    @property
-    def keeps_slabs(self) -> bool:
-        """Whether the slabs are built once; what a scheme makes of them may be kept then, too."""
-        return len(self.rollouts) <= MOST_KEPT
+    @cached_property
+    def kept(self) -> tuple[Slab, ...] | None:
+        """The slabs where they are built once; what a scheme makes of them may be kept then, too."""
+        return tuple(self._built(self.starts)) if len(self.rollouts) <= MOST_KEPT else None
 
     def slabs(self, *, whole_steps: bool = False) -> Iterable[Slab]:
         """All groups, about ``SLAB`` responses at a time, or as many as make whole steps."""
-        starts = self.starts
         if whole_steps:
             first_of_step = np.flatnonzero(np.diff(self.step, prepend=-1))
-            return self._built(starts[np.append(first_of_step, -1)])
-        return self._kept if self.keeps_slabs else self._built(starts)
-
-    @cached_property
-    def _kept(self) -> tuple[Slab, ...]:
-        return tuple(self._built(self.starts))
+            return self._built(self.starts[np.append(first_of_step, -1)])
+        return self.kept or self._built(self.starts)
 
     def _built(self, marks: IntArray) -> Iterator[Slab]:
         """Slabs from mark to mark, each to the last mark within reach, or to the next one."""
@@ -182,7 +173,7 @@ class Log(Record):
         """The groups from the first to the one before the last."""
         given = self.rollouts
         starts = self.starts[first:last + 1]
-        order = np.argsort(np.diff(starts), kind="stable")
+        order = np.argsort(self.sizes[first:last], kind="stable")
         groups = first + order
         sizes = self.sizes[groups]
         # Where the groups of each size, and their responses, begin and end.
@@ -308,13 +299,14 @@ def read_log(rollouts: Rollouts, *, max_tokens: int | None = None, correct_above
     if grouped.steps is not None:
         differs |= grouped.steps[1:] != grouped.steps[:-1]
     starts = np.concatenate([[0], np.flatnonzero(differs) + 1, [len(grouped)]])
+    sizes = np.diff(starts)
     ids, prompt = np.unique(grouped.prompt_ids[starts[:-1]], return_inverse=True)
     steps, step = _numbered(grouped.steps, starts)
     classes, prompt_class = _numbered(grouped.classes, starts)
     if grouped.classes is not None:
         of_prompt = np.zeros(len(ids), dtype=np.int64)
         of_prompt[prompt] = prompt_class
-        of_row = classes[np.repeat(of_prompt[prompt], np.diff(starts))]
+        of_row = classes[np.repeat(of_prompt[prompt], sizes)]
         other = np.flatnonzero(of_row != grouped.classes)
         if other.size:
             row = other[0]
@@ -324,8 +316,8 @@ def read_log(rollouts: Rollouts, *, max_tokens: int | None = None, correct_above
     # Blocks of equal size, filled at random; fewer where memory is short.
     places = len(classes) * 2 * (cap + 1)
     blocks = int(min(len(ids), np.clip(MOST_NUMBERS // places, LEAST_BLOCKS, MOST_BLOCKS)))
-    return Log(rollouts=grouped, starts=starts, prompt=prompt, prompts=len(ids), step=step, steps=steps,
-               prompt_class=prompt_class, classes=classes, correct=correct, cut=cut, max_tokens=cap,
+    return Log(rollouts=grouped, starts=starts, sizes=sizes, prompt=prompt, prompts=len(ids), step=step,
+               steps=steps, prompt_class=prompt_class, classes=classes, correct=correct, cut=cut, max_tokens=cap,
                block_of_prompt=np.random.default_rng(seed).permutation(len(ids)) % blocks, notes=(*notes, *more))
 
 

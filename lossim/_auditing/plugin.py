@@ -96,12 +96,10 @@ class Plugin(Record):
     @cached_property
     def kl(self) -> tuple[KL | None, KL | None]:
         """KL in the reward and in the loss, where the log has what it takes and the penalty refers to the reference."""
+        in_loss = self.scheme.kl_in_loss
         if self.log.rollouts.kl is None:
             return None, None
-        in_loss = self.scheme.kl_in_loss
-        if in_loss is not None and in_loss.to != "reference":
-            in_loss = None
-        return self.scheme.kl_in_reward, in_loss
+        return self.scheme.kl_in_reward, in_loss if in_loss is not None and in_loss.to == "reference" else None
 
     # --- what the engine sees ---------------------------------------------------------------------------------
 

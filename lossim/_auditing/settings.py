@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lossim._auditing.bootstrap import coefficient_scale, measures_of, sums_of
+from lossim._auditing.bootstrap import coefficient_scale, measures_of, read
 from lossim._auditing.findings import Stop
 from lossim._auditing.plugin import Plugin
 from lossim._engine import inner_product, update_gradient
@@ -291,7 +291,9 @@ def stop(knob: Knob) -> Stop:
     def drift(x: float) -> float:
         """Tokens per unit step; 0 where it is a rounding error."""
         plugin = knob.make(x)
-        sums = sums_of(plugin)
+        totals, by_place = read(plugin, pairs=False)
+        n = max(float(totals["n"].sum()), 1.0)
+        sums = {name: x.reshape(plugin.log.shape) / n for name, x in by_place.items()}
         gradient = update_gradient(plugin.step, measures_of(plugin, sums))
         length = float(inner_product(gradient, plugin.cells.directions.length))
         uncancelled = coefficient_scale(plugin, sums) * plugin.log.mean_length * plugin.cells.policy.motion.largest

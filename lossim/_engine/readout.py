@@ -25,9 +25,6 @@ from lossim._support.types import FloatArray
 ROLES = ("stop", "go on", "path")
 NATS = 0.01
 """Size of the step behind ``length_per_kl``, nats of KL per response."""
-LEAK = 0.025
-"""Cross term between path log-odds and stop logits in units of the geometric mean of both kernels, as seen in one
-small transformer (about 6 beside 433 and 135); its sign is an accident of the network."""
 ROUNDING = 1e-12
 """An update this much smaller than its coefficients is a rounding error."""
 
@@ -169,14 +166,6 @@ class Directions(Record):
         return Changes(length=inner_product(gradient, Logits(*map(self.apart, self.length))),
                        reward=np.zeros(self.shape), hazard_gradient=gradient.stops, path_gradient=gradient.paths,
                        update=self.motion.pull(*gradient))
-
-    def leak(self, path_gradient: FloatArray) -> FloatArray:
-        """How far cross terms of the size seen in one network would move each path's length, tokens [cell].
-
-        0 for a kernel given as numbers, whose cross terms are known.
-        """
-        size = LEAK * np.sqrt(self.motion.path_scale) * np.abs(path_gradient).sum() / 2.0
-        return size * np.abs(self.policy.mean_length_gradient.sum(axis=1))
 
 
 class Readout(Record):
