@@ -18,8 +18,6 @@ from lossim.schemes import Scheme
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Training"]
-
 SHORTEST, MOST_TRUNCATED, MOST_ACCURATE = 2.0, 0.5, 0.95
 """Bounds of mean length (tokens), truncation rate and accuracy beyond which a first-order model means little."""
 
@@ -83,9 +81,7 @@ class Training:
     @property
     def replicates(self) -> int | None:
         """How many runs were sampled side by side; None if nothing was sampled."""
-        if self.length.ndim == 1:
-            return None
-        return self.length.shape[1]
+        return None if self.length.ndim == 1 else self.length.shape[1]
 
     @property
     def policy(self) -> Policy:
@@ -94,13 +90,10 @@ class Training:
 
     def policy_at(self, step: int, replicate: int = 0) -> Policy:
         """The policy after that many steps, of one replicate (counted from 0)."""
-        last_replicate = 0 if self.replicates is None else self.replicates - 1
-        for name, given, last in (("step", step, self.steps), ("replicate", replicate, last_replicate)):
+        for name, given, last in (("step", step, self.steps), ("replicate", replicate, (self.replicates or 1) - 1)):
             if checks.whole(name, given, low=0) > last:
                 checks.fail(name, given, f"must be at most {last} in this run")
-        if self.replicates is None:
-            return self.start.moved(self.coordinates[step])
-        return self.start.moved(self.coordinates[step, replicate])
+        return self.start.moved(self.coordinates[step if self.replicates is None else (step, replicate)])
 
     def quantiles(self, name: str, q: Sequence[float] = (0.05, 0.5, 0.95)) -> FloatArray:
         """Quantiles over replicates of one of the arrays, [q, step, ...]; NaN where a replicate has none.
@@ -108,16 +101,19 @@ class Training:
         Raises:
             ValueError: nothing was sampled, there is no such array, or a quantile is not in [0, 1].
         """
-        columns = [each.name for each in fields(self) if self._by_replicate(getattr(self, each.name))]
-        if not columns:
+        columns = [name for name in self._arrays if name != "critic"]
+        if self.replicates is None:
             checks.fail("method", self.provenance["method"], "has no replicates to take quantiles of",
                         "pass method='stochastic' to train")
         series = getattr(self, checks.choice("name", name, columns))
         levels = checks.number_array("q", q, ndim=1, low=0.0, high=1.0)
         return np.quantile(series, levels, axis=1)
 
-    def _by_replicate(self, value: object) -> bool:
-        return self.replicates is not None and isinstance(value, np.ndarray) and value is not self.critic
+    @property
+    def _arrays(self) -> dict[str, FloatArray]:
+        """The numbers by name."""
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in given.items() if isinstance(value, np.ndarray)}
 
     def time_to(self, *, length: float | None = None, truncation_rate: float | None = None,
                 direction: Literal["below", "above"] | None = None) -> int | FloatArray | None:
@@ -135,16 +131,14 @@ class Training:
             checks.fail("length", length, "or truncation_rate must be given, and not both")
         (name, bound), = given.items()
         series: FloatArray = getattr(self, name)
-        if direction is None:
-            above = bool(bound > series.flat[0])
-        else:
+        above = bool(bound > series.flat[0])
+        if direction is not None:
             above = checks.choice("direction", direction, ("below", "above")) == "above"
         beyond = series >= bound if above else series <= bound
-        first = np.argmax(beyond, axis=0)
-        ever = beyond.any(axis=0)
+        first = np.where(beyond.any(axis=0), np.argmax(beyond, axis=0), np.nan)
         if self.replicates is not None:
-            return np.where(ever, first, np.nan)
-        return int(first) if ever else None
+            return first
+        return None if np.isnan(first) else int(first)
 
     def plot(self) -> Figure:
         """Mean length, accuracy and truncation over the run, as a matplotlib figure."""
@@ -154,19 +148,16 @@ class Training:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN), with provenance."""
-        arrays = {each.name: getattr(self, each.name) for each in fields(self)
-                  if isinstance(getattr(self, each.name), np.ndarray)}
         return {"notes": list(self.notes), "interrupted": self.interrupted, "provenance": self.provenance,
-                **plain(arrays)}
+                **plain(self._arrays)}
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, numbers, notes."""
         how = self.provenance["method"].replace("_", " ")
         if self.replicates is not None:
             how += f", {self.replicates:,} replicates: median and 5-95 % of them"
-        plural = "s" if self.steps > 1 else ""
         interrupted = ", interrupted" if self.interrupted else ""
-        verdict = f"{self.scheme.name}: {self.steps:,} step{plural}{interrupted} ({how})"
+        verdict = f"{self.scheme.name}: {self.steps:,} step{'s' * (self.steps > 1)}{interrupted} ({how})"
         return {"verdict": [verdict], "numbers": _numbers(self), "notes": noted(self.notes, indent=0)}
 
     def __str__(self) -> str:
@@ -181,10 +172,9 @@ def _numbers(run: Training) -> list[str]:
               ("P(truncated)", run.truncation_rate)]
     series += [(f"  {' / '.join(names)}", run.length_by_path[..., cell])
                for cell, names in enumerate(run.start.cell_names)]
-    rows = [("", "start", "end")]
-    rows += [(label, _said(values[0]), _said(values[-1])) for label, values in series]
-    rows.append(("by lengths / by paths", _said(run.within.sum(axis=0), "+"), _said(run.composition.sum(axis=0), "+")))
-    rows.append(("KL to the start (nats)", "", _said(run.kl_to_start[-1])))
+    rows = [("", "start", "end"), *((label, _said(values[0]), _said(values[-1])) for label, values in series),
+            ("by lengths / by paths", _said(run.within.sum(axis=0), "+"), _said(run.composition.sum(axis=0), "+")),
+            ("KL to the start (nats)", "", _said(run.kl_to_start[-1]))]
     first, second = (max(12, *(len(row[column]) + 2 for row in rows)) for column in (1, 2))
     table = Columns("<28", f">{first}", f">{second}", indent=0)
     return [table.row(*row) for row in rows]

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 
-from lossim._engine import Question, check_alike, describe_rng
+from lossim._engine import Question, check_alike, describe_policy, describe_rng, describe_scheme, versions
 from lossim._model import Kernel
 from lossim._support import checks
+from lossim._support.progress import Progress
 from lossim._support.text import Note
-from lossim._training.journal import Journal
-from lossim._training.mean_field import follow_flow, follow_mean_field
-from lossim._training.records import Recorder
+from lossim._training.mean_field import Flow, MeanField
+from lossim._training.records import Numbers, Recorder
 from lossim._training.replicates import sampled_entries
-from lossim._training.result import Training
+from lossim._training.result import Training, regime_notes
 from lossim.optimizers import SGD, Optimizer
 from lossim.policies import Policy
 from lossim.schemes import Scheme
 
-__all__ = ["train"]
-
+OF_STEP = ("composition", "within", "dead_groups", "clip_fraction", "learning_rate")
+"""Numbers of steps; those of policies are there before the first one."""
 KNOTS = Note("knots", "with a kernel given as numbers the optimiser sees moves of logits at knots, not parameters: "
              "Adam and a clip of the norm act on these; plain SGD does not depend on it")
 
@@ -82,29 +83,57 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
     held = policy if reference is None else reference
     _expect("reference", held, Policy, "a Policy")
     check_alike(policy, reference=held, old_policy=policy)
-    first = Question(scheme=scheme, policy=policy, old=policy, reference=held).step
-    recorder = Recorder(first)
-    journal = Journal()
-    if rule.rescales and isinstance(policy.coordinates, Kernel):
-        journal.notes.append(KNOTS)
+    recorder = Recorder(Question(scheme=scheme, policy=policy, old=policy, reference=held).step)
     how: dict[str, Any] = {"method": method, "optimizer": repr(rule)}
+    run = None
     if method == "stochastic":
         if not isinstance(rng, np.random.Generator):
             checks.fail("rng", rng, "must be a numpy Generator for method='stochastic'",
                         "pass rng=np.random.default_rng(0)", TypeError)
         how |= {"replicates": replicates, "rng": describe_rng(rng)}
-        entries = sampled_entries(first, policy.motion, rule, recorder, replicates, rng)
-        journal.begin(lambda: next(entries))
-        journal.follow(lambda: next(entries), steps, progress)
-        return journal.result(scheme, policy, how)
-    if rng is not None:
-        checks.fail("rng", rng, "is only for sampling", "leave it out, or pass method='stochastic'")
-    if replicates > 1:
-        checks.fail("replicates", replicates, f"must be 1 for method={method!r}, which samples nothing",
-                    "pass method='stochastic' and an rng")
-    follow = follow_flow if method == "flow" else follow_mean_field
-    follow(journal, first, policy.motion, rule, recorder, steps, progress)
-    return journal.result(scheme, policy, how)
+        entries = sampled_entries(policy.motion, rule, recorder, replicates, rng)
+    else:
+        if rng is not None:
+            checks.fail("rng", rng, "is only for sampling", "leave it out, or pass method='stochastic'")
+        if replicates > 1:
+            checks.fail("replicates", replicates, f"must be 1 for method={method!r}, which samples nothing",
+                        "pass method='stochastic' and an rng")
+        run = (Flow if method == "flow" else MeanField)(policy.motion, rule, recorder)
+        entries = run.entries()
+    done, end, interrupted = _followed(entries, steps, progress)
+
+    # the run as the result that a user sees
+    states: dict[str, Any] = {name: np.array([entry[name] for entry in done]) for name in done[0]}
+    length = states["length"]
+    of_step = {name: np.array([entry[name] for entry in done[1:]], dtype=np.float64).reshape(-1, *length.shape[1:])
+               for name in OF_STEP}
+    notes = [KNOTS] if rule.rescales and isinstance(policy.coordinates, Kernel) else []
+    notes += end + ([] if run is None else run.notes)
+    notes += regime_notes(length, states["truncation_rate"], states["accuracy"])
+    how |= {"steps": len(done) - 1, "scheme": describe_scheme(scheme), "versions": versions(),
+            "policy": describe_policy(policy)}
+    return Training(critic=states.pop("critic", None), **states, **of_step, notes=tuple(notes), interrupted=interrupted,
+                    start=policy, scheme=scheme, provenance=how)
+
+
+def _followed(entries: Iterator[Numbers], steps: int, progress: bool) -> tuple[list[Numbers], list[Note], bool]:
+    """Steps until they are done, an interrupt comes, or one cannot be taken: what was done, why not more, interrupted.
+
+    The state before the first step is the first entry.
+    """
+    done = [next(entries)]
+    try:
+        with Progress(progress) as report:
+            for number in range(1, steps + 1):
+                done.append(next(entries))
+                report.say(f"train: step {number:,} of {steps:,}")
+    except KeyboardInterrupt:
+        return done, [], True
+    except (ValueError, ArithmeticError) as reason:
+        if len(done) == 1:
+            raise
+        return done, [Note("ended early", f"ended after step {len(done) - 1} of {steps}: {reason}")], False
+    return done, [], False
 
 
 def _expect(name: str, value: object, kind: type, what: str) -> None:
