@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lossim._engine import Groups, credit
 from lossim._support import checks
-from lossim._support.types import BoolArray, FloatArray
-from lossim.advantages import Advantage, Whitened
+from lossim._support.positions import blocks, discounted_sum
+from lossim._support.types import ArrayLike, BoolArray, FloatArray
+from lossim.advantages import GAE, Advantage, Whitened
 from lossim.aggregation import TokenSum
-from lossim.penalties import KL
 from lossim.schemes import Scheme
-from lossim.tokens._batch import Batch
-from lossim.tokens._gae import token_gae
-from lossim.tokens._padding import padding_of
-
-__all__ = ["BatchCredit", "advantages", "batch_credit", "token_advantages", "whiten"]
+from lossim.tokens._batch import Batch, last_column, refuse
 
 
 def advantages(given: Advantage | Scheme, batch: Batch) -> FloatArray:
@@ -48,80 +45,143 @@ def advantages(given: Advantage | Scheme, batch: Batch) -> FloatArray:
     if not isinstance(given, (Advantage, Scheme)):
         checks.fail("given", given, "must be an advantage estimator or a Scheme", "for example advantages.GroupMean()",
                     TypeError)
-    scheme = given if isinstance(given, Scheme) else _alone(given)
-    return token_advantages(scheme, batch, batch_credit(scheme, batch))
+    # An estimator alone: a scheme that has it, and else nothing that acts on the advantages of a batch.
+    scheme = given if isinstance(given, Scheme) else Scheme(advantage=given, aggregation=TokenSum(),
+                                                            group_size=given.least_group_size)
+    return credited(scheme, batch)[0]
 
 
-def _alone(estimator: Advantage) -> Scheme:
-    """A scheme that has this estimator, and else nothing that acts on the advantages of a batch."""
-    return Scheme(advantage=estimator, aggregation=TokenSum(), group_size=estimator.least_group_size)
+def credited(scheme: Scheme, batch: Batch, given: ArrayLike | None = None) -> tuple[FloatArray, BoolArray, BoolArray]:
+    """Advantages of the tokens, or what is given in their place, and what the groups of the batch say.
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class BatchCredit:
-    """What the groups of a batch say of its responses.
-
-    Attributes:
-        advantage: of each response, [response]; None where the estimator has one for each token.
-        in_loss: tokens in the loss, [response, t].
-        unequal: responses in groups with at least two different task rewards, [response].
-        paid: what KL in the reward pays each token, [response, t]; None without.
+    A [response, t], 0 outside the loss; tokens in the loss, [response, t]; responses in groups with at least two
+    different task rewards, [response].
     """
-
-    advantage: FloatArray | None
-    in_loss: BoolArray
-    unequal: BoolArray
-    paid: FloatArray | None
-
-
-def batch_credit(scheme: Scheme, batch: Batch, *, with_advantages: bool = True) -> BatchCredit:
-    """The credit of the responses, by group and step; without advantages where these are given from outside."""
-    cut = np.zeros(len(batch.mask), dtype=bool)
+    estimator = scheme.advantage.response_level if given is None else None
+    rows = len(batch.mask)
+    cut = np.zeros(rows, dtype=bool)
     if scheme.truncation != "keep":
-        cut = batch.need_truncated(f"truncation={scheme.truncation!r}")
-    paid = _kl_paid(batch, scheme.kl_in_reward) if with_advantages else None
-    estimator = scheme.advantage.response_level if with_advantages else None
+        cut = batch.need("truncated", f"truncation={scheme.truncation!r}")
+
+    # what KL in the reward pays each token; content tokens bring their own
+    paid = None
+    kl = scheme.kl_in_reward
+    if given is None and kl is not None and kl.coefficient != 0:
+        price = kl.coefficient * (batch.drawn_log_prob - batch.need("reference_log_prob"))
+        paid = np.where(batch.mask, -price, 0.0)
     baseline = batch.baseline
     if baseline is None:
-        baseline = np.zeros(len(cut)) if estimator is None else np.resize(estimator.fixed_baseline(None), len(cut))
-    # One step of groups, [1, prompt, member], padded to the largest.
-    padding = padding_of(batch.group)
+        baseline = np.zeros(rows) if estimator is None else np.resize(estimator.fixed_baseline(None), rows)
+
+    # one step of groups side by side, [1, prompt, member], padded to the largest
+    sizes = np.bincount(batch.group)
+    order = np.argsort(batch.group, kind="stable")
+    place = np.empty(rows, dtype=np.int64)
+    place[order] = np.arange(rows) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    member = (np.arange(sizes.max()) < sizes[:, None])[None]
+
+    def padded(column: NDArray[Any]) -> NDArray[Any]:
+        table = np.zeros(member.shape, dtype=column.dtype)
+        table[0, batch.group, place] = column
+        return table
+
     found = credit(scheme, estimator, Groups(
-        task=padding.pad(batch.total),
-        returns=padding.pad(batch.total if paid is None else batch.total + paid.sum(axis=1)),
-        length=padding.pad(batch.length),
-        member=padding.member,
-        counted=padding.pad(~cut if scheme.truncation == "remove" else np.ones_like(cut)),
-        in_loss=padding.pad(~cut),
-        baseline=padding.pad(baseline)))
-    return BatchCredit(
-        advantage=None if found.advantage is None else padding.taken(found.advantage),
-        in_loss=batch.mask & padding.taken(found.in_loss)[:, None],
-        unequal=padding.taken(np.broadcast_to(found.unequal, padding.member.shape)), paid=paid)
+        task=padded(batch.total), length=padded(batch.length), member=member,
+        returns=padded(batch.total if paid is None else batch.total + paid.sum(axis=1)),
+        counted=padded(~cut if scheme.truncation == "remove" else np.ones_like(cut)), in_loss=padded(~cut),
+        baseline=padded(baseline)))
+    inside = batch.mask & found.in_loss[0, batch.group, place][:, None]
+    unequal = found.unequal[0, batch.group, 0]
 
-
-def token_advantages(scheme: Scheme, batch: Batch, found: BatchCredit) -> FloatArray:
-    """A of each token, [response, t], 0 outside the loss; whitened if the scheme says so."""
-    inside = found.in_loss
+    if given is not None:
+        return from_outside("advantages", given, inside), inside, unequal
     gae = scheme.advantage.token_level
-    if gae is not None:
-        reward = batch.token_reward if found.paid is None else batch.token_reward + found.paid
-        advantage = np.where(inside, token_gae(gae, batch, reward), 0.0)
-    elif found.advantage is not None:
-        advantage = np.where(inside, found.advantage[:, None], 0.0)
+    if gae is None:
+        of_tokens = np.asarray(found.advantage)[0, batch.group, place][:, None]
     else:
-        raise ValueError("the credit of the batch was taken without advantages")
+        of_tokens = _gae(gae, batch, batch.token_reward if paid is None else batch.token_reward + paid)
+    advantage = np.where(inside, of_tokens, 0.0)
     whitening = scheme.advantage.whitening
-    return advantage if whitening is None else whiten(whitening, advantage, inside)
+    return advantage if whitening is None else whiten(whitening, advantage, inside), inside, unequal
 
 
-def _kl_paid(batch: Batch, kl: KL | None) -> FloatArray | None:
-    """What KL in the reward pays each token."""
-    if kl is None or kl.coefficient == 0:
-        return None
-    drawn = batch.need("log_prob") if batch.old_log_prob is None else batch.old_log_prob
-    price = kl.coefficient * (drawn - batch.need("reference_log_prob"))  # content tokens bring their own KL
-    return np.where(batch.mask, -price, 0.0)
+def from_outside(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
+    """Numbers from outside, [response] or [response, t], 0 outside the loss."""
+    array = checks.floats(name, value)
+    if array.shape == inside.shape[:1]:
+        array = array[:, None]
+    elif array.shape != inside.shape:
+        checks.fail(name, array.shape, f"must have shape [{len(inside)}] or {list(inside.shape)}, as the mask (its "
+                    "shape is shown)")
+    array = np.where(inside, array, 0.0)
+    refuse(name, array, ~np.isfinite(array), "must be finite inside the mask")
+    return array
+
+
+def _gae(gae: GAE, batch: Batch, reward: FloatArray) -> FloatArray:
+    """A_t = δ_t + γλ A_{t+1} with δ_t = r_t + γV_{t+1} - V_t over the tokens of the mask, 0 elsewhere; [response, t].
+
+    By blocks of responses that stay in the cache. ``reward`` [response, t] is 0 outside the mask.
+    """
+    rows, width = batch.mask.shape
+    values = batch.values if gae.reads_values else None
+    if values is None:
+        level = gae.critic.constant
+        if level is None:
+            checks.fail("values", None, f"must be given for the critic {gae.critic!r}, which reads a policy",
+                        "pass values= to tokens.Batch")
+        values = np.broadcast_to(level, (rows, width + 1))
+    if gae.bootstrap_truncated and values.shape[1] == width:
+        checks.fail("values", values.shape, "must have one more column than the mask for bootstrap_truncated",
+                    "its entry behind the last token is the value there")
+    cut = batch.need("truncated", "bootstrap_truncated") if gae.bootstrap_truncated else None
+    advantage = np.zeros(batch.mask.shape)
+    for block in blocks(*batch.mask.shape):
+        mask = batch.mask[block]
+        paid = reward[block]
+        value = np.where(mask, values[block, :width], 0.0)
+        # Close the gaps of the mask, so that the next token stands in the next column.
+        closed = None
+        if not (mask[:, :-1] >= mask[:, 1:]).all():
+            closed = np.arange(width) < np.count_nonzero(mask, axis=1)[:, None]
+            paid = _moved(paid, mask, closed)
+            value = _moved(value, mask, closed)
+        # TD errors, with value 0 behind the last token, or what is given there for cut responses.
+        delta = paid - value
+        value *= gae.gamma
+        delta[:, :-1] += value[:, 1:]
+        if cut is not None:
+            ends = np.flatnonzero(cut[block] & mask.any(axis=1))
+            last = np.count_nonzero(mask[ends], axis=1) - 1
+            delta[ends, last] += gae.gamma * values[block][ends, last_column(mask[ends]) + 1]
+        # Their discounted sums.
+        if gae.adaptive:
+            length = np.maximum(np.count_nonzero(mask, axis=1), 1.0)
+            advantage[block] = _doubling(delta, gae.discount_by_length(length))
+        else:
+            discounted_sum(delta, gae.discount, out=advantage[block])
+        if closed is not None:
+            advantage[block] = _moved(advantage[block], closed, mask)
+    return advantage
+
+
+def _moved(x: FloatArray, source: BoolArray, target: BoolArray) -> FloatArray:
+    """The entries of ``x`` at ``source``, row by row, at ``target``; 0 elsewhere."""
+    moved = np.zeros(x.shape)
+    moved[target] = x[source]
+    return moved
+
+
+def _doubling(x: FloatArray, discount: FloatArray) -> FloatArray:
+    """y_t = x_t + discount · y_{t+1} with a discount for each row: after k rounds an entry sums 2^k terms."""
+    total = x.copy()
+    factor = discount[:, None]
+    shift = 1
+    while shift < x.shape[1]:
+        total[:, :-shift] += factor * total[:, shift:]
+        shift = 2 * shift
+        factor = factor * factor
+    return total
 
 
 def whiten(whitened: Whitened, advantage: FloatArray, inside: BoolArray) -> FloatArray:

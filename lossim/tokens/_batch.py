@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from lossim._support import checks
 from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray
 
-__all__ = ["Batch"]
-
 ROUNDING = 1e-6
 """Log probabilities up to this are taken for 0: sums in float32 leave that much."""
 
@@ -102,7 +100,7 @@ class Batch:
         if self.reward.ndim == 2:
             return self.reward
         paid, held = np.zeros(self.mask.shape), self.mask.any(axis=1)
-        paid[held, self.mask.shape[1] - 1 - np.argmax(self.mask[held, ::-1], axis=1)] = self.reward[held]
+        paid[held, last_column(self.mask[held])] = self.reward[held]
         return paid
 
     @cached_property
@@ -112,23 +110,34 @@ class Batch:
             return np.zeros(self.mask.shape)
         return self.need("log_prob") - self.old_log_prob
 
-    def need(self, name: str) -> Any:
-        """A field that may be missing, or an error that names it."""
+    @property
+    def drawn_log_prob(self) -> FloatArray:
+        """log π of each token under the policy that drew it."""
+        return self.need("log_prob") if self.old_log_prob is None else self.old_log_prob
+
+    def need(self, name: str, reason: str = "this") -> Any:
+        """A field that may be missing, or an error that names it and says what it is needed for."""
         value = getattr(self, name)
         if value is None:
-            checks.fail(name, None, "must be given for this", f"pass {name}= to tokens.Batch")
+            checks.fail(name, None, f"must be given for {reason}", f"pass {name}= to tokens.Batch")
         return value
-
-    def need_truncated(self, reason: str) -> BoolArray:
-        """Which responses were cut, or an error that says for what this must be known."""
-        if self.truncated is None:
-            checks.fail("truncated", None, f"must be given for {reason}", "pass truncated= to tokens.Batch")
-        return self.truncated
 
     def __repr__(self) -> str:
         (rows, width), prompts = self.mask.shape, int(self.group.max()) + 1
         return (f"Batch({rows:,} response{'s' * (rows > 1)} to {prompts:,} prompt{'s' * (prompts > 1)}, "
                 f"{int(self.length.sum()):,} tokens in {rows:,} × {width:,})")
+
+
+def last_column(mask: BoolArray) -> IntArray:
+    """The column of the last token of each row."""
+    return mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)
+
+
+def refuse(name: str, array: FloatArray, bad: BoolArray, rule: str, fix: str = "") -> None:
+    """Fail with the first entry that is bad, if one is."""
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        checks.fail(f"{name}[{', '.join(map(str, first))}]", float(array[first]), rule, fix)
 
 
 def _flags(name: str, value: ArrayLike, ndim: int, what: str, shape: tuple[int, ...] | None = None) -> BoolArray:
@@ -137,14 +146,10 @@ def _flags(name: str, value: ArrayLike, ndim: int, what: str, shape: tuple[int, 
         given: NDArray[Any] = value
     else:
         given = checks.floats(name, value)
-        bad = np.argwhere((given != 0.0) & (given != 1.0))
-        if len(bad):
-            first = tuple(int(i) for i in bad[0])
-            checks.fail(f"{name}[{', '.join(map(str, first))}]", float(given[first]), "must be 0 or 1")
+        refuse(name, given, (given != 0.0) & (given != 1.0), "must be 0 or 1")
     if given.ndim != ndim or not given.size or shape not in (None, given.shape):
         checks.fail(name, given.shape, f"must be {what} (its shape is shown)")
-    flags: BoolArray = given != 0
-    return flags
+    return np.asarray(given != 0)
 
 
 def _reward(reward: ArrayLike, inside: BoolArray) -> FloatArray:
@@ -155,11 +160,8 @@ def _reward(reward: ArrayLike, inside: BoolArray) -> FloatArray:
     if paid.shape != (rows, width):
         checks.fail("reward", paid.shape, f"must have shape [{rows}] or [{rows}, {width}], as the mask (its shape is "
                     "shown)")
-    lost = np.argwhere(~inside & np.isfinite(paid) & (paid != 0.0))
-    if len(lost):
-        row, column = (int(i) for i in lost[0])
-        checks.fail(f"reward[{row}, {column}]", float(paid[row, column]), "must be 0 outside the mask, where nothing "
-                    "is read", "put it on the last token of the mask, or pay the response: reward of shape [response]")
+    refuse("reward", paid, ~inside & np.isfinite(paid) & (paid != 0.0), "must be 0 outside the mask, where nothing is "
+           "read", "put it on the last token of the mask, or pay the response: reward of shape [response]")
     return _finite("reward", paid, inside)
 
 
@@ -168,9 +170,8 @@ def _finite(name: str, array: FloatArray, inside: BoolArray) -> FloatArray:
     held = np.where(inside, array, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         suspect = not np.isfinite(held.sum())  # one pass, where looking at each number takes three
-    if suspect and (bad := ~np.isfinite(held)).any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        checks.fail(f"{name}[{', '.join(map(str, first))}]", float(held[first]), "must be finite inside the mask")
+    if suspect:
+        refuse(name, held, ~np.isfinite(held), "must be finite inside the mask")
     return held
 
 
@@ -185,14 +186,13 @@ def _tokens(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
     if array.shape[1] > width:  # what is behind the last token is read where a cut response bootstraps
         read = np.pad(inside, ((0, 0), (0, 1)))
         held = inside.any(axis=1)
-        read[held, width - np.argmax(inside[held, ::-1], axis=1)] = True
+        read[held, last_column(inside[held]) + 1] = True
         return _finite(name, array, read)
     array = _finite(name, array, inside)
     if name != "values" and array.max() > 0:
-        row, column = (int(i) for i in np.unravel_index(np.argmax(array), array.shape))
-        if array[row, column] > ROUNDING:
-            checks.fail(f"{name}[{row}, {column}]", float(array[row, column]), "must be at most 0, a log probability",
-                        "if it is rounding, pass np.minimum(x, 0)")
+        largest = array.max()
+        refuse(name, array, (array == largest) & (largest > ROUNDING), "must be at most 0, a log probability",
+               "if it is rounding, pass np.minimum(x, 0)")
         array = np.minimum(array, 0.0)
     return array
 
@@ -207,6 +207,4 @@ def _groups(group: ArrayLike, rows: int) -> IntArray:
         checks.fail("group", group, "must hold numbers or strings, one kind of them", error=TypeError)
     if given.dtype.kind == "f" and not np.isfinite(given).all():
         checks.fail("group", group, "must hold no NaN or infinity")
-    _, number = np.unique(given, return_inverse=True)
-    index: IntArray = number
-    return index
+    return np.unique(given, return_inverse=True)[1]

@@ -12,10 +12,8 @@ from lossim._support.types import ArrayLike, BoolArray, FloatArray
 from lossim.aggregation import Aggregation
 from lossim.schemes import Scheme
 from lossim.surrogates import Surrogate
-from lossim.tokens._advantages import batch_credit, token_advantages
+from lossim.tokens._advantages import credited, from_outside
 from lossim.tokens._batch import Batch
-
-__all__ = ["TokenLoss", "loss"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,14 +91,10 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
                 checks.fail(slot, getattr(scheme, slot), "must not act on rewards where advantages are given",
                             "put it into the advantages, and replace the slot")
     log_prob = batch.need("log_prob")
-    found = batch_credit(scheme, batch, with_advantages=advantages is None)
-    kept = found.in_loss
-    advantage = token_advantages(scheme, batch, found) if advantages is None else _given("advantages", advantages, kept)
-    inside = kept
-    if scheme.dynamic_sampling == "drop":  # denominators stay
-        inside = kept & found.unequal[:, None]
+    advantage, kept, unequal = credited(scheme, batch, advantages)
+    inside = kept & unequal[:, None] if scheme.dynamic_sampling == "drop" else kept  # denominators stay
     weights = _weights(scheme.aggregation, batch, kept) * inside.any(axis=1)
-    detached = None if weight is None else _given("weight", weight, inside)
+    detached = None if weight is None else from_outside("weight", weight, inside)
     kl = scheme.kl_in_loss
     held_to = batch.need("reference_log_prob") if kl is not None and kl.to == "reference" else None
     terms = {"policy": 0.0} if kl is None else {"policy": 0.0, "kl": 0.0}
@@ -125,21 +119,6 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
         clipped += int((moves & (gain == 0)).sum())
     return TokenLoss(name=scheme.name, loss=sum(terms.values()), terms=terms, gradient=gradient, advantages=advantage,
                      weights=weights, mask=inside, clip_fraction=clipped / max(moving, 1))
-
-
-def _given(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
-    """Numbers from outside, [response] or [response, t], 0 outside the loss."""
-    array = checks.floats(name, value)
-    if array.shape == inside.shape[:1]:
-        array = array[:, None]
-    elif array.shape != inside.shape:
-        checks.fail(name, array.shape, f"must have shape [{len(inside)}] or {list(inside.shape)}, as the mask (its "
-                    "shape is shown)")
-    array = np.where(inside, array, 0.0)
-    if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
-        checks.fail(f"{name}[{row}, {column}]", float(array[row, column]), "must be finite inside the mask")
-    return array
 
 
 def _weights(rule: Aggregation, batch: Batch, inside: BoolArray) -> FloatArray:

@@ -14,8 +14,6 @@ from lossim.tokens._advantages import advantages as token_advantages
 from lossim.tokens._advantages import whiten
 from lossim.tokens._batch import Batch
 
-__all__ = ["dppo_mask", "gdpo", "importance_weights"]
-
 
 def importance_weights(batch: Batch, *, level: Literal["token", "sequence", "geometric"] = "token", low: float = 0.0,
                        high: float = 2.0, outside: Literal["clip", "zero"] = "clip") -> FloatArray:
@@ -42,8 +40,7 @@ def importance_weights(batch: Batch, *, level: Literal["token", "sequence", "geo
     checks.at_least("low", low, 0.0)
     if not (isinstance(high, (int, float, np.floating)) and high >= low):
         checks.fail("high", high, f"must be at least low ({low:g})", "use math.inf for no upper bound")
-    drawn = batch.need("log_prob") if batch.old_log_prob is None else batch.old_log_prob
-    log_ratio = drawn - batch.need("rollout_log_prob")
+    log_ratio = batch.drawn_log_prob - batch.need("rollout_log_prob")
     if level != "token":
         total = log_ratio.sum(axis=1, keepdims=True)
         total = total / np.maximum(batch.length, 1.0)[:, None] if level == "geometric" else total
