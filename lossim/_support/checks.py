@@ -20,8 +20,8 @@ LONGEST = 300  # characters of a value that a message shows
 class Invalid(Exception):
     """A value that breaks a rule: what it is called, the value, the rule, and the fix if there is one.
 
-    Always one of the built-in errors below as well, and shown by its name in tracebacks. From another process, to
-    which not every value can be sent, the value comes back as the text that the message has.
+    Always one of the built-in errors in `KINDS` as well, and shown by its name in tracebacks. From another process,
+    to which not every value can be sent, the value comes back as the text that the message has.
     """
 
     builtin: type[Exception]
@@ -32,40 +32,18 @@ class Invalid(Exception):
         self.rule = rule
         self.fix = fix
         self.said = shown(value) if said is None else said
-        parts = [name, f" {rule}, got {self.said}"]
-        if fix:
-            parts += ["; ", fix]
-        super().__init__(Phrase(*parts))
+        super().__init__(Phrase(name, f" {rule}, got {self.said}", *(["; ", fix] if fix else [])))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _invalid, (self.builtin, self.name, self.said, self.rule, self.fix, self.said)
 
 
-class InvalidValue(Invalid, ValueError):
-    """A value out of range."""
-
-    builtin = ValueError
-
-
-class InvalidType(Invalid, TypeError):
-    """A value of another kind."""
-
-    builtin = TypeError
+KINDS: dict[type[Exception], Any] = {
+    builtin: type(builtin.__name__, (Invalid, builtin), {"__module__": builtin.__module__, "builtin": builtin})
+    for builtin in (ValueError, TypeError, FileNotFoundError)}
 
 
-class MissingFile(Invalid, FileNotFoundError):
-    """A path to nothing."""
-
-    builtin = FileNotFoundError
-
-
-KINDS: dict[type[Exception], type[Invalid]] = {each.builtin: each for each in (InvalidValue, InvalidType, MissingFile)}
-for _builtin, _kind in KINDS.items():
-    _kind.__name__ = _kind.__qualname__ = _builtin.__name__
-    _kind.__module__ = _builtin.__module__
-
-
-def _invalid(builtin: type[Exception], *fields: Any) -> Invalid:
+def _invalid(builtin: type[Exception], *fields: Any) -> Any:
     return KINDS[builtin](*fields)
 
 
@@ -99,10 +77,9 @@ def nearest(word: object, words: Iterable[str]) -> str:
 def keep(owner: object, name: str, check: Callable[..., Any], *rule: Any, called: str = "") -> None:
     """Check a field of a frozen dataclass under construction, by a function of this module, and keep a Python number.
 
-    ``called`` is the name in messages, that of the field unless given. None passes where it is the default.
-
-    numpy's scalars are accepted but not kept: their arithmetic overflows at 8 bits, or rounds to 32, far from here.
-    A whole number stays one, and prints as one, in a field for real numbers too.
+    ``called`` is the name in messages, that of the field unless given. None passes where it is the default. numpy's
+    scalars are accepted but not kept: their arithmetic overflows at 8 bits, or rounds to 32, far from here. A whole
+    number stays one in a field for real ones.
     """
     given = getattr(owner, name)
     if given is None and getattr(type(owner), name, "required") is None:

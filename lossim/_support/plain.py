@@ -26,21 +26,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
     if isinstance(value, (np.ndarray, np.generic)):
-        return _listed(np.asarray(value))
+        array = np.asarray(value)
+        if array.dtype.kind in "biuU":
+            return array.tolist()
+        if array.dtype.kind != "f":  # objects, one by one: what JSON has no form for is refused there
+            return plain(array.astype(object).tolist())
+        listed = array.astype(np.float64).astype(object)
+        listed[~np.isfinite(array)] = None
+        return listed.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):
         return value
     checks.fail("value", value, "must be made of numbers, text, lists and dicts to become JSON", error=TypeError)
-
-
-def _listed(array: np.ndarray[Any, Any]) -> Any:
-    """An array as nested lists, or as one value if it has no axes."""
-    if array.dtype.kind in "biuU":
-        return array.tolist()
-    if array.dtype.kind != "f":  # objects, one by one: what JSON has no form for is refused there
-        return plain(array.astype(object).tolist())
-    known = np.isfinite(array)
-    listed = array.astype(np.float64).astype(object)
-    listed[~known] = None
-    return listed.tolist()

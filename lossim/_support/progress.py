@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 
 
 class Progress:
@@ -25,15 +24,10 @@ class Progress:
             print(f"\r{text:<{self.shown}}", end="", file=sys.stderr, flush=True)
             self.shown = len(text)
 
-    def end(self) -> None:
-        """Go on to a new line if anything was said."""
-        if self.shown:
-            print(file=sys.stderr)
-            self.shown = 0
-
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-                 ) -> None:
-        self.end()
+    def __exit__(self, *error: object) -> None:
+        if self.shown:
+            print(file=sys.stderr)
+            self.shown = 0

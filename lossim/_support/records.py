@@ -44,15 +44,14 @@ def mapped(function: Callable[..., Any], record: Kind, *others: Kind | float) ->
     kind: Any = type(record)
     made: dict[str, Any] = {}
     for name in _names(kind):
-        first = getattr(record, name)
-        inner: Any = type(first)
-        values = [getattr(other, name) if type(other) is kind else other for other in others]
-        if first is None or any(value is None for value in values):
+        values = [getattr(each, name) if type(each) is kind else each for each in (record, *others)]
+        inner: Any = type(values[0])
+        if any(value is None for value in values):
             made[name] = None
         elif _names(inner):
-            made[name] = mapped(function, first, *values)
+            made[name] = mapped(function, *values)
         else:
-            made[name] = function(first, *values)
+            made[name] = function(*values)
     return kind(**made)
 
 

@@ -11,9 +11,6 @@ Sections = dict[str, list[str]]
 """A printed result in parts: the lines of each, by name, in the order of print."""
 
 
-# --- texts that carry data ----------------------------------------------------------------------------------------
-
-
 class Note(str):
     """A text with a code, by which a program knows what it is about, and the value that it names if there is one.
 
@@ -56,9 +53,7 @@ def argument(name: str, value: object = None) -> Way:
     >>> argument("max_tokens"), argument("paths", "one")
     ('max_tokens=', "paths='one'")
     """
-    if value is None:
-        return Way(name, f"{name}=")
-    return Way(name, f"{name}={value!r}", str(value))
+    return Way(name, f"{name}=") if value is None else Way(name, f"{name}={value!r}", str(value))
 
 
 class Phrase(str):
@@ -87,9 +82,6 @@ def reworded(text: str, word: Callable[[Way], str]) -> str:
     if isinstance(text, Phrase):
         return "".join(reworded(part, word) for part in text.parts)
     return text
-
-
-# --- lines --------------------------------------------------------------------------------------------------------
 
 
 def either(names: Iterable[str]) -> str:
@@ -140,8 +132,6 @@ class Columns:
         return (self.margin + "".join(padded)).rstrip()
 
 
-# --- numbers ------------------------------------------------------------------------------------------------------
-
 SAMPLED = ("monte carlo", "bootstrap")
 """Methods of an :class:`lossim.Estimate` whose numbers have a standard error."""
 
@@ -170,7 +160,6 @@ def number(x: Any, decimals: int) -> str:
     else:
         text = f"{value:+{form}}"
     bar = f"{noise:{form}}" if decimals > 0 else f"{noise:.0e}"
-    nothing = text in ("0", "~0")
-    if float(bar) or (x.method in SAMPLED and not nothing):
+    if float(bar) or (x.method in SAMPLED and text not in ("0", "~0")):
         return f"{text} ± {bar}"
     return text

@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike as ArrayLike
+from numpy.typing import NDArray
 
 from lossim._support.text import Phrase, Way
-
-__all__ = ["ArrayLike", "BoolArray", "FloatArray", "IntArray", "NoClosedForm", "Outcome"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.integer[Any]]
