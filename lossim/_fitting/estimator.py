@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from lossim._fitting.mixture import Cells, class_laws, hazard_logits, make_cells, slopes
-from lossim._fitting.prior import Counts, merged, npmle, of_size, pairs, posterior
+from lossim._fitting.prior import Counts, merged, npmle, pairs, posterior
 from lossim._model import Coordinates
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim.lengths import from_logits
 from lossim.policies import Path, Policy, PromptClass
-
-__all__ = ["Fitter", "Parameters", "Refits", "Responses"]
 
 RIGHT, WRONG = 0, 1
 MANY_ROWS = 512
@@ -38,56 +36,36 @@ class Responses(Record):
     max_tokens: int
 
 
-class Parameters(Record):
-    """The numbers of a fitted policy, compact enough to keep hundreds.
+class Classes(Record):
+    """Classes of prompts: names, shares of the prompts and solve rates, [class].
 
-    ``laws`` [class, cell + 1] of right and wrong responses, ``slopes`` and ``middle`` [cell] of each, and how
-    many ``responses`` stopped. ``found`` points of the likeliest law of solve rates (0 if classes were given) and
-    ``lost``, the log likelihood that fewer cost.
+    ``found`` points of the likeliest law of solve rates (0 if the log names classes) and ``lost``, the log likelihood
+    that fewer cost.
     """
 
-    names: tuple[str, ...]
+    names: list[str]
     weights: FloatArray
     rates: FloatArray
-    laws: tuple[FloatArray, FloatArray]
-    slopes: tuple[FloatArray, FloatArray]
-    middle: tuple[FloatArray, FloatArray]
-    responses: tuple[float, float]
-    found: int
-    lost: float
+    found: int = 0
+    lost: float = 0.0
 
 
-class _Classes(Record):
-    """Classes of prompts and who belongs to them.
+class Law(Record):
+    """Lengths of the responses of one grade, by cells: ``masses`` [class, cell + 1], slopes and mean lengths [cell]."""
 
-    Prompts that belong to the classes with the same probabilities share a row of ``shares`` [row, class]; ``row``
-    [prompt] says which. ``found`` and ``lost`` as in `Parameters`.
-    """
-
-    names: tuple[str, ...]
-    weights: FloatArray
-    rates: FloatArray
-    shares: FloatArray
-    row: IntArray
-    found: int
-    lost: float
-
-
-class _Side(Record):
-    """The responses of one grade: the prompt of each, its cell (the number of cells if it was cut) and its length."""
-
-    prompt: IntArray
-    cell: IntArray
-    length: IntArray
     cells: Cells
+    masses: FloatArray
+    slopes: FloatArray
+    middle: FloatArray
+    stopped: float
+
+    def logits(self, masses: FloatArray) -> FloatArray:
+        """Hazard logits [class, t], with some masses in these cells."""
+        return hazard_logits(masses, self.cells, self.slopes, self.stopped)
 
 
-class _Counted(Record):
-    """Responses of one grade: how many by [row, cell + 1], and by cell those that stopped and the sum of lengths."""
-
-    by_row: FloatArray
-    stopped: FloatArray
-    lengths: FloatArray
+Fitted = tuple[Classes, Law, Law]
+"""The numbers of a policy, compact enough to keep hundreds: its classes, and the laws of right and wrong responses."""
 
 
 class Fitter:
@@ -96,10 +74,12 @@ class Fitter:
     ``right`` and ``answers`` [prompt] are the correct responses and all of them. Of a response 12 bytes are kept.
     """
 
-    def __init__(self, log: Responses, *, paths: Literal["outcome", "one"], classes: int | None, smoothing: float
-                 ) -> None:
+    def __init__(self, log: Responses, *, paths: Literal["outcome", "one"], classes: int | None, smoothing: float,
+                 coordinates: Coordinates | None, seed: int) -> None:
         self.paths = paths
         self.classes = classes
+        self.coordinates: dict[str, Any] = {} if coordinates is None else {"coordinates": coordinates}
+        self.seed = seed
         self.prompts = log.prompts
         self.max_tokens = log.max_tokens
         self.labels = log.labels
@@ -108,187 +88,145 @@ class Fitter:
         self.answers: IntArray = np.bincount(log.prompt, minlength=log.prompts)
         self.k, self.n, self.pair = pairs(self.right, self.answers)
         together = make_cells(log.length[~log.truncated], log.max_tokens, smoothing) if paths == "one" else None
-        self.sides = (_side(log, log.correct, together, smoothing), _side(log, ~log.correct, together, smoothing))
+        self.sides = [_Side(log, mine, together, smoothing) for mine in (log.correct, ~log.correct)]
+        self._refits: dict[int, Fitted] = {}
 
-    def fit(self, times: IntArray | None = None) -> Parameters:
+    def fit(self, times: IntArray | None = None) -> Fitted:
         """The fit with each prompt in the log ``times`` [prompt] over; once each unless given."""
         weight = np.ones(self.prompts) if times is None else times.astype(np.float64)
-        classes = self._by_solve_rate(weight) if self.labels is None else self._labelled(self.labels, weight)
+        classes, shares, row = self._by_solve_rate(weight) if self.labels is None else self._labelled(weight)
 
         # responses by cell, and where in a cell they are: for each grade, or for both together on one path
-        counted = [_counted(side, classes, weight) for side in self.sides]
-        stopped = [each.stopped for each in counted]
-        lengths = [each.lengths for each in counted]
+        counts = [side.counts(row, len(shares), weight) for side in self.sides]
+        stopped = [count.sum(axis=0)[:-1] for count in counts]
+        lengths = [_sums(side.cell, weight[side.prompt] * side.length, len(side.cells.last) + 1)[:-1]
+                   for side in self.sides]
         if self.paths == "one":
             stopped = [stopped[RIGHT] + stopped[WRONG]] * 2
             lengths = [lengths[RIGHT] + lengths[WRONG]] * 2
 
-        # the laws of length
+        # the laws of length; the middle of a cell without responses is that of its positions
         laws = []
-        slope = []
-        middle = []
-        for side, each, count, total in zip(self.sides, counted, stopped, lengths, strict=True):
-            middle.append(_middle(side.cells, count, total))
-            slope.append(slopes(side.cells, count, total))
-            laws.append(class_laws(each.by_row, classes.shares, middle[-1], side.cells.raw))
-        return Parameters(
-            names=classes.names, weights=classes.weights, rates=classes.rates, found=classes.found, lost=classes.lost,
-            laws=(laws[RIGHT], laws[WRONG]), slopes=(slope[RIGHT], slope[WRONG]),
-            middle=(middle[RIGHT], middle[WRONG]),
-            responses=(float(stopped[RIGHT].sum()), float(stopped[WRONG].sum())))
+        for side, by_row, count, total in zip(self.sides, counts, stopped, lengths, strict=True):
+            cells = side.cells
+            with np.errstate(invalid="ignore", divide="ignore"):
+                middle = np.where(count > 0, total / count, (cells.first + cells.last) / 2.0)
+            laws.append(Law(cells=cells, masses=class_laws(by_row, shares, middle, cells.raw),
+                            slopes=slopes(cells, count, total), middle=middle, stopped=float(count.sum())))
+        return classes, laws[RIGHT], laws[WRONG]
 
-    def _labelled(self, labels: IntArray, weight: FloatArray) -> _Classes:
-        """The classes that the log names, those of them that are drawn."""
-        count = _sums(labels, weight, len(self.names))
+    def _labelled(self, weight: FloatArray) -> tuple[Classes, FloatArray, IntArray]:
+        """The classes that the log names, those of them that are drawn; as `_by_solve_rate` gives them."""
+        count, right, answers = (_sums(self.labels, each, len(self.names))
+                                 for each in (weight, weight * self.right, weight * self.answers))
         there = np.flatnonzero(count)
-        right = _sums(labels, weight * self.right, len(count))[there]
-        answers = _sums(labels, weight * self.answers, len(count))[there]
-        return _Classes(names=tuple(self.names[i] for i in there), weights=count[there] / count.sum(),
-                        rates=right / answers, shares=np.eye(len(count))[:, there], row=labels, found=0, lost=0.0)
+        classes = Classes(names=[self.names[i] for i in there], weights=count[there] / count.sum(),
+                          rates=right[there] / answers[there])
+        return classes, np.eye(len(count))[:, there], np.asarray(self.labels)
 
-    def _by_solve_rate(self, weight: FloatArray) -> _Classes:
-        """The points of the law of solve rates, merged to few: prompts with k of n correct belong to them by Bayes."""
+    def _by_solve_rate(self, weight: FloatArray) -> tuple[Classes, FloatArray, IntArray]:
+        """The points of the law of solve rates, merged to few: prompts with k of n correct belong to them by Bayes.
+
+        Prompts that belong to the classes with the same probabilities share a row of these, [row, class]; and the row
+        of each prompt.
+        """
         # the law, from the prompts that are drawn
         prompts = _sums(self.pair, weight, len(self.k))
         drawn = prompts > 0
-        counts = Counts(correct=self.k[drawn].astype(np.float64), answers=self.n[drawn].astype(np.float64),
-                        prompts=prompts[drawn])
+        k = self.k.astype(np.float64)
+        n = self.n.astype(np.float64)
+        counts = Counts(correct=k[drawn], answers=n[drawn], prompts=prompts[drawn])
         full = npmle(counts)
-        prior = merged(counts, full) if self.classes is None else of_size(counts, full, self.classes)
+        prior = merged(counts, full, self.classes)
+        names = [{0.0: "never", 1.0: "always"}.get(float(rate), f"p={rate:.3g}") for rate in prior.points]
+        if len(set(names)) < len(names):
+            names = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
+        classes = Classes(names=names, weights=prior.weights, rates=prior.points, found=len(full.points),
+                          lost=max(full.log_likelihood - prior.log_likelihood, 0.0))
 
         # the posterior of every prompt
-        every = Counts(correct=self.k.astype(np.float64), answers=self.n.astype(np.float64),
-                       prompts=np.ones(len(self.k)))
-        shares, row = _rows(posterior(every, prior), self.pair)
-        return _Classes(names=_rate_names(prior.points), weights=prior.weights, rates=prior.points, shares=shares,
-                        row=row, found=len(full.points), lost=max(full.log_likelihood - prior.log_likelihood, 0.0))
+        shares = posterior(Counts(correct=k, answers=n, prompts=np.ones(len(k))), prior)
+        if len(shares) <= MANY_ROWS:
+            return classes, shares, self.pair
+        rounded, row = np.unique(np.round(shares, 2), axis=0, return_inverse=True)
+        return classes, rounded / rounded.sum(axis=1, keepdims=True), row.ravel()[self.pair]
 
-    def policy(self, fitted: Parameters, coordinates: Coordinates | None) -> Policy:
+    def policy(self, fitted: Fitted) -> Policy:
         """The policy of some numbers."""
-        cells = (self.sides[RIGHT].cells, self.sides[WRONG].cells)
-        paths = _one_paths(fitted, cells[RIGHT], self.max_tokens) if self.paths == "one" else _two_paths(fitted, cells)
-        prompts = [PromptClass(name, weight=float(weight), paths=mine)
-                   for name, weight, mine in zip(fitted.names, fitted.weights, paths, strict=True)]
-        if coordinates is None:
-            return Policy(prompts, max_tokens=self.max_tokens)
-        return Policy(prompts, max_tokens=self.max_tokens, coordinates=coordinates)
+        classes = fitted[0]
+        paths = _one_path(*fitted, self.max_tokens) if self.paths == "one" else _two_paths(*fitted)
+        return Policy([PromptClass(name, weight=float(weight), paths=mine)
+                       for name, weight, mine in zip(classes.names, classes.weights, paths, strict=True)],
+                      max_tokens=self.max_tokens, **self.coordinates)
 
+    def refit(self, number: int) -> Policy | None:
+        """The policy of the log with its prompts drawn again; None if there is none, or none for the coordinates.
 
-class Refits:
-    """Fits to the log with its prompts drawn again, each computed when it is first asked for and kept.
-
-    Prompts are drawn with replacement, all responses of a prompt together; the draws of refit ``number`` are those of
-    the stream [seed, number], whatever was asked for before.
-    """
-
-    def __init__(self, fitter: Fitter, coordinates: Coordinates | None, seed: int) -> None:
-        self.fitter = fitter
-        self.coordinates = coordinates
-        self.seed = seed
-        self._known: dict[int, Parameters | None] = {}
-
-    def policy(self, number: int) -> Policy | None:
-        """The policy of a refit; None if it cannot be fitted or does not go with the coordinates."""
-        if number not in self._known:
-            self._known[number] = self._fitted(number)
-        fitted = self._known[number]
-        if fitted is None:
-            return None
+        Prompts are drawn with replacement, all responses of a prompt together, from the stream [seed, number]: whatever
+        was asked for before. The numbers are kept.
+        """
         try:
-            return self.fitter.policy(fitted, self.coordinates)
-        except ValueError:
-            return None
-
-    def _fitted(self, number: int) -> Parameters | None:
-        prompts = self.fitter.prompts
-        rng = np.random.default_rng([self.seed, number])
-        times = np.bincount(rng.integers(prompts, size=prompts), minlength=prompts)
-        try:
-            return self.fitter.fit(times)
+            if number not in self._refits:
+                rng = np.random.default_rng([self.seed, number])
+                times = np.bincount(rng.integers(self.prompts, size=self.prompts), minlength=self.prompts)
+                self._refits[number] = self.fit(times)
+            return self.policy(self._refits[number])
         except (ValueError, ArithmeticError, RuntimeError):
             return None
 
 
-def _side(log: Responses, mine: BoolArray, together: Cells | None, smoothing: float) -> _Side:
-    """The responses of one grade, in cells of their own unless both grades have them ``together``."""
-    length = log.length[mine].astype(np.int32)
-    cut = log.truncated[mine]
-    cells = together or make_cells(length[~cut], log.max_tokens, smoothing)
-    cell = np.where(cut, len(cells.last), cells.of(length))
-    return _Side(prompt=log.prompt[mine], cell=cell.astype(np.int32), length=length, cells=cells)
+class _Side:
+    """The responses of one grade: the prompt of each, its cell (the number of cells if it was cut) and its length.
+
+    In cells of their own, unless both grades have them ``together``.
+    """
+
+    def __init__(self, log: Responses, mine: BoolArray, together: Cells | None, smoothing: float) -> None:
+        cut = log.truncated[mine]
+        self.length = log.length[mine].astype(np.int32)
+        self.cells = together or make_cells(self.length[~cut], log.max_tokens, smoothing)
+        self.prompt = log.prompt[mine]
+        self.cell = np.where(cut, len(self.cells.last), self.cells.of(self.length)).astype(np.int32)
+
+    def counts(self, row: IntArray, rows: int, weight: FloatArray) -> FloatArray:
+        """Responses by the row of their prompt and by cell, [row, cell + 1], each as often as its prompt is drawn."""
+        columns = len(self.cells.last) + 1
+        place = row[self.prompt] * columns + self.cell
+        return _sums(place, weight[self.prompt], rows * columns).reshape(rows, columns)
 
 
-def _counted(side: _Side, classes: _Classes, weight: FloatArray) -> _Counted:
-    """Responses of one grade by row of `_Classes` and cell, each as often as its prompt is drawn."""
-    rows = len(classes.shares)
-    columns = len(side.cells.last) + 1
-    times = weight[side.prompt]
-    place = classes.row[side.prompt] * columns + side.cell
-    by_row = _sums(place, times, rows * columns).reshape(rows, columns)
-    lengths = _sums(side.cell, times * side.length, columns)
-    return _Counted(by_row=by_row, stopped=by_row.sum(axis=0)[:-1], lengths=lengths[:-1])
-
-
-def _sums(place: IntArray, weights: FloatArray, size: int) -> FloatArray:
+def _sums(place: Any, weights: FloatArray, size: int) -> FloatArray:
     """Sums of weights by place, [size]."""
     return np.bincount(place, weights, size).astype(np.float64, copy=False)
 
 
-def _rows(shares: FloatArray, pair: IntArray) -> tuple[FloatArray, IntArray]:
-    """Prompts by their posterior: [row, class], and the row of each prompt."""
-    if len(shares) <= MANY_ROWS:
-        return shares, pair
-    rounded, row = np.unique(np.round(shares, 2), axis=0, return_inverse=True)
-    return rounded / rounded.sum(axis=1, keepdims=True), row.ravel()[pair]
-
-
-def _middle(cells: Cells, counts: FloatArray, sums: FloatArray) -> FloatArray:
-    """Mean length of the responses of each cell, the middle where there are none."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(counts > 0, sums / counts, (cells.first + cells.last) / 2.0)
-
-
-def _two_paths(fitted: Parameters, cells: tuple[Cells, Cells]) -> list[list[Path]]:
+def _two_paths(classes: Classes, right: Law, wrong: Law) -> list[list[Path]]:
     """A right and a wrong path for each class, those that have a chance."""
-    right, wrong = (hazard_logits(fitted.laws[side], cells[side], fitted.slopes[side], fitted.responses[side])
-                    for side in (RIGHT, WRONG))
-    made = []
-    for j, rate in enumerate(fitted.rates):
-        paths = []
-        if rate > 0.0:
-            is_cut = float(fitted.laws[RIGHT][j, -1] > 0)
-            paths.append(Path("right", probability=float(rate), length=from_logits(right[j]), p_correct=1.0,
-                              p_correct_truncated=is_cut))
-        if rate < 1.0:
-            paths.append(Path("wrong", probability=1.0 - float(rate), length=from_logits(wrong[j]), p_correct=0.0,
-                              p_correct_truncated=0.0))
-        made.append(paths)
+    made: list[list[Path]] = [[] for _ in classes.names]
+    for name, p_correct, law, chances in (("right", 1.0, right, classes.rates),
+                                          ("wrong", 0.0, wrong, 1.0 - classes.rates)):
+        logits = law.logits(law.masses)
+        for paths, chance, own, cut in zip(made, chances, logits, law.masses[:, -1], strict=True):
+            if chance > 0.0:
+                paths.append(Path(name, probability=float(chance), length=from_logits(own), p_correct=p_correct,
+                                  p_correct_truncated=p_correct * float(cut > 0)))
     return made
 
 
-def _one_paths(fitted: Parameters, cells: Cells, max_tokens: int) -> list[list[Path]]:
+def _one_path(classes: Classes, right: Law, wrong: Law, max_tokens: int) -> list[list[Path]]:
     """One path for each class, with the share correct of those that stop near t.
 
     f = p f_right + (1-p) f_wrong and p_correct = p f_right/f in each cell, linear in log length between the cells'
     means (docs/derivations.md, section 17).
     """
-    right = fitted.rates[:, None] * fitted.laws[RIGHT]
-    every = right + (1.0 - fitted.rates[:, None]) * fitted.laws[WRONG]
-    logits = hazard_logits(every, cells, fitted.slopes[RIGHT], fitted.responses[RIGHT])
-    share = np.divide(right, every, out=np.zeros_like(every), where=every > 0)
+    solved = classes.rates[:, None] * right.masses
+    every = solved + (1.0 - classes.rates[:, None]) * wrong.masses
+    share = np.divide(solved, every, out=np.zeros_like(every), where=every > 0)
     curves = share[:, :-1]
-    if not cells.raw:
+    if not right.cells.raw:
         t = np.log(np.arange(1.0, max_tokens + 1.0))
-        middle = np.log(fitted.middle[RIGHT])
+        middle = np.log(right.middle)
         curves = np.array([np.interp(t, middle, curve) for curve in curves])
-    return [[Path("only", length=from_logits(z), p_correct=np.clip(curve, 0.0, 1.0),
+    return [[Path("only", length=from_logits(own), p_correct=np.clip(curve, 0.0, 1.0),
                   p_correct_truncated=float(min(cut, 1.0)))]
-            for z, curve, cut in zip(logits, curves, share[:, -1], strict=True)]
-
-
-def _rate_names(rates: FloatArray) -> tuple[str, ...]:
-    """Names by solve rate: ``never``, ``p=0.4``, ``always``."""
-    names = [{0.0: "never", 1.0: "always"}.get(float(rate), f"p={rate:.3g}") for rate in rates]
-    if len(set(names)) < len(names):
-        names = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
-    return tuple(names)
+            for own, curve, cut in zip(right.logits(every), curves, share[:, -1], strict=True)]

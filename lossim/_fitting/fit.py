@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from lossim._engine import versions
-from lossim._fitting.estimator import Fitter, Parameters, Refits, Responses
+from lossim._fitting.estimator import Classes, Fitter, Responses
 from lossim._fitting.fitted import Fit, FittedClass
 from lossim._model import Coordinates, Features
 from lossim._support import checks
@@ -16,8 +16,6 @@ from lossim._support.types import FloatArray, IntArray, Outcome
 from lossim.policies import Policy
 from lossim.rewards import Reward
 from lossim.rollouts import Rollouts, check_rollouts, numbered, reward_levels, settled_cuts, settled_grades
-
-__all__ = ["fit"]
 
 BY_SOLVE_RATE = "solve rate"
 MOST_POSITIONS = 1 << 20
@@ -107,10 +105,11 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
     rewards, reward, of_rewards = _rewards(rollouts.rewards, log)
 
     # the fit, and how to make it again
-    fitter = Fitter(log, paths=paths, classes=classes if isinstance(classes, int) else None, smoothing=width)
-    found = fitter.fit()
-    policy = fitter.policy(found, coordinates)
     seed = 0 if rng is None else int(rng.integers(2**62))
+    fitter = Fitter(log, paths=paths, classes=classes if isinstance(classes, int) else None, smoothing=width,
+                    coordinates=coordinates, seed=seed)
+    found = fitter.fit()
+    policy = fitter.policy(found)
     provenance = {"paths": paths, "classes": classes, "smoothing": width, "max_tokens": log.max_tokens,
                   "correct_above": correct_above, "replicates": replicates, "seed": seed,
                   "responses": len(log.length), "prompts": log.prompts} | versions()
@@ -118,11 +117,11 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
     # the log and the policy side by side
     logged = {"mean_length": float(log.length.mean()), "accuracy": float(log.correct.mean()),
               "truncation_rate": float(log.truncated.mean())}
-    notes = assumed + of_rewards + _about_classes(fitter, found, policy, classes) + _about_lengths(log, paths, width)
+    notes = assumed + of_rewards + _about_classes(fitter, found[0], policy, classes) + _about_lengths(log, paths, width)
     result = Fit(
         policy=policy, classes=_classes(policy, log.prompts), rewards=rewards, reward=reward, logged=logged,
         fitted={name: getattr(policy, name) for name in logged}, replicates=replicates, notes=tuple(notes),
-        provenance=provenance, _refits=Refits(fitter, coordinates, seed))
+        provenance=provenance, _fitter=fitter)
     if progress:
         for _ in result.refits(progress=True):
             pass
@@ -148,7 +147,7 @@ def _mean(mass: FloatArray, length: FloatArray) -> float:
     return float(mass @ length / mass.sum()) if mass.sum() > 0 else float("nan")
 
 
-def _about_classes(fitter: Fitter, found: Parameters, policy: Policy, classes: int | str | None) -> list[Note]:
+def _about_classes(fitter: Fitter, found: Classes, policy: Policy, classes: int | str | None) -> list[Note]:
     """What was assumed about solve rates."""
     if fitter.labels is not None:
         return [Note("classes", "prompt classes are those of the log")]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
 
 from lossim._engine import Drift, drift
-from lossim._fitting.estimator import Refits
+from lossim._fitting.estimator import Fitter
 from lossim._support import checks
 from lossim._support.plain import plain
 from lossim._support.progress import Progress
@@ -22,11 +22,8 @@ from lossim.policies import Policy
 from lossim.rewards import Reward
 from lossim.schemes import Scheme
 
-__all__ = ["Fit", "FittedClass", "FittedDrift", "FittedTraining"]
-
 NUMBERS = ("length", "length_per_kl", "accuracy", "truncation_rate")
 LEVEL = 0.9
-FAILURES = (ValueError, ArithmeticError, NotImplementedError)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,54 +132,13 @@ def _tried(policies: Iterator[Policy | None], compute: Callable[[Policy], FloatA
            ) -> tuple[list[FloatArray], int]:
     """The rows of the refits for which they can be computed, and how many have none."""
     rows = []
-    failed = 0
     for policy in policies:
         try:
-            row = None if policy is None else compute(policy)
-        except FAILURES:
-            row = None
-        if row is None:
-            failed += 1
-        else:
-            rows.append(row)
-    return rows, failed
-
-
-def _drift_of_refits(here: Drift, policies: Iterator[Policy | None], compute: Callable[[Policy], Drift],
-                     notes: tuple[str, ...]) -> FittedDrift:
-    """The drift of a fit with standard errors over refits."""
-    def numbers(policy: Policy) -> FloatArray:
-        drift = compute(policy)
-        return np.array([float(getattr(drift, name)) for name in NUMBERS])
-
-    rows, failed = _tried(policies, numbers)
-    table = np.array(rows).reshape(len(rows), len(NUMBERS))
-    replicates = dict(zip(NUMBERS, table.T, strict=True))
-    estimates = {name: _estimated(float(getattr(here, name)), found) for name, found in replicates.items()}
-    return FittedDrift(drift=here, **estimates, failed=failed, notes=notes + here.notes, replicates=replicates)
-
-
-def _estimated(value: float, replicates: FloatArray) -> Estimate:
-    """A value with the standard deviation over the refits that have one."""
-    known = replicates[np.isfinite(replicates)]
-    stderr = float(known.std(ddof=1)) if len(known) > 1 else np.nan
-    return Estimate(value=value, stderr=stderr, n=len(known), method="bootstrap")
-
-
-def _training_of_refits(here: Training, policies: Iterator[Policy | None], compute: Callable[[Policy], Training],
-                        notes: tuple[str, ...]) -> FittedTraining:
-    """The run from a fit, with a band over refits."""
-    count = len(here.length)
-
-    def lengths(policy: Policy) -> FloatArray | None:
-        run = compute(policy)
-        series = run.length if run.replicates is None else run.length.mean(axis=1)
-        return series[:count] if len(series) >= count else None
-
-    rows, failed = _tried(policies, lengths)
-    table = np.array(rows).reshape(len(rows), count)
-    low, high = np.quantile(table, (0.05, 0.95), axis=0) if rows else np.full((2, count), np.nan)
-    return FittedTraining(training=here, low=low, high=high, lengths=table, failed=failed, notes=notes)
+            rows.append(None if policy is None else compute(policy))
+        except (ValueError, ArithmeticError, NotImplementedError):
+            rows.append(None)
+    known = [row for row in rows if row is not None]
+    return known, len(rows) - len(known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +188,7 @@ class Fit:
     replicates: int
     notes: tuple[str, ...]
     provenance: dict[str, Any]
-    _refits: Refits = field(repr=False)
+    _fitter: Fitter = field(repr=False)
 
     def refits(self, count: int | None = None, *, progress: bool = False) -> Iterator[Policy | None]:
         """Policies fitted to the log with its prompts drawn again, with replacement; None where that cannot be fitted.
@@ -248,7 +204,7 @@ class Fit:
     def _refitted(self, total: int, progress: bool) -> Iterator[Policy | None]:
         with Progress(progress) as report:
             for number in range(total):
-                yield self._refits.policy(number)
+                yield self._fitter.refit(number)
                 report.say(f"refit {number + 1:,} of {total:,}")
 
     def drift(self, scheme: Scheme, *, refits: int | None = None, progress: bool = False, **keywords: Any
@@ -258,8 +214,21 @@ class Fit:
         The reward is the scheme's own, not that of the log; other keywords are those of :func:`lossim.drift`.
         """
         here = drift(scheme, self.policy, **keywords)
-        return _drift_of_refits(here, self.refits(refits, progress=progress),
-                                lambda policy: drift(scheme, policy, **keywords), self.notes)
+
+        def numbers(policy: Policy) -> FloatArray:
+            found = drift(scheme, policy, **keywords)
+            return np.array([float(getattr(found, name)) for name in NUMBERS])
+
+        rows, failed = _tried(self.refits(refits, progress=progress), numbers)
+        columns = np.array(rows).reshape(len(rows), len(NUMBERS)).T
+        estimates = {}
+        for name, column in zip(NUMBERS, columns, strict=True):
+            known = column[np.isfinite(column)]
+            stderr = float(known.std(ddof=1)) if len(known) > 1 else np.nan
+            estimates[name] = Estimate(value=float(getattr(here, name)), stderr=stderr, n=len(known),
+                                       method="bootstrap")
+        return FittedDrift(drift=here, **estimates, failed=failed, notes=self.notes + here.notes,
+                           replicates=dict(zip(NUMBERS, columns, strict=True)))
 
     def train(self, scheme: Scheme, *, steps: int, refits: int = 20, progress: bool = False, **keywords: Any
               ) -> FittedTraining:
@@ -269,15 +238,21 @@ class Fit:
         """
         checks.whole("refits", refits, low=0)
         here = train(scheme, self.policy, steps=steps, **keywords)
-        return _training_of_refits(here, self.refits(min(refits, self.replicates), progress=progress),
-                                   lambda policy: train(scheme, policy, steps=steps, **keywords), self.notes)
+        count = len(here.length)
+
+        def lengths(policy: Policy) -> FloatArray | None:
+            run = train(scheme, policy, steps=steps, **keywords)
+            series = run.length if run.replicates is None else run.length.mean(axis=1)
+            return series[:count] if len(series) >= count else None
+
+        rows, failed = _tried(self.refits(min(refits, self.replicates), progress=progress), lengths)
+        low, high = np.quantile(rows, (0.05, 0.95), axis=0) if rows else np.full((2, count), np.nan)
+        return FittedTraining(training=here, low=low, high=high, lengths=np.array(rows).reshape(len(rows), count),
+                              failed=failed, notes=self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN)."""
-        classes = [{"name": each.name, "weight": each.weight, "prompts": each.prompts, "solve_rate": each.solve_rate,
-                    "length": plain(each.length), "truncation_rate": each.truncation_rate}
-                   for each in self.classes]
-        return {"classes": classes, "rewards": plain(self.rewards),
+        return {"classes": plain([asdict(each) for each in self.classes]), "rewards": plain(self.rewards),
                 "logged": self.logged, "fitted": self.fitted, "max_tokens": self.policy.max_tokens,
                 "replicates": self.replicates, "notes": list(self.notes), "provenance": self.provenance}
 

@@ -13,10 +13,6 @@ import numpy as np
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
-__all__ = ["Cells", "class_laws", "hazard_logits", "make_cells", "slopes"]
-
-CELLS = 1.0
-"""Cells for n responses: this times n^⅓, over ``smoothing``."""
 LEAST = 3
 """Responses that a cell holds at least, where positions of their own do not make it smaller."""
 ROUNDS = 200
@@ -53,7 +49,7 @@ def make_cells(lengths: IntArray, max_tokens: int, smoothing: float) -> Cells:
     if smoothing == 0.0:
         return Cells(last=np.arange(1, max_tokens + 1), raw=True)
     n = len(lengths)
-    count = int(max(1, min(np.ceil(CELLS * n ** (1.0 / 3.0) / smoothing), n // LEAST)))
+    count = int(max(1, min(np.ceil(n ** (1.0 / 3.0) / smoothing), n // LEAST)))
     here = np.bincount(lengths, minlength=max_tokens + 1)
     crowded = np.flatnonzero(here >= max(2.0 * n / count, LEAST)) if n else np.zeros(0, dtype=np.int64)
 
@@ -123,8 +119,8 @@ def class_laws(counts: FloatArray, shares: FloatArray, middle: FloatArray, raw: 
     cells = len(middle)
     stops = float(total[:-1].sum())
     cut = float(total[-1])
-    half = 0.0 if raw else 0.5
-    common = (total[:-1] + half / cells) / max(stops + half, 0.5)
+    one = float(not raw)
+    common = (total[:-1] + 0.5 * one / cells) / max(stops + 0.5 * one, 0.5)
     everyone = stops + cut if stops or raw else cut + 0.5
     cut_share = cut / everyone if cut else 0.0
     laws = np.tile(np.append(common * (1.0 - cut_share), cut_share), (shares.shape[1], 1))
@@ -141,8 +137,7 @@ def class_laws(counts: FloatArray, shares: FloatArray, middle: FloatArray, raw: 
 
     # EM: each class's part of the responses, then its law from these and the pseudo-responses
     tilt = np.zeros((len(laws), 2))
-    pseudo = 0.0 if raw else float(cells)
-    one = 0.0 if raw else 1.0
+    pseudo = one * cells
     for _ in range(ROUNDS):
         mixed = np.maximum(shares @ laws, 1e-300)
         mine = laws * (shares.T @ (counts / mixed))

@@ -14,8 +14,6 @@ from scipy.special import xlog1py, xlogy
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
-__all__ = ["Counts", "Prior", "directional_derivative", "merged", "npmle", "of_size", "pairs", "posterior"]
-
 CONVERGED = 1e-9
 """Largest directional derivative left: times the prompts it bounds what the log likelihood is short of its maximum."""
 LIGHT = 1e-12
@@ -101,14 +99,13 @@ def npmle(counts: Counts) -> Prior:
 
     # rounds, from a coarse law until no point is missing
     start = np.unique(np.append(grid[::12], grid[-1]))
-    best = _reweighted(counts, _weighed(counts, start, np.ones(len(start), dtype=np.float64)))
+    best = _reweighted(counts, start, np.full(len(start), 1.0 / len(start)))
     for _ in range(200):
         found = _maxima(counts, best, grid)
         if not found.size:  # the maximum
             break
         points, first = np.unique(np.concatenate([best.points, found]), return_index=True)
-        weights = np.concatenate([best.weights, np.zeros(len(found))])[first]
-        new = _reweighted(counts, Prior(points=points, weights=weights, log_likelihood=best.log_likelihood))
+        new = _reweighted(counts, points, np.concatenate([best.weights, np.zeros(len(found))])[first])
         if new.log_likelihood <= best.log_likelihood + 1e-12 * counts.total:
             break
         best = new
@@ -138,7 +135,7 @@ def _maxima(counts: Counts, prior: Prior, grid: FloatArray) -> FloatArray:
     return candidates[derivative(candidates) > CONVERGED]
 
 
-def _reweighted(counts: Counts, prior: Prior) -> Prior:
+def _reweighted(counts: Counts, points: FloatArray, weights: FloatArray) -> Prior:
     """Newton steps for the weights at fixed points, under w ≥ 0 and Σ w = 1.
 
     With S = L/(L w) - 2 [pair, point], each row times √(prompts), the step goes to the w that makes |S w|² + (Σ w - 1)²
@@ -146,8 +143,6 @@ def _reweighted(counts: Counts, prior: Prior) -> Prior:
     """
     from scipy.optimize import nnls  # which would double the time of `import lossim`
 
-    points = prior.points
-    weights = prior.weights
     likelihood = counts.likelihood(points)
     root = np.sqrt(counts.prompts / counts.total)
     value = float(counts.prompts @ np.log(likelihood @ weights))
@@ -158,16 +153,12 @@ def _reweighted(counts: Counts, prior: Prior) -> Prior:
         target /= target.sum()
 
         # as far in that direction as the likelihood rises
-        step = 1.0
-        moved = target
-        new = -np.inf
-        while step > 1e-10:
-            moved = weights + step * (target - weights)
+        for halvings in range(34):
+            moved = weights + 0.5**halvings * (target - weights)
             with np.errstate(divide="ignore"):
                 new = float(counts.prompts @ np.log(likelihood @ moved))
             if new >= value:
                 break
-            step /= 2.0
         if not new > value + 1e-13 * counts.total:
             break
         weights = moved
@@ -258,26 +249,19 @@ def _one_less(counts: Counts, prior: Prior) -> Prior:
     return _climbed(counts, max(tried, key=lambda each: each.log_likelihood), rounds=100)
 
 
-def merged(counts: Counts, full: Prior) -> Prior:
-    """As few points as are as likely: two neighbours become one while that costs at most ``LOST`` nats in all.
+def merged(counts: Counts, full: Prior, size: int | None = None) -> Prior:
+    """The prior merged to ``size`` points; by default to as few points as are as likely.
 
-    A penalty that grows with the log, as in the Bayesian information criterion, would take a law without classes for
-    few of them, and be wrong by many standard errors about what a drift depends on; this is wrong by about one.
+    Two neighbours then become one while that costs at most ``LOST`` nats in all. A penalty that grows with the log, as
+    in the Bayesian information criterion, would take a law without classes for few of them, and be wrong by many
+    standard errors about what a drift depends on; this is wrong by about one.
     """
     here = full
-    while len(here.points) > 1:
+    while len(here.points) > (size or 1):
         less = _one_less(counts, here)
-        if full.log_likelihood - less.log_likelihood > LOST:
+        if size is None and full.log_likelihood - less.log_likelihood > LOST:
             break
         here = less
-    return _snapped(counts, here)
-
-
-def of_size(counts: Counts, full: Prior, size: int) -> Prior:
-    """The prior merged to ``size`` points, or all that there are."""
-    here = full
-    while len(here.points) > size:
-        here = _one_less(counts, here)
     return _snapped(counts, here)
 
 

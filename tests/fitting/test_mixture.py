@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from lossim._fitting.mixture import class_laws, hazard_logits, make_cells, slopes
-from lossim._fitting.prior import Counts, directional_derivative, merged, npmle, of_size, pairs, posterior
+from lossim._fitting.prior import Counts, directional_derivative, merged, npmle, pairs, posterior
 
 
 def counts_of(rates: np.ndarray, answers: np.ndarray, seed: int) -> Counts:
@@ -82,7 +82,7 @@ def test_merging_costs_what_it_may(kind: str) -> None:
     np.testing.assert_allclose(few.weights @ few.points, counts.prompts @ counts.correct / (8 * counts.total),
                                atol=2e-3)
     np.testing.assert_allclose(posterior(counts, few).sum(axis=1), 1.0)
-    assert len(of_size(counts, full, 2).points) == min(2, len(full.points))
+    assert len(merged(counts, full, 2).points) == min(2, len(full.points))
 
 
 @pytest.mark.parametrize(("kind", "prompts"), [("beta", 300), ("beta", 3000), ("beta", 20_000), ("ends", 300)])
@@ -91,7 +91,7 @@ def test_merging_goes_on_to_two_nats(kind: str, prompts: int) -> None:
     counts = drawn(kind, prompts, seed=5)
     full = npmle(counts)
     few = merged(counts, full)
-    less = of_size(counts, full, len(few.points) - 1)
+    less = merged(counts, full, len(few.points) - 1)
     assert full.log_likelihood - few.log_likelihood <= 2.0 < full.log_likelihood - less.log_likelihood
 
 
