@@ -20,15 +20,6 @@ FAINT = 1e-290
 times as much each."""
 
 
-def log_hazard(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """log h and log (1 - h) of hazard logits; exact for ±inf.
-
-    >>> log_hazard(np.array([0.0, np.inf]))
-    (array([-0.69314718,  0.        ]), array([-0.69314718,        -inf]))
-    """
-    return 0.0 - np.logaddexp(0.0, -logits), 0.0 - np.logaddexp(0.0, logits)
-
-
 def log_survival(log_stay: FloatArray) -> FloatArray:
     """log P(T >= t), t = 1..N+1, from log (1 - h); the last entry is the log of the truncated mass."""
     return np.concatenate([np.zeros((*log_stay.shape[:-1], 1)), np.cumsum(log_stay, axis=-1)], axis=-1)

@@ -12,8 +12,7 @@ from lossim._model import Logits, Motion
 from lossim._support import checks
 from lossim._support.text import Note
 from lossim._support.types import BoolArray, FloatArray
-from lossim._training.records import Numbers, Recorder
-from lossim._training.run import Run
+from lossim._training.run import Numbers, Recorder, Run
 from lossim.advantages import GAE
 from lossim.critics import Learned
 from lossim.optimizers import SGD, Optimizer

@@ -13,9 +13,9 @@ from lossim._support import checks
 from lossim._support.progress import Progress
 from lossim._support.text import Note
 from lossim._training.mean_field import Flow, MeanField
-from lossim._training.records import Numbers, Recorder
 from lossim._training.replicates import sampled_entries
 from lossim._training.result import Training, regime_notes
+from lossim._training.run import Numbers, Recorder
 from lossim.optimizers import SGD, Optimizer
 from lossim.policies import Policy
 from lossim.schemes import Scheme

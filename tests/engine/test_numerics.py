@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lossim as ls
 from lossim._engine.denominators import ONE, reciprocal
 from lossim._engine.mates import composition_count, compositions
 from lossim._support import positions
@@ -25,8 +26,10 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def test_log_hazard_of_certain_and_extreme_logits() -> None:
-    logits = np.array([-np.inf, -800.0, -40.0, 0.0, 40.0, 800.0, np.inf])
-    stop, stay = positions.log_hazard(logits)
+    length = ls.lengths.from_logits(np.array([-np.inf, -800.0, -40.0, 0.0, 40.0, 800.0, np.inf]))
+    path = ls.Path("only", length=length, p_correct=0.5)
+    arrays = ls.Policy([ls.PromptClass("only", paths=[path])], max_tokens=7).arrays
+    stop, stay = arrays.log_stop[0], arrays.log_stay[0]
     np.testing.assert_allclose(stop, [-np.inf, -800, -40, math.log(0.5), -math.exp(-40.0), 0.0, 0.0], rtol=1e-15)
     np.testing.assert_array_equal(stay, stop[::-1])
     assert np.signbit(stop).tolist() == [True] * 5 + [False] * 2  # log 1 is 0, not -0
