@@ -14,7 +14,6 @@ from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim.lengths import from_logits
 from lossim.policies import Path, Policy, PromptClass
 
-RIGHT, WRONG = 0, 1
 MANY_ROWS = 512
 """Different posteriors of prompts beyond which they are rounded to two decimals before responses are counted."""
 
@@ -87,33 +86,45 @@ class Fitter:
         self.right: IntArray = np.bincount(log.prompt[log.correct], minlength=log.prompts)
         self.answers: IntArray = np.bincount(log.prompt, minlength=log.prompts)
         self.k, self.n, self.pair = pairs(self.right, self.answers)
-        together = make_cells(log.length[~log.truncated], log.max_tokens, smoothing) if paths == "one" else None
-        self.sides = [_Side(log, mine, together, smoothing) for mine in (log.correct, ~log.correct)]
         self._refits: dict[int, Fitted] = {}
+
+        # right and wrong responses: the prompt of each, its cell (the number of cells if it was cut) and its length
+        stopped = ~log.truncated
+        self.sides: list[tuple[IntArray, IntArray, IntArray, Cells]] = []
+        for mine in (log.correct, ~log.correct):
+            cells = make_cells(log.length[stopped if paths == "one" else stopped & mine], log.max_tokens, smoothing)
+            length = log.length[mine].astype(np.int32)
+            cell = np.where(stopped[mine], cells.of(length), len(cells.last)).astype(np.int32)
+            self.sides.append((log.prompt[mine], cell, length, cells))
 
     def fit(self, times: IntArray | None = None) -> Fitted:
         """The fit with each prompt in the log ``times`` [prompt] over; once each unless given."""
         weight = np.ones(self.prompts) if times is None else times.astype(np.float64)
         classes, shares, row = self._by_solve_rate(weight) if self.labels is None else self._labelled(weight)
 
-        # responses by cell, and where in a cell they are: for each grade, or for both together on one path
-        counts = [side.counts(row, len(shares), weight) for side in self.sides]
-        stopped = [count.sum(axis=0)[:-1] for count in counts]
-        lengths = [_sums(side.cell, weight[side.prompt] * side.length, len(side.cells.last) + 1)[:-1]
-                   for side in self.sides]
+        # responses by row and cell, and where in a cell they are: for each grade, or for both together on one path
+        counts = []
+        lengths = []
+        for prompt, cell, length, cells in self.sides:
+            columns = len(cells.last) + 1
+            often = weight[prompt]
+            by_row = _sums(row[prompt] * columns + cell, often, len(shares) * columns)
+            counts.append(by_row.reshape(len(shares), columns))
+            lengths.append(_sums(cell, often * length, columns)[:-1])
+        stopped = [by_row.sum(axis=0)[:-1] for by_row in counts]
         if self.paths == "one":
-            stopped = [stopped[RIGHT] + stopped[WRONG]] * 2
-            lengths = [lengths[RIGHT] + lengths[WRONG]] * 2
+            stopped = [stopped[0] + stopped[1]] * 2
+            lengths = [lengths[0] + lengths[1]] * 2
 
         # the laws of length; the middle of a cell without responses is that of its positions
         laws = []
-        for side, by_row, count, total in zip(self.sides, counts, stopped, lengths, strict=True):
-            cells = side.cells
+        for (*_, cells), by_row, count, total in zip(self.sides, counts, stopped, lengths, strict=True):
             with np.errstate(invalid="ignore", divide="ignore"):
                 middle = np.where(count > 0, total / count, (cells.first + cells.last) / 2.0)
             laws.append(Law(cells=cells, masses=class_laws(by_row, shares, middle, cells.raw),
                             slopes=slopes(cells, count, total), middle=middle, stopped=float(count.sum())))
-        return classes, laws[RIGHT], laws[WRONG]
+        right, wrong = laws
+        return classes, right, wrong
 
     def _labelled(self, weight: FloatArray) -> tuple[Classes, FloatArray, IntArray]:
         """The classes that the log names, those of them that are drawn; as `_by_solve_rate` gives them."""
@@ -173,26 +184,6 @@ class Fitter:
             return self.policy(self._refits[number])
         except (ValueError, ArithmeticError, RuntimeError):
             return None
-
-
-class _Side:
-    """The responses of one grade: the prompt of each, its cell (the number of cells if it was cut) and its length.
-
-    In cells of their own, unless both grades have them ``together``.
-    """
-
-    def __init__(self, log: Responses, mine: BoolArray, together: Cells | None, smoothing: float) -> None:
-        cut = log.truncated[mine]
-        self.length = log.length[mine].astype(np.int32)
-        self.cells = together or make_cells(self.length[~cut], log.max_tokens, smoothing)
-        self.prompt = log.prompt[mine]
-        self.cell = np.where(cut, len(self.cells.last), self.cells.of(self.length)).astype(np.int32)
-
-    def counts(self, row: IntArray, rows: int, weight: FloatArray) -> FloatArray:
-        """Responses by the row of their prompt and by cell, [row, cell + 1], each as often as its prompt is drawn."""
-        columns = len(self.cells.last) + 1
-        place = row[self.prompt] * columns + self.cell
-        return _sums(place, weight[self.prompt], rows * columns).reshape(rows, columns)
 
 
 def _sums(place: Any, weights: FloatArray, size: int) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -117,7 +118,16 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
     # the log and the policy side by side
     logged = {"mean_length": float(log.length.mean()), "accuracy": float(log.correct.mean()),
               "truncation_rate": float(log.truncated.mean())}
-    notes = assumed + of_rewards + _about_classes(fitter, found[0], policy, classes) + _about_lengths(log, paths, width)
+    notes = [*assumed, *of_rewards, *_assumed(fitter, found[0], policy, classes)]
+    cut = int(np.count_nonzero(log.truncated))
+    if cut and paths == "outcome":
+        right = int(np.count_nonzero(log.truncated & log.correct))
+        notes.append(Note("truncated", f"truncated responses, {cut / len(log.length):.2%} of all, are on the path of "
+                          f"their grade ({right:,} right, {cut - right:,} wrong): how they would have ended is not in "
+                          "the log"))
+    if width == 0.0:
+        notes.append(Note("not smoothed", "nothing is smoothed: the hazard is 0 at lengths that no response has, and "
+                          "stays so"))
     result = Fit(
         policy=policy, classes=_classes(policy, log.prompts), rewards=rewards, reward=reward, logged=logged,
         fitted={name: getattr(policy, name) for name in logged}, replicates=replicates, notes=tuple(notes),
@@ -130,57 +140,36 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
 
 def _classes(policy: Policy, prompts: int) -> tuple[FittedClass, ...]:
     """What the responses of each class are like."""
+    def mean(mass: FloatArray, length: FloatArray) -> float:
+        return float(mass @ length / mass.sum()) if mass.sum() > 0 else float("nan")
+
     made = []
     for each, cells in zip(policy.classes, policy.class_cells, strict=True):
         law = np.tensordot(policy.probability[cells], policy.law[cells], axes=1)  # [grade, end]
-        right = _mean(law[0, :-1], policy.length[:-1])
-        wrong = _mean(law[1, :-1], policy.length[:-1])
-        truncated = _mean(law[:, -1].sum(keepdims=True), policy.length[-1:])
+        right, wrong = (mean(mass, policy.length[:-1]) for mass in law[:, :-1])
+        truncated = mean(law[:, -1].sum(keepdims=True), policy.length[-1:])
         made.append(FittedClass(
             name=each.name, weight=each.weight, prompts=each.weight * prompts, solve_rate=float(law[0].sum()),
             truncation_rate=float(law[:, -1].sum()), length=(right, wrong, truncated)))
     return tuple(made)
 
 
-def _mean(mass: FloatArray, length: FloatArray) -> float:
-    """Mean length under some masses, NaN where there are none."""
-    return float(mass @ length / mass.sum()) if mass.sum() > 0 else float("nan")
-
-
-def _about_classes(fitter: Fitter, found: Classes, policy: Policy, classes: int | str | None) -> list[Note]:
+def _assumed(fitter: Fitter, found: Classes, policy: Policy, classes: int | str | None) -> Iterator[Note]:
     """What was assumed about solve rates."""
     if fitter.labels is not None:
-        return [Note("classes", "prompt classes are those of the log")]
+        yield Note("classes", "prompt classes are those of the log")
+        return
     kept = len(found.rates)
-    fewer = ""
-    if kept < found.found:
-        fewer = f", taken as {kept}, which costs {found.lost:.2f} nats of log likelihood"
-    points = f"{found.found} point{'s' * (found.found > 1)}"
-    notes = [Note("classes", f"the likeliest law of solve rates has {points}{fewer}")]
+    fewer = f", taken as {kept}, which costs {found.lost:.2f} nats of log likelihood" if kept < found.found else ""
+    yield Note("classes", f"the likeliest law of solve rates has {found.found} point{'s' * (found.found > 1)}{fewer}")
     if isinstance(classes, int) and kept < classes:
-        notes.append(Note("classes", f"{classes} classes were asked for, and the log tells no more than {kept} apart"))
+        yield Note("classes", f"{classes} classes were asked for, and the log tells no more than {kept} apart")
     if kept > 1 and isinstance(policy.coordinates, Features) and policy.coordinates.sharing < 1.0:
-        notes.append(Note("sharing", "each class moves partly by itself (sharing below 1), so a drift depends on how "
-                          "many classes there are; coordinates(sharing=1) does not"))
+        yield Note("sharing", "each class moves partly by itself (sharing below 1), so a drift depends on how many "
+                   "classes there are; coordinates(sharing=1) does not")
     if fitter.answers.max() == 1:
-        notes.append(Note("single responses", "one response per prompt: how solve rates differ between prompts is not "
-                          "in the log"))
-    return notes
-
-
-def _about_lengths(log: Responses, paths: str, smoothing: float) -> list[Note]:
-    """What was assumed about laws of length."""
-    notes = []
-    cut = int(np.count_nonzero(log.truncated))
-    if cut and paths == "outcome":
-        right = int(np.count_nonzero(log.truncated & log.correct))
-        notes.append(Note("truncated", f"truncated responses, {cut / len(log.length):.2%} of all, are on the path of "
-                          f"their grade ({right:,} right, {cut - right:,} wrong): how they would have ended is not in "
-                          "the log"))
-    if smoothing == 0.0:
-        notes.append(Note("not smoothed", "nothing is smoothed: the hazard is 0 at lengths that no response has, and "
-                          "stays so"))
-    return notes
+        yield Note("single responses", "one response per prompt: how solve rates differ between prompts is not in the "
+                   "log")
 
 
 # ---- what a log leaves open, settled ----
@@ -197,15 +186,14 @@ def _settled(rollouts: Rollouts, *, max_tokens: int | None, correct_above: float
     cut, cap, of_cuts = settled_cuts(rollouts, max_tokens)
     if cap > MOST_POSITIONS:
         checks.fail("max_tokens", cap, f"must be at most {MOST_POSITIONS:,} to fit laws of length")
-    if cut is None:
-        cut = np.zeros(len(rollouts), dtype=np.bool_)
     prompt, prompts = numbered(rollouts.prompt_ids)
-    labels, names = (None, ()) if classes is not None else _labels(rollouts, prompt, prompts)
+    labels, names = _labels(rollouts, prompt, prompts) if classes is None else (None, ())
     notes = of_grades + of_cuts
     if rollouts.steps is not None and rollouts.steps.min() < rollouts.steps.max():
         notes.append(Note("steps", f"steps {rollouts.steps.min()} to {rollouts.steps.max()} are taken together, as if "
                           "one policy had drawn them"))
-    return Responses(length=rollouts.lengths, correct=correct, truncated=cut, prompt=prompt, prompts=prompts,
+    return Responses(length=rollouts.lengths, correct=correct, prompt=prompt, prompts=prompts,
+                     truncated=np.zeros(len(rollouts), dtype=np.bool_) if cut is None else cut,
                      labels=labels, names=names, max_tokens=cap), notes
 
 
@@ -247,7 +235,7 @@ def _rewards(paid: FloatArray, log: Responses) -> tuple[dict[str, float], Reward
 
     # an outcome that nobody had is paid as usual
     usual = {"correct": 1.0, "incorrect": 0.0}
-    absent = [name for name, count in zip(names[:2], counts, strict=False) if not count]
+    absent = [name for name, count in zip(usual, counts, strict=False) if not count]
     if absent:
         usually = ", ".join(f"{usual[name]:g} if {name}" for name in absent)
         notes.append(Note("rewards", f"no response stopped {' or '.join(absent)}: Fit.reward pays {usually}"))

@@ -78,9 +78,8 @@ class FittedDrift:
         """The lines that it prints, by what they are about: verdict, numbers, notes."""
         table = Columns("<26", ">12", ">12", ">28")
         lines = [table.row("", "", "± stderr", f"{LEVEL:.0%} interval")]
-        labels = {"length_per_kl": "tokens in 0.01 nats", "length": "tokens per unit step",
-                  "accuracy": "P(correct) per unit step", "truncation_rate": "P(truncated), the same"}
-        for key, label in labels.items():
+        for key, label in (("length_per_kl", "tokens in 0.01 nats"), ("length", "tokens per unit step"),
+                           ("accuracy", "P(correct) per unit step"), ("truncation_rate", "P(truncated), the same")):
             number = getattr(self, key)
             low, high = self.interval(key)
             lines.append(table.row(label, f"{float(number):+.4g}", f"{float(number.stderr):.2g}",

@@ -51,7 +51,7 @@ def make_cells(lengths: IntArray, max_tokens: int, smoothing: float) -> Cells:
     n = len(lengths)
     count = int(max(1, min(np.ceil(n ** (1.0 / 3.0) / smoothing), n // LEAST)))
     here = np.bincount(lengths, minlength=max_tokens + 1)
-    crowded = np.flatnonzero(here >= max(2.0 * n / count, LEAST)) if n else np.zeros(0, dtype=np.int64)
+    crowded = np.flatnonzero(here >= max(2.0 * n / count, LEAST))
 
     # so many responses lie before each edge: equal parts, the outer ones halved again and again
     tail = n // count // 2 ** np.arange(1, 40)
@@ -84,20 +84,17 @@ def slopes(cells: Cells, counts: FloatArray, sums: FloatArray) -> FloatArray:
     # the slope that puts it there, by bisection in all cells at once
     low = np.full(len(span), -40.0)
     high = np.full(len(span), 40.0)
+    width = cells.width
     for _ in range(64):
         middle = (low + high) / 2.0
-        rising = _mean_place(middle, cells.width) < place
+        # the mean of 0..w-1 under weights exp(θ · place): w/(1 - e^(-θw)) - 1/(1 - e^(-θ)), near θ = 0 by its expansion
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            exact = width / -np.expm1(-middle * width) - 1.0 / -np.expm1(-middle)
+        flat = (width - 1.0) / 2.0 + (width**2 - 1.0) * middle / 12.0
+        rising = np.where(np.abs(middle) * width < 1e-4, flat, exact) < place
         low = np.where(rising, middle, low)
         high = np.where(rising, high, middle)
     return np.where(span > 0, (low + high) / 2.0, 0.0)
-
-
-def _mean_place(slope: FloatArray, width: IntArray) -> FloatArray:
-    """Mean of 0..w-1 under weights exp(θ · place): w/(1 - e^(-θw)) - 1/(1 - e^(-θ)), near θ = 0 by its expansion."""
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        exact = width / -np.expm1(-slope * width) - 1.0 / -np.expm1(-slope)
-    flat = (width - 1.0) / 2.0 + (width**2 - 1.0) * slope / 12.0
-    return np.where(np.abs(slope) * width < 1e-4, flat, exact)
 
 
 def class_laws(counts: FloatArray, shares: FloatArray, middle: FloatArray, raw: bool) -> FloatArray:
@@ -164,8 +161,7 @@ def _tilted(tilt: FloatArray, counts: FloatArray, basis: FloatArray, log_common:
     def law(tilt: FloatArray) -> FloatArray:
         logs = log_common + tilt @ basis
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
-        shares: FloatArray = weights / weights.sum(axis=1, keepdims=True)
-        return shares
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
     here = law(tilt)
     n = counts.sum(axis=1)

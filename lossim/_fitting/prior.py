@@ -42,8 +42,7 @@ class Counts(Record):
         left = (self.answers - self.correct)[:, None]
         best = k / self.answers[:, None]
         top = xlogy(k, best) + xlog1py(left, -best)
-        values: FloatArray = np.exp(xlogy(k, points) + xlog1py(left, -points) - top)
-        return values
+        return np.asarray(np.exp(xlogy(k, points) + xlog1py(left, -points) - top))
 
 
 class Prior(Record):
@@ -70,8 +69,7 @@ def posterior(counts: Counts, prior: Prior) -> FloatArray:
     """P(point | k of n), [pair, point]; the weights where k of n cannot happen."""
     joint = counts.likelihood(prior.points) * prior.weights
     total = joint.sum(axis=1, keepdims=True)
-    shares: FloatArray = np.where(total > 0, joint / np.where(total > 0, total, 1.0), prior.weights)
-    return shares
+    return np.where(total > 0, joint / np.where(total > 0, total, 1.0), prior.weights)
 
 
 def directional_derivative(counts: Counts, prior: Prior) -> Callable[[FloatArray], FloatArray]:
@@ -80,8 +78,7 @@ def directional_derivative(counts: Counts, prior: Prior) -> Callable[[FloatArray
     per_prompt = counts.prompts / mixed / counts.total
 
     def derivative(points: FloatArray) -> FloatArray:
-        values: FloatArray = per_prompt @ counts.likelihood(points) - 1.0
-        return values
+        return np.asarray(per_prompt @ counts.likelihood(points) - 1.0)
 
     return derivative
 
@@ -130,8 +127,7 @@ def _maxima(counts: Counts, prior: Prior, grid: FloatArray) -> FloatArray:
         rising = derivative(left) < derivative(right)
         low = np.where(rising, left, low)
         high = np.where(rising, high, right)
-    inside = (low + high) / 2.0
-    candidates = np.unique(np.concatenate([inside, [0.0, 1.0]]))
+    candidates = np.unique(np.concatenate([(low + high) / 2.0, [0.0, 1.0]]))
     return candidates[derivative(candidates) > CONVERGED]
 
 
@@ -169,10 +165,9 @@ def _reweighted(counts: Counts, points: FloatArray, weights: FloatArray) -> Prio
 
 def _clustered(counts: Counts, prior: Prior) -> Prior:
     """Neighbouring points that the search left on both sides of one maximum become one."""
-    gaps = np.diff(prior.points) > 1e-3
-    label = np.concatenate([[0], np.cumsum(gaps)])
+    label = np.append(0, np.cumsum(np.diff(prior.points) > 1e-3))
     weights: FloatArray = np.bincount(label, prior.weights).astype(np.float64)
-    points: FloatArray = np.bincount(label, prior.weights * prior.points) / weights
+    points = np.bincount(label, prior.weights * prior.points) / weights
     for edge in (0.0, 1.0):  # an average with a point that is exactly there
         points[np.abs(points - edge) < 1e-4] = edge
     joined = _weighed(counts, points, weights)

@@ -149,7 +149,5 @@ def backward_recurrence(factor: FloatArray, x: FloatArray) -> FloatArray:
     """
     band = np.ones((2, len(factor)), order="F")
     band[0] = -np.roll(factor, 1)
-    solution, info = dtbtrs(band, x.reshape(-1, x.shape[-1]).T, uplo="U", diag="U")
-    if info != 0:  # pragma: no cover - a triangle with a unit diagonal is never singular
-        raise ArithmeticError(f"LAPACK dtbtrs failed with info={info}")
+    solution, _ = dtbtrs(band, x.reshape(-1, x.shape[-1]).T, uplo="U", diag="U")  # never singular
     return solution.T.reshape(x.shape)

@@ -43,8 +43,13 @@ class Recorder:
         self.class_weight = start.class_weight[start.class_of_cell]
         self.log_ends = _log_ends(start)
 
-    def state(self, policy: CellArrays, coordinates: FloatArray, critic: FloatArray | None) -> Numbers:
-        """Numbers of the policy at coordinates [..., coordinate], whose leading axes they get."""
+    def numbers(self, policy: CellArrays, coordinates: FloatArray, critic: FloatArray | None, before: Numbers
+                ) -> Numbers:
+        """Numbers of the policy at coordinates [..., coordinate], whose leading axes they get.
+
+        And what moved mean length since those ``before``, if there are any: paths changing frequency, at lengths
+        halfway, and lengths changing on them, at frequencies halfway.
+        """
         lead = coordinates.shape[:-1]
         ends = policy.ends.reshape(*lead, *self.log_ends.shape)
         probability = policy.probability.reshape(*lead, -1)
@@ -67,18 +72,14 @@ class Recorder:
             "accuracy": everyone[..., 6], "reward": everyone[..., 7], "truncation_rate": mass[..., 2],
             "path_probability": probability, "kl_to_start": np.sum(weight * (lengths + paths), axis=-1),
             "coordinates": coordinates}
-        return numbers if critic is None else numbers | {"critic": critic}
-
-    def change(self, old: Numbers, new: Numbers) -> Numbers:
-        """What moved mean length between two states.
-
-        Paths changing frequency, at lengths halfway, and lengths changing on them, at frequencies halfway.
-        """
-        shift = new["path_probability"] - old["path_probability"]
-        halfway = (new["length_by_path"] + old["length_by_path"]) / 2.0
-        frequency = (new["path_probability"] + old["path_probability"]) / 2.0
-        return {"composition": shift * halfway @ self.class_weight,
-                "within": frequency * (new["length_by_path"] - old["length_by_path"]) @ self.class_weight}
+        if critic is not None:
+            numbers["critic"] = critic
+        if before:
+            old = before["path_probability"]
+            halfway = (length + before["length_by_path"]) / 2.0
+            numbers["composition"] = (probability - old) * halfway @ self.class_weight
+            numbers["within"] = (probability + old) / 2.0 * (length - before["length_by_path"]) @ self.class_weight
+        return numbers
 
 
 def _log_ends(policy: CellArrays) -> FloatArray:
@@ -135,9 +136,9 @@ class Run(ABC):
             self.learn(self.step())
 
     def state(self) -> Numbers:
-        """The numbers before the next step."""
+        """The numbers before the next step, and of the way to there."""
         critic = self.learned[2].reshape(*self.shape, -1) if self.learned else None
-        self.numbers = self.recorder.state(self.policy, self.coordinates, critic)
+        self.numbers = self.recorder.numbers(self.policy, self.coordinates, critic, self.numbers)
         return self.numbers
 
     def advance(self) -> Numbers:
@@ -149,11 +150,8 @@ class Run(ABC):
         if last is not first:
             clipped = _clip_fraction(last, self.mass(first), self.replicates)
         self.learn(first)
-        before = self.numbers
-        now = self.state()
-        return now | self.recorder.change(before, now) | {
-            "dead_groups": self.dead_groups(first), "clip_fraction": clipped,
-            "learning_rate": np.full(self.replicates, rate)}
+        return self.state() | {"dead_groups": self.dead_groups(first), "clip_fraction": clipped,
+                               "learning_rate": np.full(self.replicates, rate)}
 
     # --- its parts --------------------------------------------------------------------------------------------------
 
