@@ -27,11 +27,7 @@ LIMIT = Note("large batch", "advantages are scaled by statistics of a step, take
 class MeanField(Run):
     """The expected update of every optimiser step on each rollout."""
 
-    def __init__(self, motion: Motion, optimizer: Optimizer, recorder: Recorder) -> None:
-        first = recorder.first
-        super().__init__(first.scheme, first.policy, first.reference, motion, optimizer, recorder)
-        self.inner_steps = first.scheme.ppo_epochs * first.scheme.minibatches
-        self.limit = False  # whether advantages were scaled by statistics of a large batch
+    limit = False  # whether advantages were scaled by statistics of a large batch
 
     def entries(self) -> Iterator[Numbers]:
         """The state before the first step, then each step and the state after it."""
@@ -51,6 +47,11 @@ class MeanField(Run):
         """What stands between the run and one on small batches."""
         notes = [NONLINEAR] if self.inner_steps > 1 or self.optimizer.rescales else []
         return [*notes, LIMIT] if self.limit else notes
+
+    @property
+    def inner_steps(self) -> int:
+        """Optimiser steps on a rollout."""
+        return self.scheme.ppo_epochs * self.scheme.minibatches
 
     def optimise(self, first: Step) -> Step:
         step = first
@@ -100,5 +101,5 @@ class Flow(MeanField):
         if not done.success:
             raise ArithmeticError(f"the flow cannot be followed further: {done.message}; use a smaller learning_rate")
         self.coordinates = done.y[:, -1]
-        self.forget()
+        self.current = None
         return first

@@ -24,6 +24,7 @@ MOST_LOGITS = 1 << 20
 """Hazard logits of all replicates that are worked on at once."""
 MOST_RESPONSES = 1 << 18
 """Responses held in memory at once."""
+NOTHING = Draws(**dict.fromkeys(("cell", "grade", "end"), np.zeros(0, dtype=np.int64)))
 GRAIN = 1 << 40
 """Probabilities are drawn in whole multiples of 1/GRAIN, so that what has probability 0 is never drawn."""
 MOST_GROUPS = 1000
@@ -46,7 +47,7 @@ def sampled_entries(motion: Motion, optimizer: Optimizer, recorder: Recorder, re
     at_once = max(min(MOST_RESPONSES // responses, MOST_LOGITS // step.policy.logits.size, replicates), 1)
     counts = [min(at_once, replicates - first) for first in range(0, replicates, at_once)]
     stacks = {count: _stacked(step, count) for count in set(counts)}
-    parts = [_Replicates(*stacks[count], motion, optimizer, recorder, count, rng) for count in counts]
+    parts = [_Replicates(motion, optimizer, recorder, (count,), stacks[count], rng) for count in counts]
     yield _of_all(parts, _Replicates.begin)
     while True:
         yield _of_all(parts, _Replicates.advance)
@@ -86,7 +87,7 @@ def _of_all(parts: list[_Replicates], stage: Callable[[_Replicates], Numbers]) -
     for part in parts:
         entries.append(stage(part))
         if len(parts) > 1:
-            part.forget()
+            part.release()
     joined = {name: np.concatenate([entry[name] for entry in entries]) for name in entries[0]}
     if "critic" in joined:  # a value per position and replicate would be most of a run
         joined["critic"] = joined["critic"].mean(axis=0)
@@ -96,17 +97,21 @@ def _of_all(parts: list[_Replicates], stage: Callable[[_Replicates], Numbers]) -
 class _Replicates(Run):
     """Replicates of a run at the same step, [replicate, ...], each on samples of its own."""
 
-    def __init__(self, scheme: Scheme, policy: CellArrays, reference: CellArrays, motion: Motion,
-                 optimizer: Optimizer, recorder: Recorder, count: int, rng: np.random.Generator) -> None:
-        super().__init__(scheme, policy, reference, motion, optimizer, recorder, (count,))
-        self.count = count
+    def __init__(self, motion: Motion, optimizer: Optimizer, recorder: Recorder, replicates: tuple[int],
+                 stack: tuple[Scheme, CellArrays, CellArrays], rng: np.random.Generator) -> None:
+        super().__init__(motion, optimizer, recorder, replicates, stack)
+        self.count = replicates[0]
         self.rng = rng
-        self.forget()
 
     def begin(self) -> Numbers:
         """Train the critic alone where that is asked for; the state before the first step."""
         self.pretrain()
         return self.state()
+
+    def release(self) -> None:
+        """Let go of what the next step makes again."""
+        self.current = None
+        self.draws = NOTHING
 
     def step(self, policy: CellArrays | None = None) -> Step:
         step = super().step(policy)

@@ -88,26 +88,25 @@ def _log_ends(policy: CellArrays) -> FloatArray:
 
 
 class Run(ABC):
-    """A run, or ``replicates`` (count,) of it stacked as one policy: scheme, policy and reference are of the stack."""
+    """A run, or ``replicates`` (count,) of it as one: with a ``stack`` of scheme, policy and reference for all."""
 
-    def __init__(self, scheme: Scheme, policy: CellArrays, reference: CellArrays, motion: Motion,
-                 optimizer: Optimizer, recorder: Recorder, replicates: tuple[int, ...] = ()) -> None:
-        self.scheme = scheme
-        self.start = policy
-        self.reference = reference
+    def __init__(self, motion: Motion, optimizer: Optimizer, recorder: Recorder, replicates: tuple[int, ...] = (),
+                 stack: tuple[Scheme, CellArrays, CellArrays] | None = None) -> None:
+        first = recorder.first
+        self.scheme, self.start, self.reference = stack or (first.scheme, first.policy, first.reference)
         self.motion = motion
         self.optimizer = optimizer
         self.recorder = recorder
         self.replicates = replicates
-        self.shape = (*replicates, recorder.first.policy.layout.cells)
+        self.shape = (*replicates, first.policy.layout.cells)
         self.coordinates = np.zeros((*replicates, motion.size))
         self.memory = optimizer.start(self.coordinates.shape)
-        self.current: CellArrays | None = policy
+        self.current = None if stack else first.policy
         self.numbers: Numbers = {}
         self.learned: tuple[Learned, GAE, FloatArray] | None = None  # with its values V, [..., cell, t]
-        gae = recorder.first.token_level
+        gae = first.token_level
         if gae is not None and isinstance(gae.critic, Learned):
-            values = gae.critic.start_values(recorder.first.critic_view(gae))
+            values = gae.critic.start_values(first.critic_view(gae))
             self.learned = gae.critic, gae, np.tile(values, (math.prod(replicates), 1))
 
     # --- what a method does -----------------------------------------------------------------------------------------
@@ -162,10 +161,6 @@ class Run(ABC):
             self.current = self.at(self.coordinates)
         return self.current
 
-    def forget(self) -> None:
-        """Let go of the law of the policy, which the coordinates give again."""
-        self.current = None
-
     def at(self, coordinates: FloatArray) -> CellArrays:
         """The policy at coordinates [..., coordinate]."""
         one = self.recorder.first.policy
@@ -197,7 +192,7 @@ class Run(ABC):
         """Take one optimiser step."""
         move, self.memory = self.optimizer.step(self.memory, self.pulled(gradient), self.coordinates)
         self.coordinates = self.coordinates + move
-        self.forget()
+        self.current = None
 
 
 def _clip_fraction(step: Step, mass: FloatArray, lead: tuple[int, ...]) -> FloatArray:
