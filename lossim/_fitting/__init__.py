@@ -1,8 +1,4 @@
-"""A policy from a log.
-
-From below: ``mixture`` (laws of length), ``prior`` (the law of solve rates), ``estimator`` (both together, and refits
-to redrawn prompts), ``fitted`` (the results), ``fit`` (the front door).
-"""
+"""A policy from a log."""
 
 from lossim._fitting.fit import fit
 from lossim._fitting.fitted import Fit, FittedClass, FittedDrift, FittedTraining

@@ -38,8 +38,7 @@ class Responses(Record):
 class Classes(Record):
     """Classes of prompts: names, shares of the prompts and solve rates, [class].
 
-    ``found`` points of the likeliest law of solve rates (0 if the log names classes) and ``lost``, the log likelihood
-    that fewer cost.
+    ``found`` points of the likeliest law of solve rates, 0 if the log names classes; fewer ``lost`` log likelihood.
     """
 
     names: list[str]
@@ -50,7 +49,7 @@ class Classes(Record):
 
 
 class Law(Record):
-    """Lengths of the responses of one grade, by cells: ``masses`` [class, cell + 1], slopes and mean lengths [cell]."""
+    """Lengths of the responses of one grade: ``masses`` [class, cell + 1], slopes and mean lengths (middle) [cell]."""
 
     cells: Cells
     masses: FloatArray
@@ -138,8 +137,7 @@ class Fitter:
     def _by_solve_rate(self, weight: FloatArray) -> tuple[Classes, FloatArray, IntArray]:
         """The points of the law of solve rates, merged to few: prompts with k of n correct belong to them by Bayes.
 
-        Prompts that belong to the classes with the same probabilities share a row of these, [row, class]; and the row
-        of each prompt.
+        Those probabilities, [row, class], and the row of each prompt; prompts with the same ones share a row.
         """
         # the law, from the prompts that are drawn
         prompts = _sums(self.pair, weight, len(self.k))
@@ -173,8 +171,7 @@ class Fitter:
     def refit(self, number: int) -> Policy | None:
         """The policy of the log with its prompts drawn again; None if there is none, or none for the coordinates.
 
-        Prompts are drawn with replacement, all responses of a prompt together, from the stream [seed, number]: whatever
-        was asked for before. The numbers are kept.
+        All responses of a prompt together, with replacement, from the stream [seed, number]. The numbers are kept.
         """
         try:
             if number not in self._refits:

@@ -44,11 +44,16 @@ class Counts(Record):
         top = xlogy(k, best) + xlog1py(left, -best)
         return np.asarray(np.exp(xlogy(k, points) + xlog1py(left, -points) - top))
 
+    def log_of(self, mixed: FloatArray) -> float:
+        """The log likelihood of prompts whose answers have these likelihoods, [pair]."""
+        with np.errstate(divide="ignore"):
+            return float(self.prompts @ np.log(mixed))
+
 
 class Prior(Record):
-    """A law of solve rates: ``points`` (increasing) with ``weights``, and the log likelihood of a log in nats.
+    """A law of solve rates: ``points`` (increasing) with ``weights``, and the log likelihood of a log, nats.
 
-    The log likelihood is that of the correct answers over what each prompt's own rate k/n would give: at most 0.
+    Of its correct answers, over what each prompt's own rate k/n would give: at most 0.
     """
 
     points: FloatArray
@@ -61,8 +66,7 @@ def _weighed(counts: Counts, points: FloatArray, weights: FloatArray) -> Prior:
     order = np.argsort(points)
     weights = weights[order] / weights.sum()
     mixed = counts.likelihood(points[order]) @ weights
-    with np.errstate(divide="ignore"):
-        return Prior(points=points[order], weights=weights, log_likelihood=float(counts.prompts @ np.log(mixed)))
+    return Prior(points=points[order], weights=weights, log_likelihood=counts.log_of(mixed))
 
 
 def posterior(counts: Counts, prior: Prior) -> FloatArray:
@@ -134,14 +138,14 @@ def _maxima(counts: Counts, prior: Prior, grid: FloatArray) -> FloatArray:
 def _reweighted(counts: Counts, points: FloatArray, weights: FloatArray) -> Prior:
     """Newton steps for the weights at fixed points, under w ≥ 0 and Σ w = 1.
 
-    With S = L/(L w) - 2 [pair, point], each row times √(prompts), the step goes to the w that makes |S w|² + (Σ w - 1)²
-    least, normalised: a problem of nonnegative least squares (Wang 2007).
+    With S = L/(L w) - 2 [pair, point], each row times √(prompts), a step goes to the w that makes |S w|² + (Σ w - 1)²
+    least, normalised: nonnegative least squares (Wang 2007).
     """
     from scipy.optimize import nnls  # which would double the time of `import lossim`
 
     likelihood = counts.likelihood(points)
     root = np.sqrt(counts.prompts / counts.total)
-    value = float(counts.prompts @ np.log(likelihood @ weights))
+    value = counts.log_of(likelihood @ weights)
     for _ in range(30):
         # where the quadratic model has its maximum
         scaled = root[:, None] * (likelihood / (likelihood @ weights)[:, None] - 2.0)
@@ -151,8 +155,7 @@ def _reweighted(counts: Counts, points: FloatArray, weights: FloatArray) -> Prio
         # as far in that direction as the likelihood rises
         for halvings in range(34):
             moved = weights + 0.5**halvings * (target - weights)
-            with np.errstate(divide="ignore"):
-                new = float(counts.prompts @ np.log(likelihood @ moved))
+            new = counts.log_of(likelihood @ moved)
             if new >= value:
                 break
         if not new > value + 1e-13 * counts.total:
@@ -245,11 +248,10 @@ def _one_less(counts: Counts, prior: Prior) -> Prior:
 
 
 def merged(counts: Counts, full: Prior, size: int | None = None) -> Prior:
-    """The prior merged to ``size`` points; by default to as few points as are as likely.
+    """The prior merged to ``size`` points; by default to as few as cost at most ``LOST`` nats in all.
 
-    Two neighbours then become one while that costs at most ``LOST`` nats in all. A penalty that grows with the log, as
-    in the Bayesian information criterion, would take a law without classes for few of them, and be wrong by many
-    standard errors about what a drift depends on; this is wrong by about one.
+    A penalty that grows with the log, as in the Bayesian information criterion, would take a law without classes for
+    few of them, and be wrong by many standard errors about what a drift depends on; this is wrong by about one.
     """
     here = full
     while len(here.points) > (size or 1):

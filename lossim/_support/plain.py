@@ -13,10 +13,8 @@ from lossim._support import checks
 def plain(value: Any) -> Any:
     """The value with lists for arrays and tuples, Python's numbers for numpy's, and None for NaN and ±inf.
 
-    Lists, tuples and dicts are gone through, however deep; text, whole numbers, booleans and None stay.
-
-    Raises:
-        TypeError: for anything else.
+    Lists, tuples and dicts are gone through, however deep; text, whole numbers, booleans and None stay. A TypeError
+    for anything else.
 
     >>> plain({"rate": np.float64("nan"), "by_cell": np.array([1.0, np.inf]), "steps": (1, 2)})
     {'rate': None, 'by_cell': [1.0, None], 'steps': [1, 2]}

@@ -35,12 +35,7 @@ FEW_GROUPS = 100_000
 
 def sampled_entries(motion: Motion, optimizer: Optimizer, recorder: Recorder, replicates: int, rng: np.random.Generator
                     ) -> Iterator[Numbers]:
-    """The state of the replicates before the first step, then each step and the state after it.
-
-    Raises:
-        NoClosedForm: GAE with a reward that compares a group, whitened or under a clip on later optimiser steps.
-        ValueError: ``dynamic_sampling="resample"`` and a replicate hardly has groups with unequal rewards.
-    """
+    """The state of the replicates before the first step, then each step and the state after it."""
     step = recorder.first
     _refuse(step)
     responses = step.scheme.responses_per_step * step.scheme.minibatches

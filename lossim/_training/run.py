@@ -22,10 +22,7 @@ Numbers = dict[str, FloatArray]
 
 
 class Recorder:
-    """Takes down numbers of policies that started from one and moved in its coordinates.
-
-    Of one policy, or of replicates stacked as one; then each number has an axis of replicates in front.
-    """
+    """Takes down numbers of policies, or of replicates stacked as one, that started from one and moved from there."""
 
     def __init__(self, first: Step) -> None:
         start = first.policy

@@ -14,7 +14,7 @@ from lossim._support.types import ArrayLike, BoolArray, FloatArray
 from lossim.advantages import GAE, Advantage, Whitened
 from lossim.aggregation import TokenSum
 from lossim.schemes import Scheme
-from lossim.tokens._batch import Batch, last_column, refuse
+from lossim.tokens._batch import Batch, finite, last_column
 
 
 def advantages(given: Advantage | Scheme, batch: Batch) -> FloatArray:
@@ -113,9 +113,7 @@ def from_outside(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
     elif array.shape != inside.shape:
         checks.fail(name, array.shape, f"must have shape [{len(inside)}] or {list(inside.shape)}, as the mask (its "
                     "shape is shown)")
-    array = np.where(inside, array, 0.0)
-    refuse(name, array, ~np.isfinite(array), "must be finite inside the mask")
-    return array
+    return finite(name, array, inside)
 
 
 def _gae(gae: GAE, batch: Batch, reward: FloatArray) -> FloatArray:

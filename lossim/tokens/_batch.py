@@ -133,7 +133,7 @@ def last_column(mask: BoolArray) -> IntArray:
     return mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)
 
 
-def refuse(name: str, array: FloatArray, bad: BoolArray, rule: str, fix: str = "") -> None:
+def _refuse(name: str, array: FloatArray, bad: BoolArray, rule: str, fix: str = "") -> None:
     """Fail with the first entry that is bad, if one is."""
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -146,7 +146,7 @@ def _flags(name: str, value: ArrayLike, ndim: int, what: str, shape: tuple[int, 
         given: NDArray[Any] = value
     else:
         given = checks.floats(name, value)
-        refuse(name, given, (given != 0.0) & (given != 1.0), "must be 0 or 1")
+        _refuse(name, given, (given != 0.0) & (given != 1.0), "must be 0 or 1")
     if given.ndim != ndim or not given.size or shape not in (None, given.shape):
         checks.fail(name, given.shape, f"must be {what} (its shape is shown)")
     return np.asarray(given != 0)
@@ -156,22 +156,22 @@ def _reward(reward: ArrayLike, inside: BoolArray) -> FloatArray:
     """Rewards as given, [response] or [response, t]."""
     paid, (rows, width) = checks.floats("reward", reward), inside.shape
     if paid.shape == (rows,):
-        return _finite("reward", paid, np.ones(rows, dtype=bool))
+        return finite("reward", paid, np.ones(rows, dtype=bool))
     if paid.shape != (rows, width):
         checks.fail("reward", paid.shape, f"must have shape [{rows}] or [{rows}, {width}], as the mask (its shape is "
                     "shown)")
-    refuse("reward", paid, ~inside & np.isfinite(paid) & (paid != 0.0), "must be 0 outside the mask, where nothing is "
+    _refuse("reward", paid, ~inside & np.isfinite(paid) & (paid != 0.0), "must be 0 outside the mask, where nothing is "
            "read", "put it on the last token of the mask, or pay the response: reward of shape [response]")
-    return _finite("reward", paid, inside)
+    return finite("reward", paid, inside)
 
 
-def _finite(name: str, array: FloatArray, inside: BoolArray) -> FloatArray:
+def finite(name: str, array: FloatArray, inside: BoolArray) -> FloatArray:
     """The array with 0 outside the mask."""
     held = np.where(inside, array, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         suspect = not np.isfinite(held.sum())  # one pass, where looking at each number takes three
     if suspect:
-        refuse(name, held, ~np.isfinite(held), "must be finite inside the mask")
+        _refuse(name, held, ~np.isfinite(held), "must be finite inside the mask")
     return held
 
 
@@ -187,11 +187,11 @@ def _tokens(name: str, value: ArrayLike, inside: BoolArray) -> FloatArray:
         read = np.pad(inside, ((0, 0), (0, 1)))
         held = inside.any(axis=1)
         read[held, last_column(inside[held]) + 1] = True
-        return _finite(name, array, read)
-    array = _finite(name, array, inside)
+        return finite(name, array, read)
+    array = finite(name, array, inside)
     if name != "values" and array.max() > 0:
         largest = array.max()
-        refuse(name, array, (array == largest) & (largest > ROUNDING), "must be at most 0, a log probability",
+        _refuse(name, array, (array == largest) & (largest > ROUNDING), "must be at most 0, a log probability",
                "if it is rounding, pass np.minimum(x, 0)")
         array = np.minimum(array, 0.0)
     return array
