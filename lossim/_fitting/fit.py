@@ -99,8 +99,8 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
         checks.finite("correct_above", correct_above)
     checks.whole("replicates", replicates, low=0)
     checks.flag("progress", progress)
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        checks.fail("rng", rng, "must be a numpy Generator", "pass np.random.default_rng(0)", TypeError)
+    if rng is not None:
+        checks.of_kind("rng", rng, np.random.Generator, "a numpy Generator", "pass np.random.default_rng(0)")
     # what the log says, and what has to be assumed
     log, assumed = _settled(rollouts, max_tokens=max_tokens, correct_above=correct_above, classes=classes)
     rewards, reward, of_rewards = _rewards(rollouts.rewards, log)

@@ -161,6 +161,13 @@ def flag(name: str, value: Any, fix: str = "") -> bool:
     return bool(value)
 
 
+def of_kind(name: str, value: Any, kind: type | tuple[type, ...], what: str, fix: str = "") -> Any:
+    """A value of a kind; ``what`` names it."""
+    if not isinstance(value, kind):
+        fail(name, value, f"must be {what}", fix, TypeError)
+    return value
+
+
 def text(name: str, value: Any) -> str:
     """A string."""
     if not isinstance(value, str):

@@ -72,26 +72,25 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
     >>> runs.quantiles("length")[:, 50].round(1)
     array([141.5, 144.1, 146.3])
     """
-    _expect("scheme", scheme, Scheme, "a Scheme, for example schemes.grpo()")
-    _expect("policy", policy, Policy, "a Policy")
+    checks.of_kind("scheme", scheme, Scheme, "a Scheme, for example schemes.grpo()")
+    checks.of_kind("policy", policy, Policy, "a Policy")
     steps = checks.whole("steps", steps)
     rule = SGD(learning_rate=1.0) if optimizer is None else optimizer
-    _expect("optimizer", rule, Optimizer, "an optimizer, for example optimizers.AdamW(learning_rate=0.01)")
+    checks.of_kind("optimizer", rule, Optimizer, "an optimizer, for example optimizers.AdamW(learning_rate=0.01)")
     checks.choice("method", method, ("mean_field", "flow", "stochastic"))
     replicates = checks.whole("replicates", replicates)
     checks.flag("progress", progress)
     held = policy if reference is None else reference
-    _expect("reference", held, Policy, "a Policy")
+    checks.of_kind("reference", held, Policy, "a Policy")
     check_alike(policy, reference=held, old_policy=policy)
     recorder = Recorder(Question(scheme=scheme, policy=policy, old=policy, reference=held).step)
     how: dict[str, Any] = {"method": method, "optimizer": repr(rule)}
     run = None
     if method == "stochastic":
-        if not isinstance(rng, np.random.Generator):
-            checks.fail("rng", rng, "must be a numpy Generator for method='stochastic'",
-                        "pass rng=np.random.default_rng(0)", TypeError)
-        how |= {"replicates": replicates, "rng": describe_rng(rng)}
-        entries = sampled_entries(policy.motion, rule, recorder, replicates, rng)
+        source = checks.of_kind("rng", rng, np.random.Generator, "a numpy Generator for method='stochastic'",
+                                "pass rng=np.random.default_rng(0)")
+        how |= {"replicates": replicates, "rng": describe_rng(source)}
+        entries = sampled_entries(policy.motion, rule, recorder, replicates, source)
     else:
         if rng is not None:
             checks.fail("rng", rng, "is only for sampling", "leave it out, or pass method='stochastic'")
@@ -134,8 +133,3 @@ def _followed(entries: Iterator[Numbers], steps: int, progress: bool) -> tuple[l
             raise
         return done, [Note("ended early", f"ended after step {len(done) - 1} of {steps}: {reason}")], False
     return done, [], False
-
-
-def _expect(name: str, value: object, kind: type, what: str) -> None:
-    if not isinstance(value, kind):
-        checks.fail(name, value, f"must be {what}", error=TypeError)

@@ -42,9 +42,8 @@ def advantages(given: Advantage | Scheme, batch: Batch) -> FloatArray:
     array([[0.25, 0.5 , 1.  ],
            [0.  , 0.  , 0.  ]])
     """
-    if not isinstance(given, (Advantage, Scheme)):
-        checks.fail("given", given, "must be an advantage estimator or a Scheme", "for example advantages.GroupMean()",
-                    TypeError)
+    checks.of_kind("given", given, (Advantage, Scheme), "an advantage estimator or a Scheme",
+                   "for example advantages.GroupMean()")
     # An estimator alone: a scheme that has it, and else nothing that acts on the advantages of a batch.
     scheme = given if isinstance(given, Scheme) else Scheme(advantage=given, aggregation=TokenSum(),
                                                             group_size=given.least_group_size)

@@ -77,13 +77,11 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
     >>> loss(schemes.remax(greedy_reward=0.0), batch).loss
     2.5
     """
-    if not isinstance(scheme, Scheme):
-        checks.fail("scheme", scheme, "must be a Scheme", "for example schemes.grpo()", TypeError)
+    checks.of_kind("scheme", scheme, Scheme, "a Scheme", "for example schemes.grpo()")
     if scheme.entropy is not None:
         checks.fail("penalties", scheme.penalties, "must hold no entropy term at the token level, which needs the "
                     "probabilities of the whole vocabulary", "leave it out")
-    if not isinstance(batch, Batch):
-        checks.fail("batch", batch, "must be a tokens.Batch", "build one from the trainer's arrays", TypeError)
+    checks.of_kind("batch", batch, Batch, "a tokens.Batch", "build one from the trainer's arrays")
     if advantages is not None:
         for slot, moot in (("dynamic_sampling", scheme.dynamic_sampling == "drop"),
                            ("penalties", scheme.kl_in_reward is not None)):
