@@ -57,10 +57,6 @@ class Law(Record):
     middle: FloatArray
     stopped: float
 
-    def logits(self, masses: FloatArray) -> FloatArray:
-        """Hazard logits [class, t], with some masses in these cells."""
-        return hazard_logits(masses, self.cells, self.slopes, self.stopped)
-
 
 Fitted = tuple[Classes, Law, Law]
 """The numbers of a policy, compact enough to keep hundreds: its classes, and the laws of right and wrong responses."""
@@ -193,7 +189,7 @@ def _two_paths(classes: Classes, right: Law, wrong: Law) -> list[list[Path]]:
     made: list[list[Path]] = [[] for _ in classes.names]
     for name, p_correct, law, chances in (("right", 1.0, right, classes.rates),
                                           ("wrong", 0.0, wrong, 1.0 - classes.rates)):
-        logits = law.logits(law.masses)
+        logits = hazard_logits(law.masses, law.cells, law.slopes, law.stopped)
         for paths, chance, own, cut in zip(made, chances, logits, law.masses[:, -1], strict=True):
             if chance > 0.0:
                 paths.append(Path(name, probability=float(chance), length=from_logits(own), p_correct=p_correct,
@@ -215,6 +211,7 @@ def _one_path(classes: Classes, right: Law, wrong: Law, max_tokens: int) -> list
         t = np.log(np.arange(1.0, max_tokens + 1.0))
         middle = np.log(right.middle)
         curves = np.array([np.interp(t, middle, curve) for curve in curves])
+    logits = hazard_logits(every, right.cells, right.slopes, right.stopped)
     return [[Path("only", length=from_logits(own), p_correct=np.clip(curve, 0.0, 1.0),
                   p_correct_truncated=float(min(cut, 1.0)))]
-            for own, curve, cut in zip(right.logits(every), curves, share[:, -1], strict=True)]
+            for own, curve, cut in zip(logits, curves, share[:, -1], strict=True)]

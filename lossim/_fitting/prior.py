@@ -209,15 +209,14 @@ def _climbed(counts: Counts, prior: Prior, rounds: int) -> Prior:
         if bend > 0.0:
             length = max(float(np.linalg.norm(first)) / bend, 1.0)
             leap = here + 2.0 * length * first + length**2 * second
-            if (leap[:size] >= 0).all() and (leap[:size] <= 1).all() and (leap[size:] > 0).all():
+            if ((leap[:size] >= 0) & (leap[:size] <= 1) & (leap[size:] > 0)).all():
                 jumped = _weighed(counts, leap[:size], leap[size:])
                 if jumped.log_likelihood > best.log_likelihood:
                     after = turned(np.concatenate([jumped.points, jumped.weights]))
-
         here = after
-        before = best
+        before = best.log_likelihood
         best = _weighed(counts, here[:size], here[size:])
-        if best.log_likelihood - before.log_likelihood < 1e-5 and bend < 1e-3:
+        if best.log_likelihood - before < 1e-5 and bend < 1e-3:
             break
     return best
 

@@ -60,7 +60,7 @@ def credited(scheme: Scheme, batch: Batch, given: ArrayLike | None = None) -> tu
     rows = len(batch.mask)
     cut = np.zeros(rows, dtype=bool)
     if scheme.truncation != "keep":
-        cut = batch.need("truncated", f"truncation={scheme.truncation!r}")
+        cut = batch.need_truncated(f"truncation={scheme.truncation!r}")
 
     # what KL in the reward pays each token; content tokens bring their own
     paid = None
@@ -131,7 +131,7 @@ def _gae(gae: GAE, batch: Batch, reward: FloatArray) -> FloatArray:
     if gae.bootstrap_truncated and values.shape[1] == width:
         checks.fail("values", values.shape, "must have one more column than the mask for bootstrap_truncated",
                     "its entry behind the last token is the value there")
-    cut = batch.need("truncated", "bootstrap_truncated") if gae.bootstrap_truncated else None
+    cut = batch.need_truncated("bootstrap_truncated") if gae.bootstrap_truncated else None
     advantage = np.zeros(batch.mask.shape)
     for block in blocks(*batch.mask.shape):
         mask = batch.mask[block]

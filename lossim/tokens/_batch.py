@@ -122,6 +122,11 @@ class Batch:
             checks.fail(name, None, f"must be given for {reason}", f"pass {name}= to tokens.Batch")
         return value
 
+    def need_truncated(self, reason: str) -> BoolArray:
+        """Which responses were cut, or an error that says for what this must be known."""
+        cut: BoolArray = self.need("truncated", reason)
+        return cut
+
     def __repr__(self) -> str:
         (rows, width), prompts = self.mask.shape, int(self.group.max()) + 1
         return (f"Batch({rows:,} response{'s' * (rows > 1)} to {prompts:,} prompt{'s' * (prompts > 1)}, "
