@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from lossim._fitting.estimator import Fitter
 from lossim._support import checks
 from lossim._support.plain import plain
 from lossim._support.progress import Progress
-from lossim._support.text import Columns, Sections, noted, page
+from lossim._support.text import Columns, Printed, Sections, noted
 from lossim._support.types import FloatArray
 from lossim._training import Training, train
 from lossim.estimates import Estimate
@@ -26,8 +26,8 @@ NUMBERS = ("length", "length_per_kl", "accuracy", "truncation_rate")
 LEVEL = 0.9
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FittedDrift:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FittedDrift(Printed):
     """The drift on a fitted policy, and how far it is known from a log of this size.
 
     Standard errors are standard deviations over refits to the log with its prompts drawn again, with replacement, all
@@ -46,7 +46,7 @@ class FittedDrift:
     length_per_kl: Estimate
     accuracy: Estimate
     truncation_rate: Estimate
-    replicates: dict[str, FloatArray] = field(repr=False)
+    replicates: dict[str, FloatArray]
     failed: int
     notes: tuple[str, ...]
 
@@ -88,13 +88,8 @@ class FittedDrift:
         lines.append(f"  from {len(self.replicates['length']):,} refits{failed}")
         return {"verdict": [f"{self.drift.scheme.name}: {self.verdict}"], "numbers": lines, "notes": noted(self.notes)}
 
-    def __str__(self) -> str:
-        return page(self.sections())
 
-    __repr__ = __str__
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FittedTraining:
     """A run from a fitted policy, and a band of runs from refits to the log with its prompts drawn again.
 
@@ -109,7 +104,7 @@ class FittedTraining:
     training: Training
     low: FloatArray
     high: FloatArray
-    lengths: FloatArray = field(repr=False)
+    lengths: FloatArray
     failed: int
     notes: tuple[str, ...]
 
@@ -161,8 +156,8 @@ class FittedClass:
     truncation_rate: float
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Fit:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Fit(Printed):
     """A policy fitted to a log, and what the log and the fit say of it.
 
     Attributes:
@@ -187,7 +182,7 @@ class Fit:
     replicates: int
     notes: tuple[str, ...]
     provenance: dict[str, Any]
-    _fitter: Fitter = field(repr=False)
+    _fitter: Fitter
 
     def refits(self, count: int | None = None, *, progress: bool = False) -> Iterator[Policy | None]:
         """Policies fitted to the log with its prompts drawn again, with replacement; None where that cannot be fitted.
@@ -274,8 +269,3 @@ class Fit:
             classes.append(table.row(each.name, f"{each.weight:.3f}", f"{each.prompts:,.0f}", f"{each.solve_rate:.3f}",
                                      f"{each.truncation_rate:.3f}", right, wrong))
         return {"fit": fitted, "classes": classes, "notes": noted(self.notes)}
-
-    def __str__(self) -> str:
-        return page(self.sections())
-
-    __repr__ = __str__

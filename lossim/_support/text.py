@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -97,6 +98,19 @@ def either(names: Iterable[str]) -> str:
 def page(sections: Mapping[str, Sequence[str]]) -> str:
     """All lines of all sections."""
     return "\n".join(line for lines in sections.values() for line in lines)
+
+
+class Printed(ABC):
+    """A result that prints as all lines of its sections; a dataclass of this kind has ``repr=False``."""
+
+    @abstractmethod
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about."""
+
+    def __str__(self) -> str:
+        return page(self.sections())
+
+    __repr__ = __str__
 
 
 def noted(notes: Iterable[str], indent: int = 2) -> list[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lossim._support import checks
 from lossim._support.plain import plain
-from lossim._support.text import Columns, Note, Sections, noted, page
+from lossim._support.text import Columns, Note, Printed, Sections, noted
 from lossim._support.types import FloatArray
 from lossim.policies import Policy
 from lossim.schemes import Scheme
@@ -22,8 +22,8 @@ SHORTEST, MOST_TRUNCATED, MOST_ACCURATE = 2.0, 0.5, 0.95
 """Bounds of mean length (tokens), truncation rate and accuracy beyond which a first-order model means little."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Training:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Training(Printed):
     """A run: numbers of the policy before the first step and after each, [step + 1], and of each step, [step].
 
     A sampled run (``method="stochastic"``) has an axis of replicates after that of steps, [step, replicate, ...]. What
@@ -69,9 +69,9 @@ class Training:
     critic: FloatArray | None
     notes: tuple[str, ...]
     interrupted: bool
-    start: Policy = field(repr=False)
-    scheme: Scheme = field(repr=False)
-    provenance: dict[str, Any] = field(repr=False)
+    start: Policy
+    scheme: Scheme
+    provenance: dict[str, Any]
 
     @property
     def steps(self) -> int:
@@ -159,11 +159,6 @@ class Training:
         interrupted = ", interrupted" if self.interrupted else ""
         verdict = f"{self.scheme.name}: {self.steps:,} step{'s' * (self.steps > 1)}{interrupted} ({how})"
         return {"verdict": [verdict], "numbers": _numbers(self), "notes": noted(self.notes, indent=0)}
-
-    def __str__(self) -> str:
-        return page(self.sections())
-
-    __repr__ = __str__
 
 
 def _numbers(run: Training) -> list[str]:
