@@ -11,22 +11,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal
 
 from lossim._support import checks
-from lossim.configs import _hydra, _source, openrlhf, trl, verl
-from lossim.configs._given import Options
+from lossim.configs import _source, openrlhf, trl, verl
 from lossim.configs._parsed import Entry, ParsedConfig
+from lossim.configs._settings import Options
 from lossim.critics import Critic
 from lossim.rewards import Reward
 
 __all__ = ["Entry", "ParsedConfig", "read_config"]
 
 PARSERS = {"trl": trl.parse, "verl": verl.parse, "openrlhf": openrlhf.parse}
-WORDS = {"verl": ("=", _hydra.overrides), "openrlhf": ("--", openrlhf.flags)}
-"""What a command line has in it, and how its words are read."""
 
 
 def read_config(source: Mapping[str, Any] | str | os.PathLike[str] | Sequence[str], *,
@@ -87,31 +83,6 @@ def read_config(source: Mapping[str, Any] | str | os.PathLike[str] | Sequence[st
         checks.fail("algorithm", algorithm, "must be left out unless trainer is 'trl'")
     skipped = checks.members("ignore", list(ignore) if not isinstance(ignore, str) else ignore, str, "keys",
                              "write one as [key]")
-    given, typed = _read(source, trainer)
-    return PARSERS[trainer](given, Options(reward=reward, critic=critic, algorithm=algorithm, processes=processes,
-                                           report=unsupported == "report", ignore=skipped, typed=typed))
-
-
-def _read(source: Any, trainer: str) -> tuple[dict[str, Any], bool]:
-    """A flat config, and whether its values have types of their own."""
-    mark, words = WORDS.get(trainer, (None, None))
-    if type(source).__module__.startswith("omegaconf."):
-        source = import_module("omegaconf").OmegaConf.to_container(source)  # read as it is, it trips over ???
-    if isinstance(source, str) and mark is not None and mark in source and not _is_file(source):
-        source = _source.words(source)
-    if isinstance(source, (str, os.PathLike)):
-        source = _source.from_file(source)
-    if isinstance(source, Mapping):
-        given = _source.flat(source, nested=trainer != "trl")
-        return openrlhf.undashed(given) if trainer == "openrlhf" else given, True
-    if words is None or not isinstance(source, Sequence) or isinstance(source, (bytes, bytearray)):
-        checks.fail("source", source, "must be a mapping or the path of a file",
-                    "of a dataclass pass dataclasses.asdict(config)", TypeError)
-    return words(source), trainer != "openrlhf"
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except (OSError, ValueError):  # a command line is no name of a file
-        return False
+    config, typed = _source.read(source, trainer)
+    return PARSERS[trainer](config, Options(reward=reward, critic=critic, algorithm=algorithm, processes=processes,
+                                            report=unsupported == "report", ignore=skipped, typed=typed))

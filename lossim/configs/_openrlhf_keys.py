@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from lossim.configs._kinds import Kind, anything, choice, flag, inert, number, pair, text, whole
-
-__all__ = ["INERT", "TABLE", "VERSION"]
+from lossim.configs._settings import OTHER, Kind, anything, choice, flag, inert, number, pair, text, whole
 
 VERSION = "0.11.2"
 EARLIER = "responses of earlier policies; here of the present one"
@@ -39,9 +37,7 @@ TABLE: dict[str, Kind] = {
     "rollout.batch_size": whole(1024),
     "rollout.n_samples_per_prompt": whole(1),
     "rollout.max_new_tokens": whole(None, why="whatever data.max_len leaves behind the prompt"),
-    "rollout.top_p": number(
-        1.0, low=0.0, high=1.0,
-        approximated="responses are drawn from another distribution than the loss has; here from it"),
+    "rollout.top_p": number(1.0, low=0.0, high=1.0, approximated=OTHER),
     "data.max_len": whole(2048),
     "train.batch_size": whole(128, why="in responses"),
     "train.max_epochs": whole(1),
@@ -51,6 +47,8 @@ TABLE: dict[str, Kind] = {
 }
 """What bears on the loss, with defaults."""
 
+OPTIMISER = """optim muon.lr muon.momentum muon.ns_steps muon.nesterov muon.no_nesterov adam.lr adam.betas adam.eps
+    adam.weight_decay lr_scheduler lr_warmup_ratio min_lr_ratio max_norm"""
 INERT = inert({
     ("devices", ""): """ref.num_nodes ref.num_gpus_per_node reward.num_nodes reward.num_gpus_per_node
         train.colocate_actor_ref actor.num_nodes actor.num_gpus_per_node critic.num_nodes critic.num_gpus_per_node
@@ -69,11 +67,9 @@ INERT = inert({
         actor.model_name_or_path critic.model_name_or_path actor.freeze_visual_encoder use_ms train.enable_ema
         train.ema_beta""",
     ("balances experts, a loss of its own", ""): "actor.aux_loss_coef",
-    ("the critic's own loss: say what it is by critic=", "critic."): """value_clip freezing_steps save_value_network
-        optim muon.lr muon.momentum muon.ns_steps muon.nesterov muon.no_nesterov adam.lr adam.betas adam.eps
-        adam.weight_decay lr_scheduler lr_warmup_ratio min_lr_ratio max_norm""",
-    ("the optimiser", "actor."): """optim muon.lr muon.momentum muon.ns_steps muon.nesterov muon.no_nesterov adam.lr
-        adam.betas adam.eps adam.weight_decay lr_scheduler lr_warmup_ratio min_lr_ratio max_norm""",
+    ("the critic's own loss: say what it is by critic=", "critic."): f"""value_clip freezing_steps save_value_network
+        {OPTIMISER}""",
+    ("the optimiser", "actor."): OPTIMISER,
     ("how long it runs", ""): "train.num_episodes data.max_samples train.seed",
     ("what is paid: say so by reward=", "reward."): "normalize_enable model_name_or_path remote_url",
     ("of the adaptive KL controller", ""): "algo.kl.horizon",

@@ -13,8 +13,6 @@ from lossim._support.text import Columns, Note, Sections, page
 from lossim.rewards import Reward
 from lossim.schemes import Scheme, short
 
-__all__ = ["Entry", "ParsedConfig"]
-
 WIDTH = 44  # characters of a value in print
 DEEPEST = 60  # levels of a value as plain values; what holds itself has more
 

@@ -7,17 +7,47 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from lossim._support import checks
-
-__all__ = ["flat", "from_file", "scalar", "words"]
+from lossim.configs import _openrlhf_keys, _verl_keys
 
 DEEPEST = 60  # levels of a nested config; more is one that holds itself
 
 
-def from_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+def read(source: Any, trainer: str) -> tuple[dict[str, Any], bool]:
+    """A flat config, and whether its values have types of their own."""
+    mark, words = COMMAND_LINES.get(trainer, (None, None))
+    if type(source).__module__.startswith("omegaconf."):
+        source = import_module("omegaconf").OmegaConf.to_container(source)  # read as it is, it trips over ???
+    if isinstance(source, str) and mark is not None and mark in source and not os.path.isfile(source):
+        try:
+            source = shlex.split(re.sub(r"\\\r?\n", " ", source), comments=True)
+        except ValueError as problem:
+            raise ValueError(f"source must be a command line with balanced quotes, got {source[:60]!r}...: {problem}"
+                             ) from problem
+    if isinstance(source, (str, os.PathLike)):
+        source = _from_file(source)
+    if isinstance(source, Mapping):
+        given = _flat(source, nested=trainer != "trl")
+        bare = {key.removeprefix("--"): value for key, value in given.items()}
+        if trainer != "openrlhf":
+            return given, True
+        if len(bare) < len(given):
+            checks.fail("source", list(given), "must give a flag once, with or without dashes")
+        return bare, True
+    if words is None or not isinstance(source, Sequence) or isinstance(source, (bytes, bytearray)):
+        checks.fail("source", source, "must be a mapping or the path of a file",
+                    "of a dataclass pass dataclasses.asdict(config)", TypeError)
+    return words([checks.text(f"source[{i}]", word) for i, word in enumerate(source)]), trainer != "openrlhf"
+
+
+# --- files and mappings -----------------------------------------------------------------------------------------
+
+
+def _from_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """The mapping in a file, whose ending says what it is written in."""
     file = Path(path)
     load = LOADERS.get(file.suffix.lower())
@@ -33,11 +63,9 @@ def from_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
                          ) from problem
     except RecursionError:
         checks.fail("source", str(file), f"must be nested no deeper than {DEEPEST} levels")
-    if loaded is None:
-        checks.fail("source", str(path), "must name a file that holds a mapping, and this one is empty")
     if not isinstance(loaded, Mapping):
-        checks.fail("source", str(path), f"must name a file that holds a mapping, and this one holds a "
-                    f"{type(loaded).__name__}")
+        held = "is empty" if loaded is None else f"holds a {type(loaded).__name__}"
+        checks.fail("source", str(path), f"must name a file that holds a mapping, and this one {held}")
     return loaded
 
 
@@ -87,7 +115,7 @@ def _yaml(content: str, file: Path) -> Any:
 LOADERS = {".yaml": _yaml, ".yml": _yaml, ".json": _json}
 
 
-def flat(mapping: Mapping[Any, Any], *, nested: bool = True, prefix: str = "", depth: int = 0) -> dict[str, Any]:
+def _flat(mapping: Mapping[Any, Any], *, nested: bool = True, prefix: str = "", depth: int = 0) -> dict[str, Any]:
     """A mapping with dotted keys: ``{"a": {"b": 1}}`` and ``{"a.b": 1}`` are the same."""
     if depth > DEEPEST:
         checks.fail(prefix.rstrip("."), "...", f"must be nested no deeper than {DEEPEST} levels")
@@ -98,7 +126,7 @@ def flat(mapping: Mapping[Any, Any], *, nested: bool = True, prefix: str = "", d
                         "YAML takes on, off, yes and no for booleans; quote them", TypeError)
         name = prefix + key
         deeper = nested and isinstance(value, Mapping) and len(value)
-        inside = flat(value, prefix=name + ".", depth=depth + 1) if deeper else {name: value}
+        inside = _flat(value, prefix=name + ".", depth=depth + 1) if deeper else {name: value}
         for full, entry in inside.items():
             if full in found:
                 checks.fail(full, entry, "must be given once, nested or dotted")
@@ -112,42 +140,125 @@ def flat(mapping: Mapping[Any, Any], *, nested: bool = True, prefix: str = "", d
     return found
 
 
-def words(line: str) -> list[str]:
-    """The words of a command line, with its continued lines joined; shell variables stay as they are."""
-    try:
-        found = shlex.split(re.sub(r"\\\r?\n", " ", line), comments=True)
-    except ValueError as problem:
-        raise ValueError(f"source must be a command line with balanced quotes, got {line[:60]!r}...: {problem}"
-                         ) from problem
-    return found
+# --- command lines ----------------------------------------------------------------------------------------------
 
 
-def after_module(tokens: Sequence[Any], modules: tuple[str, ...]) -> list[str]:
+def _after(module: str, words: list[str]) -> list[str]:
     """The words behind the name of the program, all of them if it is not named."""
-    found = [checks.text(f"source[{i}]", token) for i, token in enumerate(tokens)]
-    at = [i for i, token in enumerate(found) if token.removesuffix(".py").replace("/", ".").endswith(modules)]
-    return found[at[0] + 1:] if at else found
+    at = [i for i, word in enumerate(words) if word.removesuffix(".py").replace("/", ".").endswith(module)]
+    return words[at[0] + 1:] if at else words
 
 
-def no_shell(name: str, value: str) -> str:
+def _without_shell(name: str, value: str) -> str:
     """The value of a setting that counts, unless it has a shell variable in it."""
     if re.search(r"\$(?!\{)|\$\{[A-Za-z_]\w*\}|`", value):
         checks.fail(name, value, "must not hold a shell variable, which only the shell knows", "write the value out")
     return value
 
 
-def scalar(value: str) -> Any:
+def _flags(words: list[str]) -> dict[str, Any]:
+    """OpenRLHF's flags: the word behind each, or the words, or True where there is none.
+
+    Of a flag given twice the last counts, as in argparse.
+    """
+    found: dict[str, Any] = {}
+    name = ""
+    for word in _after("openrlhf.cli.train_ppo_ray", words):
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            found[name] = [value] if equals else []
+        elif name:
+            found[name].append(word)
+        else:
+            checks.fail("source", word, "must begin with a flag, or name openrlhf.cli.train_ppo_ray before the flags")
+    for name, values in found.items():
+        kind = _openrlhf_keys.TABLE.get(name)
+        if kind is not None:
+            for value in values:
+                _without_shell(name, value)
+            if kind.of == "flag" and values:
+                checks.fail(name, values, "must be given without a value")
+            if kind.of not in ("flag", "pair", "any") and len(values) != 1:
+                checks.fail(name, values, "must be given with one value")
+        found[name] = values[0] if len(values) == 1 else values or True
+    return found
+
+
+COMPOSED = ("ppo_trainer", "ppo_megatron_trainer", "_self_")
+"""Configs of verl whose defaults are known."""
+
+
+def _overrides(words: list[str]) -> dict[str, Any]:
+    """Hydra's overrides, of verl; of a key given twice the last counts, as there."""
+    found: dict[str, Any] = {}
+    rest = iter(_after("verl.trainer.main_ppo", words))
+    for word in rest:
+        key, equals, value = word.partition("=")
+        if key in ("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"):
+            value = value or next(rest, "")
+            if key in ("--config-name", "-cn") and value not in COMPOSED:
+                checks.fail("--config-name", value, "must be ppo_trainer or ppo_megatron_trainer, of which lossim "
+                            "knows the defaults", "pass the composed config (print it by --cfg job)")
+            continue
+        if not equals or not re.fullmatch(r"\+{0,2}[A-Za-z_][\w.@/-]*", key):
+            checks.fail("source", word, "must hold overrides, key=value")
+        key = key.lstrip("+")
+        found[key] = _scalar(_without_shell(key, value) if key in _verl_keys.TABLE else value)
+    return found
+
+
+COMMAND_LINES = {"verl": ("=", _overrides), "openrlhf": ("--", _flags)}
+"""What a command line has in it, and how its words are read."""
+
+
+def _scalar(value: str) -> Any:
     """What Hydra makes of the text behind ``=``: null, a boolean, a number, a list, or text."""
     stripped = value.strip()
-    if stripped.lower() in ("null", "true", "false"):
-        return {"null": None, "true": True, "false": False}[stripped.lower()]
+    constants = {"null": None, "true": True, "false": False}
+    if stripped.lower() in constants:
+        return constants[stripped.lower()]
     if len(stripped) > 1 and stripped[0] == stripped[-1] and stripped[0] in "'\"":
         return stripped[1:-1]
     if stripped.startswith("[") and stripped.endswith("]"):
         inner = stripped[1:-1].strip()
-        return [scalar(entry) for entry in inner.split(",")] if inner else []
+        return [_scalar(entry) for entry in inner.split(",")] if inner else []
     if re.fullmatch(r"[+-]?\d+(_\d+)*", stripped):
         return int(stripped)
     if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", stripped):
         return float(stripped)
     return stripped
+
+
+# --- references of verl's configs -------------------------------------------------------------------------------
+
+
+def composed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config of verl with references followed, unless it takes settings from other files than verl's own."""
+    defaults = config.get("defaults")
+    for entry in defaults if isinstance(defaults, list) else [defaults]:
+        if defaults is not None and entry not in COMPOSED:
+            checks.fail("defaults", entry, "must not compose other files, which are not read",
+                        "pass the composed config (print it by --cfg job)")
+    return {key: _resolved(key, value, config) if key in _verl_keys.TABLE else value for key, value in config.items()}
+
+
+def _resolved(key: str, value: Any, given: Mapping[str, Any], depth: int = 0) -> Any:
+    """The value, with a reference to another key followed."""
+    if value == "???":
+        checks.fail(key, value, "must be given; ??? stands for what is missing")
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    match = re.fullmatch(r"\$\{(?:oc\.select:\s*)?(\.*[\w.]+)\s*(?:,\s*([^${}]*))?\}", value)
+    if match is None or depth > DEEPEST or (match[2] is not None and "oc.select" not in value):
+        checks.fail(key, value, "must be a value, or name another key as ${a.b} does", "write the value out")
+    name, fallback = match[1], match[2]
+    if name.startswith("."):
+        up = len(name) - len(name.lstrip("."))
+        name = ".".join([*key.split(".")[:-up], name.lstrip(".")])
+    if name in given:
+        return _resolved(name, given[name], given, depth + 1)
+    if fallback is not None:
+        return _scalar(fallback)
+    if name in _verl_keys.TABLE:
+        return _verl_keys.TABLE[name].default
+    checks.fail(key, value, f"names {name}, which the config does not give", "write the value out")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from lossim.configs._kinds import Kind, anything, choice, flag, inert, number, pair, text, whole
-
-__all__ = ["INERT", "TABLES", "VERSION"]
+from lossim.configs._settings import OTHER, Kind, anything, choice, flag, inert, number, pair, text, whole
 
 VERSION = "1.16.0"
-OTHER = "responses are drawn from another distribution than the loss has; here from it"
 COMMON: dict[str, Kind] = {
     "per_device_train_batch_size": whole(8),
     "gradient_accumulation_steps": whole(1),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from lossim.configs._kinds import Kind, anything, choice, flag, inert, number, text, whole
-
-__all__ = ["ACTOR", "CORRECTION", "HINTS", "INERT", "ROLLOUT", "TABLE", "VERSION"]
+from lossim.configs._settings import OTHER, Kind, anything, choice, flag, inert, number, text, whole
 
 VERSION = "0.9.1"
 ACTOR = "actor_rollout_ref.actor."
 ROLLOUT = "actor_rollout_ref.rollout."
 CORRECTION = "algorithm.rollout_correction."
-OTHER = "responses are drawn from another distribution than the loss has; here from it"
 KLS = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
 _ALGORITHM: dict[str, Kind] = {
     "adv_estimator": choice("gae", "gae", "grpo", "grpo_vectorized", "grpo_passk", "gdpo", "rloo", "rloo_vectorized",
@@ -124,11 +121,10 @@ INERT = inert({
         quantization_config_file calculate_log_probs engine_kwargs.* mtp.* qat.* agent.* trace.* profiler.*
         prometheus.* checkpoint_engine.* disaggregation.* server.* custom.* update_weights_bucket_megabytes""",
     ("evaluation", ROLLOUT): "val_kwargs.*",
-    ("turns with tools", ROLLOUT): """multi_turn.max_assistant_turns multi_turn.tool_config_path
-        multi_turn.function_tool_path multi_turn.max_user_turns multi_turn.max_parallel_calls
-        multi_turn.max_tool_response_length multi_turn.tool_response_truncate_side
-        multi_turn.use_inference_chat_template multi_turn.tokenization_sanity_check_mode multi_turn.format
-        multi_turn.num_repeat_rollouts multi_turn.interaction_config_path""",
+    ("turns with tools", ROLLOUT + "multi_turn."): """max_assistant_turns tool_config_path function_tool_path
+        max_user_turns max_parallel_calls max_tool_response_length tool_response_truncate_side
+        use_inference_chat_template tokenization_sanity_check_mode format num_repeat_rollouts
+        interaction_config_path""",
     ("the model", "actor_rollout_ref."): "model.*",
     ("how the reference is computed", "actor_rollout_ref."): "ref.*",
     ("devices", "actor_rollout_ref."): "hybrid_engine nccl_timeout",
