@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from textwrap import wrap
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from lossim.rewards import Reward
 from lossim.schemes import Scheme, short
 
 WIDTH = 44  # characters of a value in print
+LISTS = ("unsupported", "approximated", "read", "assumed", "ignored")
 DEEPEST = 60  # levels of a value as plain values; what holds itself has more
 
 
@@ -64,30 +65,31 @@ class ParsedConfig:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out, approximated, or assumed with a remark, one text each."""
-        return (*(Note("unsupported", f"left out: {_line(entry)}") for entry in self.unsupported),
-                *(Note("approximated", f"approximated: {_line(entry)}") for entry in self.approximated),
-                *(Note("assumed", f"assumed: {_line(entry)}") for entry in self.assumed if entry.why))
+        noted = [*(("unsupported", "left out", entry) for entry in self.unsupported),
+                 *(("approximated", "approximated", entry) for entry in self.approximated),
+                 *(("assumed", "assumed", entry) for entry in self.assumed if entry.why)]
+        return tuple(Note(code, f"{said}: {key} = {_shown(value)}{why and f': {why}'}")
+                     for code, said, (key, value, why) in noted)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for strict JSON; each slot of the scheme as text."""
-        lists = {name: [{"key": entry.key, "value": _plain(entry.value), "why": entry.why} for entry in entries]
-                 for name, entries in self._lists.items()}
+        lists = {name: [{"key": key, "value": _plain(value), "why": why} for key, value, why in getattr(self, name)]
+                 for name in LISTS}
         return {"trainer": self.trainer, "version": self.version, "algorithm": self.algorithm,
                 "max_tokens": self.max_tokens, "scheme": describe_scheme(self.scheme), **lists}
-
-    @property
-    def _lists(self) -> dict[str, tuple[Entry, ...]]:
-        return {name: getattr(self, name) for name in ("unsupported", "approximated", "read", "assumed", "ignored")}
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: scheme, source, and the lists of settings by name."""
         cap = "" if self.max_tokens is None else f", at most {self.max_tokens} tokens"
         said = {"scheme": [str(self.scheme)], "source": [f"from {self.trainer} {self.version}, {self.algorithm}{cap}"]}
-        for name, entries in self._lists.items():
-            if name == "ignored" and entries:
-                said[name] = wrap("ignored: " + ", ".join(entry.key for entry in entries), 110, subsequent_indent="  ")
-            elif entries:
-                said[name] = [f"{name}:", *_table(entries)]
+        for name in LISTS:
+            rows = [(key, _shown(value), why) for key, value, why in getattr(self, name)]
+            if name == "ignored" and rows:
+                said[name] = wrap("ignored: " + ", ".join(key for key, *_ in rows), 110, subsequent_indent="  ")
+            elif rows:
+                widths = [max(len(row[i]) for row in rows) + 2 for i in (0, 1)]
+                table = Columns(*(f"<{width}" for width in widths), "<")
+                said[name] = [f"{name}:", *(table.row(*row) for row in rows)]
         return said
 
     def __str__(self) -> str:
@@ -103,17 +105,6 @@ def _shown(value: Any) -> str:
     elif is_dataclass(value):
         text = short(value)
     return text if len(text) <= WIDTH else text[:WIDTH - 3] + "..."
-
-
-def _line(entry: Entry) -> str:
-    return f"{entry.key} = {_shown(entry.value)}" + (f": {entry.why}" if entry.why else "")
-
-
-def _table(entries: Sequence[Entry]) -> list[str]:
-    keys = max(len(entry.key) for entry in entries)
-    values = max(len(_shown(entry.value)) for entry in entries)
-    table = Columns(f"<{keys + 2}", f"<{values + 2}", "<")
-    return [table.row(entry.key, _shown(entry.value), entry.why) for entry in entries]
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
