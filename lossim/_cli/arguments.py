@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from lossim._cli.commands import LOGGED, Answer, audit_log, drift_of, list_presets
 from lossim._logs import FORMATS
@@ -22,8 +22,6 @@ from lossim._support.text import Phrase, Way, reworded
 from lossim._support.types import NoClosedForm
 from lossim.configs import PARSERS
 from lossim.rewards import Reward
-
-__all__ = ["main"]
 
 DONE = 0
 BAD_INPUT = 2
@@ -68,31 +66,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 # --- messages ---------------------------------------------------------------------------------------------------
 
 WORDINGS = {
-    "algorithm": "--algorithm {}",
     "any format": "give --format",
     "column": "--column {}=NAME",
     "column of": "--column {}",
     "correct": "--column correct=NAME",
-    "correct_above": "--correct-above",
     "field": "the FIELD of --column",
-    "format": "--format {}",
-    "max_tokens": "--max-tokens {}",
-    "on_error": "--on-error {}",
-    "paths": "--paths {}",
-    "processes": "--processes",
-    "reward": "--reward",
     "sample": "give --batches 64 to sample instead",
-    "tokenizer": "--tokenizer",
     "unread": "--column {}=",
-    "unsupported": "--unsupported {}",
 }
 """How the command line says what messages say in Python, by the code of the :class:`~lossim._support.text.Way`."""
 
 
 def _worded(way: Way) -> str:
+    """An argument is an option of the same name, if WORDINGS does not have it."""
     if way.code in WORDINGS:
         return WORDINGS[way.code].format(way.value)
-    return str(way)
+    return f"--{way.code.replace('_', '-')} {way.value}".rstrip()
 
 
 def _message(error: BaseException) -> str:
@@ -172,12 +161,11 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     kinds = parser.add_subparsers(dest="command", required=True, metavar=COMMAND, title="commands",
                                   description="lossim COMMAND --help lists the arguments of one")
     made: dict[str, _Parser] = {}
-    for name, command in COMMANDS.items():
-        summary = command.summary
+    for name, (run, add_arguments, summary) in COMMANDS.items():
         made[name] = kinds.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
                                       allow_abbrev=False)
-        made[name].set_defaults(run=command.run, figure=None)
-        command.add_arguments(made[name])
+        made[name].set_defaults(run=run, figure=None)
+        add_arguments(made[name])
     return parser, made
 
 
@@ -186,8 +174,7 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     _scheme_arguments(parser, "responses are paid as logged unless given")
     parser.add_argument("--compare", metavar="NAME,...", help="presets to set beside it, or 'all'; 'all' if there is "
                         "neither --config nor --scheme")
-    _log_arguments(parser)
-    _output_arguments(parser)
+    _shared_arguments(parser)
 
 
 def _drift_arguments(parser: argparse.ArgumentParser) -> None:
@@ -201,8 +188,7 @@ def _drift_arguments(parser: argparse.ArgumentParser) -> None:
                       "given")
     logs = parser.add_argument_group("responses, fitted to a log")
     logs.add_argument("--log", nargs="+", metavar="LOG", help=LOGS)
-    _log_arguments(parser)
-    _output_arguments(parser)
+    _shared_arguments(parser)
 
 
 def _scheme_arguments(parser: argparse.ArgumentParser, reward: str) -> None:
@@ -223,7 +209,8 @@ def _scheme_arguments(parser: argparse.ArgumentParser, reward: str) -> None:
                        f"responses, such as 1,-1, or '{LOGGED}'; {reward}")
 
 
-def _log_arguments(parser: argparse.ArgumentParser) -> None:
+def _shared_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of all commands but presets: how a log is read, and how the answer comes out."""
     group = parser.add_argument_group("reading a log")
     group.add_argument("--column", action="append", metavar="FIELD=NAME", help="the column of a field, such as "
                        "length=completion_length; an empty NAME: do not read it; repeatable, and rewards given several "
@@ -242,9 +229,6 @@ def _log_arguments(parser: argparse.ArgumentParser) -> None:
                        help="whether right and wrong responses are paths of their own (default), or share one")
     group.add_argument("--replicates", type=int, metavar="N", help="how often prompts are drawn again for standard "
                        "errors; 0 for none")
-
-
-def _output_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="strict JSON instead of text")
     group.add_argument("--figure", metavar="FILE", help=f"write a figure, {', '.join(FIGURES)}")
@@ -257,19 +241,12 @@ def _presets_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="strict JSON instead of text")
 
 
-class _Command(NamedTuple):
-    """What computes the answer, what declares the arguments, and what is said of both."""
-
-    run: Callable[[argparse.Namespace], Answer]
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    summary: str
-
-
 COMMAND = "COMMAND"
-COMMANDS = {
-    "audit": _Command(audit_log, _audit_arguments, "which way a loss pushes length on a logged run, and through which "
-                      "responses"),
-    "drift": _Command(drift_of, _drift_arguments, "which way a loss pushes length, from laws of length or from those "
-                      "fitted to a log"),
-    "presets": _Command(list_presets, _presets_arguments, "the presets, slot by slot"),
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], Answer], Callable[[argparse.ArgumentParser], None], str]] = {
+    "audit": (audit_log, _audit_arguments, "which way a loss pushes length on a logged run, and through which "
+              "responses"),
+    "drift": (drift_of, _drift_arguments, "which way a loss pushes length, from laws of length or from those fitted "
+              "to a log"),
+    "presets": (list_presets, _presets_arguments, "the presets, slot by slot"),
 }
+"""What computes the answer, what declares the arguments, and what is said of both."""

@@ -20,7 +20,6 @@ from lossim._auditing import Finding, audit
 from lossim._engine import describe_scheme, drift
 from lossim._fitting import fit
 from lossim._support import checks
-from lossim._support.records import Record
 from lossim._support.text import Sections, code, either, noted, page, wrapped
 from lossim.configs import PARSERS, ParsedConfig, read_config
 from lossim.lengths import lognormal
@@ -32,8 +31,6 @@ from lossim.schemes import Scheme, presets
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["LOGGED", "Answer", "audit_log", "drift_of", "list_presets"]
-
 LOGGED = "logged"
 SIGMA = 0.7
 CONFIG_ONLY = ("trainer", "algorithm", "processes", "unsupported", "ignore")
@@ -41,7 +38,7 @@ LOG_ONLY = ("column", "tokenizer", "format", "correct_above", "on_error", "paths
 LAWS = ("solve_rate", "right", "wrong", "sigma")
 
 
-class Answer(Record):
+class Answer(NamedTuple):
     """What a command prints: text, or ``payload`` as JSON; and what it draws."""
 
     text: str
@@ -53,30 +50,25 @@ def audit_log(args: Namespace) -> Answer:
     """``lossim audit``: what schemes do on a log."""
     own, config = _scheme(args)
     named, notes = _compared(args, own)
-    log = _read(args, args.log, config)
-    notes += log.notes
+    rollouts, reading, cap, about_log = _read(args, args.log, config)
+    notes += about_log
     paths: Literal["outcome", "one"] = args.paths or "outcome"
-    ungraded = log.rollouts.correct is None and args.correct_above is None
-    if args.paths is None and ungraded and len(reward_levels(log.rollouts)) == 1:
+    ungraded = rollouts.correct is None and args.correct_above is None
+    if args.paths is None and ungraded and len(reward_levels(rollouts)) == 1:
         paths = "one"
         notes.append("all rewards are equal and there are no grades: right and wrong responses share one path")
     reward = _reward(args)
     if reward is not None and config is not None:
         reward = config.scheme.reward  # with the length penalties of the config
     schemes = named if own is None else [own, *named]
-    found = audit(log.rollouts, schemes, reward=reward, paths=paths, max_tokens=log.max_tokens,
-                  correct_above=args.correct_above, progress=_progress(args), **_given(replicates=args.replicates))
-
-    # the audit, and what became of the rows and of the settings
+    found = audit(rollouts, schemes, reward=reward, paths=paths, max_tokens=cap, correct_above=args.correct_above,
+                  progress=_progress(args), **_given(replicates=args.replicates))
     verdict = _comparison(found.findings) if own is None and len(named) > 1 else found.verdict
     said = found.sections() | {"verdict": [verdict]}
-    said["notes"] += noted(notes)
-    reading = log.reading.sections()
-    said |= {name: reading[name] for name in ("left out", "first")}
-    said |= _about(config, slots=len(found.findings) > 1)
-    return Answer(text=page(said), plot=found.plot, payload={
-        "verdict": verdict, "audit": found.to_dict(), "reading": log.reading.to_dict(), "config": _settings(config),
-        "notes": notes})
+    said |= {name: reading.sections()[name] for name in ("left out", "first")}
+    if config is not None and len(found.findings) > 1:
+        said["slots"] = wrapped("scheme", config.scheme.slots)  # which nothing else prints
+    return _answer(said, found.plot, config, notes, verdict=verdict, audit=found.to_dict(), reading=reading.to_dict())
 
 
 def drift_of(args: Namespace) -> Answer:
@@ -84,15 +76,15 @@ def drift_of(args: Namespace) -> Answer:
     scheme, config = _scheme(args)
     if scheme is None:
         raise ValueError("drift needs a scheme: give --scheme NAME, or --config FILE with --trainer NAME")
-    sampling: dict[str, Any] = {}
+    options: dict[str, Any] = {"progress": _progress(args)}
     if args.batches is not None:
-        sampling = {"method": "monte_carlo", "batches": args.batches, "rng": np.random.default_rng(0)}
+        options |= {"method": "monte_carlo", "batches": args.batches, "rng": np.random.default_rng(0)}
     if args.log is None:
-        return _drift_of_laws(args, scheme, config, sampling)
-    return _drift_of_log(args, scheme, config, sampling)
+        return _drift_of_laws(args, scheme, config, options)
+    return _drift_of_log(args, scheme, config, options)
 
 
-def _drift_of_laws(args: Namespace, scheme: Scheme, config: ParsedConfig | None, sampling: dict[str, Any]) -> Answer:
+def _drift_of_laws(args: Namespace, scheme: Scheme, config: ParsedConfig | None, options: dict[str, Any]) -> Answer:
     _refuse(args, LOG_ONLY, "is for a log; give --log LOG")
     if args.reward == LOGGED:
         raise ValueError(f"--reward {LOGGED} is for a log; give --log LOG")
@@ -106,46 +98,41 @@ def _drift_of_laws(args: Namespace, scheme: Scheme, config: ParsedConfig | None,
     sigma = SIGMA if args.sigma is None else args.sigma
     policy = two_paths(solve_rate=args.solve_rate, right=lognormal(median=args.right, sigma=sigma),
                        wrong=lognormal(median=args.wrong, sigma=sigma), max_tokens=cap)
-    found = drift(scheme, policy, progress=_progress(args), **sampling)
-
-    # the drift, what was assumed, and what became of the settings
+    found = drift(scheme, policy, **options)
     assumed = " (assumed)" if args.sigma is None else ""
     notes = [f"lengths are lognormal with median {args.right:g} tokens if right and {args.wrong:g} if wrong, and "
              f"standard deviation {sigma:g} of their logarithm{assumed}"]
-    said = found.sections()
-    said["notes"] += noted(notes)
-    said |= _about(config, slots=False)
-    return Answer(text=page(said), plot=found.plot, payload={
-        "verdict": f"{scheme.name}: {found.verdict}", "drift": found.to_dict(arrays=False),
-        "config": _settings(config), "notes": notes})
+    return _answer(found.sections(), found.plot, config, notes, verdict=f"{scheme.name}: {found.verdict}",
+                   drift=found.to_dict(arrays=False))
 
 
-def _drift_of_log(args: Namespace, scheme: Scheme, config: ParsedConfig | None, sampling: dict[str, Any]) -> Answer:
+def _drift_of_log(args: Namespace, scheme: Scheme, config: ParsedConfig | None, options: dict[str, Any]) -> Answer:
     _refuse(args, LAWS, "is for laws of length; leave it out, or leave out --log")
-    log = _read(args, args.log, config)
-    rollouts = log.rollouts
-    notes = log.notes
+    rollouts, reading, cap, notes = _read(args, args.log, config)
     if args.correct_above is not None:
         rollouts = replace(rollouts, correct=np.asarray(rollouts.rewards > args.correct_above))
         notes.append(f"grades are read off the rewards: above {args.correct_above:g} is correct")
-    fitted = fit(rollouts, paths=args.paths or "outcome", max_tokens=log.max_tokens,
-                 **_given(replicates=args.replicates))
+    fitted = fit(rollouts, paths=args.paths or "outcome", max_tokens=cap, **_given(replicates=args.replicates))
     if args.reward == LOGGED:
         scheme = replace(scheme, reward=fitted.reward)
     if args.reward is None:
         notes.append(f"{scheme.reward.text}, whatever the log paid; --reward {LOGGED} pays the means of the log")
-    found = fitted.drift(scheme, progress=_progress(args), **sampling)
-
-    # the drift, the fit under it, and what became of the rows and of the settings
-    said = found.sections()
-    said["notes"] += noted(notes)
-    said["scheme"] = wrapped("scheme", scheme.slots)
+    found = fitted.drift(scheme, **options)
+    said = found.sections() | {"scheme": wrapped("scheme", scheme.slots)}
     said |= {name: lines for name, lines in fitted.sections().items() if name != "notes"}  # the drift has them
-    said |= log.reading.sections()
-    said |= _about(config, slots=False)
-    return Answer(text=page(said), plot=found.drift.plot, payload={
-        "verdict": f"{scheme.name}: {found.verdict}", "drift": found.to_dict(arrays=False), "fit": fitted.to_dict(),
-        "reading": log.reading.to_dict(), "config": _settings(config), "notes": notes})
+    said |= reading.sections()
+    return _answer(said, found.drift.plot, config, notes, verdict=f"{scheme.name}: {found.verdict}",
+                   drift=found.to_dict(arrays=False), fit=fitted.to_dict(), reading=reading.to_dict())
+
+
+def _answer(said: Sections, plot: Callable[[], Figure], config: ParsedConfig | None, notes: list[str],
+            **payload: Any) -> Answer:
+    """An answer with its notes, that ends with what became of the config's settings."""
+    said["notes"] += noted(notes)
+    if config is not None:
+        said |= {name: lines for name, lines in config.sections().items() if name != "scheme"}
+    settings = None if config is None else config.to_dict()
+    return Answer(page(said), {**payload, "config": settings, "notes": notes}, plot)
 
 
 def list_presets(_: Namespace) -> Answer:
@@ -249,16 +236,9 @@ def _comparison(findings: Sequence[Finding]) -> str:
 # --- logs -------------------------------------------------------------------------------------------------------
 
 
-class _Log(NamedTuple):
+def _read(args: Namespace, log: Sequence[str], config: ParsedConfig | None
+          ) -> tuple[Rollouts, Reading, int | None, list[str]]:
     """A log, how it was read, its cap where that had to be said, and what there is to say of both."""
-
-    rollouts: Rollouts
-    reading: Reading
-    max_tokens: int | None
-    notes: list[str]
-
-
-def _read(args: Namespace, log: Sequence[str], config: ParsedConfig | None) -> _Log:
     tokenizer = None if args.tokenizer is None else _function(args.tokenizer)
     if args.correct_above is not None:
         checks.finite("--correct-above", args.correct_above)
@@ -291,7 +271,7 @@ def _read(args: Namespace, log: Sequence[str], config: ParsedConfig | None) -> _
                      "weigh them with --column reward=WEIGHT*NAME")
     if known is not None and args.max_tokens is None and not chosen.isdisjoint(("cut by length", "cuts unknown")):
         notes.append(f"max_tokens is that of the config, {known:,}")
-    return _Log(rollouts, reading, known, notes)
+    return rollouts, reading, known, notes
 
 
 def _columns(given: Sequence[str] | None) -> dict[str, Any] | None:
@@ -304,21 +284,16 @@ def _columns(given: Sequence[str] | None) -> dict[str, Any] | None:
         if not equals:
             checks.fail("--column", text, "must be FIELD=NAME", "for example length=completion_length")
         if field == "reward" and name:
-            column, weight = _weighted(name)
-            columns.setdefault(field, {})[column] = weight
+            weight, _, column = name.partition("*")
+            if column and re.fullmatch(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?", weight):
+                columns.setdefault(field, {})[column] = float(weight)
+            else:
+                columns.setdefault(field, {})[name] = 1.0
         elif field in columns:
             checks.fail("--column", text, f"must give {field} once")
         else:
             columns[field] = name or None
     return columns
-
-
-def _weighted(name: str) -> tuple[str, float]:
-    """A column of rewards and its weight, from ``NAME`` or ``WEIGHT*NAME``."""
-    found = re.fullmatch(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\*(.+)", name)
-    if found is None:
-        return name, 1.0
-    return found[2], float(found[1])
 
 
 def _function(name: str) -> Callable[[str], Any]:
@@ -349,21 +324,6 @@ def _function(name: str) -> Callable[[str], Any]:
 
 
 # --- options ----------------------------------------------------------------------------------------------------
-
-
-def _about(config: ParsedConfig | None, *, slots: bool) -> Sections:
-    """What became of the config's settings; with the slots of its scheme if nothing else has printed them."""
-    if config is None:
-        return {}
-    said = config.sections()
-    del said["scheme"]
-    if slots:
-        return {"slots": wrapped("scheme", config.scheme.slots)} | said
-    return said
-
-
-def _settings(config: ParsedConfig | None) -> dict[str, Any] | None:
-    return None if config is None else config.to_dict()
 
 
 def _progress(args: Namespace) -> bool:
