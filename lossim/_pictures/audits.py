@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossim._pictures.results import OUTCOMES, signs, styled
+from lossim._pictures.results import OUTCOMES, sheet, signs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from lossim._auditing import Audit, Finding
     from lossim.estimates import Estimate
-
-__all__ = ["plot_audit"]
 
 AS_LOGGED = "as logged"
 BARS = 12
@@ -30,15 +28,10 @@ def plot_audit(audit: Audit) -> Figure:
     or under the other schemes where the audit has several, as far as it is told from noise. Bars of one standard error.
     All in a step of 0.01 nats, the left side per unit step where such a step is not known.
     """
-    from matplotlib.figure import Figure
-
-    finding = audit.findings[0]
-    with styled():
-        rows = _rows(audit)
-        figure = Figure(figsize=(8.6, max(3.6, 1.6 + 0.27 * len(rows))), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        figure.suptitle(textwrap.fill(signs(audit.verdict), 96), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
-        _draw_lengths(left, finding)
+    rows = _rows(audit)
+    title = textwrap.fill(signs(audit.verdict), 96)
+    with sheet(title, 2, 8.6, max(3.6, 1.6 + 0.27 * len(rows))) as (figure, (left, right)):
+        _draw_lengths(left, audit.findings[0])
         _draw_rows(right, rows, len(audit.findings) > 1)
     return figure
 
@@ -57,15 +50,11 @@ def _rows(audit: Audit) -> list[tuple[str, Estimate]]:
 
 
 def _draw_lengths(ax: Axes, finding: Finding) -> None:
-    if np.isfinite(finding.rate):
-        per = finding.rate
-        unit = "in 0.01 nats"
-    else:
-        per = 1.0
-        unit = "per unit step"
+    known = np.isfinite(finding.rate)
+    per = finding.rate if known else 1.0
     ax.axhline(0.0, color="black", linewidth=0.8)
     ax.set(title="Where the drift comes from", xlabel="length of the response (tokens)",
-           ylabel=f"contribution (tokens {unit})")
+           ylabel=f"contribution (tokens {'in 0.01 nats' if known else 'per unit step'})")
     shown = np.flatnonzero(finding.share)
     ends = [*(f"–{last - 1:,}" for last in finding.length_bins[1:]), " on"]
     ax.set_xticks(range(len(shown)), [f"{finding.length_bins[i]:,}{ends[i]}" for i in shown], rotation=30, ha="right")

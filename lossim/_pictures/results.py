@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from lossim._training import Training
     from lossim.policies import Policy
 
-__all__ = ["plot_drift", "plot_training"]
-
 # Okabe and Ito's colours, which colour-blind readers can tell apart; paths take them in turn.
 _BLUE = "#0072B2"
 _VERMILION = "#D55E00"
@@ -49,14 +47,21 @@ _SMALL = 0.005
 
 
 @contextmanager
-def styled() -> Iterator[None]:
-    """Matplotlib's defaults and the style of these pictures, whatever is set outside; put back afterwards."""
+def sheet(title: str, panels: int, width: float, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure and its panels, side by side, in matplotlib's defaults and the style of these pictures.
+
+    Whatever is set outside is put back afterwards.
+    """
     import matplotlib
+    from matplotlib.figure import Figure
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
-        yield
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots(1, panels)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        yield figure, list(axes)
 
 
 def plot_drift(result: Drift) -> Figure:
@@ -68,15 +73,11 @@ def plot_drift(result: Drift) -> Figure:
     drift, by path and token, split by the outcome of the response; sampled ones with bars of one standard error or
     a little more.
     """
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    with styled():
-        rows = _rows(result)
-        figure = Figure(figsize=(8.6, max(3.6, 1.9 + 0.29 * len(rows))), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        title = f"{result.scheme.name}: {result.verdict}"
-        figure.suptitle(textwrap.fill(signs(title), 90), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    rows = _rows(result)
+    title = textwrap.fill(signs(f"{result.scheme.name}: {result.verdict}"), 90)
+    with sheet(title, 2, 8.6, max(3.6, 1.9 + 0.29 * len(rows))) as (figure, (left, right)):
         _draw_reward(left, result)
         _draw_sources(right, result, rows)
         handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=name)
@@ -91,55 +92,42 @@ def signs(text: str) -> str:
     return re.sub(r"(?<![^\s(e])-(?=[\d.])", "−", text)
 
 
-class _Lines:
-    """How the lines of cells look: a colour for each path, a dash for each class unless there are many."""
+def _looks(axes: Axes, policy: Policy) -> list[tuple[str, str, str | None]]:
+    """How the lines of cells look: a colour for each path, a dash for each class, and a name.
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self.paths = list(dict.fromkeys(path for _, path in policy.cell_names))
-        self.many = len(policy.cell_names) > _MOST_CELLS
-
-    def look(self, cell: int) -> tuple[str, str]:
-        """Colour and dash."""
-        _, path = self.policy.cell_names[cell]
-        colour = _PATHS[self.paths.index(path) % len(_PATHS)]
-        if self.many:
-            return colour, "-"
-        return colour, _DASHES[int(self.policy.class_of_cell[cell]) % len(_DASHES)]
-
-    def name(self, cell: int) -> str:
-        """The path, with its class if there are several."""
-        prompts, path = self.policy.cell_names[cell]
-        return f"{prompts} / {path}" if len(self.policy.class_weight) > 1 else path
-
-    def name_paths(self, axes: Axes) -> None:
-        """The names of paths in the legend, if cells have none of their own."""
-        if self.many:
-            for i, path in enumerate(self.paths):
-                axes.plot([], [], color=_PATHS[i % len(_PATHS)], label=f"{path}: one line per class")
+    With many cells there is one dash, and one name for each path, which goes to the legend.
+    """
+    many = len(policy.cell_names) > _MOST_CELLS
+    colours: dict[str, str] = {}
+    looks: list[tuple[str, str, str | None]] = []
+    for (prompts, path), of_class in zip(policy.cell_names, policy.class_of_cell, strict=True):
+        if path not in colours:
+            colours[path] = _PATHS[len(colours) % len(_PATHS)]
+            if many:
+                axes.plot([], [], color=colours[path], label=f"{path}: one line per class")
+        name = f"{prompts} / {path}" if len(policy.class_weight) > 1 else path
+        looks.append((colours[path], "-", None) if many else (colours[path], _DASHES[of_class % len(_DASHES)], name))
+    return looks
 
 
 def _draw_reward(axes: Axes, result: Drift) -> None:
     policy = result.policy
-    lines = _Lines(policy)
+    many = len(result.cells) > _MOST_CELLS
     dots = False
-    for cell in range(len(result.cells)):
+    for cell, (colour, dash, name) in enumerate(_looks(axes, policy)):
         first, last = _middle(policy.ends[cell])
         t, value, bar = _curve(result, cell, first, last)
         if policy.cell_weight[cell] == 0 or not len(t):
             continue
-        colour, dash = lines.look(cell)
-        share = f"{100 * policy.cell_weight[cell]:.3g} %"
         few = bar is not None or len(t) <= _BINS
-        axes.plot(t, value, dash, color=colour, linewidth=1.0 if lines.many else 1.6, marker="o" if few else "",
-                  markersize=3.0, label=None if lines.many else f"{lines.name(cell)} ({share})")
+        axes.plot(t, value, dash, color=colour, linewidth=1.0 if many else 1.6, marker="o" if few else "",
+                  markersize=3.0, label=name and f"{name} ({100 * policy.cell_weight[cell]:.3g} %)")
         if bar is not None:
             axes.errorbar(t, value, yerr=bar, fmt="none", ecolor=colour, elinewidth=1.0, capsize=2.0)
         if not few:
             dots = True
             mean = float(policy.mean_length_by_cell[cell])
-            axes.plot(mean, np.interp(mean, t, value), "o", color=colour, markersize=3.0 if lines.many else 5.0)
-    lines.name_paths(axes)
+            axes.plot(mean, np.interp(mean, t, value), "o", color=colour, markersize=3.0 if many else 5.0)
 
     # lengths by their logarithm, effective reward by its zero
     low, high = axes.get_xlim()
@@ -150,11 +138,11 @@ def _draw_reward(axes: Axes, result: Drift) -> None:
     axes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
     axes.yaxis.set_major_formatter(lambda y, _: signs(f"{y:g}"))
     axes.grid(True)
-    axes.set_xlabel("length (tokens; dots: means)" if dots else "length (tokens)")
-    axes.set_ylabel("effective reward (mean 0 on each path)")
+    axes.set(xlabel="length (tokens; dots: means)" if dots else "length (tokens)",
+             ylabel="effective reward (mean 0 on each path)")
     axes.set_title("Where a curve rises, responses are drawn on", loc="left")
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(title="path" if lines.many else "path (share of responses)", loc="best")
+        axes.legend(title="path" if many else "path (share of responses)", loc="best")
     else:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "every stop is certain or impossible", transform=axes.transAxes, ha="center")
@@ -278,72 +266,41 @@ def plot_training(run: Training) -> Figure:
 
     Of a sampled run the median over replicates, with a band that 5 % of them are below and 5 % above.
     """
-    from matplotlib.figure import Figure
-
-    with styled():
-        figure = Figure(figsize=(10.2, 3.5), layout="constrained")
-        lengths, causes, shares = figure.subplots(1, 3)
-        figure.suptitle(_title(run), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
-        _draw_paths(lengths, run)
-        _draw_causes(causes, run)
-        _draw_shares(shares, run)
-        for axes in (lengths, causes, shares):
-            axes.set_xlabel("step (rollouts)")
-            axes.set_xlim(0, max(run.steps, 1))
-            axes.grid(True)
-    return figure
-
-
-def _title(run: Training) -> str:
-    """What the run did to mean length, in a sentence."""
     first = float(np.median(run.length[0]))
     last = float(np.median(run.length[-1]))
-    if last > first:
-        verb = "lengthens"
-    elif last < first:
-        verb = "shortens"
-    else:
-        verb = "keeps"
-    plural = "s" if run.steps > 1 else ""
-    title = f"{run.scheme.name} {verb} responses from {first:.4g} to {last:.4g} tokens in {run.steps:,} step{plural}"
-    if run.replicates is None:
-        return title
-    return f"{title} ({run.replicates:,} replicates, 5–95 %)"
+    verb = {1: "lengthens", -1: "shortens"}.get(np.sign(last - first), "keeps")
+    title = (f"{run.scheme.name} {verb} responses from {first:.4g} to {last:.4g} tokens in {run.steps:,} "
+             f"step{'s' if run.steps > 1 else ''}")
+    if run.replicates is not None:
+        title += f" ({run.replicates:,} replicates, 5–95 %)"
+    with sheet(title, 3, 10.2, 3.5) as (figure, (lengths, causes, shares)):
+        for (colour, dash, name), weight, series in zip(_looks(lengths, run.start), run.start.cell_weight,
+                                                        np.moveaxis(run.length_by_path, -1, 0), strict=True):
+            if weight != 0:
+                _draw_series(lengths, series, name, colour, dash, 1.0)
+        _draw_series(lengths, run.length, "all responses", "black", "-", 2.2)
+        lengths.set(ylabel="tokens", ylim=(0.0, None))
+        lengths.set_title("Mean length", loc="left")
+        lengths.legend()
 
+        start = np.zeros_like(run.length[:1])
+        for label, change, colour in (("lengths on paths", run.within, _BLUE),
+                                      ("paths' frequency", run.composition, _VERMILION)):
+            _draw_series(causes, np.concatenate([start, np.cumsum(change, axis=0)]), label, colour)
+        causes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
+        causes.set_ylabel("change of mean length (tokens)")
+        causes.set_title("What moved the mean", loc="left")
+        causes.legend(title="by a change of")
 
-def _draw_causes(axes: Axes, run: Training) -> None:
-    start = np.zeros_like(run.length[:1])
-    for label, change, colour in (("lengths on paths", run.within, _BLUE),
-                                  ("paths' frequency", run.composition, _VERMILION)):
-        _draw_series(axes, np.concatenate([start, np.cumsum(change, axis=0)]), label, colour)
-    axes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
-    axes.set_title("What moved the mean", loc="left")
-    axes.set_ylabel("change of mean length (tokens)")
-    axes.legend(title="by a change of")
-
-
-def _draw_shares(axes: Axes, run: Training) -> None:
-    _draw_series(axes, run.accuracy, "P(correct)", _GREEN)
-    _draw_series(axes, run.truncation_rate, "P(truncated)", "#666666", "--")
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_title("Accuracy and cut responses", loc="left")
-    axes.set_ylabel("probability")
-    axes.legend()
-
-
-def _draw_paths(axes: Axes, run: Training) -> None:
-    lines = _Lines(run.start)
-    for cell, weight in enumerate(run.start.cell_weight):
-        if weight == 0:
-            continue
-        colour, dash = lines.look(cell)
-        _draw_series(axes, run.length_by_path[..., cell], None if lines.many else lines.name(cell), colour, dash, 1.0)
-    lines.name_paths(axes)
-    _draw_series(axes, run.length, "all responses", "black", "-", 2.2)
-    axes.set_ylim(bottom=0.0)
-    axes.set_title("Mean length", loc="left")
-    axes.set_ylabel("tokens")
-    axes.legend()
+        _draw_series(shares, run.accuracy, "P(correct)", _GREEN)
+        _draw_series(shares, run.truncation_rate, "P(truncated)", "#666666", "--")
+        shares.set(ylabel="probability", ylim=(-0.02, 1.02))
+        shares.set_title("Accuracy and cut responses", loc="left")
+        shares.legend()
+        for axes in (lengths, causes, shares):
+            axes.set(xlabel="step (rollouts)", xlim=(0, max(run.steps, 1)))
+            axes.grid(True)
+    return figure
 
 
 def _draw_series(axes: Axes, series: FloatArray, label: str | None, colour: str, dash: str = "-", width: float = 1.6
