@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from lossim.configs._settings import OTHER, Kind, anything, choice, flag, inert, number, pair, text, whole
+from lossim.configs._settings import OTHER, Kind, anything, choice, each, flag, inert, number, pair, text, whole
 
 VERSION = "0.11.2"
-EARLIER = "responses of earlier policies; here of the present one"
 TABLE: dict[str, Kind] = {
-    "algo.advantage.estimator": choice("gae", "gae", "reinforce", "rloo", "reinforce_baseline", "group_norm", "dr_grpo",
-                                       "flash_reinforce", why="token-whitened GAE with a critic"),
+    "algo.advantage.estimator": choice("gae reinforce rloo reinforce_baseline group_norm dr_grpo flash_reinforce",
+                                       why="token-whitened GAE with a critic"),
     "algo.advantage.gamma": number(1.0, low=0.0, high=1.0, idle="1 for group estimators, whatever is given"),
     "algo.advantage.lambd": number(1.0, low=0.0, high=1.0),
     "algo.advantage.no_std_norm": flag(False),
-    "algo.advantage.is_correction_level": choice("off", "off", "token", "seq"),
-    "algo.advantage.is_correction_mode": choice("mask", "mask", "clip"),
-    "algo.advantage.is_correction_gating": choice("ratio", "ratio", "binary_kl", "tv"),
+    "algo.advantage.is_correction_level": choice("off token seq"),
+    "algo.advantage.is_correction_mode": choice("mask clip"),
+    "algo.advantage.is_correction_gating": choice("ratio binary_kl tv"),
     "algo.advantage.is_correction_threshold": anything((0.5, 5.0)),
     "algo.kl.init_coef": number(0.01),
     "algo.kl.target": number(None, no_slot="a coefficient that follows the KL", fix="leave it out"),
-    "algo.kl.estimator": choice("k1", "k1", "k2", "k3"),
-    "algo.kl.use_loss": flag(False),
-    "algo.kl.unbiased_gradient": flag(False),
-    "algo.dynamic_filtering_enable": flag(False),
+    "algo.kl.estimator": choice("k1 k2 k3"),
+    **each(flag(False), "algo.kl.use_loss algo.kl.unbiased_gradient algo.dynamic_filtering_enable"),
     "algo.dynamic_filtering_range": pair((0.0, 1.0)),
     "actor.eps_clip": number(0.2, low=0.0),
     "actor.eps_clip_low_high": pair(None, low=0.0, why="None stands for actor.eps_clip on both sides"),
     "actor.dual_clip": number(None),
-    "actor.policy_loss_type": choice("ppo", "ppo", "gspo"),
-    "actor.loss_agg_mode": choice("token-mean", "token-mean", "seq-mean-token-mean",
-                                  idle="gspo takes seq-mean-token-mean"),
+    "actor.policy_loss_type": choice("ppo gspo"),
+    "actor.loss_agg_mode": choice("token-mean seq-mean-token-mean", idle="gspo takes seq-mean-token-mean"),
     "actor.entropy_coef": number(None),
     "reward.clip_range": pair((-10.0, 10.0)),
     "reward.overlong_buffer_len": number(None, low=0.0),
@@ -41,8 +37,8 @@ TABLE: dict[str, Kind] = {
     "data.max_len": whole(2048),
     "train.batch_size": whole(128, why="in responses"),
     "train.max_epochs": whole(1),
-    "train.async_enable": flag(False, approximated=EARLIER),
-    "train.partial_rollout_enable": flag(False, approximated=EARLIER),
+    **each(flag(False, approximated="responses of earlier policies; here of the present one"),
+           "train.async_enable train.partial_rollout_enable"),
     "train.agent_func_path": text(None, approximated="responses with turns between; here of one turn"),
 }
 """What bears on the loss, with defaults."""

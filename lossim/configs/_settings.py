@@ -22,14 +22,10 @@ from lossim.schemes import Scheme
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Kind:
-    """What a setting takes, its default, and what there is to say of it.
+    """What a setting takes and its default, which may be None as others may if ``optional``, and what to say of it.
 
-    Attributes:
-        of, low, high, words: the kind of values, the interval of numbers, and what a choice is between.
-        default: the trainer's; where it is None, None is taken, elsewhere if ``optional``.
-        why: what there is to say where the default is assumed.
-        idle: why it does not count, given where the scheme does not depend on it.
-        approximated, no_slot, fix: what there is to say of other values than the ``neutral`` ones, or the default.
+    ``why`` is said where the default is assumed, ``idle`` where the scheme does not depend on what is given,
+    ``approximated`` or ``no_slot`` and ``fix`` of other values than the ``neutral`` ones, or the default.
     """
 
     of: Literal["number", "whole", "flag", "choice", "pair", "text", "any"]
@@ -91,9 +87,15 @@ text = partial(Kind, "text")
 anything = partial(Kind, "any", optional=True)
 
 
-def choice(default: str | None, *words: str, **said: Any) -> Kind:
-    """One of the words."""
-    return Kind("choice", default, words=words, **said)
+def choice(words: str, **said: Any) -> Kind:
+    """One of the words, by default the first."""
+    names = tuple(words.split())
+    return Kind("choice", **{"default": names[0], "words": names, **said})
+
+
+def each(kind: Kind, names: str) -> dict[str, Kind]:
+    """Settings of one kind."""
+    return dict.fromkeys(names.split(), kind)
 
 
 def inert(names: Mapping[tuple[str, str], str]) -> dict[str, str]:
@@ -110,10 +112,9 @@ WHITENED = "whitened over the rollout's tokens; so in train, but drift takes tho
 
 
 class Dialect(NamedTuple):
-    """The settings of a trainer's config at one version.
+    """A trainer's config: what messages call it, the settings that bear on the loss, and why others do not.
 
-    ``title`` is how messages call it, ``table`` has the settings that bear on the loss by full names, and ``inert`` the
-    reason for each name that does not; a star at the end stands for any ending.
+    A star at the end of a name in ``inert`` stands for any ending.
     """
 
     trainer: str
@@ -137,11 +138,9 @@ class Options(NamedTuple):
 
 
 class Given:
-    """What a config gives, checked, and what became of it: a scheme is made of what is taken, and nothing else is read.
+    """What a config gives, checked, and what becomes of it while a scheme is made of the values that are taken.
 
-    Attributes:
-        values: what is given, in the order of the config; ``reward``, ``critic`` and ``processes`` are settings too.
-        used: what was taken, in the order in which it was first.
+    ``values`` are given, among them what the caller told; ``used`` has those that were taken, and defaults.
     """
 
     def __init__(self, config: Mapping[str, Any], dialect: Dialect, options: Options) -> None:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from lossim.configs._settings import OTHER, Kind, anything, choice, flag, inert, number, pair, text, whole
+from lossim.configs._settings import OTHER, Kind, anything, choice, each, flag, inert, number, pair, text, whole
 
 VERSION = "1.16.0"
 COMMON: dict[str, Kind] = {
     "per_device_train_batch_size": whole(8),
     "gradient_accumulation_steps": whole(1),
-    "generation_batch_size": whole(None),
-    "steps_per_generation": whole(None),
-    "auto_find_batch_size": flag(False),
+    **each(whole(None), "generation_batch_size steps_per_generation"),
+    **each(flag(False), "auto_find_batch_size mask_truncated_completions"),
     "max_completion_length": whole(512, optional=True),
     "num_iterations": whole(1),
     "epsilon": number(0.2, low=0.0),
     "epsilon_high": number(None, low=0.0, why="None stands for epsilon"),
-    "mask_truncated_completions": flag(False),
-    "reward_weights": anything(None),
+    **each(anything(None), "reward_weights generation_kwargs"),
     "sync_ref_model": flag(False, approximated="the reference moves with the policy; here it stands"),
     "top_p": number(1.0, low=0.0, high=1.0, approximated=OTHER),
     "top_k": whole(0, low=-1, approximated=OTHER, neutral=(0, -1)),
     "min_p": number(None, low=0.0, high=1.0, approximated=OTHER, neutral=(None, 0.0)),
     "repetition_penalty": number(1.0, low=0.0, approximated=OTHER),
-    "generation_kwargs": anything(None),
     "vllm_structured_outputs_regex": text(None, approximated=OTHER),
 }
 GRPO: dict[str, Kind] = {
@@ -30,22 +27,19 @@ GRPO: dict[str, Kind] = {
     "num_generations": whole(8),
     "beta": number(0.0, low=0.0),
     "use_bias_correction_kl": flag(True, why="False up to TRL 1.9"),
-    "loss_type": choice("dapo", "grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo",
+    "loss_type": choice("grpo dapo dr_grpo bnpo cispo sapo luspo vespo", default="dapo",
                         why="the token-mean; DAPO's other parts are settings of their own"),
-    "importance_sampling_level": choice("token", "token", "sequence"),
-    "delta": number(None, low=0.0),
-    "scale_rewards": choice("group", "group", "batch", "none"),
+    "importance_sampling_level": choice("token sequence"),
+    "scale_rewards": choice("group batch none"),
     "multi_objective_aggregation": choice(
-        "sum_then_normalize", "sum_then_normalize", "normalize_then_sum",
-        no_slot="rewards that are normalised one by one (GDPO)",
+        "sum_then_normalize normalize_then_sum", no_slot="rewards that are normalised one by one (GDPO)",
         fix="take tokens.gdpo(..., over='responses') on batches"),
     "sapo_temperature_pos": number(1.0, low=0.0),
     "sapo_temperature_neg": number(1.05, low=0.0),
-    "vespo_k_pos": number(2.0, low=0.0),
-    "vespo_lambda_pos": number(3.0, low=0.0),
-    "vespo_k_neg": number(3.0, low=0.0),
-    "vespo_lambda_neg": number(2.0, low=0.0),
-    "off_policy_mask_threshold": number(None, low=0.0),
+    **each(number(2.0, low=0.0), "vespo_k_pos vespo_lambda_neg"),
+    **each(number(3.0, low=0.0), "vespo_lambda_pos vespo_k_neg"),
+    **each(number(None, low=0.0), """delta off_policy_mask_threshold vllm_importance_sampling_clip_min
+        vllm_importance_sampling_cap"""),
     "top_entropy_quantile": number(1.0, low=0.0, high=1.0, no_slot="a loss on the tokens of highest entropy",
                                    fix="set it to 1.0"),
     "entropy_coef": number(0.0),
@@ -53,11 +47,9 @@ GRPO: dict[str, Kind] = {
                                  fix="set it to False and entropy_coef to a number"),
     "use_vllm": flag(False),
     "vllm_importance_sampling_correction": flag(True),
-    "vllm_importance_sampling_mode": choice("sequence_mask", "token_truncate", "token_mask", "sequence_truncate",
-                                            "sequence_mask"),
+    "vllm_importance_sampling_mode": choice("token_truncate token_mask sequence_truncate sequence_mask",
+                                            default="sequence_mask"),
     "vllm_importance_sampling_clip_max": number(3.0, low=0.0, optional=True),
-    "vllm_importance_sampling_clip_min": number(None, low=0.0),
-    "vllm_importance_sampling_cap": number(None, low=0.0),
 }
 RLOO: dict[str, Kind] = {
     **COMMON,

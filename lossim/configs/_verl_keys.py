@@ -2,65 +2,56 @@
 
 from __future__ import annotations
 
-from lossim.configs._settings import OTHER, Kind, anything, choice, flag, inert, number, text, whole
+from lossim.configs._settings import OTHER, Kind, anything, choice, each, flag, inert, number, text, whole
 
 VERSION = "0.9.1"
 ACTOR = "actor_rollout_ref.actor."
 ROLLOUT = "actor_rollout_ref.rollout."
 CORRECTION = "algorithm.rollout_correction."
-KLS = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
+KLS = "kl k1 abs mse k2 low_var_kl k3 kl+ k1+ abs+ mse+ k2+ low_var_kl+ k3+"
 _ALGORITHM: dict[str, Kind] = {
-    "adv_estimator": choice("gae", "gae", "grpo", "grpo_vectorized", "grpo_passk", "gdpo", "rloo", "rloo_vectorized",
-                            "opo", "gpg", "remax", "reinforce_plus_plus", "reinforce_plus_plus_baseline",
-                            "optimal_token_baseline", "tir_optimal_token_baseline"),
-    "gamma": number(1.0, low=0.0, high=1.0),
-    "lam": number(1.0, low=0.0, high=1.0),
+    "adv_estimator": choice("""gae grpo grpo_vectorized grpo_passk gdpo rloo rloo_vectorized opo gpg remax
+        reinforce_plus_plus reinforce_plus_plus_baseline optimal_token_baseline tir_optimal_token_baseline"""),
+    **each(number(1.0, low=0.0, high=1.0), "gamma lam"),
     "norm_adv_by_std_in_grpo": flag(True, idle="reaches grpo and grpo_passk alone"),
-    "use_kl_in_reward": flag(False),
-    "kl_penalty": choice("kl", *KLS, *(f"{name}+" for name in KLS), neutral=("kl", "k1", "kl+", "k1+"),
-                         no_slot="a KL in the reward other than k1", fix="set it to kl"),
-    "kl_ctrl.type": choice("fixed", "fixed", "adaptive", no_slot="a coefficient that follows the KL",
-                           fix="set it to fixed"),
+    **each(flag(False), """use_kl_in_reward use_pf_ppo filter_groups.enable rollout_correction.bypass_mode
+        rollout_correction.rollout_is_batch_normalize"""),
+    "kl_penalty": choice(KLS, neutral=("kl", "k1", "kl+", "k1+"), fix="set it to kl",
+                         no_slot="a KL in the reward other than k1"),
+    "kl_ctrl.type": choice("fixed adaptive", no_slot="a coefficient that follows the KL", fix="set it to fixed"),
     "kl_ctrl.kl_coef": number(0.001, low=0.0),
-    "use_pf_ppo": flag(False),
-    "filter_groups.enable": flag(False),
     "filter_groups.metric": Kind("text", "reward", optional=True),
-    "gdpo_reward_keys": anything(None),
-    "gdpo_reward_weights": anything(None),
-    "rollout_correction.rollout_is": choice(None, "token", "sequence"),
+    **each(anything(None), "gdpo_reward_keys gdpo_reward_weights rollout_correction.rollout_rs_threshold"),
+    "rollout_correction.rollout_is": choice("token sequence", default=None),
     "rollout_correction.rollout_is_threshold": anything(2.0),
-    "rollout_correction.rollout_is_batch_normalize": flag(False),
     "rollout_correction.rollout_rs": text(None),
-    "rollout_correction.rollout_rs_threshold": anything(None),
-    "rollout_correction.bypass_mode": flag(False),
     "rollout_correction.loss_type": choice(
-        "ppo_clip", "ppo_clip", "reinforce", idle="read by the trainer that trainer.use_v1=False names alone"),
+        "ppo_clip reinforce", idle="read by the trainer that trainer.use_v1=False names alone"),
 }
 _ACTOR: dict[str, Kind] = {
     "ppo_mini_batch_size": whole(256),
     "ppo_epochs": whole(1),
-    "loss_agg_mode": choice("token-mean", "token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean",
-                            "seq-mean-token-sum-norm", idle="sapo and geo_mean take seq-mean-token-mean"),
+    "loss_agg_mode": choice("""token-mean token-sum seq-mean-token-sum seq-mean-token-mean
+        seq-mean-token-sum-norm""", idle="sapo and geo_mean take seq-mean-token-mean"),
     "loss_scale_factor": number(None),
     "clip_ratio": number(
         0.2, low=0.0,
         idle="counts only where clip_ratio_low or clip_ratio_high is null, and both are 0.2 by default"),
-    "clip_ratio_low": number(0.2, low=0.0, optional=True, why="clip_ratio counts only where this is null"),
-    "clip_ratio_high": number(0.2, low=0.0, optional=True, why="clip_ratio counts only where this is null"),
+    **each(number(0.2, low=0.0, optional=True, why="clip_ratio counts only where this is null"),
+           "clip_ratio_low clip_ratio_high"),
     "clip_ratio_c": number(3.0, why="a dual clip, which verl cannot switch off"),
     "tau_pos": number(1.0),
     "tau_neg": number(1.05),
-    "policy_loss.loss_mode": choice("vanilla", "vanilla", "gspo", "sapo", "gpg", "geo_mean", "dro", "cispo", "dppo_tv",
-                                    "dppo_kl", "clip_cov", "kl_cov"),
-    "policy_loss.clip_cov_ratio": number(0.0002, low=0.0),
+    "policy_loss.loss_mode": choice("""vanilla gspo sapo gpg geo_mean dro cispo dppo_tv dppo_kl clip_cov
+        kl_cov"""),
+    **each(number(0.0002, low=0.0), "policy_loss.clip_cov_ratio policy_loss.kl_cov_ratio"),
     "policy_loss.clip_cov_lb": number(1.0),
     "policy_loss.clip_cov_ub": number(5.0),
-    "policy_loss.kl_cov_ratio": number(0.0002, low=0.0),
     "policy_loss.ppo_kl_coef": number(0.1),
     "policy_loss.dro_beta": number(None),
     "use_kl_loss": flag(False),
     "kl_loss_coef": number(0.001, low=0.0),
-    "kl_loss_type": choice("low_var_kl", *KLS, *(f"{name}+" for name in KLS)),
+    "kl_loss_type": choice(KLS, default="low_var_kl"),
     "entropy_coeff": number(0.0, approximated="of the decision to stop alone, not of the content"),
 }
 _ROLLOUT: dict[str, Kind] = {
@@ -90,7 +81,7 @@ TABLE: dict[str, Kind] = {
     "reward_model.reward_manager": text(None),
     **{f"{top}.reward_kwargs.{name}": kind for top in ("reward", "reward_model") for name, kind in OVERLONG.items()},
     "trainer.use_v1": flag(True),
-    "trainer.v1.trainer_mode": choice("sync", "sync", "colocate_async", "separate_async",
+    "trainer.v1.trainer_mode": choice("sync colocate_async separate_async",
                                       approximated="responses of earlier policies; here of the present one"),
     "distillation.enabled": flag(False, no_slot="a loss to a teacher"),
 }
