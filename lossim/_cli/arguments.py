@@ -107,20 +107,6 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def _parsed(argv: Sequence[str]) -> argparse.Namespace:
-    parser, commands = _parsers()
-    try:
-        args, unknown = parser.parse_known_args(argv)
-    except argparse.ArgumentError as wrong:  # of the line itself; those of a command come as ValueError
-        first = next((word for word in argv if not word.startswith("-")), "")
-        raise ValueError(f"{wrong}{_nearest(first, COMMANDS) if wrong.argument_name == COMMAND else ''}") from None
-    if unknown:
-        options = [option for action in commands[args.command]._actions for option in action.option_strings]
-        raise ValueError(f"{args.command} has no argument {unknown[0]!r}"
-                         f"{_nearest(unknown[0].partition('=')[0], options)}; see lossim {args.command} --help")
-    return args
-
-
 def _check_figure(args: argparse.Namespace) -> None:
     """That the figure can be written where it is to be, before anything is computed."""
     if args.figure is None:
@@ -153,20 +139,27 @@ def _reward(text: str) -> Reward | str:
                                      f"{LOGGED!r}, got {text!r}; for example 1,-1")
 
 
-def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
-    """The parser of the line, and those of the commands by name."""
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog="lossim", description="What an RL loss does to response length.", allow_abbrev=False,
                      exit_on_error=False)
     parser.add_argument("--version", action="version", version=f"lossim {version('lossim')}")
     kinds = parser.add_subparsers(dest="command", required=True, metavar=COMMAND, title="commands",
                                   description="lossim COMMAND --help lists the arguments of one")
-    made: dict[str, _Parser] = {}
     for name, (run, add_arguments, summary) in COMMANDS.items():
-        made[name] = kinds.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
-                                      allow_abbrev=False)
-        made[name].set_defaults(run=run, figure=None)
-        add_arguments(made[name])
-    return parser, made
+        command = kinds.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
+                                   allow_abbrev=False)
+        command.set_defaults(run=run, figure=None)
+        add_arguments(command)
+    try:
+        args, unknown = parser.parse_known_args(argv)
+    except argparse.ArgumentError as wrong:  # of the line itself; those of a command come as ValueError
+        first = next((word for word in argv if not word.startswith("-")), "")
+        raise ValueError(f"{wrong}{_nearest(first, COMMANDS) if wrong.argument_name == COMMAND else ''}") from None
+    if unknown:
+        options = [option for action in kinds.choices[args.command]._actions for option in action.option_strings]
+        raise ValueError(f"{args.command} has no argument {unknown[0]!r}"
+                         f"{_nearest(unknown[0].partition('=')[0], options)}; see lossim {args.command} --help")
+    return args
 
 
 def _audit_arguments(parser: argparse.ArgumentParser) -> None:

@@ -53,7 +53,8 @@ def _draw_lengths(ax: Axes, finding: Finding) -> None:
     known = np.isfinite(finding.rate)
     per = finding.rate if known else 1.0
     ax.axhline(0.0, color="black", linewidth=0.8)
-    ax.set(title="Where the drift comes from", xlabel="length of the response (tokens)",
+    ax.set_title("Where the drift comes from", loc="center")
+    ax.set(xlabel="length of the response (tokens)",
            ylabel=f"contribution (tokens {'in 0.01 nats' if known else 'per unit step'})")
     shown = np.flatnonzero(finding.share)
     ends = [*(f"–{last - 1:,}" for last in finding.length_bins[1:]), " on"]
@@ -81,8 +82,8 @@ def _draw_lengths(ax: Axes, finding: Finding) -> None:
 
 
 def _draw_rows(ax: Axes, rows: list[tuple[str, Estimate]], schemes: bool) -> None:
-    ax.set(title="The same log under other schemes" if schemes else "The same log under other settings",
-           xlabel="change of mean length\n(tokens in 0.01 nats)")
+    ax.set_title(f"The same log under other {'schemes' if schemes else 'settings'}", loc="center")
+    ax.set_xlabel("change of mean length\n(tokens in 0.01 nats)")
     y = np.arange(len(rows))[::-1]
     value = np.array([float(x) for _, x in rows])
     noise = np.nan_to_num([float(x.stderr) for _, x in rows])

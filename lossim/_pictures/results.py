@@ -34,8 +34,8 @@ _DASHES = ("-", "--", ":", "-.")
 _STYLE: Any = {
     "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "legend.fontsize": 8.0,
     "legend.title_fontsize": 8.0, "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "#DDDDDD", "grid.linewidth": 0.6,
-    "legend.frameon": False, "hatch.linewidth": 0.5, "figure.dpi": 150.0, "savefig.dpi": 150.0}
+    "axes.spines.right": False, "axes.titlelocation": "left", "axes.axisbelow": True, "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6, "legend.frameon": False, "hatch.linewidth": 0.5, "figure.dpi": 150.0, "savefig.dpi": 150.0}
 _TAIL = 0.005
 """Share of a path's responses on either side whose lengths are not drawn."""
 _BINS = 12
@@ -115,8 +115,7 @@ def _draw_reward(axes: Axes, result: Drift) -> None:
     many = len(result.cells) > _MOST_CELLS
     dots = False
     for cell, (colour, dash, name) in enumerate(_looks(axes, policy)):
-        first, last = _middle(policy.ends[cell])
-        t, value, bar = _curve(result, cell, first, last)
+        t, value, bar = _curve(result, cell)
         if policy.cell_weight[cell] == 0 or not len(t):
             continue
         few = bar is not None or len(t) <= _BINS
@@ -138,9 +137,8 @@ def _draw_reward(axes: Axes, result: Drift) -> None:
     axes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
     axes.yaxis.set_major_formatter(lambda y, _: signs(f"{y:g}"))
     axes.grid(True)
-    axes.set(xlabel="length (tokens; dots: means)" if dots else "length (tokens)",
-             ylabel="effective reward (mean 0 on each path)")
-    axes.set_title("Where a curve rises, responses are drawn on", loc="left")
+    axes.set(title="Where a curve rises, responses are drawn on", ylabel="effective reward (mean 0 on each path)",
+             xlabel="length (tokens; dots: means)" if dots else "length (tokens)")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(title="path" if many else "path (share of responses)", loc="best")
     else:
@@ -148,13 +146,14 @@ def _draw_reward(axes: Axes, result: Drift) -> None:
         axes.text(0.5, 0.5, "every stop is certain or impossible", transform=axes.transAxes, ha="center")
 
 
-def _curve(result: Drift, cell: int, first: int, last: int) -> tuple[FloatArray, FloatArray, FloatArray | None]:
-    """Lengths, effective reward and its standard error, where it is known between two positions."""
-    inside = slice(first - 1, last)
-    t = np.arange(first, last + 1.0)
+def _curve(result: Drift, cell: int) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    """Lengths, effective reward and its standard error, where it is known in the middle of the law of ends."""
+    ends = result.policy.ends[cell]  # truncated ones at the last position
+    first, last = np.searchsorted(np.cumsum(ends), [_TAIL, 1.0 - _TAIL])
+    inside = slice(first, min(last + 1, len(ends) - 1))
     value = np.asarray(result.effective_reward.value)[cell, inside]
     known = np.isfinite(value)
-    t = t[known]
+    t = 1.0 + np.arange(len(ends))[inside][known]
     value = value[known]
     if result.effective_reward.method != "monte carlo" or not len(t):
         return t, value, None
@@ -174,24 +173,13 @@ def _curve(result: Drift, cell: int, first: int, last: int) -> tuple[FloatArray,
     return averaged(t), averaged(value), np.hypot(own, shift)
 
 
-def _middle(ends: FloatArray) -> tuple[int, int]:
-    """First and last position of the middle of a law of ends, truncated ones at the last position."""
-    total = np.cumsum(ends)
-    first, last = np.searchsorted(total, [_TAIL, 1.0 - _TAIL]) + 1
-    return int(first), int(min(last, len(ends) - 1))
-
-
 def _whole_ticks(axes: Axes) -> None:
     """Whole numbers of tokens on the logarithmic axis, as many as are easily read."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = axes.get_xlim()
-    if high / low > 3000:
-        factors: tuple[float, ...] = (1.0,)
-    elif high / low > 30:
-        factors = (1.0, 3.0)
-    else:
-        factors = (1.0, 2.0, 5.0)
+    by_span = {3000.0: (1.0,), 30.0: (1.0, 3.0), 0.0: (1.0, 2.0, 5.0)}
+    factors = next(factors for span, factors in by_span.items() if high / low > span)
     axes.xaxis.set_major_locator(LogLocator(subs=factors))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x >= 1 else "")
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -228,8 +216,8 @@ def _rows(result: Drift) -> list[Row]:
 
 
 def _draw_sources(axes: Axes, result: Drift, rows: list[Row]) -> None:
-    axes.set_title("Sources of the drift: path, token and outcome", loc="left")
-    axes.set_xlabel("contribution to mean length (tokens per unit step)")
+    axes.set(title="Sources of the drift: path, token and outcome",
+             xlabel="contribution to mean length (tokens per unit step)")
     axes.axvline(0.0, color="black", linewidth=0.8)
     if not rows:
         axes.set(xlim=(-1.0, 1.0), xticks=[0.0], ylim=(0.0, 1.0), yticks=[])
@@ -279,8 +267,7 @@ def plot_training(run: Training) -> Figure:
             if weight != 0:
                 _draw_series(lengths, series, name, colour, dash, 1.0)
         _draw_series(lengths, run.length, "all responses", "black", "-", 2.2)
-        lengths.set(ylabel="tokens", ylim=(0.0, None))
-        lengths.set_title("Mean length", loc="left")
+        lengths.set(title="Mean length", ylabel="tokens", ylim=(0.0, None))
         lengths.legend()
 
         start = np.zeros_like(run.length[:1])
@@ -288,14 +275,12 @@ def plot_training(run: Training) -> Figure:
                                       ("paths' frequency", run.composition, _VERMILION)):
             _draw_series(causes, np.concatenate([start, np.cumsum(change, axis=0)]), label, colour)
         causes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
-        causes.set_ylabel("change of mean length (tokens)")
-        causes.set_title("What moved the mean", loc="left")
+        causes.set(title="What moved the mean", ylabel="change of mean length (tokens)")
         causes.legend(title="by a change of")
 
         _draw_series(shares, run.accuracy, "P(correct)", _GREEN)
         _draw_series(shares, run.truncation_rate, "P(truncated)", "#666666", "--")
-        shares.set(ylabel="probability", ylim=(-0.02, 1.02))
-        shares.set_title("Accuracy and cut responses", loc="left")
+        shares.set(title="Accuracy and cut responses", ylabel="probability", ylim=(-0.02, 1.02))
         shares.legend()
         for axes in (lengths, causes, shares):
             axes.set(xlabel="step (rollouts)", xlim=(0, max(run.steps, 1)))

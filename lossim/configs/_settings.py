@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -263,11 +263,8 @@ def _reason(key: str, value: Any, dialect: Dialect) -> str:
                 _nearest(key, known) or f"to pass over it: ignore=[{key!r}]")
 
 
-def _nearest(key: str, known: Iterable[str]) -> str:
+def _nearest(key: str, known: Collection[str]) -> str:
     """A question after the name that is most like it, whole or behind the last dot; empty if none is."""
-    names = list(known)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
-    if not near:
-        tails = {name.rpartition(".")[2]: name for name in names}
-        near = [tails[tail] for tail in difflib.get_close_matches(key.rpartition(".")[2], tails, n=1, cutoff=0.75)]
-    return f"did you mean {near[0]!r}?" if near else ""
+    tails = {name.rpartition(".")[2]: name for name in known}
+    near = difflib.get_close_matches(key.rpartition(".")[2], tails, n=1, cutoff=0.75)
+    return checks.nearest(key, known) or (f"did you mean {tails[near[0]]!r}?" if near else "")

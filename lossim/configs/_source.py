@@ -44,9 +44,6 @@ def read(source: Any, trainer: str) -> tuple[dict[str, Any], bool]:
     return words([checks.text(f"source[{i}]", word) for i, word in enumerate(source)]), trainer != "openrlhf"
 
 
-# --- files and mappings -----------------------------------------------------------------------------------------
-
-
 def _from_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """The mapping in a file, whose ending says what it is written in."""
     file = Path(path)
@@ -140,9 +137,6 @@ def _flat(mapping: Mapping[Any, Any], *, nested: bool = True, prefix: str = "", 
     return found
 
 
-# --- command lines ----------------------------------------------------------------------------------------------
-
-
 def _after(module: str, words: list[str]) -> list[str]:
     """The words behind the name of the program, all of them if it is not named."""
     at = [i for i, word in enumerate(words) if word.removesuffix(".py").replace("/", ".").endswith(module)]
@@ -227,9 +221,6 @@ def _scalar(value: str) -> Any:
     if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", stripped):
         return float(stripped)
     return stripped
-
-
-# --- references of verl's configs -------------------------------------------------------------------------------
 
 
 def composed(config: Mapping[str, Any]) -> dict[str, Any]:

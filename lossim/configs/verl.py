@@ -199,11 +199,11 @@ def _overlong(given: Given) -> list[Shaping]:
     base = "reward_model.reward_kwargs." if older else "reward.reward_kwargs."
     if not given.take(base + "overlong_buffer_cfg.enable"):
         return []
-    needed = [base + name for name in ("overlong_buffer_cfg.len", "overlong_buffer_cfg.penalty_factor", "max_resp_len")]
-    for key, value in zip(needed, given.take_all(*needed), strict=True):
-        if value is None:
+    buffer, factor, longest = (base + name for name in (
+        "overlong_buffer_cfg.len", "overlong_buffer_cfg.penalty_factor", "max_resp_len"))
+    for key in (buffer, factor, longest):
+        if given.take(key) is None:
             checks.fail(key, None, "must be given for the overlong punishment, which verl asks for too")
-    buffer, factor, longest = needed
     end = given.positive(longest)
     return [SoftOverlong(max_tokens=end, factor=given.take(factor), capped=False,
                          buffer=checks.in_interval(buffer, given.positive(buffer), 0.0, end))]
