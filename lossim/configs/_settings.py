@@ -231,8 +231,8 @@ class Given:
     def _entry(self, key: str, why: str) -> Entry:
         return Entry(key, self.values.get(key, self.kinds[key].default), why)
 
-    def parsed(self, scheme: Scheme, max_tokens: int | None) -> ParsedConfig:
-        """The scheme and the longest response, and what became of every setting; those not taken are ignored."""
+    def parsed(self, max_tokens: int | None, scheme: Scheme) -> ParsedConfig:
+        """The longest response and the scheme, and what became of every setting; those not taken are ignored."""
         for told in ("critic", "processes"):
             if told in self.values and told not in self.used:
                 checks.fail(told, self.values[told], f"has no effect on this config ({self.dialect.config})",

@@ -52,12 +52,11 @@ def parse(config: Mapping[str, Any], options: Options) -> ParsedConfig:
         kl = ()
     sampling = _filter(given, group, reward)
     _rollout(given)
-    scheme = Scheme(
+    return given.parsed(longest, Scheme(
         name=f"openrlhf {estimator} ({loss_type})", reward=reward, advantage=advantage, surrogate=surrogate,
         aggregation=TokenMean() if token_mean else SequenceMeanTokenMean(), penalties=(*kl, *entropy),
         dynamic_sampling=sampling, group_size=group, prompts_per_step=prompts, minibatches=minibatches,
-        ppo_epochs=epochs)
-    return given.parsed(scheme, longest)
+        ppo_epochs=epochs))
 
 
 def _steps(given: Given, estimator: str) -> tuple[int, int, int, int]:

@@ -60,7 +60,13 @@ def _grpo(given: Given) -> ParsedConfig:
     group, prompts, minibatches, epochs, pieces, windows = _sizes(given)
     loss_type, longest = given.take_all("loss_type", "max_completion_length")
     _, scale = given.take_all("multi_objective_aggregation", "scale_rewards")
-    surrogate = _masked(given, _surrogate(given, loss_type))
+    surrogate = _surrogate(given, loss_type)
+    threshold = given.take("off_policy_mask_threshold")
+    if threshold is not None and surrogate.response_level:
+        given.no_slot("off_policy_mask_threshold", "a mask of responses beside a ratio of whole responses",
+                      "leave it out")
+    elif threshold is not None:
+        surrogate = surrogates.OffPolicyMask(inner=surrogate, threshold=threshold)
     aggregation = _aggregation(given, loss_type, longest, pieces, windows)
     _engine(given)
     _sampling(given)
@@ -71,12 +77,11 @@ def _grpo(given: Given) -> ParsedConfig:
     reward = given.reward()
     penalties = _penalties(given, loss_type)
     masked = given.take("mask_truncated_completions")
-    scheme = Scheme(
+    return given.parsed(longest, Scheme(
         name=f"trl grpo (loss_type {loss_type})", reward=reward, surrogate=surrogate,
         advantage=GroupMean() if scale == "none" else GroupStandardized(eps=EPS, scope=scale),
         aggregation=aggregation, penalties=tuple(penalties), truncation="mask" if masked else "keep",
-        group_size=group, prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs)
-    return given.parsed(scheme, longest)
+        group_size=group, prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs))
 
 
 def _surrogate(given: Given, loss_type: str) -> surrogates.Surrogate:
@@ -106,17 +111,6 @@ def _surrogate(given: Given, loss_type: str) -> surrogates.Surrogate:
                       "set it above 1 + epsilon_high")
         delta = None
     return surrogates.PPOClip(low=low, high=high, delta=delta)
-
-
-def _masked(given: Given, surrogate: surrogates.Surrogate) -> surrogates.Surrogate:
-    threshold = given.take("off_policy_mask_threshold")
-    if threshold is None:
-        return surrogate
-    if surrogate.response_level:
-        given.no_slot("off_policy_mask_threshold", "a mask of responses beside a ratio of whole responses",
-                      "leave it out")
-        return surrogate
-    return surrogates.OffPolicyMask(inner=surrogate, threshold=threshold)
 
 
 def _aggregation(given: Given, loss_type: str, longest: int | None, pieces: int, windows: bool) -> agg.Aggregation:
@@ -204,12 +198,11 @@ def _rloo(given: Given) -> ParsedConfig:
     _reference(given, beta)
     _sampling(given)
     longest = given.take("max_completion_length")
-    scheme = Scheme(
+    return given.parsed(longest, Scheme(
         name="trl rloo", reward=reward, advantage=LeaveOneOut(), surrogate=surrogates.PolicyGradient(),
         aggregation=agg.SequenceMeanTokenSum(), truncation="mask" if masked else "keep",
         penalties=(KL(coefficient=beta, place="reward"),) if beta else (), group_size=group,
-        prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs)
-    return given.parsed(scheme, longest)
+        prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs))
 
 
 def _sizes(given: Given) -> tuple[int, int, int, int, int, bool]:

@@ -66,11 +66,10 @@ def parse(config: Mapping[str, Any], options: Options) -> ParsedConfig:
     reward = given.reward(*_overlong(given))
     sampling = _filter(given, group, reward.shaping is not None)
     _rollout(given)
-    scheme = Scheme(
+    return given.parsed(longest, Scheme(
         name=f"verl {estimator} ({mode}, {rule})", reward=reward, advantage=advantage, surrogate=surrogate,
         aggregation=aggregation, penalties=tuple(penalties), dynamic_sampling=sampling, group_size=group,
-        prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs)
-    return given.parsed(scheme, longest)
+        prompts_per_step=prompts, minibatches=minibatches, ppo_epochs=epochs))
 
 
 def _steps(given: Given) -> tuple[int, int, int, int]:
