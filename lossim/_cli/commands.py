@@ -11,6 +11,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -50,7 +51,7 @@ def audit_log(args: Namespace) -> Answer:
     """``lossim audit``: what schemes do on a log."""
     own, config = _scheme(args)
     named, notes = _compared(args, own)
-    rollouts, reading, cap, about_log = _read(args, args.log, config)
+    rollouts, reading, cap, about_log = _read(args, config)
     notes += about_log
     paths: Literal["outcome", "one"] = args.paths or "outcome"
     ungraded = rollouts.correct is None and args.correct_above is None
@@ -108,7 +109,7 @@ def _drift_of_laws(args: Namespace, scheme: Scheme, config: ParsedConfig | None,
 
 def _drift_of_log(args: Namespace, scheme: Scheme, config: ParsedConfig | None, options: dict[str, Any]) -> Answer:
     _refuse(args, LAWS, "is for laws of length; leave it out, or leave out --log")
-    rollouts, reading, cap, notes = _read(args, args.log, config)
+    rollouts, reading, cap, notes = _read(args, config)
     if args.correct_above is not None:
         rollouts = replace(rollouts, correct=np.asarray(rollouts.rewards > args.correct_above))
         notes.append(f"grades are read off the rewards: above {args.correct_above:g} is correct")
@@ -224,9 +225,8 @@ def _comparison(findings: Sequence[Finding]) -> str:
     said += "".join(f", {words[1]} under {more}" for words, more in others)
 
     # from the least to the largest drift
-    known = [each for each in findings if np.isfinite(float(each.length_per_kl))]
-    ends = [f"{float(each.length_per_kl):+.3g} ({each.name})"
-            for each in sorted(known, key=lambda each: float(each.length_per_kl))]
+    known = [(float(each.length_per_kl), each.name) for each in findings if np.isfinite(float(each.length_per_kl))]
+    ends = [f"{value:+.3g} ({name})" for value, name in sorted(known, key=itemgetter(0))]
     if not ends:
         return said
     span = ends[0] if len(ends) == 1 else f"from {ends[0]} to {ends[-1]}"
@@ -236,8 +236,7 @@ def _comparison(findings: Sequence[Finding]) -> str:
 # --- logs -------------------------------------------------------------------------------------------------------
 
 
-def _read(args: Namespace, log: Sequence[str], config: ParsedConfig | None
-          ) -> tuple[Rollouts, Reading, int | None, list[str]]:
+def _read(args: Namespace, config: ParsedConfig | None) -> tuple[Rollouts, Reading, int | None, list[str]]:
     """A log, how it was read, its cap where that had to be said, and what there is to say of both."""
     tokenizer = None if args.tokenizer is None else _function(args.tokenizer)
     if args.correct_above is not None:
@@ -248,7 +247,7 @@ def _read(args: Namespace, log: Sequence[str], config: ParsedConfig | None
         known = theirs  # text does not tell its length without the cap: the stop token is not in it
     columns = _columns(args.column)
     reader = Rollouts.read if args.format is None else getattr(Rollouts, f"from_{args.format}")
-    rollouts: Rollouts = reader(log, columns=columns, tokenizer=tokenizer, max_tokens=known,
+    rollouts: Rollouts = reader(args.log, columns=columns, tokenizer=tokenizer, max_tokens=known,
                                 progress=_progress(args), **_given(on_error=args.on_error))
     reading = rollouts.reading
     assert reading is not None

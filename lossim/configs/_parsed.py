@@ -15,7 +15,7 @@ from lossim.schemes import Scheme, short
 
 WIDTH = 44  # characters of a value in print
 LISTS = ("unsupported", "approximated", "read", "assumed", "ignored")
-DEEPEST = 60  # levels of a value as plain values; what holds itself has more
+DEEPEST = 60  # levels of a nested config or value; what holds itself has more
 
 
 class Entry(NamedTuple):

@@ -13,8 +13,7 @@ from typing import Any
 
 from lossim._support import checks
 from lossim.configs import _openrlhf_keys, _verl_keys
-
-DEEPEST = 60  # levels of a nested config; more is one that holds itself
+from lossim.configs._parsed import DEEPEST
 
 
 def read(source: Any, trainer: str) -> tuple[dict[str, Any], bool]:

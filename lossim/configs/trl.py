@@ -27,9 +27,7 @@ HOW_MANY = Phrase(argument("processes"), " says how many devices there are")
 
 def parse(config: Mapping[str, Any], options: Options) -> ParsedConfig:
     """The scheme of a flat config."""
-    algorithm = options.algorithm
-    if algorithm is None:
-        algorithm, guess = _guess(config)
+    algorithm, guess = _guess(config) if options.algorithm is None else (options.algorithm, "")
     checks.choice("algorithm", algorithm, TABLES)
     scale = config.get("scale_rewards")
     if isinstance(scale, bool):
@@ -39,7 +37,7 @@ def parse(config: Mapping[str, Any], options: Options) -> ParsedConfig:
                                   table=TABLES[algorithm], inert=INERT[algorithm]), options)
     if given.values.get("auto_find_batch_size"):
         checks.fail("auto_find_batch_size", True, "must be False, which TRL asks for too")
-    if options.algorithm is None:
+    if guess:
         given.assume("algorithm", algorithm, guess)
     return _grpo(given) if algorithm == "grpo" else _rloo(given)
 
