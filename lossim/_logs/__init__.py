@@ -1,8 +1,8 @@
 """Logs of responses: files of JSON lines, CSV or Parquet, read to columns in memory.
 
 From below: ``files`` (found and opened), ``codes`` and ``values`` (what entries are), ``names`` (which column serves
-what), ``rows`` (the rules, checked chunk by chunk), ``jsonl``, ``csv`` and ``parquet`` (the formats), ``columns`` (the
-front door). ``verl`` knows what verl's dumps say by the names of rows, ``reading`` is the account of what was read.
+what), ``reading`` (the account), ``rows`` (the rules, checked chunk by chunk), ``jsonl``, ``csv`` and ``parquet`` (the
+formats), ``columns`` (the front door).
 """
 
 from lossim._logs.columns import read

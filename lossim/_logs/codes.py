@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -13,21 +14,15 @@ from numpy.typing import NDArray
 
 from lossim._support.types import BoolArray, IntArray
 
-__all__ = ["Coded", "Names", "Prompts", "coded", "digest", "encode"]
+VERL_KEY = re.compile(r"(.+)_[0-9]+_[0-9]+", re.DOTALL)  # verl's name of a row: {group}_{sample}_{part}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Coded:
-    """A raw column by indices into its different values; -1 where there is none."""
+    """A raw column by indices into values; -1 where there is none."""
 
     codes: IntArray
-    values: list[Any] | NDArray[np.int64]
-
-    def wrong(self, fits: Callable[[Any], bool]) -> BoolArray:
-        """Where there is something that does not fit."""
-        if isinstance(self.values, np.ndarray):
-            return np.zeros(len(self.codes), np.bool_)
-        return np.array([not fits(value) for value in self.values] + [False], dtype=np.bool_)[self.codes]
+    values: list[Any] | NDArray[Any]
 
 
 def coded(values: list[Any]) -> Coded:
@@ -53,16 +48,13 @@ def coded(values: list[Any]) -> Coded:
 
 def encode(raw: Coded, numbers: Callable[[list[Any] | NDArray[np.int64]], IntArray], good: BoolArray) -> IntArray:
     """Codes of the good rows; ``numbers`` gives those of different values, in order of first appearance."""
-    codes = raw.codes if good.all() else raw.codes[good]
+    codes = raw.codes[good]
     used: IntArray = np.arange(len(raw.values))
     if len(codes) < len(raw.codes):  # values of bad rows are not to be numbered
         found, first = np.unique(codes, return_index=True)
         used = found[np.argsort(first)]
-    if not len(used):
-        return np.empty(0, np.int32)
-    values = raw.values[used] if isinstance(raw.values, np.ndarray) else [raw.values[i] for i in used]
     table = np.zeros(len(raw.values), np.int32)
-    table[used] = numbers(values)
+    table[used] = numbers(raw.values[used] if isinstance(raw.values, np.ndarray) else [raw.values[i] for i in used])
     return table[codes]
 
 
@@ -71,7 +63,7 @@ def _content(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=repr)
 
 
-def digest(value: Any) -> bytes:
+def _digest(value: Any) -> bytes:
     """16 bytes that tell a value from others."""
     if isinstance(value, str):
         text = "s" + value
@@ -92,6 +84,7 @@ class Prompts:
         self._digests: dict[bytes, int] = {}
         self._known = np.empty(0, np.int64)  # whole numbers, ascending
         self._codes = np.empty(0, np.int32)  # and their numbers
+        self._groups: dict[tuple[int, bytes], dict[str, int]] = {}
 
     def __len__(self) -> int:
         return len(self._digests) + len(self._known)
@@ -102,10 +95,9 @@ class Prompts:
             return self._wholes(values)
         codes = np.empty(len(values), np.int32)
         whole = np.array([type(value) is int and -2**63 <= value < 2**63 for value in values], dtype=np.bool_)
-        if whole.any():
-            codes[whole] = self._wholes(np.array([values[i] for i in np.flatnonzero(whole)], np.int64))
+        codes[whole] = self._wholes(np.array([values[i] for i in np.flatnonzero(whole)], np.int64))
         for i in np.flatnonzero(~whole):
-            codes[i] = self._digests.setdefault(digest(values[i]), len(self))
+            codes[i] = self._digests.setdefault(_digest(values[i]), len(self))
         return codes
 
     def _wholes(self, values: NDArray[np.int64]) -> IntArray:
@@ -123,14 +115,17 @@ class Prompts:
         self._codes = np.insert(self._codes, place[~seen], codes[order[~seen]])
         return codes
 
+    def told_apart(self, prompt: Any, key: Any, step: int) -> Any:
+        """The prompt of a row of verl's; a text that another group of the step has already comes with its number."""
+        named = VERL_KEY.fullmatch(key) if isinstance(key, str) and isinstance(prompt, str) else None
+        if named is None:
+            return prompt
+        groups = self._groups.setdefault((step, _digest(prompt)), {})
+        number = groups.setdefault(named[1], len(groups))
+        return [prompt, number] if number else prompt
 
-class Names:
-    """Prompt classes by number, with their names: 1, 1.0 and "1" are one class."""
 
-    def __init__(self) -> None:
-        self.names: dict[str, int] = {}
-
-    def numbers(self, values: list[Any] | NDArray[np.int64]) -> IntArray:
-        """Numbers of different values, new ones for those not seen before."""
-        texts = [str(int(value)) if isinstance(value, float) else str(value) for value in values]
-        return np.array([self.names.setdefault(text, len(self.names)) for text in texts], dtype=np.int32)
+def class_numbers(values: list[Any] | NDArray[np.int64], names: dict[str, int]) -> IntArray:
+    """Numbers of prompt classes by their names, new ones for those not seen before: 1, 1.0 and "1" are one class."""
+    texts = [str(int(value)) if isinstance(value, float) else str(value) for value in values]
+    return np.array([names.setdefault(text, len(names)) for text in texts], dtype=np.int32)

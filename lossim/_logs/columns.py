@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossim._logs import csv, jsonl, parquet
-from lossim._logs.files import find, natural, unreadable
-from lossim._logs.names import Head, Plan
-from lossim._logs.names import plan as plan_columns
-from lossim._logs.reading import Reading, Tally
-from lossim._logs.rows import Chunk, Rules, check
+from lossim._logs import csv, jsonl, names, parquet
+from lossim._logs.files import find, natural
+from lossim._logs.reading import Place, Reading
+from lossim._logs.rows import PLACES, Tally, check
 from lossim._logs.values import tokens_of
 from lossim._support import checks
 from lossim._support.progress import Progress
 from lossim._support.text import Note
-from lossim._support.types import IntArray
-
-__all__ = ["read"]
 
 HEAD = 1000  # rows that tell the columns, of all files together
 READERS: dict[str, Any] = {"jsonl": jsonl, "csv": csv, "parquet": parquet}
+REPEAT = "repeats the file before, under another step"
 
 
-def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokenizer: Callable[[str], Any] | None,
-         max_tokens: int | None, on_error: str, progress: bool
-         ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...] | None, Reading]:
-    """Columns of the rows that are good, the names of classes, and how it went; see `lossim.Rollouts.read`.
+def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokenizer: Callable[[str], Any] | None,
+         max_tokens: int | None, on_error: str, progress: bool) -> dict[str, Any]:
+    """What `lossim.Rollouts` is made of: columns of the rows that are good, names of classes, and how it went.
 
     Columns are compact: lengths, prompt ids, classes and steps take 4 bytes a row, rewards and KL 8, truth values 1.
     No row is kept as Python objects beyond its chunk.
@@ -45,26 +40,32 @@ def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokeniz
     # which files, and which of their columns
     kind, files, notes = find(path, kind)
     reader = READERS[kind]
-    heads = _heads(reader, files)
+    heads = {file: reader.head(file, max(HEAD // len(files), 32)) for file in files}
+    samples = _pooled(heads)
     where = str(files[0]) + (f" and {len(files) - 1} more" if len(files) > 1 else "")
-    plan = plan_columns(_pooled(heads), columns, tokenizer, max_tokens, where)
-    _check_same_columns(heads, plan)
-    repeats = parquet.repeats(files, "step") if plan.trl and kind == "parquet" else {}
+    plan = names.plan(samples, columns, tokenizer, max_tokens, where)
+    for file, (held, _) in heads.items():
+        gone = next((name for _, name in plan.columns if name not in held), None)
+        if kind != "jsonl" and held and gone is not None:  # rows of JSON may leave a column out
+            raise ValueError(f"{file}: has no column {gone!r}, which {files[0]} has; the files of one log must have "
+                             "the same columns")
 
     # the rows, chunk by chunk
-    rules = Rules(plan, tokenizer, max_tokens)
-    tally = Tally(strict=on_error == "raise")
+    tally = Tally(plan, tokenizer, max_tokens, strict=on_error == "raise")
     parts: dict[str, list[NDArray[Any]]] = {}
+    repeats = parquet.repeats(files, "step") if plan.trl and kind == "parquet" else {}
     with Progress(progress) as report:
         for file in files:
             if file in repeats:
-                tally.repeat(str(file), repeats[file])
+                rows = repeats[file]
+                tally.rows += rows
+                tally.skipped[f"row {REPEAT}"] += rows
+                if len(tally.places) < PLACES:
+                    tally.places.append(Place(str(file), 1, "row", f"{REPEAT}, as all {rows:,} rows of this file do"))
                 continue
             before = tally.rows
-            for chunk in _chunks(reader, file, plan):
-                arrays, found = check(chunk, rules, str(file))
-                tally.count(len(chunk.lines), found)
-                for name, array in arrays.items():
+            for chunk in reader.chunks(file, plan):
+                for name, array in check(chunk, tally, str(file)).items():
                     parts.setdefault(name, []).append(array)
                 report.say(f"{tally.rows:,} rows read, {tally.kept:,} kept, in {file.name}")
             if tally.rows == before:
@@ -74,62 +75,38 @@ def read(path: Any, kind: str | None, columns: Mapping[str, Any] | None, tokeniz
         raise ValueError(f"{where}: no row can be used, of {tally.rows:,}: {reasons}; the first is {tally.places[0]}")
 
     # what was kept, and what was assumed
-    result = {name: np.concatenate(parts.pop(name)) for name in list(parts)}  # a column's parts go when it is whole
-    names = None
-    if "classes" in result:
-        result["classes"], names = _sorted_classes(result["classes"], list(rules.classes.names))
+    result: dict[str, Any] = {name: np.concatenate(parts.pop(name)) for name in list(parts)}  # parts go one by one
+    classes = sorted(tally.classes, key=lambda name: (natural(name), name))
+    if "classes" in result:  # numbered in the order of their names
+        rank = np.empty(len(classes), np.int32)
+        rank[[tally.classes[name] for name in classes]] = np.arange(len(classes))
+        result["classes"] = rank[result["classes"]]
     for column in result.values():
         column.setflags(write=False)
-    if rules.counted_zero:
-        notes.append(Note("reward", f"reward: {rules.counted_zero:,} entries of the reward's columns are null or nan "
+    if tally.counted_zero:
+        notes.append(Note("reward", f"reward: {tally.counted_zero:,} entries of the reward's columns are null or nan "
                           "and count 0"))
-    if rules.retokenized:
-        notes.append(Note("length", f"length: {rules.retokenized:,} texts come to more than {max_tokens} tokens by the "
+    if tally.retokenized:
+        notes.append(Note("length", f"length: {tally.retokenized:,} texts come to more than {max_tokens} tokens by the "
                           "tokenizer, max_tokens, and count as that many"))
-    return result, names, Reading(files=tuple(map(str, files)), format=kind, rows=tally.rows, kept=tally.kept,
-                                  skipped=tally.skipped, places=tuple(tally.places),
-                                  choices=plan.choices + tuple(notes))
+    reading = Reading(files=tuple(map(str, files)), format=kind, rows=tally.rows, kept=tally.kept,
+                      skipped=dict(tally.skipped), places=tuple(tally.places), choices=tuple(plan.choices + notes))
+    return result | {"class_names": tuple(classes) or None, "reading": reading}
 
 
-def _chunks(reader: Any, file: Path, plan: Plan) -> Iterator[Chunk]:
-    """The chunks of a file; whatever keeps it from being read is said with its name."""
-    with unreadable(file):
-        yield from reader.chunks(file, plan)
-
-
-def _heads(reader: Any, files: list[Path]) -> dict[Path, Head]:
-    """The first rows of each file; without any there is nothing to read."""
-    rows = max(HEAD // len(files), 32)
-    heads: dict[Path, Head] = {}
-    for file in files:
-        with unreadable(file):
-            heads[file] = reader.head(file, rows)
-    if not any(values for head in heads.values() for values in head.samples.values()):
-        problem = next((head.problem for head in heads.values() if head.problem), "")
+def _pooled(heads: Mapping[Path, tuple[dict[str, list[Any]], str]]) -> dict[str, list[Any]]:
+    """The columns of all files, each with its values in their first rows; without any there is nothing to read."""
+    pooled: dict[str, list[Any]] = {}
+    for samples, _ in heads.values():
+        for name, values in samples.items():
+            pooled.setdefault(name, []).extend(values)
+    if not any(pooled.values()):
+        problem = next((problem for _, problem in heads.values() if problem), "")
         if problem:
             raise ValueError(f"{problem}; no row can be read")
-        more = f", nor do the {len(files) - 1} other files" if len(files) > 1 else ""
-        raise ValueError(f"{files[0]}: holds no rows, or empty ones{more}")
-    return heads
-
-
-def _pooled(heads: dict[Path, Head]) -> dict[str, list[Any]]:
-    """The columns of all files, each with its values in their first rows."""
-    pooled: dict[str, list[Any]] = {}
-    for head in heads.values():
-        for name, values in head.samples.items():
-            pooled.setdefault(name, []).extend(values)
+        more = f", nor do the {len(heads) - 1} other files" if len(heads) > 1 else ""
+        raise ValueError(f"{next(iter(heads))}: holds no rows, or empty ones{more}")
     return pooled
-
-
-def _check_same_columns(heads: dict[Path, Head], plan: Plan) -> None:
-    """The columns that are read must be in every file whose rows have the same columns throughout."""
-    first = next(iter(heads))
-    for file, head in heads.items():
-        gone = next((name for name in plan.names if name not in head.samples), None)
-        if head.fixed and head.samples and gone is not None:
-            raise ValueError(f"{file}: has no column {gone!r}, which {first} has; the files of one log must have "
-                             "the same columns")
 
 
 def _check_tokenizer(tokenizer: Any) -> None:
@@ -141,11 +118,3 @@ def _check_tokenizer(tokenizer: Any) -> None:
     if extra:
         checks.fail("tokenizer", extra, "must give no tokens for an empty text (it adds special tokens)",
                     "pass lambda text: tok.encode(text, add_special_tokens=False)")
-
-
-def _sorted_classes(classes: IntArray, names: list[str]) -> tuple[IntArray, tuple[str, ...]]:
-    """Classes numbered in the order of their names, and the names in that order."""
-    order = sorted(range(len(names)), key=lambda i: (natural(names[i]), names[i]))
-    rank = np.empty(len(names), np.int32)
-    rank[order] = np.arange(len(names))
-    return rank[classes], tuple(names[i] for i in order)

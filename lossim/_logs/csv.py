@@ -13,38 +13,13 @@ from typing import IO, Any
 import numpy as np
 
 from lossim._logs.files import lines, open_bytes
-from lossim._logs.names import Head, Plan
+from lossim._logs.names import Plan
 from lossim._logs.reading import Flaw
-from lossim._logs.rows import Chunk, in_chunks
-from lossim._logs.values import Numbers, Raw
+from lossim._logs.rows import Chunk, Row, in_chunks
+from lossim._logs.values import Raw
 
-__all__ = ["chunks", "head"]
-
-ROWS, CHARACTERS = 1 << 14, 1 << 24  # of a chunk, whichever comes first
 LONGEST = 1 << 24  # characters of a field: a quote that is never closed does not fill the memory
 UNCLOSED, TOO_LONG = "unexpected end of data", "field larger than field limit"
-
-Row = tuple[int, int, list[str] | Flaw]
-"""First line, last line, and the fields or what is wrong with them."""
-
-
-class _Lines:
-    """Lines as text, counted, and which of them are not UTF-8."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream = lines(stream)
-        self.number = 0
-        self.undecodable: list[int] = []
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self.stream:
-            self.number += 1
-            try:
-                text = line.decode()
-            except UnicodeDecodeError:
-                self.undecodable.append(self.number)
-                text = line.decode(errors="replace")
-            yield text
 
 
 @contextmanager
@@ -62,7 +37,7 @@ def _table(file: Path) -> Iterator[tuple[list[str], Iterator[Row]]]:
     """The names of the columns, and the rows below them."""
     tab = file.name.lower().removesuffix(".gz").endswith(".tsv")
     with _fields_up_to(LONGEST), open_bytes(file) as stream:
-        rows = _rows(file, _Lines(stream), "\t" if tab else ",")
+        rows = _rows(file, stream, "\t" if tab else ",")
         _, _, names = next(rows, (0, 0, []))
         if isinstance(names, Flaw):
             raise ValueError(f"{file}: line 1 must name the columns, but {names}")
@@ -72,34 +47,59 @@ def _table(file: Path) -> Iterator[tuple[list[str], Iterator[Row]]]:
         yield names, rows
 
 
-def _rows(file: Path, text: _Lines, delimiter: str) -> Iterator[Row]:
-    """All rows; a blank line is none."""
-    reader = csv.reader(iter(text), delimiter=delimiter, strict=True)
+def _rows(file: Path, stream: IO[bytes], delimiter: str) -> Iterator[Row]:
+    """All rows, that of the names among them; a blank line is none."""
+    taken: list[str] = []  # lines of the row, and which of them are not UTF-8
+    ill: list[str] = []
+    reader = csv.reader(_text(stream, taken, ill), delimiter=delimiter, strict=True)
+    columns = 0
     while True:
-        start = text.number + 1
+        taken.clear()
+        flaw = None
+        row: list[str] = []
+        start = reader.line_num + 1
         try:
-            row: list[str] | Flaw = next(reader)
+            row = next(reader)
             if not row:
                 continue
+            if columns and len(row) != columns:
+                flaw = Flaw("has not as many fields as line 1", f"{len(row)}, not {columns}")
         except StopIteration:
             return
         except csv.Error as problem:
-            row = Flaw("is not CSV", str(problem))
-            if text.number > start and str(problem).startswith((UNCLOSED, TOO_LONG)):
-                _check_quote(file, start, text.number, delimiter, str(problem))
-        if text.undecodable:
-            text.undecodable.clear()
-            row = Flaw("is not UTF-8 text")
-        yield start, text.number, row
+            flaw = Flaw("is not CSV", str(problem))
+            if len(taken) > 1 and flaw.details.startswith((UNCLOSED, TOO_LONG)):
+                _check_quote(file, start, taken, delimiter, flaw.details)
+        if ill:
+            ill.clear()
+            flaw = Flaw("is not UTF-8 text")
+        if flaw is not None and columns and len(taken) > 1:  # among them may be good rows
+            details = f"{flaw.details}; " if flaw.details else ""
+            flaw = Flaw(f"over several lines {flaw.rule}", f"{details}its quotes take in {len(taken):,} lines")
+        columns = columns or len(row)
+        yield start, sum(map(len, row)), flaw or row
 
 
-def _check_quote(file: Path, start: int, end: int, delimiter: str, problem: str) -> None:
-    """Raise if the row in lines ``start`` to ``end`` ends in quotes opened before ``end``: good rows would go with it.
+def _text(stream: IO[bytes], taken: list[str], ill: list[str]) -> Iterator[str]:
+    """Lines as text, which go to ``taken``, and those that are not UTF-8 to ``ill`` too."""
+    for line in lines(stream):
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            text = line.decode(errors="replace")
+            ill.append(text)
+        taken.append(text)
+        yield text
+
+
+def _check_quote(file: Path, start: int, taken: list[str], delimiter: str, problem: str) -> None:
+    """Raise if the row of these lines ends in quotes opened before the last one: good rows would go with it.
 
     The row is read again without limits: the line ends in its last field tell where that began.
     """
-    with _fields_up_to(2**31 - 1), open_bytes(file) as stream:
-        last = next(csv.reader(islice(_Lines(stream), start - 1, end), delimiter=delimiter))[-1]
+    with _fields_up_to(2**31 - 1):
+        last = next(csv.reader(taken, delimiter=delimiter))[-1]
+    end = start + len(taken) - 1
     opened = end - last.count("\n") + last.endswith("\n")
     if opened < end:
         how = "never closed" if problem.startswith(UNCLOSED) else f"not closed within {LONGEST:,} characters"
@@ -107,56 +107,26 @@ def _check_quote(file: Path, start: int, end: int, delimiter: str, problem: str)
                          "close it, or mend the file if it was cut off there")
 
 
-def head(file: Path, rows: int) -> Head:
+def head(file: Path, rows: int) -> tuple[dict[str, list[Any]], str]:
     """Columns, each with what its first rows hold."""
     with _table(file) as (names, table):
-        samples: dict[str, list[Any]] = {name: [] for name in names}
-        for _, _, row in islice(table, rows):
-            if isinstance(row, list) and len(row) == len(names):
-                for name, value in zip(names, row, strict=True):
-                    samples[name] += [value] if value else []
-    return Head(samples)
+        good = [row for _, _, row in islice(table, rows) if not isinstance(row, Flaw)]
+        return {name: [row[i] for row in good if row[i]] for i, name in enumerate(names)}, ""
 
 
 def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
     """The rows."""
     with _table(file) as (names, table):
-        blank = [""] * len(names)
-        for numbers, rows in in_chunks(_sized(table, len(names)), ROWS, CHARACTERS):
-            broken = {i: row for i, row in enumerate(rows) if isinstance(row, Flaw)}
-            good = [blank if isinstance(row, Flaw) else row for row in rows]
-            columns: dict[tuple[str, str], Raw] = {}
-            for field, wanted in plan.sources.items():
-                for name in wanted:
-                    place = names.index(name)
-                    columns[field, name] = _READ[field]([row[place] for row in good])
-            yield Chunk(np.array(numbers), columns, broken)
-
-
-def _sized(table: Iterator[Row], columns: int) -> Iterator[tuple[int, int, list[str] | Flaw]]:
-    """Rows as (first line, characters, fields or what is wrong, their number too)."""
-    for start, end, row in table:
-        if isinstance(row, list) and len(row) != columns:
-            row = Flaw("has not as many fields as line 1", f"{len(row)}, not {columns}")
-        if isinstance(row, Flaw):
-            yield start, 0, _told(row, end - start + 1)
-        else:
-            yield start, sum(map(len, row)), row
-
-
-def _told(row: Flaw, lines: int) -> Flaw:
-    """What is wrong with a row, and how many lines it takes in: among them may be good rows."""
-    if lines == 1:
-        return row
-    details = f"{row.details}; " if row.details else ""
-    return Flaw(f"over several lines {row.rule}", f"{details}its quotes take in {lines:,} lines")
+        places = {name: i for i, name in enumerate(names)}
+        yield from in_chunks(table, plan, [""] * len(names),
+                             lambda rows, field, name: _READ[field]([row[places[name]] for row in rows]))
 
 
 def _numbers(texts: list[str]) -> Raw:
     """Numbers where all are (the common case, fast), otherwise whatever each is."""
     try:
         if not any("_" in text for text in texts):
-            return Numbers(np.fromiter(map(float, texts), np.float64, len(texts)))
+            return np.fromiter(map(float, texts), np.float64, len(texts))
     except ValueError:
         pass
     return [_number(text) for text in texts]
@@ -164,12 +134,10 @@ def _numbers(texts: list[str]) -> Raw:
 
 def _number(text: str) -> float | str | None:
     """A number as Python writes it, but without underscores between digits."""
-    if not text:
-        return None
     try:
         return text if "_" in text else float(text)
     except ValueError:
-        return text
+        return text or None
 
 
 def _words(texts: list[str]) -> Raw:

@@ -14,8 +14,6 @@ from typing import IO, Any
 from lossim._support import checks
 from lossim._support.text import Note, Phrase, Way, either
 
-__all__ = ["FORMATS", "find", "lines", "natural", "open_bytes", "unreadable"]
-
 FORMATS = {"jsonl": (".jsonl", ".ndjson", ".json-lines", ".jsonlines"), "csv": (".csv", ".tsv"),
            "parquet": (".parquet", ".pq")}  # and the suffixes that tell them
 GZIP = b"\x1f\x8b"
@@ -89,15 +87,6 @@ def _in_folder(folder: Path, kind: str | None) -> tuple[list[Path], list[Note]]:
 
 
 @contextmanager
-def unreadable(file: Path) -> Iterator[None]:
-    """Whatever goes wrong inside a compressed file is said with the file's name."""
-    try:
-        yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
-        raise ValueError(f"{file}: cannot be unpacked: {problem}; the file is damaged or not complete") from problem
-
-
-@contextmanager
 def open_bytes(file: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, unpacked if gzip packed them."""
     with open(file, "rb") as raw:
@@ -111,8 +100,11 @@ def open_bytes(file: Path) -> Iterator[IO[bytes]]:
         if start[:2] != GZIP:
             yield raw
             return
-        with unreadable(file), gzip.GzipFile(fileobj=raw) as unpacked:
-            yield unpacked  # type: ignore[misc]
+        try:
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield unpacked  # type: ignore[misc]
+        except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+            raise ValueError(f"{file}: cannot be unpacked: {problem}; the file is damaged or not complete") from problem
 
 
 def lines(stream: IO[bytes]) -> Iterator[bytes]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from lossim._support import checks
 from lossim._support.text import Note, Phrase, Way, argument
-
-__all__ = ["ALIASES", "Head", "Plan", "Samples", "plan"]
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "length": ("length", "lengths", "response_length", "completion_length", "output_length", "num_tokens", "n_tokens",
@@ -33,28 +31,10 @@ WAYS = ("length", "tokens", "text")
 """The ways to a length, the first one that a log has."""
 COLUMN = {field: Way("column", f"columns={{{field!r}: ...}}", field) for field in ALIASES}
 """How to say which column serves a field."""
-REQUIRED_PROMPT = Phrase("say which with ", COLUMN["prompt"], "; responses to one prompt form a group")
-REQUIRED_REWARD = Phrase("say which with ", COLUMN["reward"], ": one column, a list that is summed, or a mapping from "
-                         "column to weight")
-REQUIRED_LENGTH = Phrase("give ", COLUMN["length"], ", a column of token counts; or ", COLUMN["tokens"], ", one of "
-                         "token ids; or ", argument("tokenizer"), ", a function from text to a number of tokens or to "
-                         "token ids, with ", COLUMN["text"])
 TRL_TABLE = {"step", "prompt", "completion", "advantage"}
 VERL_DUMP = {"input", "output", "score", "step", "uid"}
 Samples = Mapping[str, Sequence[Any]]
 """Columns by name, each with its first values that are not null."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Head:
-    """What the first rows of a file tell; ``fixed``: all its rows have these columns and no others.
-
-    ``problem``: the first row that could not be read.
-    """
-
-    samples: dict[str, list[Any]]
-    fixed: bool = True
-    problem: str = ""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,13 +46,13 @@ class Plan:
 
     sources: dict[str, tuple[str, ...]]
     weights: tuple[float, ...]
-    choices: tuple[Note, ...]
+    choices: list[Note]
     trl: bool
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Columns to read, each once."""
-        return tuple(dict.fromkeys(name for names in self.sources.values() for name in names))
+    def columns(self) -> list[tuple[str, str]]:
+        """Fields and columns to read, in pairs."""
+        return [(field, name) for field, names in self.sources.items() for name in names]
 
 
 def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callable[[str], Any] | None,
@@ -82,118 +62,120 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
     sources: dict[str, tuple[str, ...]] = {}
     choices: list[Note] = []
 
+    def say(code: str, text: str) -> None:
+        choices.append(Note(code, text))
+
     def take(field: str) -> bool:
         """The columns of a field, as given or found, go to its sources; whether there are any."""
-        found = tuple(given[field] or ()) if field in given else _found(field, samples, sources)
+        if field in given:
+            found = tuple(given[field])
+        else:
+            found = _found(field, samples, {name for names in sources.values() for name in names})
         if found:
             sources[field] = found
-        if found and field not in given:
-            choices.extend(_about(field, found[0], samples))
+        if found and field not in given and found[0] != field:
+            say(field, f"{field}: column {found[0]!r}{_meaning(field, found[0])}")
         return bool(found)
 
     # the prompt, what need not be there, and one of the three ways to a length
+    listed = _listed(samples)
+    unknown = f"none of the columns {listed} is known as one; say which with "
     if not take("prompt"):
-        _fail_missing(where, "prompt", samples, REQUIRED_PROMPT)
+        raise ValueError(Phrase(f"{where}: no prompt: {unknown}", COLUMN["prompt"],
+                                "; responses to one prompt form a group"))
     for field in ("truncated", "correct", "class", "step", "kl"):
         take(field)
-    explicit = [field for field in WAYS if given.get(field) is not None]
+    explicit = [field for field in WAYS if given.get(field)]
     way = next((field for field in explicit or WAYS if take(field)), None)
     if way is None or (way == "text" and tokenizer is None):
-        what = f"holds text only ({sources['text'][0]!r})" if way else f"has the columns {_listed(samples)}"
-        raise ValueError(Phrase(f"{where}: no lengths: the log {what}; ", REQUIRED_LENGTH))
+        what = f"holds text only ({sources['text'][0]!r})" if way else f"has the columns {listed}"
+        raise ValueError(Phrase(
+            f"{where}: no lengths: the log {what}; give ", COLUMN["length"], ", a column of token counts; or ",
+            COLUMN["tokens"], ", one of token ids; or ", argument("tokenizer"), ", a function from text to a number of "
+            "tokens or to token ids, with ", COLUMN["text"]))
 
     # the reward, of one column or several
-    weights: tuple[float, ...] = (1.0,)
+    weights = given.get("reward", {})
+    table = set(samples) >= TRL_TABLE
     if take("reward"):
-        if given.get("reward") is not None:
-            weights = tuple(given["reward"].values())
         if len(weights) > 1:
-            choices.append(Note("reward sum", f"reward: {_sum(given['reward'])}"))
+            say("reward sum", f"reward: {_sum(weights)}")
+        elif not weights and sources["reward"] == ("score",) and samples.get("overlong_reward"):
+            say("reward", "reward: 'overlong_reward' is not added; if it was paid too, give "
+                "columns={'reward': ['score', 'overlong_reward']}")
     else:
-        paid = () if "reward" in given else _trl_rewards(samples)
-        if not paid:
-            _fail_missing(where, "reward", samples, REQUIRED_REWARD)
-        sources["reward"] = paid
-        weights = (1.0,) * len(paid)
-        choices.append(Note("reward sum" if len(paid) > 1 else "reward", f"reward: {_sum(dict.fromkeys(paid, 1.0))} "
-                            "(the numeric columns of TRL's table)"))
+        weights = dict.fromkeys(_trl_rewards(samples), 1.0) if table and "reward" not in given else {}
+        if not weights:
+            raise ValueError(Phrase(f"{where}: no reward: {unknown}", COLUMN["reward"], ": one column, a list that is "
+                                    "summed, or a mapping from column to weight"))
+        sources["reward"] = tuple(weights)
+        say("reward sum" if len(weights) > 1 else "reward",
+            f"reward: {_sum(weights)} (the numeric columns of TRL's table)")
 
     # what verl's dumps say by the names of rows
     if set(samples) >= VERL_DUMP:
         sources["row key"] = ("uid",)
         if sources["prompt"] == ("input",):
-            choices.append(Note("prompt", "prompt: where 'uid' has groups with one text in one step, they are told "
-                                "apart"))
+            say("prompt", "prompt: where 'uid' has groups with one text in one step, they are told apart")
 
-    # what is assumed, and what is left
-    choices += _on_lengths(way, sources, max_tokens, tokenizer is not None)
+    # what is assumed about lengths, truncation and steps, and what is left
+    if way == "text":
+        unless = f" unless cut at {max_tokens}" if max_tokens else ""
+        say("length", f"length: tokens of {sources['text'][0]!r} by the tokenizer, and 1 for the stop token{unless}")
+    elif tokenizer is not None:
+        say("length", f"length: column {sources[way][0]!r}; the tokenizer was not needed")
+    if "truncated" not in sources and max_tokens:
+        rule = "the text alone has" if way == "text" else "length is"
+        say("cut by length", f"truncated: where {rule} {max_tokens} tokens, max_tokens")
+    elif "truncated" not in sources:
+        say("cuts unknown", "truncated: unknown, there is no such column and no max_tokens")
     if "step" not in sources:
-        choices.append(Note("step", "step: no column; equal prompts form one group throughout"))
+        say("step", "step: no column; equal prompts form one group throughout")
     used = {name for names in sources.values() for name in names}
-    unread = {name: values for name, values in samples.items() if name not in used}
+    unread = [name for name in samples if name not in used]
     if unread:
-        choices.append(Note("not read", f"not read: {_listed(unread)}"))
-    return Plan(sources=sources, weights=weights, choices=tuple(choices), trl=set(samples) >= TRL_TABLE)
+        say("not read", f"not read: {_listed(unread)}")
+    return Plan(sources, tuple(weights.values()) or (1.0,), choices, table)
 
 
-def _found(field: str, samples: Samples, sources: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _found(field: str, samples: Samples, taken: set[str]) -> tuple[str, ...]:
     """The first column that is known for a field, holds what it should and serves no other field, if there is one."""
-    known = PROMPT_ORDER if field == "prompt" else ALIASES[field]
-    taken = {name for names in sources.values() for name in names}
-    for name in known:
-        if name not in taken and _fits(field, samples.get(name, ())):
+    fits = _HOLDS.get(field, lambda value: True)
+    for name in PROMPT_ORDER if field == "prompt" else ALIASES[field]:
+        values = samples.get(name)
+        # at least half of its first values are of the kind; the others are bad rows
+        if name not in taken and values and 2 * sum(map(fits, values)) >= len(values):
             return (name,)
-    if samples.get(field):  # a column of the right name whose values are wrong: the rows will say so
-        return (field,)
-    return ()
+    # a column of the right name whose values are wrong: the rows will say so
+    return (field,) if samples.get(field) else ()
 
 
-def _about(field: str, found: str, samples: Samples) -> list[Note]:
-    """What is said of a column that was found and not given."""
-    said = []
-    if found != field:
-        said.append(Note(field, f"{field}: column {found!r}{_meaning(field, found)}"))
-    if field == "reward" and found == "score" and samples.get("overlong_reward"):
-        said.append(Note("reward", "reward: 'overlong_reward' is not added; if it was paid too, give "
-                         "columns={'reward': ['score', 'overlong_reward']}"))
-    return said
-
-
-def _given(columns: Any, samples: Samples, where: str) -> dict[str, Any]:
-    """What the user chose: field to columns (reward: column to weight), None where a field is switched off."""
+def _given(columns: Any, samples: Samples, where: str) -> dict[str, dict[str, float]]:
+    """What the user chose: field to its columns with their weights, none where a field is switched off."""
     if columns is None:
         return {}
     if not isinstance(columns, Mapping):
         checks.fail("columns", columns, "must map names to columns", "for example {'reward': 'score'}", TypeError)
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, dict[str, float]] = {}
     for field, value in columns.items():
         checks.choice(Way("field", "a name in columns"), field, ALIASES)
-        if value is None:
-            chosen[field] = None
-            continue
+        called = Way("column of", f"columns[{field!r}]", field)
+        weights: dict[str, float] = {}
         if field == "reward" and isinstance(value, Mapping):
             weights = {name: checks.finite(f"weight of {name!r}", weight) for name, weight in value.items()}
         elif field == "reward" and isinstance(value, (list, tuple)):
             weights = dict.fromkeys(value, 1.0)
         elif isinstance(value, str):
             weights = {value: 1.0}
-        else:
-            weights = {}
-        if not weights or not all(isinstance(name, str) for name in weights):
+        if value is not None and (not weights or not all(isinstance(name, str) for name in weights)):
             several = ", a list of names or a mapping from name to weight" if field == "reward" else ""
-            checks.fail(_column_of(field), value, f"must be the name of a column{several}", error=TypeError)
+            checks.fail(called, value, f"must be the name of a column{several}", error=TypeError)
         for name in weights:
             if name not in samples:
                 hint = checks.nearest(name, samples) or f"there are {_listed(samples)}"
-                checks.fail(Phrase(f"{where}: ", _column_of(field)), name, "must be a column of the log", hint)
+                checks.fail(Phrase(f"{where}: ", called), name, "must be a column of the log", hint)
         chosen[field] = weights
     return chosen
-
-
-def _fits(field: str, values: Sequence[Any]) -> bool:
-    """Whether a column may hold a field: at least half of its first values do (the others are bad rows)."""
-    fit = _HOLDS.get(field)
-    return bool(values) and (fit is None or 2 * sum(map(fit, values)) >= len(values))
 
 
 def _number(value: Any) -> bool:
@@ -207,34 +189,20 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _ids(value: Any) -> bool:
-    """A list, or text that may be one, as in CSV."""
-    return isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
-
-
-def _text(value: Any) -> bool:
-    """Text or messages."""
-    return isinstance(value, (str, list))
-
-
-def _truth(value: Any) -> bool:
-    """Something that may be true or false, or a reason."""
-    return isinstance(value, (str, dict)) or value in (0, 1)
-
-
 _HOLDS: dict[str, Callable[[Any], bool]] = {
-    "length": _number, "reward": _number, "kl": _number, "step": _number, "tokens": _ids, "text": _text,
-    "truncated": _truth, "correct": _truth}
+    "length": _number, "reward": _number, "kl": _number, "step": _number,
+    "tokens": lambda value: isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("[")),
+    "text": lambda value: isinstance(value, (str, list)),
+    "truncated": lambda value: isinstance(value, (str, dict)) or value in (0, 1),
+    "correct": lambda value: isinstance(value, (str, dict)) or value in (0, 1)}
+"""Whether a value may be one of a field, as CSV writes it or the others."""
 
 
-def _trl_rewards(samples: Samples) -> tuple[str, ...]:
+def _trl_rewards(samples: Samples) -> list[str]:
     """The reward functions' columns in a table of completions that TRL wrote."""
-    if not set(samples) >= TRL_TABLE:
-        return ()
     known = {name for names in ALIASES.values() for name in names} | TRL_TABLE
-    return tuple(name for name, values in samples.items()
-                 if name not in known and not name.startswith(("__", "Unnamed:")) and values and
-                 all(_number(value) for value in values))
+    return [name for name, values in samples.items() if name not in known and not name.startswith(("__", "Unnamed:"))
+            and values and all(map(_number, values))]
 
 
 def _meaning(field: str, name: str) -> str:
@@ -256,34 +224,7 @@ def _sum(weights: Mapping[str, float]) -> str:
     return f"sum of {', '.join(terms)}; null or nan in some but not all counts 0"
 
 
-def _on_lengths(way: str, sources: dict[str, tuple[str, ...]], max_tokens: int | None, tokenizer: bool) -> list[Note]:
-    """What is assumed about lengths and truncation."""
-    said = []
-    if way == "text":
-        unless = f" unless cut at {max_tokens}" if max_tokens else ""
-        said.append(Note("length", f"length: tokens of {sources['text'][0]!r} by the tokenizer, and 1 for the stop "
-                         f"token{unless}"))
-    elif tokenizer:
-        said.append(Note("length", f"length: column {sources[way][0]!r}; the tokenizer was not needed"))
-    if "truncated" not in sources and max_tokens:
-        rule = "the text alone has" if way == "text" else "length is"
-        said.append(Note("cut by length", f"truncated: where {rule} {max_tokens} tokens, max_tokens"))
-    elif "truncated" not in sources:
-        said.append(Note("cuts unknown", "truncated: unknown, there is no such column and no max_tokens"))
-    return said
-
-
-def _column_of(field: str) -> Way:
-    return Way("column of", f"columns[{field!r}]", field)
-
-
-def _fail_missing(where: str, field: str, samples: Samples, fix: str) -> NoReturn:
-    raise ValueError(Phrase(f"{where}: no {field}: none of the columns {_listed(samples)} is known as one; ", fix))
-
-
-def _listed(samples: Samples) -> str:
-    """The names of the columns, 20 of them at most."""
-    if not samples:
-        return "(none)"
-    more = f" and {len(samples) - 20} more" if len(samples) > 20 else ""
-    return ", ".join(map(repr, list(samples)[:20])) + more
+def _listed(names: Iterable[str]) -> str:
+    """Names of columns, 20 of them at most."""
+    first, rest = list(names)[:20], list(names)[20:]
+    return ", ".join(map(repr, first)) + (f" and {len(rest)} more" if rest else "") or "(none)"

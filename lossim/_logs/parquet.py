@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from lossim._logs.codes import Coded
-from lossim._logs.names import Head, Plan
+from lossim._logs.names import Plan
 from lossim._logs.reading import Flaw
 from lossim._logs.rows import Chunk
-from lossim._logs.values import Numbers, Raw
-
-__all__ = ["chunks", "head", "repeats"]
+from lossim._logs.values import Raw
 
 BATCH = {"numbers": 1 << 18, "nested": 1 << 14, "text": 1 << 11}  # rows at a time, by the largest thing read
 BUFFER = 1 << 20  # bytes read at a time, of each column
@@ -31,55 +29,46 @@ def _open(file: Path) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(file, buffer_size=BUFFER) as table:
             yield table
+    except FileNotFoundError:
+        raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:  # the last: for names of columns
-        if isinstance(problem, FileNotFoundError):
-            raise
         raise ValueError(f"{file}: cannot be read as Parquet: {str(problem)[:300]}") from problem
 
 
-def head(file: Path, rows: int) -> Head:
+def head(file: Path, rows: int) -> tuple[dict[str, list[Any]], str]:
     """Columns, each with what its first rows hold."""
+    samples: dict[str, list[Any]] = {}
     with _open(file) as table:
-        names = table.schema_arrow.names
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"{file}: has two columns {twice!r}; columns must have different names")
         first = next(table.iter_batches(batch_size=rows), None)
-        samples = {name: [] if first is None else _sample(first.select([i])) for i, name in enumerate(names)}
-    return Head(samples)
+        for i, name in enumerate(table.schema_arrow.names):
+            if name in samples:
+                raise ValueError(f"{file}: has two columns {name!r}; columns must have different names")
+            held = [] if first is None else _listed(_readable(first.select([i]))[0].column(0))
+            samples[name] = [value for value in held if value is not None]
+    return samples, ""
 
 
 def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
     """The rows."""
     with _open(file) as table:
-        schema = table.schema_arrow
-        sizes = [_size(field, schema.field(name).type) for field, names in plan.sources.items() for name in names]
-        size = max(sizes, key=list(BATCH).index)
-        row = 0
-        for batch in table.iter_batches(batch_size=BATCH[size], columns=list(plan.names)):
+        sizes = [_size(field, table.schema_arrow.field(name).type) for field, name in plan.columns]
+        size = BATCH[max(sizes, key=list(BATCH).index)]
+        row = 1
+        for batch in table.iter_batches(batch_size=size, columns=sorted({name for _, name in plan.columns})):
             broken: dict[int, Flaw] = {}
             try:
                 columns = _columns(batch, plan)
             except UnicodeDecodeError:
                 batch, broken = _readable(batch)
                 columns = _columns(batch, plan)
-            yield Chunk(np.arange(row + 1, row + 1 + batch.num_rows), columns, broken)
+            yield np.arange(row, row + batch.num_rows), columns, broken
             row += batch.num_rows
 
 
 def _columns(batch: Any, plan: Plan) -> dict[tuple[str, str], Raw]:
     """The columns of a batch by field and name."""
-    return {(field, name): _raw(field, batch.column(batch.schema.names.index(name)))
-            for field, names in plan.sources.items() for name in names}
-
-
-def _sample(column: Any) -> list[Any]:
-    """What a batch of one column holds, as far as it can be read."""
-    try:
-        listed = _listed(column.column(0))
-    except UnicodeDecodeError:
-        listed = _listed(_readable(column)[0].column(0))
-    return [value for value in listed if value is not None]
+    names = batch.schema.names
+    return {(field, name): _raw(field, batch.column(names.index(name))) for field, name in plan.columns}
 
 
 def _readable(batch: Any) -> tuple[Any, dict[int, Flaw]]:
@@ -124,12 +113,11 @@ def _raw(field: str, column: Any) -> Raw:
     """A column as the checks take it, without a Python object per row as far as its type allows."""
     from pyarrow import compute, types
 
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if types.is_decimal(column.type):
+        column = column.cast("float64")
     kind = column.type
-    if types.is_dictionary(kind):
-        column, kind = column.dictionary_decode(), kind.value_type
-    if types.is_decimal(kind):
-        column = compute.cast(column, "float64")
-        kind = column.type
     if field in ("prompt", "class"):
         if types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind):
             return _coded(column.dictionary_encode(), types.is_signed_integer(kind))
@@ -144,20 +132,19 @@ def _raw(field: str, column: Any) -> Raw:
 def _listed(column: Any) -> list[Any]:
     """A column as Python objects."""
     try:
-        listed: list[Any] = column.to_pylist()
+        return list(column.to_pylist())
     except UnicodeDecodeError:
         raise
     except (ValueError, OverflowError):  # times to the nanosecond are for pandas, some are beyond Python's
-        listed = column.cast("string").to_pylist()
-    return listed
+        return list(column.cast("string").to_pylist())
 
 
-def _numbers(column: Any) -> Numbers:
-    """A column of numbers or booleans, with 0 where there is nothing."""
-    absent = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
-    if absent is not None:
-        column = column.fill_null(False if column.type.id == 1 else 0)
-    return Numbers(column.to_numpy(zero_copy_only=False), absent)
+def _numbers(column: Any) -> Raw:
+    """A column of numbers or booleans."""
+    values = column.fill_null(False if column.type.id == 1 else 0).to_numpy(zero_copy_only=False)
+    if not column.null_count:
+        return values
+    return Coded(np.where(column.is_null(), -1, np.arange(len(values))), values)
 
 
 def _coded(column: Any, whole: bool) -> Coded:

@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from lossim._support.text import Phrase, Sections, Way, argument, page
-
-__all__ = ["Flaw", "Found", "Place", "Reading", "Tally"]
-
-OPTIONAL = ("truncated", "correct", "class", "step", "kl")
-PLACES = 20  # of bad rows that are listed
-REPEAT = "repeats the file before, under another step"
+from lossim._support.text import Sections, page
 
 
 @dataclass(frozen=True)
@@ -98,46 +92,3 @@ class Flaw(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.details}" if self.details else self.rule
-
-
-@dataclass(eq=False, repr=False)
-class Found:
-    """Rows of a chunk that are left out: (field, rule, number) each, the first of them, and the first that is an error.
-
-    Padding and repeats, which trainers write, are left out without being errors.
-    """
-
-    bad: list[tuple[str, str, int]]
-    places: list[Place]
-    error: Place | None = None
-
-
-@dataclass(eq=False, repr=False)
-class Tally:
-    """Rows seen, kept and left out so far; raises at the first bad one if told so."""
-
-    strict: bool
-    rows: int = 0
-    kept: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    places: list[Place] = field(default_factory=list)
-
-    def count(self, rows: int, found: Found) -> None:
-        """A chunk: its rows, and what was found among them."""
-        if found.error is not None and self.strict:
-            name = found.error.field
-            fix = ["; mend the row, or pass ", argument("on_error", "report"), " to leave such rows out and count them"]
-            if name in OPTIONAL:
-                fix += [", or ", Way("unread", f"columns={{{name!r}: None}}", name), " to leave the column unread"]
-            raise ValueError(Phrase(str(found.error), *fix))
-        self.rows += rows
-        self.kept += rows - sum(number for _, _, number in found.bad)
-        for name, rule, number in found.bad:
-            reason = f"{name} {rule}"
-            self.skipped[reason] = self.skipped.get(reason, 0) + number
-        self.places += found.places[:PLACES - len(self.places)]
-
-    def repeat(self, file: str, rows: int) -> None:
-        """A file that is left out: it holds what the file before holds."""
-        place = Place(file, 1, "row", f"{REPEAT}, as all {rows:,} rows of this file do")
-        self.count(rows, Found([("row", REPEAT, rows)], [place]))

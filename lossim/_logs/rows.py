@@ -3,71 +3,75 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossim._logs.codes import Coded, Names, Prompts, coded, encode
+from lossim._logs.codes import Coded, Prompts, class_numbers, coded, encode
 from lossim._logs.names import WAYS, Plan
-from lossim._logs.reading import PLACES, Flaw, Found, Place
+from lossim._logs.reading import Flaw, Place
 from lossim._logs.values import REASONS, WORDS, Raw, count_ids, count_text, entry, listed, missing, numbers, truths
-from lossim._logs.verl import Groups, is_padding
 from lossim._support.checks import shown
+from lossim._support.text import Phrase, Way, argument
 from lossim._support.types import BoolArray, FloatArray, IntArray
 
-__all__ = ["Chunk", "Rules", "check", "in_chunks"]
-
+ROWS, SIZE = 1 << 14, 1 << 24  # of a chunk: rows, and bytes or characters; whichever comes first
 LARGEST = 2**31 - 1  # of lengths and steps: they are kept in 4 bytes
 RETOKENIZED = 0.1
 """How much longer than max_tokens a text may come back from a tokenizer, as a share; beyond, it is another cap's."""
-PADDING = "is padding that verl added to its batch"
-BAD_REASON = "must be true, false, or a reason like 'length' or 'stop'"
+OPTIONAL = ("truncated", "correct", "class", "step", "kl")
+PLACES = 20  # of bad rows that are listed
+PADDING = re.compile(r"pad[0-9a-f]{32}_[0-9]+_[0-9]+")  # verl's name of a row that answers no prompt
+PADDED = "is padding that verl added to its batch"
 
-Row = TypeVar("Row")
-
-
-@dataclass(eq=False, repr=False)
-class Chunk:
-    """Rows as they were read: raw columns by field and name, line numbers, and what could not be read at all."""
-
-    lines: IntArray
-    columns: dict[tuple[str, str], Raw]
-    broken: dict[int, Flaw] = field(default_factory=dict)
+Chunk = tuple[NDArray[np.int64], dict[tuple[str, str], Raw], dict[int, Flaw]]
+"""Rows as they were read: line numbers, raw columns by field and name, and what could not be read at all."""
+Row = tuple[int, int, Any]
+"""A line number, its bytes or characters, and what is there, or a `Flaw`."""
 
 
-def in_chunks(rows: Iterable[tuple[int, int, Row]], most: int, largest: int
-                   ) -> Iterator[tuple[list[int], list[Row]]]:
-    """Line numbers and rows, of rows that come as (line, size, row): ``most`` at a time, or ``largest`` together."""
-    numbers: list[int] = []
-    held: list[Row] = []
-    together = 0
-    for number, size, row in rows:
-        numbers.append(number)
-        held.append(row)
-        together += size
-        if len(held) >= most or together >= largest:
-            yield numbers, held
-            numbers = []
-            held = []
-            together = 0
-    if held:
-        yield numbers, held
+def in_chunks(rows: Iterator[Row], plan: Plan, blank: Any, column: Callable[[list[Any], str, str], Raw]
+              ) -> Iterator[Chunk]:
+    """Rows, some at a time; ``column`` makes one of a field and a name, ``blank`` stands for rows that have a flaw."""
+    while True:
+        lines = []
+        held = []
+        broken = {}
+        size = 0
+        for line, more, row in islice(rows, ROWS):
+            lines.append(line)
+            held.append(blank if isinstance(row, Flaw) else row)
+            if isinstance(row, Flaw):
+                broken[len(lines) - 1] = row
+            size += more
+            if size >= SIZE:
+                break
+        if not lines:
+            return
+        yield np.array(lines), {pair: column(held, *pair) for pair in plan.columns}, broken
 
 
 @dataclass(eq=False, repr=False)
-class Rules:
-    """What a reader carries from chunk to chunk: prompts and classes by number, and how often something was assumed."""
+class Tally:
+    """What is carried from chunk to chunk: rows so far, prompts and classes by number, how often what was assumed."""
 
     plan: Plan
     tokenizer: Callable[[str], Any] | None
     max_tokens: int | None
+    strict: bool
+    rows: int = 0
+    kept: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    places: list[Place] = field(default_factory=list)
     prompts: Prompts = field(default_factory=Prompts)
-    classes: Names = field(default_factory=Names)
-    groups: Groups = field(default_factory=Groups)
+    classes: dict[str, int] = field(default_factory=dict)
     counted_zero: int = 0
     retokenized: int = 0
 
@@ -75,103 +79,112 @@ class Rules:
 class _Flaws:
     """The first broken rule of each row."""
 
-    def __init__(self, chunk: Chunk, plan: Plan) -> None:
-        self.chunk = chunk
-        self.plan = plan
-        self.good = np.ones(len(chunk.lines), dtype=np.bool_)
+    def __init__(self, chunk: Chunk, tally: Tally) -> None:
+        self.lines, self.columns, broken = chunk
+        self.tally = tally
+        self.sources = tally.plan.sources
+        self.good = np.ones(len(self.lines), dtype=np.bool_)
         self.found: list[tuple[str, str, IntArray, Callable[[int], str]]] = []
-        for row, (rule, details) in chunk.broken.items():
-            self.add("row", rule, np.array([row]), partial(_said, f": {details}" if details else ""))
+        for row, flaw in broken.items():
+            self.add("row", flaw.rule, np.array([row]), lambda row: str(broken[row]))
 
-    def add(self, name: str, rule: str, rows: IntArray, show: Callable[[int], str]) -> None:
+    def add(self, name: str, rule: str, rows: IntArray, message: Callable[[int], str]) -> None:
         """Rows that break a rule, as far as they broke none before."""
         rows = rows[self.good[rows]]
         if rows.size:
             self.good[rows] = False
-            self.found.append((name, rule, rows, show))
+            self.found.append((name, rule, rows, message))
 
     def where(self, bad: BoolArray, name: str, rule: str, said: Callable[[int], Any] | None = None) -> None:
         """Rows where ``name`` breaks the rule; ``said`` gives the value if it is not simply what the log holds."""
-        if not bad.any():
-            return
-        columns = self.plan.sources[name]
+        columns = self.sources[name]
 
-        def show(row: int) -> str:
-            held = {column: entry(self.chunk.columns[name, column], row) for column in columns}
+        def message(row: int) -> str:
+            held = {column: entry(self.columns[name, column], row) for column in columns}
             value: Any = held if len(columns) > 1 else held[columns[0]]
             if said is not None:
                 value = said(row)
-            return f", got {shown(value)}" + ("" if columns == (name,) else f" ({', '.join(map(repr, columns))})")
+            return f"{rule}, got {shown(value)}" + ("" if columns == (name,) else f" ({', '.join(map(repr, columns))})")
 
-        self.add(name, rule, np.flatnonzero(bad), show)
+        self.add(name, rule, np.flatnonzero(bad), message)
 
-    def summary(self, file: str) -> Found:
-        """How many rows broke which rule, and the first ones in the order of the file."""
+    def count(self, file: str) -> None:
+        """Add the chunk to the tally; raise at its first bad row if told so.
+
+        Padding, which verl writes, is left out without being an error.
+        """
         def place(row: int, i: int) -> Place:
-            name, rule, _, show = self.found[i]
-            return Place(file, int(self.chunk.lines[row]), name, rule + show(row))
+            name, _, _, message = self.found[i]
+            return Place(file, int(self.lines[row]), name, message(row))
 
+        tally = self.tally
         rows = sorted((int(row), i) for i, (_, _, many, _) in enumerate(self.found) for row in many[:PLACES])
-        error = next((place(*one) for one in rows if self.found[one[1]][1] != PADDING), None)
-        return Found([(name, rule, len(many)) for name, rule, many, _ in self.found],
-                     [place(*one) for one in rows[:PLACES]], error)
+        errors = [one for one in rows if self.found[one[1]][1] != PADDED]
+        if errors and tally.strict:
+            error = place(*errors[0])
+            fix = ["; mend the row, or pass ", argument("on_error", "report"), " to leave such rows out and count them"]
+            if error.field in OPTIONAL:
+                unread = Way("unread", f"columns={{{error.field!r}: None}}", error.field)
+                fix += [", or ", unread, " to leave the column unread"]
+            raise ValueError(Phrase(str(error), *fix))
+        tally.rows += len(self.lines)
+        tally.kept += int(np.count_nonzero(self.good))
+        for name, rule, many, _ in self.found:
+            tally.skipped[f"{name} {rule}"] += len(many)
+        tally.places += [place(*one) for one in rows[:PLACES - len(tally.places)]]
 
 
-def check(chunk: Chunk, rules: Rules, file: str) -> tuple[dict[str, NDArray[Any]], Found]:
-    """Arrays of the good rows, and what was wrong with the others."""
-    plan = rules.plan
-    flaws = _Flaws(chunk, plan)
-    if "row key" in plan.sources:
-        padding = [is_padding(key) for key in _entries("row key", flaws)]
-        flaws.add("row", PADDING, np.flatnonzero(padding), partial(_said, ""))
+def check(chunk: Chunk, tally: Tally, file: str) -> dict[str, NDArray[Any]]:
+    """Arrays of the good rows; the others are counted, or the first of them is an error."""
+    flaws = _Flaws(chunk, tally)
+    sources = flaws.sources
+    keys: list[Any] = []
+    if "row key" in sources:
+        keys = listed(flaws.columns["row key", "uid"])
+        padding = [isinstance(key, str) and PADDING.fullmatch(key) is not None for key in keys]
+        flaws.add("row", PADDED, np.flatnonzero(padding), lambda row: PADDED)
 
     # numbers and truth values
-    arrays: dict[str, NDArray[Any]] = {}
-    if "truncated" in plan.sources:
-        arrays["truncated"] = _truth("truncated", flaws, REASONS, BAD_REASON)
-    arrays |= _lengths(rules, flaws, arrays.get("truncated"))
-    arrays["rewards"] = _reward(rules, flaws)
-    if "correct" in plan.sources:
+    cut = None
+    if "truncated" in sources:
+        cut = _truth("truncated", flaws, REASONS, "must be true, false, or a reason like 'length' or 'stop'")
+    lengths, cut = _lengths(flaws, cut)
+    arrays: dict[str, NDArray[Any]] = {"lengths": lengths, "rewards": _reward(flaws)}
+    if cut is not None:
+        arrays["truncated"] = cut
+    if "correct" in sources:
         arrays["correct"] = _truth("correct", flaws, WORDS, "must be true or false (or 1 and 0)")
-    if "step" in plan.sources:
-        arrays["steps"] = _whole("step", flaws, _number("step", flaws), -LARGEST)
-    if "kl" in plan.sources:
+    if "step" in sources:
+        arrays["steps"] = _whole("step", flaws, _number("step", flaws), -LARGEST, LARGEST)
+    if "kl" in sources:
         arrays["kl"] = _number("kl", flaws)
 
     # prompts and classes, told apart
-    ids = _different("prompt", flaws, _is_prompt, "must be text, messages or a finite number")
-    if ids is not None and "row key" in plan.sources and plan.sources["prompt"] == ("input",):
-        prompts = [value if good else None for value, good in zip(_entries("prompt", flaws), flaws.good, strict=True)]
-        steps = arrays["steps"] if "steps" in arrays else np.zeros(len(prompts), np.int32)
-        ids = coded(rules.groups.told_apart(prompts, _entries("row key", flaws), steps.tolist()))
-    classes = _different("class", flaws, _is_name, "must be text or a whole number")
+    prompts = _different("prompt", flaws, _is_prompt, "must be text, messages or a finite number")
+    if keys and sources["prompt"] == ("input",):
+        texts = [text if good else None for text, good in zip(listed(prompts), flaws.good, strict=True)]
+        steps = arrays["steps"].tolist() if "steps" in arrays else [0] * len(keys)
+        prompts = coded(list(map(tally.prompts.told_apart, texts, keys, steps)))
+    classes = None
+    if "class" in sources:
+        classes = _different("class", flaws, _is_name, "must be text or a whole number")
 
     # the rows that are left; prompts and classes are numbered by these alone
+    flaws.count(file)
     good = flaws.good
     if not good.all():
         arrays = {name: array[good] for name, array in arrays.items()}
-    if ids is not None:
-        arrays["prompt_ids"] = encode(ids, rules.prompts.numbers, good)
+    arrays["prompt_ids"] = encode(prompts, tally.prompts.numbers, good)
     if classes is not None:
-        arrays["classes"] = encode(classes, rules.classes.numbers, good)
-    return arrays, flaws.summary(file)
-
-
-def _said(text: str, _: int) -> str:
-    """What was wrong with a row, whatever its number."""
-    return text
+        arrays["classes"] = encode(classes, partial(class_numbers, names=tally.classes), good)
+    return arrays
 
 
 def _raw(name: str, flaws: _Flaws) -> Raw:
     """The column of a field that has one; rows where there is nothing are flawed."""
-    raw = flaws.chunk.columns[name, flaws.plan.sources[name][0]]
+    raw = flaws.columns[name, flaws.sources[name][0]]
     flaws.where(missing(raw), name, "is missing")
     return raw
-
-
-def _entries(name: str, flaws: _Flaws) -> list[Any]:
-    """The column of a field that has one, as plain values."""
-    return listed(flaws.chunk.columns[name, flaws.plan.sources[name][0]])
 
 
 def _truth(name: str, flaws: _Flaws, words: dict[str, bool], rule: str) -> BoolArray:
@@ -189,7 +202,7 @@ def _number(name: str, flaws: _Flaws) -> FloatArray:
     return values
 
 
-def _whole(name: str, flaws: _Flaws, values: FloatArray, low: int, most: int = LARGEST,
+def _whole(name: str, flaws: _Flaws, values: FloatArray, low: int, most: int,
            said: Callable[[int], Any] | None = None) -> IntArray:
     """Whole numbers from ``low`` to ``most``, which below the largest that is kept is max_tokens."""
     cap = ", max_tokens" if most < LARGEST else ""
@@ -200,63 +213,59 @@ def _whole(name: str, flaws: _Flaws, values: FloatArray, low: int, most: int = L
     return np.where(flaws.good, values, 1.0).astype(np.int32)
 
 
-def _lengths(rules: Rules, flaws: _Flaws, cut: BoolArray | None) -> dict[str, NDArray[Any]]:
-    """Lengths, and truncation where only they tell it; ``cut`` is what the log says of truncation."""
-    cap = rules.max_tokens
-    most = LARGEST if cap is None else cap
-    way = next(field for field in WAYS if field in rules.plan.sources)
-    if way == "text":
-        return _text_lengths(rules, flaws, cut)
+def _lengths(flaws: _Flaws, cut: BoolArray | None) -> tuple[IntArray, BoolArray | None]:
+    """Lengths, and what was truncated: as the log says, ``cut``, or by max_tokens; None if nothing tells it."""
+    cap = flaws.tally.max_tokens
+    way = next(field for field in WAYS if field in flaws.sources)
     if way == "length":
-        lengths = _whole(way, flaws, _number(way, flaws), 1, most)
-    else:
-        counts, bad = count_ids(_raw(way, flaws))
+        values = _number(way, flaws)
+    elif way == "tokens":
+        values, bad = count_ids(_raw(way, flaws))
         flaws.where(bad, way, "must be a list of token ids, whole numbers")
-        lengths = _whole(way, flaws, counts, 1, most, lambda row: int(counts[row]))
+    else:
+        values, cut = _text_lengths(flaws, cut)
     if cut is None and cap is not None:
-        return {"lengths": lengths, "truncated": lengths >= cap}
-    return {"lengths": lengths}
+        cut = values >= cap
+
+    def said(row: int) -> Any:
+        return f"{values[row]:g} tokens" if way == "text" else int(values[row])
+
+    most = LARGEST if cap is None else cap
+    return _whole(way, flaws, values, 1, most, None if way == "length" else said), cut
 
 
-def _text_lengths(rules: Rules, flaws: _Flaws, cut: BoolArray | None) -> dict[str, NDArray[Any]]:
-    """Lengths of texts: their tokens, and one for the stop token where they were not cut.
+def _text_lengths(flaws: _Flaws, cut: BoolArray | None) -> tuple[FloatArray, BoolArray | None]:
+    """Lengths of texts: their tokens, and one for the stop token where they were not cut; and which were.
 
     A text need not come back as the tokens it was made of: a little more than ``max_tokens`` counts as that many, and a
     text that was cut, so says the log, counts at least that many.
     """
-    cap = rules.max_tokens
-    assert rules.tokenizer is not None  # no plan is made for texts without one
-    tokens, bad = count_text(_raw("text", flaws), rules.tokenizer, flaws.good)
+    cap = flaws.tally.max_tokens
+    assert flaws.tally.tokenizer is not None  # no plan is made for texts without one
+    tokens, bad = count_text(_raw("text", flaws), flaws.tally.tokenizer, flaws.good)
     flaws.where(bad, "text", "must be text or messages that hold text")
     if cap is not None:
         stop = 0 if cut is None else ~cut  # tokens that the log itself says stand after the text
         over = (tokens + stop > cap) & (tokens <= (1.0 + RETOKENIZED) * cap + 1.0)
-        rules.retokenized += int(np.count_nonzero(over & flaws.good))
+        flaws.tally.retokenized += int(np.count_nonzero(over & flaws.good))
         tokens = np.where(over, cap - stop, tokens)
-    told: dict[str, NDArray[Any]] = {}
-    if cut is None and cap is not None:
-        told["truncated"] = tokens >= cap
-        lengths = np.where(tokens >= cap, tokens, tokens + 1)
-    elif cut is not None and cap is not None:
-        lengths = np.where(cut, np.maximum(tokens, cap), tokens + 1)
-    elif cut is not None:
-        lengths = np.where(cut, tokens, tokens + 1)
-    else:
-        lengths = tokens + 1
-    most = LARGEST if cap is None else cap
-    return {"lengths": _whole("text", flaws, lengths, 1, most, lambda row: f"{lengths[row]:g} tokens"), **told}
+        if cut is None:
+            cut = tokens >= cap
+    if cut is None:
+        return tokens + 1, None
+    return np.where(cut, np.maximum(tokens, cap or 0), tokens + 1), cut
 
 
-def _reward(rules: Rules, flaws: _Flaws) -> FloatArray:
+def _reward(flaws: _Flaws) -> FloatArray:
     """The reward: a column, or a weighted sum in which null or nan counts 0 unless all are."""
-    columns = rules.plan.sources["reward"]
-    weights = rules.plan.weights
+    columns = flaws.sources["reward"]
+    weights = flaws.tally.plan.weights
     if len(columns) == 1:
         with np.errstate(invalid="ignore", over="ignore"):
-            paid = weights[0] * _number("reward", flaws)
-        flaws.where(~np.isfinite(paid), "reward", "must be finite")
-        return paid
-    parts = [numbers(flaws.chunk.columns["reward", column]) for column in columns]
+            total = weights[0] * _number("reward", flaws)
+        flaws.where(~np.isfinite(total), "reward", "must be finite")
+        return total
+    parts = [numbers(flaws.columns["reward", column]) for column in columns]
     for _, bad in parts:
         flaws.where(bad, "reward", "must be made of numbers")
     unknown = [np.isnan(values) for values, _ in parts]
@@ -266,18 +275,18 @@ def _reward(rules: Rules, flaws: _Flaws) -> FloatArray:
         for (values, _), gone, weight in zip(parts, unknown, weights, strict=True):
             total += weight * np.where(gone, 0.0, values)
     flaws.where(~np.isfinite(total), "reward", "must be finite")
-    rules.counted_zero += int(sum(np.count_nonzero(gone & flaws.good) for gone in unknown))
+    flaws.tally.counted_zero += int(sum(np.count_nonzero(gone & flaws.good) for gone in unknown))
     return total
 
 
-def _different(name: str, flaws: _Flaws, fits: Callable[[Any], bool], rule: str) -> Coded | None:
-    """The different values of a column, if it is read; those that do not fit break the rule."""
-    if name not in flaws.plan.sources:
-        return None
+def _different(name: str, flaws: _Flaws, fits: Callable[[Any], bool], rule: str) -> Coded:
+    """The different values of a column; those that do not fit break the rule."""
     raw = _raw(name, flaws)
     if not isinstance(raw, Coded):
         raw = coded(listed(raw))
-    flaws.where(raw.wrong(fits), name, rule)
+    if isinstance(raw.values, list):  # whole numbers always fit
+        misfits = [not fits(value) for value in raw.values]
+        flaws.where(np.array([*misfits, False])[raw.codes], name, rule)
     return raw
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -15,105 +14,75 @@ from lossim._logs.codes import Coded
 from lossim._support import checks
 from lossim._support.types import BoolArray, FloatArray
 
-__all__ = ["REASONS", "WORDS", "Numbers", "Raw", "count_ids", "count_text", "entry", "listed", "missing", "numbers",
-           "truths"]
-
 CUT = ("length", "max_tokens", "max_length", "max_new_tokens", "truncated")
 ENDED = ("stop", "eos", "eos_token", "stop_sequence", "stop_token", "end", "end_turn", "tool_calls", "tool_use")
 WORDS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 REASONS = WORDS | dict.fromkeys(CUT, True) | dict.fromkeys(ENDED, False)
+BEYOND_FLOATS = 2**1024 - 2**970  # the least whole number that no float is near
 
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Numbers:
-    """A raw column of numbers or booleans; ``absent`` where there is none."""
-
-    values: NDArray[Any]
-    absent: BoolArray | None = None
-
-
-Raw = list[Any] | Numbers | Coded
-"""A column of one chunk: plain objects, numbers, or codes of its different values."""
+Raw = list[Any] | NDArray[Any] | Coded
+"""A column of one chunk: plain objects, numbers or booleans that are all there, or values by their indices."""
 
 
 def entry(raw: Raw, row: int) -> Any:
     """What is there, as a plain value."""
     if isinstance(raw, Coded):
-        return None if raw.codes[row] < 0 else raw.values[raw.codes[row]]
-    if isinstance(raw, Numbers):
-        return None if raw.absent is not None and raw.absent[row] else raw.values[row].item()
-    return raw[row]
+        return None if raw.codes[row] < 0 else entry(raw.values, raw.codes[row])
+    return raw[row].item() if isinstance(raw, np.ndarray) else raw[row]
 
 
 def listed(raw: Raw) -> list[Any]:
     """All entries as plain values."""
-    if isinstance(raw, list):
-        return raw
-    count = len(raw.codes) if isinstance(raw, Coded) else len(raw.values)
-    return [entry(raw, row) for row in range(count)]
+    if isinstance(raw, Coded):
+        return [entry(raw, row) for row in range(len(raw.codes))]
+    return list(raw.tolist()) if isinstance(raw, np.ndarray) else raw
 
 
 def missing(raw: Raw) -> BoolArray:
     """Where there is nothing."""
     if isinstance(raw, Coded):
         return raw.codes < 0
-    if isinstance(raw, Numbers):
-        return np.zeros(len(raw.values), np.bool_) if raw.absent is None else raw.absent
-    if type(None) not in set(map(type, raw)):
+    if isinstance(raw, np.ndarray) or type(None) not in set(map(type, raw)):
         return np.zeros(len(raw), np.bool_)
     return np.array([value is None for value in raw], dtype=np.bool_)
 
 
 def numbers(raw: Raw) -> tuple[FloatArray, BoolArray]:
     """Values, and where there is something that is no number (nothing at all counts as nan)."""
-    if isinstance(raw, Numbers):
-        values = raw.values.astype(np.float64)
-        if raw.absent is not None:
-            values = np.where(raw.absent, math.nan, values)
-        return values, np.full(len(values), raw.values.dtype.kind == "b")
-    held = listed(raw)
-    no = np.zeros(len(held), np.bool_)
-    if set(map(type, held)) <= {int, float}:
-        try:
-            return np.array(held, dtype=np.float64), no
-        except OverflowError:  # a whole number beyond all floats
-            pass
-    values = np.full(len(held), math.nan)
-    for i, value in enumerate(held):
-        if type(value) is int or type(value) is float:
-            try:
-                values[i] = value
-            except OverflowError:
-                values[i] = math.inf
-        else:
-            no[i] = value is not None
-    return values, no
+    if isinstance(raw, np.ndarray):
+        return raw.astype(np.float64), np.full(len(raw), raw.dtype.kind == "b")
+    if isinstance(raw, Coded):
+        values, bad = numbers(raw.values)
+        return np.where(raw.codes < 0, math.nan, values[raw.codes]), bad[raw.codes]
+    bad = np.zeros(len(raw), np.bool_)
+    if not set(map(type, raw)) <= {int, float, type(None)}:
+        bad = np.array([value is not None and type(value) not in (int, float) for value in raw], dtype=np.bool_)
+        raw = [None if wrong else value for value, wrong in zip(raw, bad, strict=True)]
+    try:
+        return np.array(raw, dtype=np.float64), bad
+    except OverflowError:
+        held = [math.inf if type(value) is int and abs(value) >= BEYOND_FLOATS else value for value in raw]
+        return np.array(held, dtype=np.float64), bad
 
 
 def truths(raw: Raw, words: Mapping[str, bool]) -> tuple[BoolArray, BoolArray]:
     """Values, and where there is something that is neither true nor false; ``words`` are known in any case."""
-    if isinstance(raw, Numbers):
-        return raw.values == 1, (raw.values != 0) & (raw.values != 1)
-    held = listed(raw)
-    if set(map(type, held)) == {bool}:
-        return np.array(held, dtype=np.bool_), np.zeros(len(held), np.bool_)
-    known: dict[tuple[type, Any], bool | None] = {}
-    said: list[bool | None] = []
-    for value in held:
-        if isinstance(value, dict):  # as SGLang writes why it stopped
-            value = value.get("type")
-        key = (type(value), value if isinstance(value, (str, bool, int, float)) else None)
-        if key not in known:
-            if len(known) >= 1000:  # texts of all kinds: none of them is a reason
-                known.clear()
-            known[key] = _truth(value, words)
-        said.append(known[key])
+    if isinstance(raw, np.ndarray):
+        return raw == 1, (raw != 0) & (raw != 1)
+    if isinstance(raw, Coded):
+        values, bad = truths(raw.values, words)
+        return values[raw.codes], bad[raw.codes]
+    if set(map(type, raw)) == {bool}:  # the common case, fast
+        return np.array(raw, dtype=np.bool_), np.zeros(len(raw), np.bool_)
+    said = [_truth(value, words) for value in raw]
     return (np.array([one is True for one in said], dtype=np.bool_),
-            np.array([one is None for one in said], dtype=np.bool_) & ~missing(held))
+            np.array([one is None for one in said], dtype=np.bool_) & ~missing(raw))
 
 
 def _truth(value: Any, words: Mapping[str, bool]) -> bool | None:
     """True, false, or None for what is neither."""
+    if isinstance(value, dict):  # as SGLang writes why it stopped
+        value = value.get("type")
     if isinstance(value, str):
         return words.get(value.lower())
     if isinstance(value, (bool, int, float)) and value in (0, 1):
@@ -123,23 +92,11 @@ def _truth(value: Any, words: Mapping[str, bool]) -> bool | None:
 
 def count_ids(raw: Raw) -> tuple[FloatArray, BoolArray]:
     """Number of token ids in each row, and where there is something else; Parquet counts for itself."""
-    if isinstance(raw, Numbers):
+    if not isinstance(raw, list):
         return numbers(raw)
-    held = listed(raw)
-    counts = [len(value) if type(value) is list else math.nan for value in held]
-    bad = [value is not None and not (type(value) is list and set(map(type, value)) <= {int}) for value in held]
+    counts = [len(value) if type(value) is list else math.nan for value in raw]
+    bad = [value is not None and not (type(value) is list and set(map(type, value)) <= {int}) for value in raw]
     return np.array(counts, dtype=np.float64), np.array(bad, dtype=np.bool_)
-
-
-def text_of(value: Any) -> str | None:
-    """The text of a response: itself, or what chat messages hold, one after the other."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-        parts = [one.get("content") for one in value]
-        if all(isinstance(part, str) for part in parts):
-            return "".join(parts)
-    return None
 
 
 def count_text(raw: Raw, tokenizer: Callable[[str], Any], good: BoolArray) -> tuple[FloatArray, BoolArray]:
@@ -148,12 +105,23 @@ def count_text(raw: Raw, tokenizer: Callable[[str], Any], good: BoolArray) -> tu
     counts = np.full(len(held), math.nan)
     bad = np.zeros(len(held), np.bool_)
     for i in np.flatnonzero(good):
-        text = text_of(held[i])
+        text = _text_of(held[i])
         if text is not None:
             counts[i] = tokens_of(tokenizer, text)
         else:
             bad[i] = held[i] is not None
     return counts, bad
+
+
+def _text_of(value: Any) -> str | None:
+    """The text of a response: itself, or what chat messages hold, one after the other."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        parts = [one.get("content") for one in value]
+        if all(isinstance(part, str) for part in parts):
+            return "".join(parts)
+    return None
 
 
 def tokens_of(tokenizer: Callable[[str], Any], text: str) -> int:

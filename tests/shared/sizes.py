@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-CHUNKS = ("lossim._logs.jsonl.ROWS", "lossim._logs.csv.ROWS", "lossim._auditing.log.SLAB")
+CHUNKS = ("lossim._logs.rows.ROWS", "lossim._auditing.log.SLAB")
 BATCH = "lossim._logs.parquet.BATCH"
-PIECES = ("lossim._logs.jsonl.BYTES", "lossim._logs.csv.CHARACTERS")
+PIECE = "lossim._logs.rows.SIZE"
 
 
 def chunks_of(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
@@ -23,8 +23,7 @@ def slabs_kept_up_to(monkeypatch: pytest.MonkeyPatch, responses: int) -> None:
 
 def pieces_of(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
     """So many characters of a file at a time."""
-    for size in PIECES:
-        monkeypatch.setattr(size, characters)
+    monkeypatch.setattr(PIECE, characters)
 
 
 def fields_up_to(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
