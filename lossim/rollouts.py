@@ -73,7 +73,8 @@ class Rollouts:
             columns = _columns(columns)
             if reading is not None and not isinstance(reading, Reading):
                 checks.fail("reading", reading, "must be a Reading or None", error=TypeError)
-            class_names = _names(class_names, columns["classes"])
+            if class_names is not None:
+                class_names = _names(class_names, columns["classes"])
         for name, value in {**columns, "class_names": class_names, "reading": reading}.items():
             object.__setattr__(self, name, value)
 
@@ -175,8 +176,16 @@ class Rollouts:
         >>> Rollouts(lengths=[3, 5, 4], rewards=[1, 0, 1], prompt_ids=["a", "b", "a"]).by_group().lengths
         array([3, 4, 5])
         """
-        order = _group_order(self)
-        if order is None:
+        # one number for each group, ascending by step, then prompt
+        group, prompts = numbered(self.prompt_ids)
+        ascending = True
+        if self.steps is not None:
+            step, _ = numbered(self.steps)
+            ascending = bool((step[1:] >= step[:-1]).all())
+            group = step.astype(np.int64) * prompts + group
+
+        order = np.argsort(group, kind="stable")
+        if ascending and _runs(group) == _runs(group[order]):  # as many as there are groups
             return self
         columns = {name: getattr(self, name) for name in _COLUMNS}
         ordered = {name: column[order] for name, column in columns.items() if column is not None}
@@ -195,9 +204,6 @@ class Rollouts:
         return repr(self) + (f"\n{self.reading}" if self.reading is not None else "")
 
 
-_COLUMNS = ("lengths", "rewards", "prompt_ids", "truncated", "correct", "classes", "steps", "kl")
-
-
 # --- groups -----------------------------------------------------------------------------------------------
 
 
@@ -212,23 +218,6 @@ def numbered(ids: NDArray[Any]) -> tuple[IntArray, int]:
     return rank[ids], int(np.count_nonzero(seen))
 
 
-def _group_order(rollouts: Rollouts) -> IntArray | None:
-    """The responses by step, then prompt, then as they came; None if steps ascend and each group is one run already."""
-    # one number for each group, ascending by step, then prompt
-    group, prompts = numbered(rollouts.prompt_ids)
-    ascending = True
-    if rollouts.steps is not None:
-        step, _ = numbered(rollouts.steps)
-        ascending = bool((step[1:] >= step[:-1]).all())
-        group = step.astype(np.int64) * prompts + group
-
-    # as many runs as there are groups?
-    order = np.argsort(group, kind="stable")
-    if ascending and _runs(group) == _runs(group[order]):
-        return None
-    return order
-
-
 def _runs(numbers: IntArray) -> int:
     """How many runs of equal numbers there are, less one."""
     return int(np.count_nonzero(numbers[1:] != numbers[:-1]))
@@ -238,30 +227,17 @@ def _runs(numbers: IntArray) -> int:
 
 
 def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns as arrays of their own, checked."""
-    length = checks.number_array("lengths", given["lengths"], ndim=1, low=1.0, high=_LARGEST)
-    broken = np.flatnonzero(length != np.floor(length))
-    if broken.size:
-        checks.fail(f"lengths[{broken[0]}]", float(length[broken[0]]), "must be a whole number of tokens")
-    columns = {
-        "lengths": length.astype(np.int64),
-        "rewards": checks.number_array("rewards", given["rewards"], ndim=1),
-        "prompt_ids": _ids(given["prompt_ids"]),
-        "truncated": _booleans("truncated", given["truncated"]),
-        "correct": _booleans("correct", given["correct"]),
-        "classes": _wholes("classes", given["classes"]),
-        "steps": _wholes("steps", given["steps"]),
-        "kl": None if given["kl"] is None else checks.number_array("kl", given["kl"], ndim=1)}
+    """The columns as arrays of their own, checked; those after the first three may be None."""
+    columns = {name: _COLUMNS[name](name, value) for name, value in given.items()
+               if value is not None or name in ("lengths", "rewards", "prompt_ids")}
     for name, column in columns.items():
-        if column is not None and column.shape != length.shape:
-            checks.fail(name, column.shape, f"must have one entry per response, {length.shape}")
-    return columns
+        if column.shape != columns["lengths"].shape:
+            checks.fail(name, column.shape, f"must have one entry per response, {columns['lengths'].shape}")
+    return dict.fromkeys(given) | columns
 
 
-def _names(given: Any, classes: IntArray | None) -> tuple[str, ...] | None:
+def _names(given: Any, classes: IntArray | None) -> tuple[str, ...]:
     """Different names, one for each class that occurs."""
-    if given is None:
-        return None
     names: tuple[str, ...] = checks.members("class_names", given, str, "strings")
     if len(set(names)) < len(names):
         checks.fail("class_names", names, "must be different")
@@ -273,21 +249,33 @@ def _names(given: Any, classes: IntArray | None) -> tuple[str, ...] | None:
     return names
 
 
-def _ids(given: ArrayLike) -> NDArray[Any]:
+def _lengths(name: str, given: ArrayLike) -> IntArray:
+    """Whole numbers of tokens."""
+    lengths = checks.number_array(name, given, ndim=1, low=1.0, high=_LARGEST)
+    broken = np.flatnonzero(lengths % 1 > 0)
+    if broken.size:
+        checks.fail(f"{name}[{broken[0]}]", float(lengths[broken[0]]), "must be a whole number of tokens")
+    return lengths.astype(np.int64)
+
+
+def _numbers(name: str, given: ArrayLike) -> FloatArray:
+    """Finite numbers."""
+    return checks.number_array(name, given, ndim=1)
+
+
+def _ids(name: str, given: ArrayLike) -> NDArray[Any]:
     """Ids of any kind that can be told apart."""
     try:
         ids = np.asarray(given)
     except ValueError:
-        checks.fail("prompt_ids", given, "must hold one id per response")
+        checks.fail(name, given, "must hold one id per response")
     if ids.dtype.kind not in "biufUS" or (ids.dtype.kind == "f" and np.isnan(ids).any()):
-        checks.fail("prompt_ids", given, "must be numbers or strings, none of them nan")
+        checks.fail(name, given, "must be numbers or strings, none of them nan")
     return ids
 
 
-def _wholes(name: str, given: ArrayLike | None) -> IntArray | None:
-    """Whole numbers, if there are any."""
-    if given is None:
-        return None
+def _wholes(name: str, given: ArrayLike) -> IntArray:
+    """Whole numbers."""
     numbers = checks.number_array(name, given, low=-_LARGEST, high=_LARGEST)
     broken = numbers[numbers % 1 > 0]
     if broken.size:
@@ -295,15 +283,18 @@ def _wholes(name: str, given: ArrayLike | None) -> IntArray | None:
     return numbers.astype(np.int64)
 
 
-def _booleans(name: str, given: ArrayLike | None) -> BoolArray | None:
-    """Truth values, if there are any."""
-    if given is None:
-        return None
+def _booleans(name: str, given: ArrayLike) -> BoolArray:
+    """Truth values."""
     numbers = checks.number_array(name, given, fix="leave it out where it is not known")
     broken = numbers[~np.isin(numbers, (0.0, 1.0))]
     if broken.size:
         checks.fail(name, float(broken[0]), "must be True or False (or 1 and 0)")
     return numbers.astype(np.bool_)
+
+
+_COLUMNS: dict[str, Callable[[str, Any], NDArray[Any]]] = {
+    "lengths": _lengths, "rewards": _numbers, "prompt_ids": _ids, "truncated": _booleans, "correct": _booleans,
+    "classes": _wholes, "steps": _wholes, "kl": _numbers}
 
 
 # --- what a log leaves open, settled ----------------------------------------------------------------------

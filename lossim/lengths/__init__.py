@@ -9,9 +9,8 @@ so the same one serves every ``max_tokens``.
 array([-inf,   0.,  inf,  inf])
 """
 
-from lossim.lengths._hazards import Tabulated, from_logits, geometric, observed, table
-from lossim.lengths._law import Length
-from lossim.lengths._law import hazard_logits as hazard_logits  # for policies
+from lossim.lengths._hazards import Length, Tabulated, from_logits, geometric, observed, table
+from lossim.lengths._hazards import hazard_logits as hazard_logits  # for policies
 from lossim.lengths._tails import from_scipy, lognormal
 
 __all__ = ["Length", "Tabulated", "from_logits", "from_scipy", "geometric", "lognormal", "observed", "table"]

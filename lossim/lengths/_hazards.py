@@ -1,8 +1,9 @@
-"""Laws given by their hazards: one for all positions, one for each, or as logged."""
+"""What a law of length is, and laws given by their hazards: one for all positions, one for each, or as logged."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,11 +13,62 @@ from scipy.special import logit
 
 from lossim._support.checks import at_least, fail, floats, number_array, whole
 from lossim._support.types import ArrayLike, FloatArray
-from lossim.lengths._law import NO_NAN, Length, _ByKey, closed, shown
-
-__all__ = ["Tabulated", "from_logits", "geometric", "observed", "table"]
 
 _LONGEST = 2.0**24  # tokens; a longer response is a slip, and would fill the memory
+_NO_NAN = "use -inf for hazard 0 and +inf for hazard 1"
+
+
+class Length(ABC):
+    """A law of response length; subclass it with a ``logits`` method for a law of your own."""
+
+    @abstractmethod
+    def logits(self, max_tokens: int) -> FloatArray:
+        """Hazard logits [N] at the positions t = 1..N = ``max_tokens``, in nats."""
+
+
+def hazard_logits(law: Length, max_tokens: int) -> FloatArray:
+    """The hazard logits of any law, checked: one float for each of the positions t = 1..N = ``max_tokens``, none NaN.
+
+    Behind a hazard of 1, which nobody passes, they are +inf whatever the law says there.
+
+    >>> hazard_logits(table([0.5, 1.0]), 3)
+    array([ 0., inf, inf])
+    """
+    name = f"logits of the length law {type(law).__name__}"
+    fix = "return one float for each t = 1..max_tokens"
+    z = floats(name, law.logits(max_tokens), fix)
+    if z.shape != (max_tokens,):
+        fail(name, z.shape, f"must have the shape ({max_tokens},) (theirs is shown)", fix)
+    if np.isnan(z).any():
+        fail(f"{name}[{np.flatnonzero(np.isnan(z))[0]}]", math.nan, "must not be nan", _NO_NAN)
+    return closed(z)
+
+
+def closed(z: FloatArray) -> FloatArray:
+    """The logits with +inf behind the first hazard of 1, in place."""
+    z[np.logical_or.accumulate(np.isposinf(z))] = math.inf
+    return z
+
+
+class ByKey(Length):
+    """Equality and hash from a key, for laws whose fields have no equality of their own."""
+
+    @abstractmethod
+    def _key(self) -> tuple[Any, ...]: ...
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self._key()))
+
+
+def shown(value: float) -> str:
+    """A number in few digits if they say all of it."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -49,7 +101,7 @@ class geometric(Length):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Tabulated(_ByKey):
+class Tabulated(ByKey):
     """Hazards given one by one: what `table`, `from_logits` and `observed` make."""
 
     values: FloatArray
@@ -102,8 +154,7 @@ def table(hazard: ArrayLike) -> Tabulated:
     h = number_array("hazard", hazard, ndim=1, low=0.0, high=1.0)
     if h.size == 0:
         fail("hazard", [], "must have at least one position")
-    limit = "the number of hazards given (none of them 1)"
-    return Tabulated(values=logit(h), label=f"table({_show_array(h + 0.0)})", limit=limit)
+    return Tabulated(values=logit(h), label=_called("table", h), limit="the number of hazards given (none of them 1)")
 
 
 def from_logits(logits: ArrayLike) -> Tabulated:
@@ -123,9 +174,8 @@ def from_logits(logits: ArrayLike) -> Tabulated:
     if z.ndim != 1 or not z.size:
         fail("logits", z.shape, "must have one axis and at least one position (its shape is shown)")
     if np.isnan(z).any():
-        fail("logits", math.nan, "must not be nan", NO_NAN)
-    limit = "the number of logits given (none of them +inf)"
-    return Tabulated(values=z, label=f"from_logits({_show_array(z + 0.0)})", limit=limit)
+        fail("logits", math.nan, "must not be nan", _NO_NAN)
+    return Tabulated(values=z, label=_called("from_logits", z), limit="the number of logits given (none of them +inf)")
 
 
 def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulated:
@@ -163,7 +213,7 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
     if (t % 1).any():
         fail("lengths", float(t[t % 1 > 0][0]), "must be whole numbers of tokens")
     try:
-        cut = np.zeros(t.shape, dtype=np.bool_) if truncated is None else np.asarray(truncated)
+        cut = np.asarray(np.zeros(t.shape, dtype=np.bool_) if truncated is None else truncated)
     except ValueError:
         fail("truncated", truncated, "must be an array of booleans, one per response", error=TypeError)
     if cut.dtype != np.bool_:
@@ -181,7 +231,7 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
     return Tabulated(values=z, label=label, limit="the largest truncated length (nothing is known beyond it)")
 
 
-def _show_array(values: FloatArray) -> str:
-    """The first numbers, and how many there are."""
-    inside = ", ".join(map(shown, values[:4]))
-    return f"[{inside}]" if len(values) <= 4 else f"[{inside}, ...], {len(values)} positions"
+def _called(name: str, values: FloatArray) -> str:
+    """The call that gives a law: the first numbers, and how many there are."""
+    inside = ", ".join(map(shown, values[:4] + 0.0))  # one zero
+    return f"{name}([{inside}])" if len(values) <= 4 else f"{name}([{inside}, ...], {len(values)} positions)"

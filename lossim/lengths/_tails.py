@@ -11,9 +11,7 @@ from scipy.special import log_ndtr
 
 from lossim._support.checks import fail, positive, whole
 from lossim._support.types import BoolArray, FloatArray
-from lossim.lengths._law import Length, _ByKey, closed, shown
-
-__all__ = ["from_scipy", "lognormal"]
+from lossim.lengths._hazards import ByKey, Length, closed, shown
 
 _LOG_HALF = -math.log(2.0)
 _FLOOR = math.log(1e-300)  # the log of a probability below this has lost its digits, or all of itself
@@ -61,7 +59,7 @@ class lognormal(Length):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class from_scipy(_ByKey):
+class from_scipy(ByKey):
     """Any ``scipy.stats`` law of a length in tokens, continuous or discrete, discretised on (t−1, t].
 
     h(t) = P(T = t)/S(t−1) with P(T = t) = F(t) − F(t−1), the difference taken of log F where F(t) < ½ and of
@@ -159,10 +157,8 @@ class from_scipy(_ByKey):
             return f"from_scipy({self.dist})"
         values = ", ".join(f"{name}={shown(value)}" for name, value in self._parameters().items())
         family = self.dist.dist
-        name = family.name
-        if name == "Distribution":  # what scipy calls a family without a name of its own
-            name = type(family).__name__
-        return f"from_scipy({name}({values}))"
+        unnamed = family.name == "Distribution"  # what scipy calls a family without a name of its own
+        return f"from_scipy({type(family).__name__ if unnamed else family.name}({values}))"
 
 
 def _from_tails(log_cdf: FloatArray, log_sf: FloatArray) -> FloatArray:
@@ -188,10 +184,8 @@ def _from_tails(log_cdf: FloatArray, log_sf: FloatArray) -> FloatArray:
 
 def _drop(high: FloatArray, low: FloatArray) -> FloatArray:
     """high − low ≥ 0 of logs, whatever rounding says; +inf where the lower one, or both, are the log of 0."""
-    drop = np.full(high.shape, math.inf)
     known = np.isfinite(low)
-    drop[known] = np.maximum(high[known] - low[known], 0.0)
-    return drop
+    return np.maximum(np.subtract(high, low, where=known, out=np.full(high.shape, math.inf)), 0.0)
 
 
 def _unresolved(logs: FloatArray) -> BoolArray:
