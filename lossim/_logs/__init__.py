@@ -1,8 +1,8 @@
 """Logs of responses: files of JSON lines, CSV or Parquet, read to columns in memory.
 
-From below: ``files`` (found and opened), ``codes`` and ``values`` (what entries are), ``names`` (which column serves
-what), ``reading`` (the account), ``rows`` (the rules, checked chunk by chunk), ``jsonl``, ``csv`` and ``parquet`` (the
-formats), ``columns`` (the front door).
+From below: ``files`` (found and opened), ``raw`` (what entries are), ``names`` (which column serves what), ``reading``
+(the account), ``rows`` (the rules, checked chunk by chunk), ``jsonl``, ``csv``, ``parquet`` (formats), ``columns`` (all
+of it).
 """
 
 from lossim._logs.columns import read

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ from numpy.typing import NDArray
 
 from lossim._logs import csv, jsonl, names, parquet
 from lossim._logs.files import find, natural
+from lossim._logs.raw import tokens_of
 from lossim._logs.reading import Place, Reading
 from lossim._logs.rows import PLACES, Tally, check
-from lossim._logs.values import tokens_of
 from lossim._support import checks
 from lossim._support.progress import Progress
 from lossim._support.text import Note
@@ -41,8 +40,16 @@ def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokeniz
     kind, files, notes = find(path, kind)
     reader = READERS[kind]
     heads = {file: reader.head(file, max(HEAD // len(files), 32)) for file in files}
-    samples = _pooled(heads)
-    where = str(files[0]) + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+    samples: dict[str, list[Any]] = {}
+    for held, _ in heads.values():
+        for name, values in held.items():
+            samples.setdefault(name, []).extend(values)
+    others = len(files) - 1
+    if not any(samples.values()):
+        more = f", nor do the {others} other files" if others else ""
+        problems = (f"{problem}; no row can be read" for _, problem in heads.values() if problem)
+        raise ValueError(next(problems, f"{files[0]}: holds no rows, or empty ones{more}"))
+    where = f"{files[0]} and {others} more" if others else str(files[0])
     plan = names.plan(samples, columns, tokenizer, max_tokens, where)
     for file, (held, _) in heads.items():
         gone = next((name for _, name in plan.columns if name not in held), None)
@@ -92,21 +99,6 @@ def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokeniz
     reading = Reading(files=tuple(map(str, files)), format=kind, rows=tally.rows, kept=tally.kept,
                       skipped=dict(tally.skipped), places=tuple(tally.places), choices=tuple(plan.choices + notes))
     return result | {"class_names": tuple(classes) or None, "reading": reading}
-
-
-def _pooled(heads: Mapping[Path, tuple[dict[str, list[Any]], str]]) -> dict[str, list[Any]]:
-    """The columns of all files, each with its values in their first rows; without any there is nothing to read."""
-    pooled: dict[str, list[Any]] = {}
-    for samples, _ in heads.values():
-        for name, values in samples.items():
-            pooled.setdefault(name, []).extend(values)
-    if not any(pooled.values()):
-        problem = next((problem for _, problem in heads.values() if problem), "")
-        if problem:
-            raise ValueError(f"{problem}; no row can be read")
-        more = f", nor do the {len(heads) - 1} other files" if len(heads) > 1 else ""
-        raise ValueError(f"{next(iter(heads))}: holds no rows, or empty ones{more}")
-    return pooled
 
 
 def _check_tokenizer(tokenizer: Any) -> None:

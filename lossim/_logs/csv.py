@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from lossim._logs.files import lines, open_bytes
+from lossim._logs.files import open_lines
 from lossim._logs.names import Plan
+from lossim._logs.raw import Column
 from lossim._logs.reading import Flaw
 from lossim._logs.rows import Chunk, Row, in_chunks
-from lossim._logs.values import Raw
 
 LONGEST = 1 << 24  # characters of a field: a quote that is never closed does not fill the memory
 UNCLOSED, TOO_LONG = "unexpected end of data", "field larger than field limit"
@@ -36,8 +36,8 @@ def _fields_up_to(characters: int) -> Iterator[None]:
 def _table(file: Path) -> Iterator[tuple[list[str], Iterator[Row]]]:
     """The names of the columns, and the rows below them."""
     tab = file.name.lower().removesuffix(".gz").endswith(".tsv")
-    with _fields_up_to(LONGEST), open_bytes(file) as stream:
-        rows = _rows(file, stream, "\t" if tab else ",")
+    with _fields_up_to(LONGEST), open_lines(file) as lines:
+        rows = _rows(file, lines, "\t" if tab else ",")
         _, _, names = next(rows, (0, 0, []))
         if isinstance(names, Flaw):
             raise ValueError(f"{file}: line 1 must name the columns, but {names}")
@@ -47,11 +47,11 @@ def _table(file: Path) -> Iterator[tuple[list[str], Iterator[Row]]]:
         yield names, rows
 
 
-def _rows(file: Path, stream: IO[bytes], delimiter: str) -> Iterator[Row]:
+def _rows(file: Path, lines: Iterator[bytes], delimiter: str) -> Iterator[Row]:
     """All rows, that of the names among them; a blank line is none."""
     taken: list[str] = []  # lines of the row, and which of them are not UTF-8
     ill: list[str] = []
-    reader = csv.reader(_text(stream, taken, ill), delimiter=delimiter, strict=True)
+    reader = csv.reader(_text(lines, taken, ill), delimiter=delimiter, strict=True)
     columns = 0
     while True:
         taken.clear()
@@ -80,9 +80,9 @@ def _rows(file: Path, stream: IO[bytes], delimiter: str) -> Iterator[Row]:
         yield start, sum(map(len, row)), flaw or row
 
 
-def _text(stream: IO[bytes], taken: list[str], ill: list[str]) -> Iterator[str]:
+def _text(lines: Iterator[bytes], taken: list[str], ill: list[str]) -> Iterator[str]:
     """Lines as text, which go to ``taken``, and those that are not UTF-8 to ``ill`` too."""
-    for line in lines(stream):
+    for line in lines:
         try:
             text = line.decode()
         except UnicodeDecodeError:
@@ -119,43 +119,34 @@ def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
     with _table(file) as (names, table):
         places = {name: i for i, name in enumerate(names)}
         yield from in_chunks(table, plan, [""] * len(names),
-                             lambda rows, field, name: _READ[field]([row[places[name]] for row in rows]))
+                             lambda rows, field, name: _column(field, [row[places[name]] for row in rows]))
 
 
-def _numbers(texts: list[str]) -> Raw:
-    """Numbers where all are (the common case, fast), otherwise whatever each is."""
-    try:
-        if not any("_" in text for text in texts):
-            return np.fromiter(map(float, texts), np.float64, len(texts))
-    except ValueError:
-        pass
-    return [_number(text) for text in texts]
-
-
-def _number(text: str) -> float | str | None:
-    """A number as Python writes it, but without underscores between digits."""
-    try:
-        return text if "_" in text else float(text)
-    except ValueError:
-        return text or None
-
-
-def _words(texts: list[str]) -> Raw:
-    """Texts; CSV writes one that is empty and one that is missing alike."""
-    return [text or None for text in texts]
-
-
-def _ids(texts: list[str]) -> Raw:
-    """Lists written as JSON."""
+def _column(field: str, texts: list[str]) -> Column:
+    """What the texts hold, each itself where that is nothing of the kind; one that is empty is one that is missing."""
+    read = _READ.get(field)
+    if read is None:
+        return texts if field in ("text", "row key") else [text or None for text in texts]
+    if read is _number:  # all of them are in the common case, fast
+        try:
+            return np.fromiter(map(_number, texts), np.float64, len(texts))
+        except ValueError:
+            pass
     values: list[Any] = []
     for text in texts:
         try:
-            values.append(json.loads(text) if text else None)
+            values.append(read(text) if text else None)
         except (ValueError, RecursionError):
             values.append(text)
     return values
 
 
-_READ: dict[str, Callable[[list[str]], Raw]] = {
-    "length": _numbers, "reward": _numbers, "step": _numbers, "kl": _numbers, "truncated": _words, "correct": _words,
-    "class": _words, "prompt": _words, "tokens": _ids, "text": list, "row key": list}
+def _number(text: str) -> float:
+    """A number as Python writes it, but without underscores between digits."""
+    if "_" in text:
+        raise ValueError(text)
+    return float(text)
+
+
+_READ: dict[str, Callable[[str], Any]] = {"length": _number, "reward": _number, "step": _number, "kl": _number,
+                                          "tokens": json.loads}

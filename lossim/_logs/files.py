@@ -8,15 +8,15 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lossim._support import checks
 from lossim._support.text import Note, Phrase, Way, either
 
 FORMATS = {"jsonl": (".jsonl", ".ndjson", ".json-lines", ".jsonlines"), "csv": (".csv", ".tsv"),
            "parquet": (".parquet", ".pq")}  # and the suffixes that tell them
-GZIP = b"\x1f\x8b"
 
 
 def kind_of(path: Path) -> str | None:
@@ -42,53 +42,49 @@ def find(path: Any, kind: str | None) -> tuple[str, list[Path], list[Note]]:
     notes: list[Note] = []
     for one in given:
         here = Path(os.fsdecode(one))
-        try:
-            exists, folder = here.exists(), here.is_dir()
-        except ValueError:  # a null character
-            exists = folder = False
-        if not exists:
+        if not here.exists():
             checks.fail("path", str(here), "must exist", error=FileNotFoundError)
-        if folder:
+        if here.is_dir():
             found, aside = _in_folder(here, kind)
-            files, notes = files + found, notes + aside
+            files += found
+            notes += aside
         else:
             files.append(here)
     if kind is not None:
         return kind, files, notes
-    kinds = {file: kind_of(file) for file in files}
-    for file, its in kinds.items():
+    kinds: dict[str, Path] = {}  # each with its first file
+    for file in files:
+        its = kind_of(file)
         if its is None:
             known = ", ".join(end for ends in FORMATS.values() for end in ends)
             calls = either(f"from_{name}" for name in FORMATS)
             checks.fail("path", str(file), f"must end in one of {known} (.gz may follow)",
                         Phrase("or ", Way("any format", f"call {calls}, which take any name")))
-    first = kinds[files[0]]
-    other = next((file for file in files if kinds[file] != first), None)
-    if first is None or other is not None:
-        checks.fail("path", [str(files[0]), str(other)], "must name files of one format", "read them one by one")
-    return first, files, notes
+        kinds.setdefault(its, file)
+    if len(kinds) > 1:
+        checks.fail("path", list(map(str, kinds.values()))[:2], "must name files of one format", "read them one by one")
+    return next(iter(kinds)), files, notes
 
 
 def _in_folder(folder: Path, kind: str | None) -> tuple[list[Path], list[Note]]:
-    """Logs in a folder, not in those below it."""
+    """Logs in a folder, not in those below it; and a note on those of another format."""
     inside = sorted((one for one in folder.iterdir() if not one.name.startswith(".")), key=lambda x: natural(x.name))
     logs = [one for one in inside if one.is_file() and kind_of(one) is not None]
-    chosen = [one for one in logs if kind is None or kind_of(one) == kind]
+    chosen = [one for one in logs if kind in (None, kind_of(one))]
     if not chosen:
         ends = ", ".join(end for its, ends in FORMATS.items() if kind in (None, its) for end in ends)
-        below = [one.name for one in inside if one.is_dir() and any(kind in (None, kind_of(x)) and kind_of(x)
-                                                                    for x in one.iterdir())]
-        fix = f"name the folder below: {', '.join(map(repr, below[:5]))}" if below else ""
+        below = [repr(one.name) for one in inside if one.is_dir() and any(
+            kind_of(x) in ([kind] if kind else FORMATS) for x in one.iterdir())]
+        fix = f"name the folder below: {', '.join(below[:5])}" if below else ""
         checks.fail("path", str(folder), f"must be a folder with logs in it (files ending in {ends})", fix)
     aside = [one.name for one in logs if one not in chosen]
-    if not aside:
-        return chosen, []
-    return chosen, [Note("files", f"files: {len(aside)} of another format left aside in {folder} ({aside[0]})")]
+    said = f"files: {len(aside)} of another format left aside in {folder} ({', '.join(aside[:1])})"
+    return chosen, [Note("files", said)] if aside else []
 
 
 @contextmanager
-def open_bytes(file: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unpacked if gzip packed them."""
+def open_lines(file: Path) -> Iterator[Iterator[bytes]]:
+    """The lines of a file, unpacked if gzip packed them, without a byte order mark at the start."""
     with open(file, "rb") as raw:
         start = raw.read(4)
         raw.seek(0)
@@ -97,19 +93,8 @@ def open_bytes(file: Path) -> Iterator[IO[bytes]]:
                                     Way("format", "Rollouts.from_parquet", "parquet")))
         if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise ValueError(f"{file}: is text in UTF-16, must be UTF-8; save it as UTF-8")
-        if start[:2] != GZIP:
-            yield raw
-            return
         try:
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield unpacked  # type: ignore[misc]
+            lines = gzip.GzipFile(fileobj=raw) if start[:2] == b"\x1f\x8b" else raw
+            yield chain([next(lines, b"").removeprefix(b"\xef\xbb\xbf")], lines)
         except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
             raise ValueError(f"{file}: cannot be unpacked: {problem}; the file is damaged or not complete") from problem
-
-
-def lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines of a stream, a byte order mark at its start dropped."""
-    for first in stream:
-        yield first.removeprefix(b"\xef\xbb\xbf")
-        break
-    yield from stream

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from itertools import islice
 from json import JSONDecoder
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from lossim._logs.files import lines, open_bytes
+from lossim._logs.files import open_lines
 from lossim._logs.names import Plan
 from lossim._logs.reading import Flaw
 from lossim._logs.rows import Chunk, Row, in_chunks
@@ -32,9 +32,9 @@ def _parsed(line: bytes) -> dict[str, Any] | Flaw:
     return value if type(value) is dict else Flaw("is not a JSON object", repr(text[:60]))
 
 
-def _rows(stream: IO[bytes]) -> Iterator[Row]:
+def _rows(lines: Iterator[bytes]) -> Iterator[Row]:
     """All rows; a blank line is none."""
-    for number, line in enumerate(lines(stream), 1):
+    for number, line in enumerate(lines, 1):
         row = _parsed(line)
         if isinstance(row, dict) or line.strip():
             yield number, len(line), row
@@ -44,8 +44,8 @@ def head(file: Path, rows: int) -> tuple[dict[str, list[Any]], str]:
     """Columns in the first rows, each with its values that are not null; and the first row that cannot be read."""
     samples: dict[str, list[Any]] = {}
     problem = ""
-    with open_bytes(file) as stream:
-        for number, _, row in islice(_rows(stream), rows):
+    with open_lines(file) as lines:
+        for number, _, row in islice(_rows(lines), rows):
             if isinstance(row, Flaw):
                 problem = problem or f"{file}:{number}: row {row}"
                 continue
@@ -56,5 +56,5 @@ def head(file: Path, rows: int) -> tuple[dict[str, list[Any]], str]:
 
 def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
     """The rows."""
-    with open_bytes(file) as stream:
-        yield from in_chunks(_rows(stream), plan, {}, lambda rows, _, name: [row.get(name) for row in rows])
+    with open_lines(file) as lines:
+        yield from in_chunks(_rows(lines), plan, {}, lambda rows, _, name: [row.get(name) for row in rows])

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lossim._logs.codes import Coded
 from lossim._logs.names import Plan
+from lossim._logs.raw import Coded, Column
 from lossim._logs.reading import Flaw
 from lossim._logs.rows import Chunk
-from lossim._logs.values import Raw
 
 BATCH = {"numbers": 1 << 18, "nested": 1 << 14, "text": 1 << 11}  # rows at a time, by the largest thing read
 BUFFER = 1 << 20  # bytes read at a time, of each column
@@ -43,39 +42,41 @@ def head(file: Path, rows: int) -> tuple[dict[str, list[Any]], str]:
         for i, name in enumerate(table.schema_arrow.names):
             if name in samples:
                 raise ValueError(f"{file}: has two columns {name!r}; columns must have different names")
-            held = [] if first is None else _listed(_readable(first.select([i]))[0].column(0))
+            held = [] if first is None else _read(first.select([i]), lambda batch: _listed(batch.column(0)))[0]
             samples[name] = [value for value in held if value is not None]
     return samples, ""
 
 
 def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
     """The rows."""
+    from pyarrow import types
+
+    def size(field: str, name: str) -> str:
+        kind = table.schema_arrow.field(name).type
+        if field == "text":
+            return "text"
+        return "numbers" if types.is_primitive(kind) or types.is_dictionary(kind) else "nested"
+
+    def columns(batch: Any) -> dict[tuple[str, str], Column]:
+        return {(field, name): _raw(field, batch.column(name)) for field, name in plan.columns}
+
     with _open(file) as table:
-        sizes = [_size(field, table.schema_arrow.field(name).type) for field, name in plan.columns]
-        size = BATCH[max(sizes, key=list(BATCH).index)]
-        row = 1
-        for batch in table.iter_batches(batch_size=size, columns=sorted({name for _, name in plan.columns})):
-            broken: dict[int, Flaw] = {}
-            try:
-                columns = _columns(batch, plan)
-            except UnicodeDecodeError:
-                batch, broken = _readable(batch)
-                columns = _columns(batch, plan)
-            yield np.arange(row, row + batch.num_rows), columns, broken
-            row += batch.num_rows
+        rows = min(BATCH[size(*pair)] for pair in plan.columns)
+        line = 1
+        for batch in table.iter_batches(batch_size=rows, columns=sorted({name for _, name in plan.columns})):
+            yield np.arange(line, line + batch.num_rows), *_read(batch, columns)
+            line += batch.num_rows
 
 
-def _columns(batch: Any, plan: Plan) -> dict[tuple[str, str], Raw]:
-    """The columns of a batch by field and name."""
-    names = batch.schema.names
-    return {(field, name): _raw(field, batch.column(names.index(name))) for field, name in plan.columns}
-
-
-def _readable(batch: Any) -> tuple[Any, dict[int, Flaw]]:
-    """A batch with nothing in the rows whose text is not UTF-8, which pyarrow does not check, and these rows."""
+def _read(batch: Any, of: Callable[[Any], Any]) -> tuple[Any, dict[int, Flaw]]:
+    """What ``of`` makes of a batch with nothing in rows whose text is not UTF-8 (pyarrow lets it pass); and these."""
     import pyarrow as pa
 
     broken: dict[int, Flaw] = {}
+    try:
+        return of(batch), broken
+    except UnicodeDecodeError:
+        pass
     for row in range(batch.num_rows):
         try:
             for column in batch.columns:
@@ -83,7 +84,7 @@ def _readable(batch: Any) -> tuple[Any, dict[int, Flaw]]:
         except UnicodeDecodeError as problem:
             broken[row] = Flaw("is not UTF-8 text", f"{problem.reason} at byte {problem.start}")
     rows = [None if row in broken else row for row in range(batch.num_rows)]
-    return batch.take(pa.array(rows, pa.int64())), broken
+    return of(batch.take(pa.array(rows, pa.int64()))), broken
 
 
 def repeats(files: list[Path], step: str) -> dict[Path, int]:
@@ -100,16 +101,7 @@ def repeats(files: list[Path], step: str) -> dict[Path, int]:
     return found
 
 
-def _size(field: str, kind: Any) -> str:
-    """How large a column's entries are, as `BATCH` has it."""
-    from pyarrow import types
-
-    if field == "text":
-        return "text"
-    return "numbers" if types.is_primitive(kind) or types.is_dictionary(kind) else "nested"
-
-
-def _raw(field: str, column: Any) -> Raw:
+def _raw(field: str, column: Any) -> Column:
     """A column as the checks take it, without a Python object per row as far as its type allows."""
     from pyarrow import compute, types
 
@@ -139,9 +131,9 @@ def _listed(column: Any) -> list[Any]:
         return list(column.cast("string").to_pylist())
 
 
-def _numbers(column: Any) -> Raw:
+def _numbers(column: Any) -> Column:
     """A column of numbers or booleans."""
-    values = column.fill_null(False if column.type.id == 1 else 0).to_numpy(zero_copy_only=False)
+    values = column.fill_null(False if str(column.type) == "bool" else 0).to_numpy(zero_copy_only=False)
     if not column.null_count:
         return values
     return Coded(np.where(column.is_null(), -1, np.arange(len(values))), values)

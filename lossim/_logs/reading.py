@@ -63,11 +63,12 @@ class Reading:
         names = self.files[0] if len(self.files) == 1 else f"{self.files[0]} ... {self.files[-1]}"
         width = max((len(f"{count:,}") for count in self.skipped.values()), default=0)
         files = f"{len(self.files):,} file{'s' * (len(self.files) > 1)}"
-        return {
-            "rows": [f"{self.kept:,} of {self.rows:,} rows kept, from {files} ({names})"],
-            "left out": _block("left out", [f"{count:{width},}  {reason}" for reason, count in self.skipped.items()]),
-            "first": _block("first", [str(place) for place in self.places]),
-            "chosen": _block("chosen", list(self.choices))}
+        blocks: dict[str, list[str]] = {
+            "left out": [f"{count:{width},}  {reason}" for reason, count in self.skipped.items()],
+            "first": list(map(str, self.places)), "chosen": list(self.choices)}
+        return {"rows": [f"{self.kept:,} of {self.rows:,} rows kept, from {files} ({names})"]} | {
+            title: [f"  {title if i == 0 else '':<8}  {line}" for i, line in enumerate(lines)]
+            for title, lines in blocks.items()}
 
     def __str__(self) -> str:
         return page(self.sections())
@@ -77,11 +78,6 @@ class Reading:
         return {"files": list(self.files), "format": self.format, "rows": self.rows, "kept": self.kept,
                 "skipped": dict(self.skipped), "places": [asdict(place) for place in self.places],
                 "choices": list(self.choices)}
-
-
-def _block(title: str, lines: list[str]) -> list[str]:
-    """Lines under a title that stands beside the first."""
-    return [f"  {title if i == 0 else '':<8}  {line}" for i, line in enumerate(lines)]
 
 
 class Flaw(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossim._logs.codes import Coded, Prompts, class_numbers, coded, encode
+from lossim._logs import raw
 from lossim._logs.names import WAYS, Plan
 from lossim._logs.reading import Flaw, Place
-from lossim._logs.values import REASONS, WORDS, Raw, count_ids, count_text, entry, listed, missing, numbers, truths
 from lossim._support.checks import shown
 from lossim._support.text import Phrase, Way, argument
 from lossim._support.types import BoolArray, FloatArray, IntArray
@@ -26,18 +24,22 @@ ROWS, SIZE = 1 << 14, 1 << 24  # of a chunk: rows, and bytes or characters; whic
 LARGEST = 2**31 - 1  # of lengths and steps: they are kept in 4 bytes
 RETOKENIZED = 0.1
 """How much longer than max_tokens a text may come back from a tokenizer, as a share; beyond, it is another cap's."""
+CUT = ("length", "max_tokens", "max_length", "max_new_tokens", "truncated")
+ENDED = ("stop", "eos", "eos_token", "stop_sequence", "stop_token", "end", "end_turn", "tool_calls", "tool_use")
+WORDS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+REASONS = WORDS | dict.fromkeys(CUT, True) | dict.fromkeys(ENDED, False)
 OPTIONAL = ("truncated", "correct", "class", "step", "kl")
 PLACES = 20  # of bad rows that are listed
 PADDING = re.compile(r"pad[0-9a-f]{32}_[0-9]+_[0-9]+")  # verl's name of a row that answers no prompt
 PADDED = "is padding that verl added to its batch"
 
-Chunk = tuple[NDArray[np.int64], dict[tuple[str, str], Raw], dict[int, Flaw]]
+Chunk = tuple[NDArray[np.int64], dict[tuple[str, str], raw.Column], dict[int, Flaw]]
 """Rows as they were read: line numbers, raw columns by field and name, and what could not be read at all."""
 Row = tuple[int, int, Any]
 """A line number, its bytes or characters, and what is there, or a `Flaw`."""
 
 
-def in_chunks(rows: Iterator[Row], plan: Plan, blank: Any, column: Callable[[list[Any], str, str], Raw]
+def in_chunks(rows: Iterator[Row], plan: Plan, blank: Any, column: Callable[[list[Any], str, str], raw.Column]
               ) -> Iterator[Chunk]:
     """Rows, some at a time; ``column`` makes one of a field and a name, ``blank`` stands for rows that have a flaw."""
     while True:
@@ -63,14 +65,14 @@ class Tally:
     """What is carried from chunk to chunk: rows so far, prompts and classes by number, how often what was assumed."""
 
     plan: Plan
-    tokenizer: Callable[[str], Any] | None
+    tokenizer: Any  # a function, if the plan takes lengths from texts
     max_tokens: int | None
     strict: bool
     rows: int = 0
     kept: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     places: list[Place] = field(default_factory=list)
-    prompts: Prompts = field(default_factory=Prompts)
+    prompts: raw.Prompts = field(default_factory=raw.Prompts)
     classes: dict[str, int] = field(default_factory=dict)
     counted_zero: int = 0
     retokenized: int = 0
@@ -100,13 +102,21 @@ class _Flaws:
         columns = self.sources[name]
 
         def message(row: int) -> str:
-            held = {column: entry(self.columns[name, column], row) for column in columns}
+            held = {column: raw.entry(self.columns[name, column], row) for column in columns}
             value: Any = held if len(columns) > 1 else held[columns[0]]
             if said is not None:
                 value = said(row)
             return f"{rule}, got {shown(value)}" + ("" if columns == (name,) else f" ({', '.join(map(repr, columns))})")
 
         self.add(name, rule, np.flatnonzero(bad), message)
+
+    def read(self, name: str, of: Callable[[raw.Column], tuple[Any, BoolArray]], rule: str) -> Any:
+        """What ``of`` makes of the column of a field; rows where there is nothing, or something else, are bad."""
+        column = self.columns[name, self.sources[name][0]]
+        self.where(raw.missing(column), name, "is missing")
+        values, bad = of(column)
+        self.where(bad, name, rule)
+        return values
 
     def count(self, file: str) -> None:
         """Add the chunk to the tally; raise at its first bad row if told so.
@@ -140,64 +150,51 @@ def check(chunk: Chunk, tally: Tally, file: str) -> dict[str, NDArray[Any]]:
     sources = flaws.sources
     keys: list[Any] = []
     if "row key" in sources:
-        keys = listed(flaws.columns["row key", "uid"])
+        keys = raw.listed(flaws.columns["row key", "uid"])
         padding = [isinstance(key, str) and PADDING.fullmatch(key) is not None for key in keys]
         flaws.add("row", PADDED, np.flatnonzero(padding), lambda row: PADDED)
 
     # numbers and truth values
     cut = None
     if "truncated" in sources:
-        cut = _truth("truncated", flaws, REASONS, "must be true, false, or a reason like 'length' or 'stop'")
+        reasons = partial(raw.truths, words=REASONS)
+        cut = flaws.read("truncated", reasons, "must be true, false, or a reason like 'length' or 'stop'")
     lengths, cut = _lengths(flaws, cut)
     arrays: dict[str, NDArray[Any]] = {"lengths": lengths, "rewards": _reward(flaws)}
     if cut is not None:
         arrays["truncated"] = cut
     if "correct" in sources:
-        arrays["correct"] = _truth("correct", flaws, WORDS, "must be true or false (or 1 and 0)")
+        truths = partial(raw.truths, words=WORDS)
+        arrays["correct"] = flaws.read("correct", truths, "must be true or false (or 1 and 0)")
     if "step" in sources:
         arrays["steps"] = _whole("step", flaws, _number("step", flaws), -LARGEST, LARGEST)
     if "kl" in sources:
         arrays["kl"] = _number("kl", flaws)
 
     # prompts and classes, told apart
-    prompts = _different("prompt", flaws, _is_prompt, "must be text, messages or a finite number")
+    prompts: raw.Coded = flaws.read("prompt", raw.prompts, "must be text, messages or a finite number")
     if keys and sources["prompt"] == ("input",):
-        texts = [text if good else None for text, good in zip(listed(prompts), flaws.good, strict=True)]
+        texts = [text if good else None for text, good in zip(raw.listed(prompts), flaws.good, strict=True)]
         steps = arrays["steps"].tolist() if "steps" in arrays else [0] * len(keys)
-        prompts = coded(list(map(tally.prompts.told_apart, texts, keys, steps)))
+        prompts = raw.coded(list(map(tally.prompts.told_apart, texts, keys, steps)))
     classes = None
     if "class" in sources:
-        classes = _different("class", flaws, _is_name, "must be text or a whole number")
+        classes = flaws.read("class", raw.classes, "must be text or a whole number")
 
     # the rows that are left; prompts and classes are numbered by these alone
     flaws.count(file)
     good = flaws.good
     if not good.all():
         arrays = {name: array[good] for name, array in arrays.items()}
-    arrays["prompt_ids"] = encode(prompts, tally.prompts.numbers, good)
+    arrays["prompt_ids"] = raw.encode(prompts, tally.prompts.numbers, good)
     if classes is not None:
-        arrays["classes"] = encode(classes, partial(class_numbers, names=tally.classes), good)
+        arrays["classes"] = raw.encode(classes, partial(raw.class_numbers, names=tally.classes), good)
     return arrays
-
-
-def _raw(name: str, flaws: _Flaws) -> Raw:
-    """The column of a field that has one; rows where there is nothing are flawed."""
-    raw = flaws.columns[name, flaws.sources[name][0]]
-    flaws.where(missing(raw), name, "is missing")
-    return raw
-
-
-def _truth(name: str, flaws: _Flaws, words: dict[str, bool], rule: str) -> BoolArray:
-    """Truth values; words that are neither break the rule."""
-    values, bad = truths(_raw(name, flaws), words)
-    flaws.where(bad, name, rule)
-    return values
 
 
 def _number(name: str, flaws: _Flaws) -> FloatArray:
     """Finite numbers."""
-    values, bad = numbers(_raw(name, flaws))
-    flaws.where(bad, name, "must be a number")
+    values: FloatArray = flaws.read(name, raw.numbers, "must be a number")
     flaws.where(~np.isfinite(values), name, "must be finite")
     return values
 
@@ -220,8 +217,7 @@ def _lengths(flaws: _Flaws, cut: BoolArray | None) -> tuple[IntArray, BoolArray 
     if way == "length":
         values = _number(way, flaws)
     elif way == "tokens":
-        values, bad = count_ids(_raw(way, flaws))
-        flaws.where(bad, way, "must be a list of token ids, whole numbers")
+        values = flaws.read(way, raw.count_ids, "must be a list of token ids, whole numbers")
     else:
         values, cut = _text_lengths(flaws, cut)
     if cut is None and cap is not None:
@@ -241,9 +237,8 @@ def _text_lengths(flaws: _Flaws, cut: BoolArray | None) -> tuple[FloatArray, Boo
     text that was cut, so says the log, counts at least that many.
     """
     cap = flaws.tally.max_tokens
-    assert flaws.tally.tokenizer is not None  # no plan is made for texts without one
-    tokens, bad = count_text(_raw("text", flaws), flaws.tally.tokenizer, flaws.good)
-    flaws.where(bad, "text", "must be text or messages that hold text")
+    count = partial(raw.count_text, tokenizer=flaws.tally.tokenizer, good=flaws.good)
+    tokens: FloatArray = flaws.read("text", count, "must be text or messages that hold text")
     if cap is not None:
         stop = 0 if cut is None else ~cut  # tokens that the log itself says stand after the text
         over = (tokens + stop > cap) & (tokens <= (1.0 + RETOKENIZED) * cap + 1.0)
@@ -265,7 +260,7 @@ def _reward(flaws: _Flaws) -> FloatArray:
             total = weights[0] * _number("reward", flaws)
         flaws.where(~np.isfinite(total), "reward", "must be finite")
         return total
-    parts = [numbers(flaws.columns["reward", column]) for column in columns]
+    parts = [raw.numbers(flaws.columns["reward", column]) for column in columns]
     for _, bad in parts:
         flaws.where(bad, "reward", "must be made of numbers")
     unknown = [np.isnan(values) for values, _ in parts]
@@ -277,23 +272,3 @@ def _reward(flaws: _Flaws) -> FloatArray:
     flaws.where(~np.isfinite(total), "reward", "must be finite")
     flaws.tally.counted_zero += int(sum(np.count_nonzero(gone & flaws.good) for gone in unknown))
     return total
-
-
-def _different(name: str, flaws: _Flaws, fits: Callable[[Any], bool], rule: str) -> Coded:
-    """The different values of a column; those that do not fit break the rule."""
-    raw = _raw(name, flaws)
-    if not isinstance(raw, Coded):
-        raw = coded(listed(raw))
-    if isinstance(raw.values, list):  # whole numbers always fit
-        misfits = [not fits(value) for value in raw.values]
-        flaws.where(np.array([*misfits, False])[raw.codes], name, rule)
-    return raw
-
-
-def _is_prompt(value: Any) -> bool:
-    return not isinstance(value, bool) and (not isinstance(value, float) or math.isfinite(value))
-
-
-def _is_name(value: Any) -> bool:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, str) or whole or (isinstance(value, float) and value.is_integer())

@@ -128,8 +128,15 @@ class from_scipy(ByKey):
             log_cdf = np.array(self.dist.logcdf(below), dtype=np.float64)
         if np.isnan(log_sf).any() or np.isnan(log_cdf).any():
             fail("dist", self, "must have a log cdf and a log survival function without nan")
-        # Hazards where the tails have digits, what is known of the others, and the end of the support.
-        z = _hold_tail(log_cdf, log_sf)
+        # From where S has run out of digits the last hazard is held; a cliff is one near 1: the step down to the
+        # floor is held, if that is larger than the last one resolved.
+        lost = np.flatnonzero(_unresolved(log_sf))
+        if lost.size:
+            z = _from_tails(log_cdf, np.append(log_sf[:lost[0]], _FLOOR))
+            z = np.append(z[:-1], np.full(len(log_sf) - lost[0], z[-2:].max()))
+        else:
+            z = _from_tails(log_cdf, log_sf)
+        # What is known where F has none, and the end of the support.
         low, high = map(float, self.dist.support())
         z[:len(below) - 1][(below[1:] > low) & _unresolved(log_cdf[1:])] = _FLOOR
         z[t[1:] >= high] = math.inf
@@ -192,15 +199,3 @@ def _unresolved(logs: FloatArray) -> BoolArray:
     """Where a log is too low to be trusted, unless another of them shows that the law computes in logs."""
     in_logs = (np.isfinite(logs) & (logs < _BEYOND_FLOATS)).any()
     return (logs < _FLOOR) & ~in_logs
-
-
-def _hold_tail(log_cdf: FloatArray, log_sf: FloatArray) -> FloatArray:
-    """Hazard logits from the tails; from where the survival function has run out of digits the last one is held.
-
-    A cliff is a hazard near 1: the step down to the floor is held, if that is larger than the last one resolved.
-    """
-    lost = np.flatnonzero(_unresolved(log_sf))
-    if lost.size == 0:
-        return _from_tails(log_cdf, log_sf)
-    z = _from_tails(log_cdf, np.append(log_sf[:lost[0]], _FLOOR))
-    return np.append(z[:-1], np.full(len(log_sf) - lost[0], z[-2:].max()))
