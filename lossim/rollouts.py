@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from typing import Any, Literal, Self
 
@@ -258,11 +259,6 @@ def _lengths(name: str, given: ArrayLike) -> IntArray:
     return lengths.astype(np.int64)
 
 
-def _numbers(name: str, given: ArrayLike) -> FloatArray:
-    """Finite numbers."""
-    return checks.number_array(name, given, ndim=1)
-
-
 def _ids(name: str, given: ArrayLike) -> NDArray[Any]:
     """Ids of any kind that can be told apart."""
     try:
@@ -292,6 +288,7 @@ def _booleans(name: str, given: ArrayLike) -> BoolArray:
     return numbers.astype(np.bool_)
 
 
+_numbers = partial(checks.number_array, ndim=1)
 _COLUMNS: dict[str, Callable[[str, Any], NDArray[Any]]] = {
     "lengths": _lengths, "rewards": _numbers, "prompt_ids": _ids, "truncated": _booleans, "correct": _booleans,
     "classes": _wholes, "steps": _wholes, "kl": _numbers}

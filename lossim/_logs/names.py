@@ -31,6 +31,11 @@ WAYS = ("length", "tokens", "text")
 """The ways to a length, the first one that a log has."""
 COLUMN = {field: Way("column", f"columns={{{field!r}: ...}}", field) for field in ALIASES}
 """How to say which column serves a field."""
+MEANING = {"kl": ", summed over the response's tokens, in nats", "length": ", the stop token counted",
+           "tokens": ", without padding, the stop token among them"} | dict.fromkeys(
+    ("finish_reason", "stop_reason"), ", where it says 'length'") | dict.fromkeys(
+    ("input", "question", "problem", "query"), ", grouped by its content")
+"""What a field, or a column that was found for one, is taken to hold."""
 TRL_TABLE = {"step", "prompt", "completion", "advantage"}
 VERL_DUMP = {"input", "output", "score", "step", "uid"}
 Samples = Mapping[str, Sequence[Any]]
@@ -74,7 +79,7 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
         if found:
             sources[field] = found
         if found and field not in given and found[0] != field:
-            say(field, f"{field}: column {found[0]!r}{_meaning(field, found[0])}")
+            say(field, f"{field}: column {found[0]!r}{MEANING.get(field, MEANING.get(found[0], ''))}")
         return bool(found)
 
     # the prompt, what need not be there, and one of the three ways to a length
@@ -104,7 +109,10 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
             say("reward", "reward: 'overlong_reward' is not added; if it was paid too, give "
                 "columns={'reward': ['score', 'overlong_reward']}")
     else:
-        weights = dict.fromkeys(_trl_rewards(samples), 1.0) if table and "reward" not in given else {}
+        if table and "reward" not in given:
+            known = {name for names in ALIASES.values() for name in names} | TRL_TABLE
+            weights = {name: 1.0 for name, values in samples.items() if name not in known and values
+                       and not name.startswith(("__", "Unnamed:")) and all(map(_number, values))}
         if not weights:
             raise ValueError(Phrase(f"{where}: no reward: {unknown}", COLUMN["reward"], ": one column, a list that is "
                                     "summed, or a mapping from column to weight"))
@@ -196,24 +204,6 @@ _HOLDS: dict[str, Callable[[Any], bool]] = {
     "truncated": lambda value: isinstance(value, (str, dict)) or value in (0, 1),
     "correct": lambda value: isinstance(value, (str, dict)) or value in (0, 1)}
 """Whether a value may be one of a field, as CSV writes it or the others."""
-
-
-def _trl_rewards(samples: Samples) -> list[str]:
-    """The reward functions' columns in a table of completions that TRL wrote."""
-    known = {name for names in ALIASES.values() for name in names} | TRL_TABLE
-    return [name for name, values in samples.items() if name not in known and not name.startswith(("__", "Unnamed:"))
-            and values and all(map(_number, values))]
-
-
-def _meaning(field: str, name: str) -> str:
-    """What a column that was found is taken to hold."""
-    if field == "truncated" and name in ("finish_reason", "stop_reason"):
-        return ", where it says 'length'"
-    if field == "prompt" and name in ("input", "question", "problem", "query"):
-        return ", grouped by its content"
-    meaning = {"kl": ", summed over the response's tokens, in nats", "length": ", the stop token counted",
-               "tokens": ", without padding, the stop token among them"}
-    return meaning.get(field, "")
 
 
 def _sum(weights: Mapping[str, float]) -> str:

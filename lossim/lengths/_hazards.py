@@ -80,9 +80,6 @@ class geometric(Length):
     Args:
         mean: tokens, at least 1; 1 stops at once (hazard 1). Cut at N, the mean length is mean·(1 − (1−h)^N).
 
-    Raises:
-        ValueError: for a mean below 1.
-
     >>> geometric(mean=5).logits(3).round(4)
     array([-1.3863, -1.3863, -1.3863])
     """
@@ -140,9 +137,6 @@ def table(hazard: ArrayLike) -> Tabulated:
         hazard: [t], each in [0, 1]. Longer than ``max_tokens`` it is cut there; shorter it must hold a hazard
             of 1, behind which nothing can be.
 
-    Raises:
-        ValueError: for a hazard outside [0, 1], and by ``logits`` if there are too few for ``max_tokens``.
-
     >>> table([0.25, 0.5]).logits(2).round(4)
     array([-1.0986,  0.    ])
     >>> table([0.25, 0.5]).logits(3)
@@ -161,11 +155,8 @@ def from_logits(logits: ArrayLike) -> Tabulated:
     """A law given by its hazard logits z(t) = log h(t) − log (1 − h(t)), t = 1, 2, ..., in nats.
 
     Args:
-        logits: [t]; −inf is a hazard of 0, +inf one of 1. Longer than ``max_tokens`` it is cut there; shorter
-            it must hold a +inf.
-
-    Raises:
-        ValueError: for nan, and by ``logits`` if there are too few for ``max_tokens``.
+        logits: [t], none nan; −inf is a hazard of 0, +inf one of 1. Longer than ``max_tokens`` it is cut there;
+            shorter it must hold a +inf.
 
     >>> from_logits([-2.0, 0.0, float("inf")]).logits(4)
     array([-2.,  0., inf, inf])
@@ -192,9 +183,8 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
         truncated: [response], booleans; None if all stopped by themselves.
 
     Raises:
-        TypeError: if ``truncated`` is not boolean.
-        ValueError: for lengths not whole or below 1; by ``logits`` for a ``max_tokens`` beyond the largest
-            length, if a response of that length was truncated.
+        ValueError: by ``logits`` for a ``max_tokens`` beyond the largest length, if a response of that length was
+            truncated.
 
     Source: Kaplan and Meier (1958), J. Amer. Statist. Assoc. 53, 457.
 

@@ -30,9 +30,6 @@ class lognormal(Length):
         median: tokens, positive.
         sigma: standard deviation of log length, positive.
 
-    Raises:
-        ValueError: if either is not positive.
-
     >>> lognormal(median=600, sigma=0.6)
     lognormal(median=600, sigma=0.6)
     >>> lognormal(median=600, sigma=0.6).logits(8192)[[0, 99, 599, 8191]].round(3)
