@@ -1,8 +1,7 @@
 """Logs of responses: files of JSON lines, CSV or Parquet, read to columns in memory.
 
 From below: ``files`` (found and opened), ``raw`` (what entries are), ``names`` (which column serves what), ``reading``
-(the account), ``rows`` (the rules, checked chunk by chunk), ``jsonl``, ``csv``, ``parquet`` (formats), ``columns`` (all
-of it).
+(the account), ``rows`` (the rules, checked chunk by chunk), ``text`` and ``parquet`` (formats), ``columns`` (it all).
 """
 
 from lossim._logs.columns import read

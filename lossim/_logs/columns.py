@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossim._logs import csv, jsonl, names, parquet
+from lossim._logs import names, parquet, text
 from lossim._logs.files import find, natural
 from lossim._logs.raw import tokens_of
 from lossim._logs.reading import Place, Reading
@@ -18,7 +18,8 @@ from lossim._support.progress import Progress
 from lossim._support.text import Note
 
 HEAD = 1000  # rows that tell the columns, of all files together
-READERS: dict[str, Any] = {"jsonl": jsonl, "csv": csv, "parquet": parquet}
+READERS = {"jsonl": (text.jsonl_head, text.jsonl_chunks), "csv": (text.csv_head, text.csv_chunks),
+           "parquet": (parquet.head, parquet.chunks)}
 REPEAT = "repeats the file before, under another step"
 
 
@@ -34,12 +35,19 @@ def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokeniz
     if max_tokens is not None:
         max_tokens = checks.whole("max_tokens", max_tokens)
     if tokenizer is not None:
-        _check_tokenizer(tokenizer)
+        example = "lambda text: tok.encode(text, add_special_tokens=False)"
+        if not callable(tokenizer):
+            checks.fail("tokenizer", tokenizer, "must be a function from text to a number of tokens or to token ids",
+                        f"for example tokenizer={example}", TypeError)
+        extra = tokens_of(tokenizer, "")
+        if extra:
+            checks.fail("tokenizer", extra, "must give no tokens for an empty text (it adds special tokens)",
+                        f"pass {example}")
 
     # which files, and which of their columns
     kind, files, notes = find(path, kind)
-    reader = READERS[kind]
-    heads = {file: reader.head(file, max(HEAD // len(files), 32)) for file in files}
+    head, chunks = READERS[kind]
+    heads = {file: head(file, max(HEAD // len(files), 32)) for file in files}
     samples: dict[str, list[Any]] = {}
     for held, _ in heads.values():
         for name, values in held.items():
@@ -71,7 +79,7 @@ def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokeniz
                     tally.places.append(Place(str(file), 1, "row", f"{REPEAT}, as all {rows:,} rows of this file do"))
                 continue
             before = tally.rows
-            for chunk in reader.chunks(file, plan):
+            for chunk in chunks(file, plan):
                 for name, array in check(chunk, tally, str(file)).items():
                     parts.setdefault(name, []).append(array)
                 report.say(f"{tally.rows:,} rows read, {tally.kept:,} kept, in {file.name}")
@@ -99,14 +107,3 @@ def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokeniz
     reading = Reading(files=tuple(map(str, files)), format=kind, rows=tally.rows, kept=tally.kept,
                       skipped=dict(tally.skipped), places=tuple(tally.places), choices=tuple(plan.choices + notes))
     return result | {"class_names": tuple(classes) or None, "reading": reading}
-
-
-def _check_tokenizer(tokenizer: Any) -> None:
-    """A tokenizer must be a function, and add nothing of its own."""
-    if not callable(tokenizer):
-        checks.fail("tokenizer", tokenizer, "must be a function from text to a number of tokens or to token ids",
-                    "for example tokenizer=lambda text: tok.encode(text, add_special_tokens=False)", TypeError)
-    extra = tokens_of(tokenizer, "")
-    if extra:
-        checks.fail("tokenizer", extra, "must give no tokens for an empty text (it adds special tokens)",
-                    "pass lambda text: tok.encode(text, add_special_tokens=False)")

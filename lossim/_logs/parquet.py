@@ -103,7 +103,7 @@ def repeats(files: list[Path], step: str) -> dict[Path, int]:
 
 def _raw(field: str, column: Any) -> Column:
     """A column as the checks take it, without a Python object per row as far as its type allows."""
-    from pyarrow import compute, types
+    from pyarrow import types
 
     if types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -112,10 +112,14 @@ def _raw(field: str, column: Any) -> Column:
     kind = column.type
     if field in ("prompt", "class"):
         if types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind):
-            return _coded(column.dictionary_encode(), types.is_signed_integer(kind))
+            column = column.dictionary_encode()
+            codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            if not types.is_signed_integer(kind) or column.dictionary.null_count:
+                return Coded(codes, column.dictionary.to_pylist())
+            return Coded(codes, column.dictionary.to_numpy(zero_copy_only=False).astype(np.int64))
     elif field == "tokens":
         if (types.is_list(kind) or types.is_large_list(kind)) and types.is_integer(kind.value_type):
-            return _numbers(compute.list_value_length(column))
+            return _numbers(column.value_lengths())
     elif field != "text" and (types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)):
         return _numbers(column)
     return _listed(column)
@@ -137,12 +141,3 @@ def _numbers(column: Any) -> Column:
     if not column.null_count:
         return values
     return Coded(np.where(column.is_null(), -1, np.arange(len(values))), values)
-
-
-def _coded(column: Any, whole: bool) -> Coded:
-    """A column that pyarrow has coded; ``whole``: of numbers that fit into 8 bytes with their sign."""
-    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    values = column.dictionary
-    if whole and not values.null_count:
-        return Coded(codes, values.to_numpy(zero_copy_only=False).astype(np.int64))
-    return Coded(codes, values.to_pylist())

@@ -173,17 +173,7 @@ def _content(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=repr)
 
 
-def prompts(raw: Column) -> tuple[Coded, BoolArray]:
-    """The different prompts, and where there is something that is none."""
-    return _different(raw, lambda one: type(one) is not bool and (type(one) is not float or math.isfinite(one)))
-
-
-def classes(raw: Column) -> tuple[Coded, BoolArray]:
-    """The different names of classes, and where there is something that is none."""
-    return _different(raw, lambda one: type(one) in (str, int) or (type(one) is float and one.is_integer()))
-
-
-def _different(raw: Column, fits: Callable[[Any], bool]) -> tuple[Coded, BoolArray]:
+def different(raw: Column, fits: Callable[[Any], bool]) -> tuple[Coded, BoolArray]:
     """The different values, and where there is something that does not fit."""
     found = raw if isinstance(raw, Coded) else coded(listed(raw))
     misfits = np.zeros(len(found.values) + 1, np.bool_)  # the last is that of -1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from lossim._support.checks import shown
 from lossim._support.text import Phrase, Way, argument
 from lossim._support.types import BoolArray, FloatArray, IntArray
 
-ROWS, SIZE = 1 << 14, 1 << 24  # of a chunk: rows, and bytes or characters; whichever comes first
 LARGEST = 2**31 - 1  # of lengths and steps: they are kept in 4 bytes
 RETOKENIZED = 0.1
 """How much longer than max_tokens a text may come back from a tokenizer, as a share; beyond, it is another cap's."""
@@ -35,29 +34,6 @@ PADDED = "is padding that verl added to its batch"
 
 Chunk = tuple[NDArray[np.int64], dict[tuple[str, str], raw.Column], dict[int, Flaw]]
 """Rows as they were read: line numbers, raw columns by field and name, and what could not be read at all."""
-Row = tuple[int, int, Any]
-"""A line number, its bytes or characters, and what is there, or a `Flaw`."""
-
-
-def in_chunks(rows: Iterator[Row], plan: Plan, blank: Any, column: Callable[[list[Any], str, str], raw.Column]
-              ) -> Iterator[Chunk]:
-    """Rows, some at a time; ``column`` makes one of a field and a name, ``blank`` stands for rows that have a flaw."""
-    while True:
-        lines = []
-        held = []
-        broken = {}
-        size = 0
-        for line, more, row in islice(rows, ROWS):
-            lines.append(line)
-            held.append(blank if isinstance(row, Flaw) else row)
-            if isinstance(row, Flaw):
-                broken[len(lines) - 1] = row
-            size += more
-            if size >= SIZE:
-                break
-        if not lines:
-            return
-        yield np.array(lines), {pair: column(held, *pair) for pair in plan.columns}, broken
 
 
 @dataclass(eq=False, repr=False)
@@ -110,11 +86,13 @@ class _Flaws:
 
         self.add(name, rule, np.flatnonzero(bad), message)
 
-    def read(self, name: str, of: Callable[[raw.Column], tuple[Any, BoolArray]], rule: str) -> Any:
-        """What ``of`` makes of the column of a field; rows where there is nothing, or something else, are bad."""
+    def read(self, name: str, rule: str, of: Callable[..., tuple[Any, BoolArray]], *options: Any) -> Any:
+        """What ``of`` makes of a field's column, None without one; rows of nothing, or of another thing, are bad."""
+        if name not in self.sources:
+            return None
         column = self.columns[name, self.sources[name][0]]
         self.where(raw.missing(column), name, "is missing")
-        values, bad = of(column)
+        values, bad = of(column, *options)
         self.where(bad, name, rule)
         return values
 
@@ -154,47 +132,38 @@ def check(chunk: Chunk, tally: Tally, file: str) -> dict[str, NDArray[Any]]:
         padding = [isinstance(key, str) and PADDING.fullmatch(key) is not None for key in keys]
         flaws.add("row", PADDED, np.flatnonzero(padding), lambda row: PADDED)
 
-    # numbers and truth values
-    cut = None
-    if "truncated" in sources:
-        reasons = partial(raw.truths, words=REASONS)
-        cut = flaws.read("truncated", reasons, "must be true, false, or a reason like 'length' or 'stop'")
+    cut = flaws.read("truncated", "must be true, false, or a reason like 'length' or 'stop'", raw.truths, REASONS)
     lengths, cut = _lengths(flaws, cut)
-    arrays: dict[str, NDArray[Any]] = {"lengths": lengths, "rewards": _reward(flaws)}
-    if cut is not None:
-        arrays["truncated"] = cut
-    if "correct" in sources:
-        truths = partial(raw.truths, words=WORDS)
-        arrays["correct"] = flaws.read("correct", truths, "must be true or false (or 1 and 0)")
+    columns: dict[str, Any] = {"lengths": lengths, "truncated": cut, "rewards": _reward(flaws)}
+    columns["correct"] = flaws.read("correct", "must be true or false (or 1 and 0)", raw.truths, WORDS)
     if "step" in sources:
-        arrays["steps"] = _whole("step", flaws, _number("step", flaws), -LARGEST, LARGEST)
+        columns["steps"] = _whole("step", flaws, _number("step", flaws), -LARGEST, LARGEST)
     if "kl" in sources:
-        arrays["kl"] = _number("kl", flaws)
+        columns["kl"] = _number("kl", flaws)
 
     # prompts and classes, told apart
-    prompts: raw.Coded = flaws.read("prompt", raw.prompts, "must be text, messages or a finite number")
+    prompts = flaws.read("prompt", "must be text, messages or a finite number", raw.different,
+                         lambda one: type(one) is not bool and (type(one) is not float or math.isfinite(one)))
     if keys and sources["prompt"] == ("input",):
         texts = [text if good else None for text, good in zip(raw.listed(prompts), flaws.good, strict=True)]
-        steps = arrays["steps"].tolist() if "steps" in arrays else [0] * len(keys)
+        steps = columns["steps"].tolist() if "steps" in columns else [0] * len(keys)
         prompts = raw.coded(list(map(tally.prompts.told_apart, texts, keys, steps)))
-    classes = None
-    if "class" in sources:
-        classes = flaws.read("class", raw.classes, "must be text or a whole number")
+    classes = flaws.read("class", "must be text or a whole number", raw.different,
+                         lambda one: type(one) in (str, int) or (type(one) is float and one.is_integer()))
 
     # the rows that are left; prompts and classes are numbered by these alone
     flaws.count(file)
-    good = flaws.good
-    if not good.all():
-        arrays = {name: array[good] for name, array in arrays.items()}
-    arrays["prompt_ids"] = raw.encode(prompts, tally.prompts.numbers, good)
+    left = slice(None) if flaws.good.all() else flaws.good
+    arrays = {name: column[left] for name, column in columns.items() if column is not None}
+    arrays["prompt_ids"] = raw.encode(prompts, tally.prompts.numbers, flaws.good)
     if classes is not None:
-        arrays["classes"] = raw.encode(classes, partial(raw.class_numbers, names=tally.classes), good)
+        arrays["classes"] = raw.encode(classes, partial(raw.class_numbers, names=tally.classes), flaws.good)
     return arrays
 
 
 def _number(name: str, flaws: _Flaws) -> FloatArray:
     """Finite numbers."""
-    values: FloatArray = flaws.read(name, raw.numbers, "must be a number")
+    values: FloatArray = flaws.read(name, "must be a number", raw.numbers)
     flaws.where(~np.isfinite(values), name, "must be finite")
     return values
 
@@ -217,7 +186,7 @@ def _lengths(flaws: _Flaws, cut: BoolArray | None) -> tuple[IntArray, BoolArray 
     if way == "length":
         values = _number(way, flaws)
     elif way == "tokens":
-        values = flaws.read(way, raw.count_ids, "must be a list of token ids, whole numbers")
+        values = flaws.read(way, "must be a list of token ids, whole numbers", raw.count_ids)
     else:
         values, cut = _text_lengths(flaws, cut)
     if cut is None and cap is not None:
@@ -237,8 +206,8 @@ def _text_lengths(flaws: _Flaws, cut: BoolArray | None) -> tuple[FloatArray, Boo
     text that was cut, so says the log, counts at least that many.
     """
     cap = flaws.tally.max_tokens
-    count = partial(raw.count_text, tokenizer=flaws.tally.tokenizer, good=flaws.good)
-    tokens: FloatArray = flaws.read("text", count, "must be text or messages that hold text")
+    tokens: FloatArray = flaws.read("text", "must be text or messages that hold text", raw.count_text,
+                                    flaws.tally.tokenizer, flaws.good)
     if cap is not None:
         stop = 0 if cut is None else ~cut  # tokens that the log itself says stand after the text
         over = (tokens + stop > cap) & (tokens <= (1.0 + RETOKENIZED) * cap + 1.0)

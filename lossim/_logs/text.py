@@ -1,4 +1,4 @@
-"""CSV and TSV, the first row naming the columns; texts in quotes may hold commas, quotes and line ends."""
+"""Logs as text: JSON Lines, an object each; CSV and TSV, the first row naming the columns, with texts in quotes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,80 @@ from lossim._logs.files import open_lines
 from lossim._logs.names import Plan
 from lossim._logs.raw import Column
 from lossim._logs.reading import Flaw
-from lossim._logs.rows import Chunk, Row, in_chunks
+from lossim._logs.rows import Chunk
 
+ROWS, SIZE = 1 << 14, 1 << 24  # of a chunk: rows, and bytes or characters; whichever comes first
 LONGEST = 1 << 24  # characters of a field: a quote that is never closed does not fill the memory
 UNCLOSED, TOO_LONG = "unexpected end of data", "field larger than field limit"
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # what decode() calls
+
+Row = tuple[int, int, Any]
+"""A line number, its bytes or characters, and what is there, or a `Flaw`."""
+
+
+def _in_chunks(rows: Iterator[Row], plan: Plan, blank: Any, column: Callable[[list[Any], str, str], Column]
+              ) -> Iterator[Chunk]:
+    """Rows, some at a time; ``column`` makes one of a field and a name, ``blank`` stands for rows that have a flaw."""
+    while True:
+        lines = []
+        held = []
+        broken = {}
+        size = 0
+        for line, more, row in islice(rows, ROWS):
+            lines.append(line)
+            held.append(blank if isinstance(row, Flaw) else row)
+            if isinstance(row, Flaw):
+                broken[len(lines) - 1] = row
+            size += more
+            if size >= SIZE:
+                break
+        if not lines:
+            return
+        yield np.array(lines), {pair: column(held, *pair) for pair in plan.columns}, broken
+
+
+def _parsed(line: bytes) -> dict[str, Any] | Flaw:
+    """The object in a line, or what is wrong with it."""
+    try:
+        text = line.decode().strip(" \t\r\n")
+        value, end = _scan(text, 0)
+    except UnicodeDecodeError as problem:
+        return Flaw("is not UTF-8 text", f"{problem.reason} at byte {problem.start}")
+    except StopIteration:
+        return Flaw("is not JSON", repr(text[:60]))
+    except (ValueError, RecursionError) as problem:
+        return Flaw("is not JSON", str(problem)[:200])
+    if end != len(text):
+        return Flaw("is not one JSON object", f"more follows at character {end}")
+    return value if type(value) is dict else Flaw("is not a JSON object", repr(text[:60]))
+
+
+def _objects(lines: Iterator[bytes]) -> Iterator[Row]:
+    """All rows; a blank line is none."""
+    for number, line in enumerate(lines, 1):
+        row = _parsed(line)
+        if isinstance(row, dict) or line.strip():
+            yield number, len(line), row
+
+
+def jsonl_head(file: Path, rows: int) -> tuple[dict[str, list[Any]], str]:
+    """Columns in the first rows, each with its values that are not null; and the first row that cannot be read."""
+    samples: dict[str, list[Any]] = {}
+    problem = ""
+    with open_lines(file) as lines:
+        for number, _, row in islice(_objects(lines), rows):
+            if isinstance(row, Flaw):
+                problem = problem or f"{file}:{number}: row {row}"
+                continue
+            for name, value in row.items():
+                samples.setdefault(name, []).extend([] if value is None else [value])
+    return samples, problem
+
+
+def jsonl_chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
+    """The rows."""
+    with open_lines(file) as lines:
+        yield from _in_chunks(_objects(lines), plan, {}, lambda rows, _, name: [row.get(name) for row in rows])
 
 
 @contextmanager
@@ -107,19 +177,21 @@ def _check_quote(file: Path, start: int, taken: list[str], delimiter: str, probl
                          "close it, or mend the file if it was cut off there")
 
 
-def head(file: Path, rows: int) -> tuple[dict[str, list[Any]], str]:
+def csv_head(file: Path, rows: int) -> tuple[dict[str, list[Any]], str]:
     """Columns, each with what its first rows hold."""
     with _table(file) as (names, table):
         good = [row for _, _, row in islice(table, rows) if not isinstance(row, Flaw)]
         return {name: [row[i] for row in good if row[i]] for i, name in enumerate(names)}, ""
 
 
-def chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
+def csv_chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
     """The rows."""
+    def column(rows: list[list[str]], field: str, name: str) -> Column:
+        place = names.index(name)
+        return _column(field, [row[place] for row in rows])
+
     with _table(file) as (names, table):
-        places = {name: i for i, name in enumerate(names)}
-        yield from in_chunks(table, plan, [""] * len(names),
-                             lambda rows, field, name: _column(field, [row[places[name]] for row in rows]))
+        yield from _in_chunks(table, plan, [""] * len(names), column)
 
 
 def _column(field: str, texts: list[str]) -> Column:
