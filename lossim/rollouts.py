@@ -205,9 +205,6 @@ class Rollouts:
         return repr(self) + (f"\n{self.reading}" if self.reading is not None else "")
 
 
-# --- groups -----------------------------------------------------------------------------------------------
-
-
 def numbered(ids: NDArray[Any]) -> tuple[IntArray, int]:
     """The number of each id among the different ones, in their order, from 0; and how many different ones there are."""
     if ids.dtype.kind not in "iu" or not ids.size or ids.min() < 0 or ids.max() > 4 * len(ids):
@@ -222,9 +219,6 @@ def numbered(ids: NDArray[Any]) -> tuple[IntArray, int]:
 def _runs(numbers: IntArray) -> int:
     """How many runs of equal numbers there are, less one."""
     return int(np.count_nonzero(numbers[1:] != numbers[:-1]))
-
-
-# --- what the constructor takes ---------------------------------------------------------------------------
 
 
 def _columns(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lossim._logs import names, parquet, text
 from lossim._logs.files import find, natural
-from lossim._logs.raw import tokens_of
+from lossim._logs.raw import check_tokenizer
 from lossim._logs.reading import Place, Reading
 from lossim._logs.rows import PLACES, Tally, check
 from lossim._support import checks
@@ -35,14 +35,7 @@ def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokeniz
     if max_tokens is not None:
         max_tokens = checks.whole("max_tokens", max_tokens)
     if tokenizer is not None:
-        example = "lambda text: tok.encode(text, add_special_tokens=False)"
-        if not callable(tokenizer):
-            checks.fail("tokenizer", tokenizer, "must be a function from text to a number of tokens or to token ids",
-                        f"for example tokenizer={example}", TypeError)
-        extra = tokens_of(tokenizer, "")
-        if extra:
-            checks.fail("tokenizer", extra, "must give no tokens for an empty text (it adds special tokens)",
-                        f"pass {example}")
+        check_tokenizer(tokenizer)
 
     # which files, and which of their columns
     kind, files, notes = find(path, kind)
@@ -93,8 +86,7 @@ def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokeniz
     result: dict[str, Any] = {name: np.concatenate(parts.pop(name)) for name in list(parts)}  # parts go one by one
     classes = sorted(tally.classes, key=lambda name: (natural(name), name))
     if "classes" in result:  # numbered in the order of their names
-        rank = np.empty(len(classes), np.int32)
-        rank[[tally.classes[name] for name in classes]] = np.arange(len(classes))
+        rank = np.argsort([tally.classes[name] for name in classes]).astype(np.int32)
         result["classes"] = rank[result["classes"]]
     for column in result.values():
         column.setflags(write=False)

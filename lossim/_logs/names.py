@@ -27,10 +27,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
 """Our names and the columns that are known by them, the first one found that holds what it should."""
 
 PROMPT_ORDER = ("prompt_id", *(name for name in ALIASES["prompt"] if name != "prompt_id"))  # an id is told faster
-WAYS = ("length", "tokens", "text")
-"""The ways to a length, the first one that a log has."""
+WAYS = ("length", "tokens", "text")  # to a length, the first one that a log has
 COLUMN = {field: Way("column", f"columns={{{field!r}: ...}}", field) for field in ALIASES}
-"""How to say which column serves a field."""
 MEANING = {"kl": ", summed over the response's tokens, in nats", "length": ", the stop token counted",
            "tokens": ", without padding, the stop token among them"} | dict.fromkeys(
     ("finish_reason", "stop_reason"), ", where it says 'length'") | dict.fromkeys(

@@ -117,7 +117,7 @@ def count_text(raw: Column, tokenizer: Callable[[str], Any], good: BoolArray) ->
     for i in np.flatnonzero(good):
         text = _text_of(held[i])
         if text is not None:
-            counts[i] = tokens_of(tokenizer, text)
+            counts[i] = _tokens_of(tokenizer, text)
     return counts, good & np.isnan(counts)
 
 
@@ -132,7 +132,19 @@ def _text_of(value: Any) -> str | None:
     return None
 
 
-def tokens_of(tokenizer: Callable[[str], Any], text: str) -> int:
+def check_tokenizer(tokenizer: Any) -> None:
+    """A tokenizer must be a function, and add nothing of its own."""
+    example = "lambda text: tok.encode(text, add_special_tokens=False)"
+    if not callable(tokenizer):
+        checks.fail("tokenizer", tokenizer, "must be a function from text to a number of tokens or to token ids",
+                    f"for example tokenizer={example}", TypeError)
+    extra = _tokens_of(tokenizer, "")
+    if extra:
+        checks.fail("tokenizer", extra, "must give no tokens for an empty text (it adds special tokens)",
+                    f"pass {example}")
+
+
+def _tokens_of(tokenizer: Callable[[str], Any], text: str) -> int:
     """What a tokenizer says of a text: a number, token ids, or a mapping that holds them as Hugging Face's do."""
     said = tokenizer(text)
     if isinstance(said, Mapping) and "input_ids" in said:
@@ -142,9 +154,6 @@ def tokens_of(tokenizer: Callable[[str], Any], text: str) -> int:
     if isinstance(said, str) or not (isinstance(said, Sequence) or getattr(said, "ndim", 0) == 1):
         checks.fail("tokenizer", said, "must return a number of tokens or a sequence of token ids", error=TypeError)
     return len(said)
-
-
-# --- prompts and classes ---------------------------------------------------------------------------------
 
 
 def coded(values: list[Any]) -> Coded:

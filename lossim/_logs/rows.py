@@ -21,8 +21,7 @@ from lossim._support.text import Phrase, Way, argument
 from lossim._support.types import BoolArray, FloatArray, IntArray
 
 LARGEST = 2**31 - 1  # of lengths and steps: they are kept in 4 bytes
-RETOKENIZED = 0.1
-"""How much longer than max_tokens a text may come back from a tokenizer, as a share; beyond, it is another cap's."""
+RETOKENIZED = 0.1  # a text may come back from a tokenizer longer than max_tokens by this share; more is another cap's
 CUT = ("length", "max_tokens", "max_length", "max_new_tokens", "truncated")
 ENDED = ("stop", "eos", "eos_token", "stop_sequence", "stop_token", "end", "end_turn", "tool_calls", "tool_use")
 WORDS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
@@ -180,7 +179,11 @@ def _whole(name: str, flaws: _Flaws, values: FloatArray, low: int, most: int,
 
 
 def _lengths(flaws: _Flaws, cut: BoolArray | None) -> tuple[IntArray, BoolArray | None]:
-    """Lengths, and what was truncated: as the log says, ``cut``, or by max_tokens; None if nothing tells it."""
+    """Lengths, and what was truncated: as the log says, ``cut``, or by max_tokens; None if nothing tells it.
+
+    A text has its tokens, and one for the stop token where it was not cut. It need not come back as the tokens it was
+    made of: a little more than max_tokens counts as that many, one that was cut, so says the log, as that many or more.
+    """
     cap = flaws.tally.max_tokens
     way = next(field for field in WAYS if field in flaws.sources)
     if way == "length":
@@ -188,36 +191,23 @@ def _lengths(flaws: _Flaws, cut: BoolArray | None) -> tuple[IntArray, BoolArray 
     elif way == "tokens":
         values = flaws.read(way, "must be a list of token ids, whole numbers", raw.count_ids)
     else:
-        values, cut = _text_lengths(flaws, cut)
+        values = flaws.read(way, "must be text or messages that hold text", raw.count_text, flaws.tally.tokenizer,
+                            flaws.good)
+        if cap is not None:
+            stop = 0 if cut is None else ~cut  # tokens that the log itself says stand after the text
+            over = (values + stop > cap) & (values <= (1.0 + RETOKENIZED) * cap + 1.0)
+            flaws.tally.retokenized += int(np.count_nonzero(over & flaws.good))
+            values = np.where(over, cap - stop, values)
     if cut is None and cap is not None:
         cut = values >= cap
+    if way == "text":
+        values = np.where(False if cut is None else cut, np.maximum(values, cap or 0), values + 1)
 
     def said(row: int) -> Any:
         return f"{values[row]:g} tokens" if way == "text" else int(values[row])
 
     most = LARGEST if cap is None else cap
     return _whole(way, flaws, values, 1, most, None if way == "length" else said), cut
-
-
-def _text_lengths(flaws: _Flaws, cut: BoolArray | None) -> tuple[FloatArray, BoolArray | None]:
-    """Lengths of texts: their tokens, and one for the stop token where they were not cut; and which were.
-
-    A text need not come back as the tokens it was made of: a little more than ``max_tokens`` counts as that many, and a
-    text that was cut, so says the log, counts at least that many.
-    """
-    cap = flaws.tally.max_tokens
-    tokens: FloatArray = flaws.read("text", "must be text or messages that hold text", raw.count_text,
-                                    flaws.tally.tokenizer, flaws.good)
-    if cap is not None:
-        stop = 0 if cut is None else ~cut  # tokens that the log itself says stand after the text
-        over = (tokens + stop > cap) & (tokens <= (1.0 + RETOKENIZED) * cap + 1.0)
-        flaws.tally.retokenized += int(np.count_nonzero(over & flaws.good))
-        tokens = np.where(over, cap - stop, tokens)
-        if cut is None:
-            cut = tokens >= cap
-    if cut is None:
-        return tokens + 1, None
-    return np.where(cut, np.maximum(tokens, cap or 0), tokens + 1), cut
 
 
 def _reward(flaws: _Flaws) -> FloatArray:
