@@ -137,8 +137,8 @@ class Rollouts:
                     reward: column 'score'
                     truncated: where length is 8 tokens, max_tokens
         """
-        return cls(**_logs.read(None, path, columns, tokenizer, max_tokens, on_error, progress),
-                   _checked=True)
+        found = _logs.read(None, path, columns, tokenizer, max_tokens, on_error, progress)
+        return cls(**found, _checked=True)
 
     @classmethod
     def from_jsonl(cls, path: Paths, *, columns: Columns | None = None, tokenizer: Tokenizer | None = None,
@@ -147,8 +147,8 @@ class Rollouts:
 
         Of a key that an object holds twice the last value counts, as `json.loads` has it; that is not looked for.
         """
-        return cls(**_logs.read("jsonl", path, columns, tokenizer, max_tokens, on_error, progress),
-                   _checked=True)
+        found = _logs.read("jsonl", path, columns, tokenizer, max_tokens, on_error, progress)
+        return cls(**found, _checked=True)
 
     @classmethod
     def from_csv(cls, path: Paths, *, columns: Columns | None = None, tokenizer: Tokenizer | None = None,
@@ -158,15 +158,15 @@ class Rollouts:
         A field with nothing in it is missing, a prompt's too; the text of a response may be empty. Text in quotes may
         run over several lines: a bad row says how many it takes in, since a stray quote may have put good ones there.
         """
-        return cls(**_logs.read("csv", path, columns, tokenizer, max_tokens, on_error, progress),
-                   _checked=True)
+        found = _logs.read("csv", path, columns, tokenizer, max_tokens, on_error, progress)
+        return cls(**found, _checked=True)
 
     @classmethod
     def from_parquet(cls, path: Paths, *, columns: Columns | None = None, tokenizer: Tokenizer | None = None,
                      max_tokens: int | None = None, on_error: OnError = "raise", progress: bool = False) -> Self:
         """`read` for Parquet under any name; needs pyarrow (``lossim[logs]``). The row number stands for the line."""
-        return cls(**_logs.read("parquet", path, columns, tokenizer, max_tokens, on_error, progress),
-                   _checked=True)
+        found = _logs.read("parquet", path, columns, tokenizer, max_tokens, on_error, progress)
+        return cls(**found, _checked=True)
 
     def by_group(self) -> Rollouts:
         """The same responses with every group (same step, same prompt) in one run, steps ascending.

@@ -27,6 +27,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 """Our names and the columns that are known by them, the first one found that holds what it should."""
 
 PROMPT_ORDER = ("prompt_id", *(name for name in ALIASES["prompt"] if name != "prompt_id"))  # an id is told faster
+OPTIONAL = ("truncated", "correct", "class", "step", "kl")
 WAYS = ("length", "tokens", "text")  # to a length, the first one that a log has
 COLUMN = {field: Way("column", f"columns={{{field!r}: ...}}", field) for field in ALIASES}
 MEANING = {"kl": ", summed over the response's tokens, in nats", "length": ", the stop token counted",
@@ -36,8 +37,7 @@ MEANING = {"kl": ", summed over the response's tokens, in nats", "length": ", th
 """What a field, or a column that was found for one, is taken to hold."""
 TRL_TABLE = {"step", "prompt", "completion", "advantage"}
 VERL_DUMP = {"input", "output", "score", "step", "uid"}
-Samples = Mapping[str, Sequence[Any]]
-"""Columns by name, each with its first values that are not null."""
+Samples = Mapping[str, Sequence[Any]]  # columns by name, each with its first values that are not null
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -86,7 +86,7 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
     if not take("prompt"):
         raise ValueError(Phrase(f"{where}: no prompt: {unknown}", COLUMN["prompt"],
                                 "; responses to one prompt form a group"))
-    for field in ("truncated", "correct", "class", "step", "kl"):
+    for field in OPTIONAL:
         take(field)
     explicit = [field for field in WAYS if given.get(field)]
     way = next((field for field in explicit or WAYS if take(field)), None)
@@ -195,13 +195,11 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-_HOLDS: dict[str, Callable[[Any], bool]] = {
-    "length": _number, "reward": _number, "kl": _number, "step": _number,
+# whether a value may be one of a field, as CSV writes it or the others
+_HOLDS: dict[str, Callable[[Any], bool]] = dict.fromkeys(("length", "reward", "kl", "step"), _number) | dict.fromkeys(
+    ("truncated", "correct"), lambda value: isinstance(value, (str, dict)) or value in (0, 1)) | {
     "tokens": lambda value: isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("[")),
-    "text": lambda value: isinstance(value, (str, list)),
-    "truncated": lambda value: isinstance(value, (str, dict)) or value in (0, 1),
-    "correct": lambda value: isinstance(value, (str, dict)) or value in (0, 1)}
-"""Whether a value may be one of a field, as CSV writes it or the others."""
+    "text": lambda value: isinstance(value, (str, list))}
 
 
 def _sum(weights: Mapping[str, float]) -> str:

@@ -28,8 +28,6 @@ def _open(file: Path) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(file, buffer_size=BUFFER) as table:
             yield table
-    except FileNotFoundError:
-        raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:  # the last: for names of columns
         raise ValueError(f"{file}: cannot be read as Parquet: {str(problem)[:300]}") from problem
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossim._logs import raw
-from lossim._logs.names import WAYS, Plan
+from lossim._logs.names import OPTIONAL, WAYS, Plan
 from lossim._logs.reading import Flaw, Place
 from lossim._support.checks import shown
 from lossim._support.text import Phrase, Way, argument
@@ -26,7 +26,6 @@ CUT = ("length", "max_tokens", "max_length", "max_new_tokens", "truncated")
 ENDED = ("stop", "eos", "eos_token", "stop_sequence", "stop_token", "end", "end_turn", "tool_calls", "tool_use")
 WORDS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 REASONS = WORDS | dict.fromkeys(CUT, True) | dict.fromkeys(ENDED, False)
-OPTIONAL = ("truncated", "correct", "class", "step", "kl")
 PLACES = 20  # of bad rows that are listed
 PADDING = re.compile(r"pad[0-9a-f]{32}_[0-9]+_[0-9]+")  # verl's name of a row that answers no prompt
 PADDED = "is padding that verl added to its batch"
@@ -125,11 +124,9 @@ def check(chunk: Chunk, tally: Tally, file: str) -> dict[str, NDArray[Any]]:
     """Arrays of the good rows; the others are counted, or the first of them is an error."""
     flaws = _Flaws(chunk, tally)
     sources = flaws.sources
-    keys: list[Any] = []
-    if "row key" in sources:
-        keys = raw.listed(flaws.columns["row key", "uid"])
-        padding = [isinstance(key, str) and PADDING.fullmatch(key) is not None for key in keys]
-        flaws.add("row", PADDED, np.flatnonzero(padding), lambda row: PADDED)
+    keys = raw.listed(flaws.columns.get(("row key", "uid"), []))
+    padding = [isinstance(key, str) and PADDING.fullmatch(key) is not None for key in keys]
+    flaws.add("row", PADDED, np.flatnonzero(padding), lambda row: PADDED)
 
     cut = flaws.read("truncated", "must be true, false, or a reason like 'length' or 'stop'", raw.truths, REASONS)
     lengths, cut = _lengths(flaws, cut)
@@ -202,12 +199,9 @@ def _lengths(flaws: _Flaws, cut: BoolArray | None) -> tuple[IntArray, BoolArray 
         cut = values >= cap
     if way == "text":
         values = np.where(False if cut is None else cut, np.maximum(values, cap or 0), values + 1)
-
-    def said(row: int) -> Any:
-        return f"{values[row]:g} tokens" if way == "text" else int(values[row])
-
-    most = LARGEST if cap is None else cap
-    return _whole(way, flaws, values, 1, most, None if way == "length" else said), cut
+    shows: dict[str, Callable[[int], Any]] = {
+        "tokens": lambda row: int(values[row]), "text": lambda row: f"{values[row]:g} tokens"}
+    return _whole(way, flaws, values, 1, LARGEST if cap is None else cap, shows.get(way)), cut
 
 
 def _reward(flaws: _Flaws) -> FloatArray:

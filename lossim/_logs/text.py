@@ -23,8 +23,7 @@ LONGEST = 1 << 24  # characters of a field: a quote that is never closed does no
 UNCLOSED, TOO_LONG = "unexpected end of data", "field larger than field limit"
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # what decode() calls
 
-Row = tuple[int, int, Any]
-"""A line number, its bytes or characters, and what is there, or a `Flaw`."""
+Row = tuple[int, int, Any]  # a line number, its bytes or characters, and what is there, or a `Flaw`
 
 
 def _in_chunks(rows: Iterator[Row], plan: Plan, blank: Any, column: Callable[[list[Any], str, str], Column]
@@ -186,12 +185,10 @@ def csv_head(file: Path, rows: int) -> tuple[dict[str, list[Any]], str]:
 
 def csv_chunks(file: Path, plan: Plan) -> Iterator[Chunk]:
     """The rows."""
-    def column(rows: list[list[str]], field: str, name: str) -> Column:
-        place = names.index(name)
-        return _column(field, [row[place] for row in rows])
-
     with _table(file) as (names, table):
-        yield from _in_chunks(table, plan, [""] * len(names), column)
+        places = {name: i for i, name in enumerate(names)}
+        yield from _in_chunks(table, plan, [""] * len(names), lambda rows, field, name: _column(
+            field, [row[places[name]] for row in rows]))
 
 
 def _column(field: str, texts: list[str]) -> Column:

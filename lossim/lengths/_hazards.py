@@ -182,10 +182,6 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
         lengths: [response], tokens with the stop token: whole numbers, at least 1.
         truncated: [response], booleans; None if all stopped by themselves.
 
-    Raises:
-        ValueError: by ``logits`` for a ``max_tokens`` beyond the largest length, if a response of that length was
-            truncated.
-
     Source: Kaplan and Meier (1958), J. Amer. Statist. Assoc. 53, 457.
 
     >>> law = observed([1, 2, 2, 3, 3], truncated=[False, False, True, False, True])
