@@ -46,7 +46,7 @@ def compute() -> Numbers:
     return {"lossim_version": ls.__version__,
             "settings": {"max_tokens": ZERO["settings"]["max_tokens"], "wrong_over_right": RATIO, "sigma": SIGMA,
                          "mean_length_when_half_right": ZERO["mean_length_after_dr_grpo"], "source": ZERO["source"],
-                         "mean_length_by_path": policies[0].mean_length_by_cell,
+                         "mean_length_by_path": policies[0].mean_length_by_path,
                          "coordinates": repr(policies[0].coordinates),
                          "schemes": {name: repr(scheme) for name, scheme in SCHEMES.items()}},
             "solve_rate": rates, "curves": curves}

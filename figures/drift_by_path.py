@@ -41,7 +41,7 @@ def compute() -> Numbers:
         panels.append({"sharing": sharing, "length_per_kl_by_path": bars, "undecided": unsure})
     return {"lossim_version": ls.__version__,
             "settings": {"max_tokens": policy.max_tokens, "solve_rate": 0.5, "mean_length": policy.mean_length,
-                         "mean_length_by_path": policy.mean_length_by_cell, "wrong_over_right": RATIO, "sigma": SIGMA,
+                         "mean_length_by_path": policy.mean_length_by_path, "wrong_over_right": RATIO, "sigma": SIGMA,
                          "coordinates": repr(policy.coordinates), "scheme": repr(scheme(aggregation.TokenSum())),
                          "source": f"{ZERO['source']}, arXiv {ZERO['arxiv']}"},
             "aggregations": list(SCHEMES), "panels": panels}

@@ -30,7 +30,7 @@ def compute() -> Numbers:
         curves[name] = {path: values[i, keep - 1] for i, (_, path) in enumerate(policy.cell_names)}
     return {"lossim_version": ls.__version__,
             "settings": {"max_tokens": policy.max_tokens, "solve_rate": 0.5, "mean_length": policy.mean_length,
-                         "mean_length_by_path": policy.mean_length_by_cell, "wrong_over_right": RATIO, "sigma": SIGMA,
+                         "mean_length_by_path": policy.mean_length_by_path, "wrong_over_right": RATIO, "sigma": SIGMA,
                          "source": ZERO["source"], "coordinates": repr(policy.coordinates),
                          "schemes": {name: repr(scheme) for name, scheme in SCHEMES.items()}},
             "length": keep, "curves": curves}

@@ -32,7 +32,7 @@ from lossim._support.types import NoClosedForm, Outcome
 from lossim._training import Training, train
 from lossim.configs import ParsedConfig, read_config
 from lossim.estimates import Estimate
-from lossim.policies import Path, Policy, PromptClass
+from lossim.policies import Path, Policy, PromptClass, Work
 from lossim.rewards import Reward
 from lossim.rollouts import Rollouts
 from lossim.schemes import Scheme, compare
@@ -60,6 +60,7 @@ __all__ = [
     "Stop",
     "Training",
     "WhatIf",
+    "Work",
     "advantages",
     "aggregation",
     "audit",

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from lossim._support import checks
-from lossim._support.positions import after, backward_recurrence, discounted_sum
+from lossim._support.positions import backward_chain
 from lossim._support.types import BoolArray, FloatArray, IntArray
 
 __all__ = ["Constant", "Critic", "CriticView", "Exact", "Learned", "LearnedTable", "Linear", "RunningMean", "Table",
@@ -25,8 +25,10 @@ class CriticView:
     """What a critic may look at: the law of each cell and what its tokens are paid.
 
     ``class_of_cell`` [cell], ``probability`` [cell] (of the path in its class), ``hazard``, ``stay`` (1 - hazard),
-    ``log_at_risk`` [cell, t], ``paid_stop`` and ``paid_go`` [cell, t] (expected reward of the token that stops or
-    goes on), ``paid_truncated`` [cell] (added to the last token of a cut response), ``gamma``.
+    ``log_at_risk`` [cell, t] (of being in the cell at t), ``left`` [move] and ``arrival`` [move, t] (cells from which
+    responses move on to the next cell, and the chance that they do at the start of t), ``paid_stop`` and ``paid_go``
+    [cell, t] (expected reward of the token that stops or goes on), ``paid_truncated`` [cell] (added to the last token
+    of a cut response), ``gamma``.
     """
 
     class_of_cell: IntArray
@@ -34,15 +36,18 @@ class CriticView:
     hazard: FloatArray
     stay: FloatArray
     log_at_risk: FloatArray
+    left: IntArray
+    arrival: FloatArray
     paid_stop: FloatArray
     paid_go: FloatArray
     paid_truncated: FloatArray
     gamma: float
 
     def class_mean(self, values: FloatArray) -> FloatArray:
-        """Average of [cell] over the paths of each class, per cell."""
-        total = np.bincount(self.class_of_cell, weights=self.probability * values)
-        share = np.bincount(self.class_of_cell, weights=self.probability)
+        """Average of [cell] over the paths of each class, and over their states at t = 1, per cell."""
+        weight = self.probability * np.exp(self.log_at_risk[:, 0])
+        total = np.bincount(self.class_of_cell, weights=weight * values)
+        share = np.bincount(self.class_of_cell, weights=weight)
         return (total / share)[self.class_of_cell]
 
 
@@ -206,13 +211,16 @@ class Learned(Critic):
 
         >>> half = np.full((1, 2), 0.5)
         >>> view = CriticView(class_of_cell=np.array([0]), probability=np.ones(1), hazard=half, stay=half,
-        ...                   log_at_risk=np.log([[1.0, 0.5]]), paid_stop=np.array([[1.0, 0.0]]),
+        ...                   log_at_risk=np.log([[1.0, 0.5]]), left=np.array([], dtype=int),
+        ...                   arrival=np.zeros((0, 2)), paid_stop=np.array([[1.0, 0.0]]),
         ...                   paid_go=np.zeros((1, 2)), paid_truncated=np.array([-1.0]), gamma=1.0)
         >>> LearnedTable(rate=0.1).targets(np.zeros((1, 3)), view)
         (array([[ 0.25, -0.5 ]]), array([[ True,  True]]))
         """
         now = values[:, :-1]
         ahead = values[:, 1:].copy()
+        moved = values[view.left + 1, 1:-1] - values[view.left, 1:-1]
+        ahead[view.left, :-1] += view.arrival[:, 1:] * moved
         if not bootstrap_truncated:
             ahead[:, -1] = 0.0
         if not np.isfinite(ahead[:, -1]).all():
@@ -227,33 +235,24 @@ class Learned(Critic):
             weight[:, 1:] = _log_going(view)[:, 1:] > -np.inf
         return self._pooled(weight * advantage, weight, view.class_of_cell)
 
-    def batch_targets(self, counts: FloatArray, going: FloatArray, last: FloatArray, class_of_cell: IntArray,
-                      gamma: float) -> tuple[FloatArray, BoolArray]:
+    def batch_targets(self, total: FloatArray, count: FloatArray, class_of_cell: IntArray
+                      ) -> tuple[FloatArray, BoolArray]:
         """What sampled responses ask for: the mean of Â_t over those that got to t, and whether any did.
 
-        The sum of Â_t over them, divided by their number, from the cut backwards:
-
-            F_t = Σ δ_last + δ_t · (number that went on) + γλ F_{t+1}
-
-        with the first sum over the responses whose last token is t. Both results are [..., cell, t], means 0 where
-        none got.
-
         Args:
-            counts: responses by how they ended (stopped at 1..N, cut), [..., cell, end].
-            going: TD error δ_t of a token that is not the last, reward, 0 at N, [..., cell, t].
-            last: the sum of the TD errors of last tokens, over the responses that ended so, [..., cell, end].
+            total: Σ Â_t over those in the cell at t, with the critic's own λ, reward, [..., cell, t].
+            count: how many they are, [..., cell, t].
+            class_of_cell: prompt class of each cell, [cell].
 
-        Three responses, V = 0: stopped at 1 and paid 1, cut after two tokens and paid 0 and -1.
+        Returns:
+            The means [..., cell, t], reward, 0 where none got; whether any did, [..., cell, t].
 
-        >>> counts, paid = np.array([[1.0, 0.0, 2.0]]), np.array([[1.0, 0.0, -1.0]])
-        >>> LearnedTable(rate=0.1).batch_targets(counts, np.zeros((1, 2)), paid, np.array([0]), gamma=1.0)
+        Three responses, V = 0: stopped at 1 and paid 1, cut after two tokens and paid 0 and -1; λ = 1.
+
+        >>> LearnedTable(rate=0.1).batch_targets(np.array([[0.0, -1.0]]), np.array([[3.0, 2.0]]), np.array([0]))
         (array([[ 0. , -0.5]]), array([[ True,  True]]))
         """
-        went_on = after(counts)
-        credit = going * went_on + last[..., :-1]
-        credit[..., -1] += last[..., -1]
-        total = discounted_sum(credit, gamma * self.gae_lambda)
-        return self._pooled(total, counts[..., :-1] + went_on, class_of_cell)
+        return self._pooled(total.copy(), count.copy(), class_of_cell)
 
     def _pooled(self, total: FloatArray, weight: FloatArray, class_of_cell: IntArray) -> tuple[FloatArray, BoolArray]:
         """Totals over weights, both [..., cell, t], of the cells that the critic cannot tell apart; where weights are.
@@ -361,8 +360,8 @@ def _by_cell(name: str, table: FloatArray, view: CriticView, rule: str) -> Float
 
 
 def _backward(x: FloatArray, view: CriticView, discount: float) -> FloatArray:
-    """y_t = x_t + discount · (1 - h_t) · y_{t+1} on each cell, from y_{N+1} = 0: later tokens count if it goes on."""
-    return np.array([backward_recurrence(discount * stay, row) for stay, row in zip(view.stay, x, strict=True)])
+    """y_t = x_t + discount · (1 - h_t) · E[y_{t+1}] on each cell, y_{N+1} = 0: later tokens count if it goes on."""
+    return backward_chain(discount * view.stay, x, view.left, view.arrival)
 
 
 def _of_class(sum_or_max: np.ufunc, x: FloatArray, class_of_cell: IntArray) -> FloatArray:

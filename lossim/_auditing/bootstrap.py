@@ -20,6 +20,7 @@ from lossim._engine import (
     Changes,
     Directions,
     Drift,
+    EndSums,
     Measures,
     Question,
     Ratios,
@@ -91,15 +92,17 @@ def read(plugin: Plugin, watch: Watch | None = None, *, pairs: bool = True) -> t
 def measures_of(plugin: Plugin, sums: Coefficients) -> Measures:
     """Sums [..., class, grade, end] as the engine takes them, the KL of the log among the advantages."""
     split = {name: plugin.cells.of_cells(x.reshape(-1, *x.shape[-2:])) for name, x in sums.items()}
-    response: Any = split.get("response")
-    if "kl" in split:
-        response = split["kl"] if response is None else split["kl"] + response
+    given = [EndSums.of_one_state(split[name]) for name in ("kl", "response") if name in split]
+    response = [mapped(lambda *each: sum(each[1:], each[0]), *given)] if given else []
     credit: ResponseTerm | TokenTerm
     if "gae" in split:
-        credit = TokenTerm(weight=split["gae"], reward=split["extra"], shift=response)
+        weight = EndSums.of_one_state(split["gae"])
+        credit = TokenTerm(weight=weight, credit=weight.entered, reward=split["extra"],
+                           shift=next(iter(response), None))
     else:
-        credit = ResponseTerm(total=response)
-    return Measures(credit=credit, weight=split["plain"] if plugin.scheme.entropy is not None else None)
+        credit = ResponseTerm(total=response[0])
+    plain = EndSums.of_one_state(split["plain"]) if plugin.scheme.entropy is not None else None
+    return Measures(credit=credit, weight=plain)
 
 
 class Spread:
@@ -129,8 +132,8 @@ class Spread:
         """The squares of those differences' updates."""
         self.squares: list[Squares] = []
         self.drawn: list[FloatArray] = []
-        """Change of length and of reward; inner products of the update with the direction of reward, and of that with
-        itself: [number, log]."""
+        """Change of length, of accuracy and of reward; inner products of the update with the direction of reward, and
+        of that with itself: [number, log]."""
         self.contributions: list[FloatArray] = []
 
     def redrawn(self, weights: FloatArray) -> Coefficients:
@@ -182,7 +185,7 @@ class Spread:
             rewarding = Logits(*map(directions.apart, readout.reward_gradient))
             aligned = [inner_product(best, changes.gradient), inner_product(best, rewarding)]
             self.contributions.append(self.breakdown.redrawn(directions, step, sums))
-        self.drawn.append(np.stack([changes.length, changes.reward, *aligned]))
+        self.drawn.append(np.stack([changes.length, changes.accuracy, changes.reward, *aligned]))
 
     # --- read ---------------------------------------------------------------------------------------------------
 
@@ -204,12 +207,12 @@ class Spread:
             return mapped(lambda value: self.estimate(value, np.nan), self.readout.ratios(self.changes))
         noise = mapped(lambda *x: np.concatenate(x).mean(), *self.noises)
         squares = mapped(lambda *x: np.concatenate(x), *self.squares)
-        length, reward, inner, best = np.concatenate(self.drawn, axis=1)
+        length, accuracy, reward, inner, best = np.concatenate(self.drawn, axis=1)
         values = self.readout.ratios(self.changes, noise)
         with np.errstate(invalid="ignore", divide="ignore"):
             # The squares of the redrawn logs, less the noise of the log and that of being redrawn.
             drawn = Ratios(length_per_kl=length * np.sqrt(NATS / (squares.nats - 2.0 * noise.nats)),
-                           length_per_reward=0.01 * length / reward,
+                           length_per_reward=0.01 * length / reward, accuracy_per_token=accuracy / length,
                            alignment=inner / np.sqrt((squares.size - 2.0 * noise.size) * best))
             errors = mapped(lambda value, x: self.widening * float(np.sqrt(np.mean((x - value) ** 2))), values, drawn)
         if np.isnan(errors.length_per_kl) and self.changes.length:  # the size of a step is lost in some redrawn logs

@@ -79,7 +79,8 @@ class LoggedCells(Record):
         weight, probability = self._shares(ends, count)
         start = self.policy.arrays
         policy = CountedArrays(layout=start.layout.repeated(count), class_weight=weight, probability=probability,
-                               logits=_logits(ends), correctness=np.tile(start.correctness, (count, 1)), counts=ends)
+                               logits=_logits(ends), correctness=np.tile(start.correctness, (count, 1)),
+                               others=np.tile(start.others, (count, 1, 1)), arrival=start.arrival, counts=ends)
         return Directions(policy=policy, motion=self.policy.motion, shape=(count,))
 
     def _shares(self, ends: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:

@@ -134,7 +134,7 @@ def _reward(text: str) -> Reward | str:
     with contextlib.suppress(ValueError):
         paid = [float(part) for part in text.split(",")]
         if len(paid) in (2, 3):
-            return Reward(**dict(zip(("correct", "incorrect", "truncated"), paid, strict=False)))
+            return Reward(correct=paid[0], incorrect=paid[1], truncated=next(iter(paid[2:]), None))
     raise argparse.ArgumentTypeError(f"must be two or three finite numbers, correct,incorrect[,truncated], or "
                                      f"{LOGGED!r}, got {text!r}; for example 1,-1")
 

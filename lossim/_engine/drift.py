@@ -14,7 +14,7 @@ from lossim._engine.report import Question, linear_numbers, reported
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
 from lossim._support import checks
-from lossim._support.positions import along, blocks
+from lossim._support.positions import along
 from lossim._support.records import mapped
 from lossim._support.text import Note
 from lossim.advantages import group_of
@@ -96,7 +96,7 @@ def check_alike(policy: Policy, *, reference: Policy, old_policy: Policy) -> Non
     drawn = old_policy.arrays
     if not np.array_equal(mine.class_weight, drawn.class_weight):
         checks.fail("old_policy", old_policy, "must have the class weights of the policy", "use reweighted(...)")
-    if not np.array_equal(mine.correctness, drawn.correctness):
+    if not (np.array_equal(mine.correctness, drawn.correctness) and np.array_equal(mine.others, drawn.others)):
         checks.fail("old_policy", old_policy, "must be graded as the policy is (p_correct, p_correct_truncated)")
 
 
@@ -120,15 +120,15 @@ def _exact_drift(question: Question, step: Step) -> Drift:
 
     # How large what adds up to each number is before anything cancels: rounding errors are relative to that.
     policy = step.policy
-    mixing = policy.class_weight[policy.class_of_cell] * changes.path_probability
-    contributions = np.abs(changes.sources).sum() + np.abs(mixing * policy.mean_length_by_cell).sum()
+    mixing = policy.class_weight[policy.layout.class_of_path] * changes.path_probability
+    contributions = np.abs(changes.sources).sum() + np.abs(mixing * policy.mean_length_by_path).sum()
     uncancelled = readout.scale * max(float(np.abs(direction).max()) for direction in directions.length)
     tokens = max(float(contributions), uncancelled)
     floors = Changes(
-        length=tokens, within=tokens, composition=tokens, length_by_class=tokens, length_by_path=tokens,
-        length_by_outcome=tokens, path_probability=0.0, accuracy=0.0, reward=0.0, truncation_rate=0.0, sources=tokens,
-        hazard_gradient=readout.scale, path_gradient=readout.scale, update=readout.scale, effective_reward=0.0,
-        response_weight=0.0)
+        length=tokens, within=tokens, composition=tokens, needed=tokens, free=tokens, length_by_class=tokens,
+        length_by_path=tokens, length_by_outcome=tokens, path_probability=0.0, accuracy=0.0, reward=0.0,
+        truncation_rate=0.0, sources=tokens, hazard_gradient=readout.scale, path_gradient=readout.scale,
+        skill_gradient=readout.scale, update=readout.scale, effective_reward=0.0, response_weight=0.0)
     notes = [LARGE_BATCH] if expected.method == "large-batch limit" else []
     if spread is None:
         notes.append(NO_STEP_STD)
@@ -147,17 +147,18 @@ def step_std(step: Step, directions: Directions) -> float | None:
     Var = Var(X)/n + (G - 1)/n · Var_class(E[X | class]).
     """
     scheme = step.scheme
-    coupled = (step.drawn_ratio is not None or step.whitening is not None or scheme.advantage.group_relative
-               or scheme.dynamic_sampling != "none" or scheme.entropy is not None
+    # Where responses change state, the sum over tokens hangs on when they did.
+    coupled = (len(step.policy.arrival) or step.drawn_ratio is not None or step.whitening is not None
+               or scheme.advantage.group_relative or scheme.dynamic_sampling != "none" or scheme.entropy is not None
                or scheme.aggregation.size(np.ones(1)) is not None)
     if coupled or (step.token_level is not None and step.token_level.adaptive):
         return None
     policy = step.policy
     size = step.own_weight(scheme.aggregation)
     estimator = step.response_level
-    mean = np.empty(len(policy.probability))
+    mean = np.empty(policy.layout.cells)
     variance = np.empty(len(mean))
-    for cells in blocks(*policy.logits.shape):
+    for cells in policy.layout.blocks:
         law = policy.law[cells]
         stop, go = directions.scores(cells)
         # Σ_t A_t · score_t of a response by [cell, grade, end].
@@ -175,7 +176,7 @@ def step_std(step: Step, directions: Directions) -> float | None:
         mean[cells] = np.einsum("cge,cge->c", law, total)
         total -= mean[cells, None, None]
         variance[cells] = np.einsum("cge,cge->c", law, total**2)
-    by_class = np.bincount(policy.class_of_cell, weights=policy.probability * mean)
+    by_class = np.bincount(policy.class_of_cell, weights=policy.cell_probability * mean)
     overall = float(policy.class_weight @ by_class)
     squared = float(policy.cell_weight @ (variance + (mean - overall) ** 2))
     between = float(policy.class_weight @ (by_class - overall) ** 2)

@@ -15,10 +15,11 @@ import numpy as np
 from lossim._engine.denominators import ONE, Denominators
 from lossim._engine.gae import advantage_sums
 from lossim._engine.groups import ClassLaw
-from lossim._engine.mates import expected_credit, negative_credit, squared_credit
+from lossim._engine.mates import expected_credit, negative_credit, return_slope, squared_credit
 from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
+from lossim._engine.states import entry_credit, with_entries, with_paid
 from lossim._engine.step import Step
-from lossim._support.records import Record
+from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.advantages import ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation, TokenSum
@@ -61,46 +62,85 @@ def expected_measures(step: Step) -> Expected:
     else:
         term, limit = _response_term(average, estimator)
     penalised = scheme.kl_in_loss is not None or scheme.entropy is not None
+    weight = with_entries(step.old, average.presence) if penalised else None
     denominators = average.denominators
     method: Method = "sum" if denominators.aggregation is ONE else "quadrature"
-    return Expected(measures=Measures(credit=term, weight=average.presence if penalised else None),
+    return Expected(measures=Measures(credit=term, weight=weight),
                     method="large-batch limit" if limit else method,
                     error=denominators.aggregation.error + denominators.baseline.error)
 
 
 def _token_term(average: _Average) -> tuple[TokenTerm, bool]:
     """GAE's measures, and whether they are those of a large batch: whitened by μ and σ of all its tokens."""
+    step = average.step
     weight = average.presence
-    whitening = average.step.whitening
-    if whitening is None:
-        return TokenTerm(weight=weight), False
-    mean, scale = _whitening(average.step, whitening)
-    means = np.full(len(average.step.old.probability), mean)
-    return TokenTerm(weight=scale * weight, shift=scale * (0.0 - mean * weight), mean=means), True
+    if step.whitening is None:
+        return _token_measures(step, weight), False
+    mean, scale = _whitening(step, step.whitening)
+    means = np.full(len(weight), mean)
+    shift = step.gained(scale * (0.0 - mean * weight), +1)
+    return replace(_token_measures(step, scale * weight), shift=shift, mean=means), True
+
+
+def _token_measures(step: Step, weight: FloatArray) -> TokenTerm:
+    """GAE's measures of a weight by [cell, grade, end], with the gain of whole responses where it has one sign."""
+    sums = with_entries(step.old, weight) if step.signed else step.gained(weight, +1)
+    gae = step.token_level
+    credit = np.zeros_like(sums.entered)
+    if gae is not None and not gae.adaptive:
+        credit = entry_credit(step.old, sums, step.errors.last, step.errors.going, gae.discount)
+    return TokenTerm(weight=sums, credit=credit)
 
 
 def _response_term(average: _Average, estimator: ResponseAdvantage) -> tuple[ResponseTerm, bool]:
     """One advantage per response, and whether a std of the step divides it: then that of a large batch."""
-    signed = average.step.signed
     total = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
-    negative = average.weighted(lambda law, factor: negative_credit(law, estimator, factor)) if signed else None
+    negative = None
+    if average.step.signed:
+        negative = average.weighted(lambda law, factor: negative_credit(law, estimator, factor))
     eps = estimator.traits.step_eps
+    paid = average.step.paid
+    if paid is not None and len(average.step.old.arrival):
+        _refuse_paid(average.step, estimator)
+        slope = average.weighted(lambda law, factor: return_slope(law, estimator, factor))
+        return ResponseTerm(total=with_paid(average.step.old, total, slope, paid.stop, paid.go)), False
     if eps is None:
-        return ResponseTerm(total=total, negative=negative), False
+        return _gained(average.step, total, negative), False
     std = _batch_std(average.step) + eps
     scale = 1.0 / std if std > 0 else 0.0
-    return ResponseTerm(total=total * scale, negative=None if negative is None else negative * scale), True
+    return _gained(average.step, total * scale, None if negative is None else negative * scale), True
 
 
 def _whitened_response_term(average: _Average, estimator: ResponseAdvantage, whitening: Whitened) -> ResponseTerm:
     """(A - μ)/σ with the mean and the standard deviation over all tokens of a large batch."""
+    if average.step.paid is not None and len(average.step.old.arrival):
+        _refuse_paid(average.step, estimator)
     mean, scale = _whitening(average.step, whitening)
     raw = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
     total = scale * (raw - mean * average.presence)
     if not average.step.signed:
-        return ResponseTerm(total=total)
+        return _gained(average.step, total, None)
     below = average.weighted(lambda law, factor: negative_credit(law, estimator, factor, mean))
-    return ResponseTerm(total=total, negative=scale * below)
+    return _gained(average.step, total, scale * below)
+
+
+def _refuse_paid(step: Step, estimator: ResponseAdvantage) -> None:
+    """Say what is not summed where the KL that is paid depends on when the answer was there."""
+    here = "with a KL in the reward on paths with work, where what is paid depends on when the answer was there"
+    if estimator.traits.mates not in ("none", "linear") or estimator.traits.step_eps is not None or step.whitening:
+        raise NoClosedForm("advantage", f"{type(step.scheme.advantage).__name__} {here}")
+    if step.signed or step.response_parts(+1) is not None:
+        raise NoClosedForm("surrogate", f"{type(step.scheme.surrogate).__name__} on the batch of another policy {here}")
+
+
+def _gained(step: Step, total: FloatArray, negative: FloatArray | None) -> ResponseTerm:
+    """Credit by [cell, grade, end] and the part of it below 0, times the gains of whole responses at their signs."""
+    ungained = None if step.response_parts(+1) is None else total
+    if negative is None:
+        return ResponseTerm(total=step.gained(total, +1), ungained=ungained)
+    below = step.gained(negative, -1)
+    above = step.gained(total - negative, +1)
+    return ResponseTerm(total=mapped(np.add, above, below), negative=below, ungained=ungained)
 
 
 class _Average(Record):
@@ -152,13 +192,14 @@ class _Average(Record):
         policy = self.step.old
         own = self.step.own_weight(self.rule) / self.kept_share
         measure = np.empty_like(policy.law)
+        grades = measure.shape[1]
         for j, law in enumerate(self.classes):
             cells = policy.class_cells[j]
             if policy.class_weight[j] > 0:
                 expected = own * expectation(law, self.factor)
             else:
-                expected = np.zeros((2, len(own)))
-            np.multiply(policy.law[cells], expected.reshape(-1, 2, len(own)), out=measure[cells])
+                expected = np.zeros((grades, len(own)))
+            np.multiply(policy.law[cells], expected.reshape(-1, grades, len(own)), out=measure[cells])
             measure[cells] *= policy.cell_weight[cells, None, None]
         return measure
 
@@ -232,7 +273,7 @@ def _batch_std(step: Step) -> float:
         average = _Average(step=step, rule=TokenSum())
         for j, law in enumerate(average.classes):
             kept = law.presence(average.factor)
-            mass[policy.class_cells[j]] *= kept.reshape(-1, 2, kept.shape[-1])
+            mass[policy.class_cells[j]] *= kept.reshape(-1, policy.law.shape[1], kept.shape[-1])
     total = mass.sum()
     if total == 0:
         return 0.0

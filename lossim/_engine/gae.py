@@ -5,108 +5,120 @@ With δ_t = r_t + γV_{t+1} - V_t and x = γλ, the advantage of token t of a re
     Â_t(T) = Σ_{u=t}^{T-1} x^{u-t} δ_u + x^{T-t} δ_last(T) .
 
 Sums over the responses that get to t follow by recurrences, in O(N); where λ depends on T, or the sign of each Â_t(T)
-matters, all pairs (t, T) are summed in blocks, in O(N²). See docs/derivations.md, sections 3
-and 4.
+matters, all pairs (t, T) are summed in blocks, in O(N²). See docs/derivations.md, sections 3, 4 and 18.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
+from lossim._engine.gae_pairs import credit_by_pairs, sums_by_pairs
 from lossim._engine.measures import TokenSums, TokenTerm, by_outcome
+from lossim._engine.states import going as going_on
 from lossim._engine.step import Step
-from lossim._support.positions import after, before, discounted_sum, running_sum
+from lossim._model import Draws
+from lossim._support.positions import before, discounted_sum, forward_recurrence, running_sum
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.advantages import GAE
 
-__all__ = ["advantage_sums", "gae_projection", "gae_sums", "gae_sums_of_sign"]
-
-NO_SIGN = "use a surrogate that does not read the sign, as surrogates.CISPO, or a response-level advantage"
-MOST_ENTRIES = 1 << 23
-"""Entries [cell, end, t] held at once where every pair of position and length is summed."""
+__all__ = ["advantage_sums", "advantage_sums_of", "entry_advantage", "gae_projection", "gae_sums", "needed_gae",
+           "one_state_each", "reach_sums", "token_advantages"]
 
 
-def gae_sums(step: Step, term: TokenTerm, cells: slice) -> TokenSums:
+def gae_sums(step: Step, term: TokenTerm, cells: slice = slice(None)) -> TokenSums:
     """Sums over a measure μ of Â_t, of some cells.
 
     Those that stop at t have m_t = μ(t)·δ_last(t). Those that get there have
 
         F_t = m_t + δ_t Σ_{end>t} μ(end) + γλ F_{t+1} ,
 
-    and F - m belongs to those that go on.
+    and F - m belongs to those that go on. Where responses change state at t+1 the sum over the future leaves the F of
+    the one state for that of the other, J_{t+1} = ``term.credit``, and their δ_t is that of a move.
     """
-    gae = _needed(step)
-    gains = step.gains(+1, cells)
-    going = step.errors.going[cells]
-    measure = term.weight[cells]
-    reward = None if term.reward is None else term.reward[cells]
-    if gains is not None:
-        measure = measure * gains.response[:, None]
-        reward = None if reward is None else reward * gains.response[:, None]
-    last = measure * step.errors.last[cells]
-    credited = by_outcome(last if reward is None else last + reward)
+    gae = needed_gae(step)
+    errors = step.errors
+    going = errors.going[cells]
+    measure = term.weight.ended[cells]
+    last = measure * errors.last[cells]
+    credited = by_outcome(last if term.reward is None else last + term.reward[cells])
     stop = credited[:, :2, :-1]
+    source, target, rows = step.policy.layout.moves_within(cells)
     if gae.adaptive:
-        go = _pairs(gae, step.policy.length, going, by_outcome(measure), credited)
+        one_state_each(step, "a λ that depends on the length")
+        go = credit_by_pairs(gae, step.policy.length, going, by_outcome(measure), credited)
     else:
-        go = going[:, None] * after(by_outcome(measure))
+        x = gae.discount
+        go = going[:, None] * going_on(step.policy, by_outcome(measure), term.weight.entered, cells)
+        moved = term.weight.entered[rows, :, 1:]
+        jump = x * term.credit[rows, :, 1:]
+        go[source, :, :-1] += (errors.moving[rows] - going[source])[:, None, :-1] * moved + jump
+        go[target, :, :-1] -= jump
         go[:, :2] += stop
         go[:, 2, -1] += credited[:, 2, -1]
-        go = discounted_sum(go, gae.discount)
+        go = discounted_sum(go, x)
         go[:, :2] -= stop
+    gains = step.gains(+1, cells)
     if gains is None:
         return TokenSums(stop=stop, go=go)
     return TokenSums(stop=stop * gains.stop[:, None], go=go * gains.go[:, None])
 
 
-def gae_sums_of_sign(step: Step, term: TokenTerm, sign: int, cells: slice) -> TokenSums:
-    """The same sums over the tokens whose advantage has that sign: all pairs (t, T) in blocks, O(N²)."""
-    gae = _needed(step)
-    if term.reward is not None:
-        raise NoClosedForm("surrogate", "a clip by the sign of GAE's token advantages with a reward that compares a "
-                           "group", hint=f"neither method does it; {NO_SIGN}")
-    if term.shift is not None and term.mean is None:
-        raise NoClosedForm("surrogate", "a clip by the sign of whitened token advantages, over many batches",
-                           hint=f"use method='exact', the limit of a large batch; or {NO_SIGN}")
-    gains = step.gains(sign, cells)
-    if gains is None:
-        raise ValueError("a sign is read off policy alone: step.old must be another policy")
-    last = step.errors.last[cells]
-    mean = np.zeros(len(last)) if term.mean is None else term.mean[cells]
-    weight = term.weight[cells] * gains.response[:, None]
-    count, _, ends = weight.shape
-    go = np.zeros((count, 3, ends - 1))
+def entry_advantage(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
+    """Â of the token at which each sampled response entered its last state, and how far its last reward reaches there.
 
-    def part(x: FloatArray) -> FloatArray:
-        return np.maximum(x, 0.0) if sign > 0 else np.minimum(x, 0.0)
+    With a_t = Σ_{u>=t} x^{u-t} δ_u over all positions of that state, Â_t = a_t + x^{T-t} (δ_last - a_T), and x^{T-t}.
+    """
+    x = needed_gae(step).discount
+    tail = np.column_stack([discounted_sum(step.errors.going, x), np.zeros(step.policy.layout.cells)])
+    position = np.minimum(draws.end, step.policy.max_tokens - 1)
+    reach = np.power(x, position - draws.entered)
+    last = step.errors.last[draws.cell, draws.grade, draws.end]
+    return tail[draws.cell, draws.entered] + reach * (last - tail[draws.cell, position]), reach
 
-    for block in _blocks(gae, step.policy.length, step.errors.going[cells]):
-        advantage = last[:, :, block.ends, None] * block.power - mean[:, None, None, None]
-        if block.base is not None:
-            advantage = advantage + block.base[:, None]
-        advantage = part(advantage)
-        advantage *= step.policy.length[block.ends, None] >= np.arange(1, ends)
-        paid = weight[:, :, block.ends, None] * advantage
-        inside = np.arange(ends)[block.ends] < ends - 1
-        go[:, :2] += paid[:, :, inside].sum(axis=2)
-        go[:, 2] += paid[:, :, ~inside].sum(axis=(1, 2))
-    stop = (weight * part(last - mean[:, None, None]))[:, :, :-1]
-    go[:, :2] -= stop
-    return TokenSums(stop=stop * gains.stop[:, None], go=go * gains.go[:, None])
+
+def token_advantages(step: Step, draws: Draws) -> FloatArray:
+    """Â_t of every token of some sampled responses [response], [response, t]; beyond the last token 0.
+
+    Raises:
+        NoClosedForm: λ depends on the length.
+    """
+    gae = needed_gae(step)
+    one_state_each(step, "a clip by the sign of advantages whose λ depends on the length", gae.adaptive)
+    errors = step.errors
+    layout = step.old.layout
+    column = np.arange(step.old.max_tokens)
+    entered = draws.entered[:, None]
+    position = np.minimum(draws.end, step.old.max_tokens - 1)
+    # TD errors of tokens before the change of state, of the one at which it is ahead, after it, and of the last.
+    before_it = errors.going[layout.came_from[draws.cell]]
+    error = np.where(column < entered, before_it, errors.going[draws.cell])
+    moved = np.flatnonzero(draws.entered > 0)
+    if len(moved):
+        error[moved, draws.entered[moved] - 1] = errors.moving[layout.move_into[draws.cell[moved]],
+                                                               draws.entered[moved] - 1]
+    error = np.where(column < position[:, None], error, 0.0)
+    error[np.arange(len(position)), position] = errors.last[draws.cell, draws.grade, draws.end]
+    return discounted_sum(error, gae.discount)
+
+
+def one_state_each(step: Step, what: str, asked: bool = True) -> None:
+    """Refuse what is not summed where responses change state on their way."""
+    if asked and len(step.policy.arrival):
+        raise NoClosedForm("advantage", f"{what}, on paths with work", hint="give the path one state: "
+                           "policy.with_paths('one') has the same law of lengths and grades")
 
 
 def advantage_sums(step: Step) -> tuple[FloatArray, FloatArray]:
-    """Σ_t Â_t and Σ_t Â_t² of a response, by how it ended: [cell, grade, end]; for whitening.
+    """Σ_t Â_t and Σ_t Â_t² of a response, on average given how it ended: [cell, grade, end]; for whitening.
 
     Â_t = a_t + x^{T-t} (δ_last - a_T) with a_t = Σ_{u>=t} x^{u-t} δ_u over all positions, so both are running sums.
     """
-    gae = _needed(step)
+    gae = needed_gae(step)
     errors = step.errors
     if gae.adaptive:
-        return _sums_by_pairs(gae, step.policy.length, errors.going, errors.last)
+        one_state_each(step, "whitening where λ depends on the length")
+        return sums_by_pairs(gae, step.policy.length, errors.going, errors.last)
     x = gae.discount
     tail = discounted_sum(errors.going, x)
     ones = np.ones_like(tail)
@@ -114,6 +126,123 @@ def advantage_sums(step: Step) -> tuple[FloatArray, FloatArray]:
     first = _at_ends(np.cumsum(tail, axis=1)) + excess * _at_ends(running_sum(ones, x))
     second = (_at_ends(np.cumsum(tail**2, axis=1)) + 2.0 * excess * _at_ends(running_sum(tail, x))
               + excess**2 * _at_ends(running_sum(ones, x * x)))
+    for move, (cell, until) in enumerate(zip(step.old.layout.moves.target, _sums_until(step), strict=True)):
+        first[cell], second[cell] = _mean_sums_after(step, move, until)
+    return first, second
+
+
+def reach_sums(step: Step) -> FloatArray:
+    """Σ_t x^{T-t} of a response by its end, [end]: how much of its last reward its tokens see."""
+    gae = needed_gae(step)
+    length = step.policy.length
+    x = gae.discount_by_length(length) if gae.adaptive else np.full_like(length, gae.discount)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(x < 1.0, (1.0 - x**length) / (1.0 - x), length)
+
+
+class _Until(Record):
+    """Of responses that change state at t, over the tokens before it, all [t], with δ as far as it is known there:
+
+    ``first`` Σ_u δ_u Σ_{s<=u} x^{u-s}, the sum of their advantages; ``second`` the sum of their squares; and ``trace``
+    Σ_s x^{t-1-s} (partial advantage of token s), which multiplies what comes later.
+    """
+
+    first: FloatArray
+    second: FloatArray
+    trace: FloatArray
+
+
+def _sums_until(step: Step) -> list[_Until]:
+    """What the tokens before a change of state add, for each move."""
+    x = needed_gae(step).discount
+    errors = step.errors
+    source = step.old.layout.moves.source
+    positions = step.old.max_tokens
+    one = running_sum(np.ones(positions), x)
+    two = running_sum(np.ones(positions), x * x)
+    found = []
+    for going, moving in zip(errors.going[source], errors.moving, strict=True):
+        trace = np.append(0.0, running_sum(going * two, x)[:-1])
+        staying = before(2.0 * x * going * trace + going**2 * two)[:-1]
+        # The last token before the change has the TD error of a move.
+        first = np.append(0.0, (before(going * one)[:-1] + moving * one)[:-1])
+        second = np.append(0.0, (staying + 2.0 * x * moving * trace + moving**2 * two)[:-1])
+        found.append(_Until(first=first, second=second, trace=np.append(0.0, (x * trace + moving * two)[:-1])))
+    return found
+
+
+def _mean_sums_after(step: Step, move: int, until: _Until) -> tuple[FloatArray, FloatArray]:
+    """Σ_t Â_t and Σ_t Â_t² of those that ended in the state that is moved to, on average over when, [grade, end].
+
+    The sums until t, and the trace by which later TD errors multiply, follow on average over those who are there:
+
+        first_{t+1} = first_t + δ_t Σ_{s<=t} x^{t-s} ,    trace_{t+1} = x trace_t + δ_t Σ_{s<=t} x^{2(t-s)} ,
+        second_{t+1} = second_t + 2 x δ_t trace_t + δ_t² Σ_{s<=t} x^{2(t-s)} .
+    """
+    x = needed_gae(step).discount
+    policy = step.old
+    cell = policy.layout.moves.target[move]
+    entering = policy.entering[move]
+    at_risk = policy.at_risk[cell]
+    stay = policy.stay[cell]
+    going = step.errors.going[cell]
+    one = running_sum(np.ones(len(going)), x)
+    two = running_sum(np.ones(len(going)), x * x)
+
+    def followed(start: FloatArray, added: FloatArray, factor: float = 1.0) -> FloatArray:
+        """Sums over those who are there at t: of those who come, and of those who stayed, with what t-1 added."""
+        terms = entering * start
+        terms[1:] += (stay * added)[:-1]
+        return forward_recurrence(factor * stay, terms)
+
+    first = followed(until.first, at_risk * going * one)
+    trace = followed(until.trace, at_risk * going * two, x)
+    second = followed(until.second, 2.0 * x * going * trace + at_risk * going**2 * two)
+
+    def mean(sums: FloatArray) -> FloatArray:
+        return _at_ends(np.divide(sums, at_risk, out=np.zeros_like(sums), where=at_risk > 0)[None])[0]
+
+    last = step.errors.last[cell]
+    both = mean(first) + last * _at_ends(one[None])[0]
+    squares = mean(second) + 2.0 * x * last * mean(trace) + last**2 * _at_ends(two[None])[0]
+    return both, squares
+
+
+def advantage_sums_of(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
+    """Σ_t Â_t and Σ_t Â_t² of each sampled response."""
+    if not len(step.old.arrival):
+        first, second = advantage_sums(step)
+        return first[draws.cell, draws.grade, draws.end], second[draws.cell, draws.grade, draws.end]
+    one_state_each(step, "whitening where λ depends on the length", needed_gae(step).adaptive)
+    x = needed_gae(step).discount
+    errors = step.errors
+    layout = step.old.layout
+    until = _sums_until(step)
+    move = layout.move_into[draws.cell]
+    entered = draws.entered
+    nothing = np.zeros(step.old.max_tokens)
+
+    def at_entry(name: str) -> FloatArray:
+        return np.stack([*(getattr(each, name) for each in until), nothing])[move, entered]
+
+    position = np.minimum(draws.end, step.old.max_tokens - 1)
+    tokens = position - entered + 1
+    one = running_sum(np.ones(step.old.max_tokens), x)
+    two = running_sum(np.ones(step.old.max_tokens), x * x)
+    last = errors.last[draws.cell, draws.grade, draws.end]
+    so_far = before(errors.going * one)
+    first = (at_entry("first") + so_far[draws.cell, position] - so_far[draws.cell, entered] + last * one[position])
+    # The tokens in the last state, by Â_t = a_t + x^{T-t} (δ_last - a_T).
+    tail = discounted_sum(errors.going, x)
+    squared = before(tail**2)
+    run = np.column_stack([np.zeros(layout.cells), running_sum(tail, x)])
+    excess = last - tail[draws.cell, position]
+    mixed = run[draws.cell, position + 1] - np.power(x, tokens) * run[draws.cell, entered]
+    second = (squared[draws.cell, position + 1] - squared[draws.cell, entered] + 2.0 * excess * mixed
+              + excess**2 * two[tokens - 1])
+    # Those before it have a partial advantage of their own, and x^{t-s} of the advantage at entry.
+    entry = entry_advantage(step, draws)[0]
+    second += at_entry("second") + 2.0 * x * entry * at_entry("trace") + (x * entry) ** 2 * np.append(0.0, two)[entered]
     return first, second
 
 
@@ -127,7 +256,7 @@ def gae_projection(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -
 
     From Â_t = a_t + x^{T-t} (δ_last - a_T), as in :func:`advantage_sums`.
     """
-    x = _needed(step).discount
+    x = needed_gae(step).discount
     tail = discounted_sum(step.errors.going[cells], x)
     steady = before(tail * go)
     trace = running_sum(go, x)
@@ -140,70 +269,8 @@ def gae_projection(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -
     return total
 
 
-def _needed(step: Step) -> GAE:
+def needed_gae(step: Step) -> GAE:
     """The estimator, which has to have token advantages."""
     if step.token_level is None:
         raise TypeError(f"token advantages need GAE, and the step has {step.scheme.advantage!r}")
     return step.token_level
-
-
-# --- all pairs of position and length ---------------------------------------------------------------------------
-
-
-class _Block(Record):
-    """Some ends, with x^{T-t}·1[t <= T] as ``power`` [end, t] and Σ_{u=t}^{T-1} x^{u-t} δ_u as ``base`` [cell, end, t].
-
-    ``base`` is None where all δ are 0.
-    """
-
-    ends: slice
-    power: FloatArray
-    base: FloatArray | None
-
-
-def _blocks(gae: GAE, length: FloatArray, going: FloatArray) -> Iterator[_Block]:
-    """All ends, block by block; x = γλ(T), of which a constant λ is the special case."""
-    size = int(np.clip(MOST_ENTRIES // going.size, 1, 256))
-    positions = np.arange(1.0, going.shape[1] + 1.0)
-    for start in range(0, len(length), size):
-        ends = slice(start, start + size)
-        x = gae.discount_by_length(length[ends])[:, None]
-        gap = length[ends][:, None] - positions
-        power = np.where(gap >= 0, np.power(x, np.maximum(gap, 0.0)), 0.0)
-        yield _Block(ends=ends, power=power, base=_base(going, gap, x) if going.any() else None)
-
-
-def _base(going: FloatArray, gap: FloatArray, x: FloatArray) -> FloatArray:
-    """Σ_{u=t}^{T-1} x^{u-t} δ_u by doubling: after k rounds each entry sums 2^k terms of the recurrence."""
-    base = np.where(gap > 0, going[:, None, :], 0.0)
-    shift = 1
-    factor = x
-    while shift < going.shape[1]:
-        base[:, :, :-shift] += factor * base[:, :, shift:]
-        shift = 2 * shift
-        factor = factor * factor
-    return base
-
-
-def _pairs(gae: GAE, length: FloatArray, going: FloatArray, measure: FloatArray, credited: FloatArray) -> FloatArray:
-    """Σ_{end>t} of μ·Â_t(T), [cell, outcome, t]."""
-    total = np.zeros((*measure.shape[:2], going.shape[1]))
-    for block in _blocks(gae, length, going):
-        total += credited[:, :, block.ends] @ block.power
-        if block.base is not None:
-            total += measure[:, :, block.ends] @ block.base
-    return total - np.pad(credited[:, :2, :-1], ((0, 0), (0, 1), (0, 0)))
-
-
-def _sums_by_pairs(gae: GAE, length: FloatArray, going: FloatArray, last: FloatArray
-                   ) -> tuple[FloatArray, FloatArray]:
-    """Σ_t Â_t and Σ_t Â_t², [cell, grade, end]."""
-    first = np.zeros_like(last)
-    second = np.zeros_like(last)
-    for block in _blocks(gae, length, going):
-        advantage = last[:, :, block.ends, None] * block.power
-        if block.base is not None:
-            advantage = advantage + block.base[:, None]
-        first[:, :, block.ends] = advantage.sum(axis=-1)
-        second[:, :, block.ends] = (advantage**2).sum(axis=-1)
-    return first, second

@@ -4,22 +4,24 @@ Every update in scope is a sum over tokens of coefficient × score. The score of
 response that stops at t and -h(t) for one that goes on, so all that matters at position t is the sum of coefficients
 over the responses that stop there and over those that go on (:class:`TokenSums`). Both are reversed cumulative sums
 over a measure [cell, grade, end]: P(end) times the expected coefficient gives the expectation, counts of a batch
-times their own coefficients give that batch's gradient. See docs/derivations.md, sections 1 to 3.
+times their own coefficients give that batch's gradient. See docs/derivations.md, sections 1 to 3, and 18 for responses
+that change state.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from lossim._engine.gae import gae_sums, gae_sums_of_sign
-from lossim._engine.measures import Measures, ResponseTerm, TokenSums, TokenTerm, by_outcome
+from lossim._engine.gae import advantage_sums, gae_sums, reach_sums
+from lossim._engine.gae_signs import gae_sums_of_sign
+from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenSums, TokenTerm
+from lossim._engine.states import sums_by_token
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits
-from lossim._support.positions import after
-from lossim._support.records import Record
+from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 
-__all__ = ["TERMS", "TermSums", "logit_gradient", "path_gradient", "token_sums", "update_gradient"]
+__all__ = ["TERMS", "TermSums", "path_gradient", "skill_gradient", "token_sums", "update_gradient"]
 
 TERMS = ("policy", "kl", "entropy")
 """The terms of an update, in the order of :attr:`TermSums.present`."""
@@ -44,9 +46,9 @@ def token_sums(step: Step, measures: Measures, cells: slice = slice(None)) -> Te
     kl = entropy = None
     weight = measures.weight
     if weight is not None and step.kl_slope is not None:
-        weighted = by_outcome(weight[cells])
-        kl = TokenSums(stop=weighted[:, :2, :-1] * step.kl_slope.stop[cells, None],
-                       go=after(weighted) * step.kl_slope.go[cells, None])
+        visits = sums_by_token(step.policy, weight, cells)
+        kl = TokenSums(stop=visits.stop * step.kl_slope.stop[cells, None],
+                       go=visits.go * step.kl_slope.go[cells, None])
     if weight is not None and step.scheme.entropy is not None:
         entropy = _entropy_sums(step.policy, step.scheme.entropy.coefficient, weight, cells)
     return TermSums(policy=_policy_sums(step, measures.credit, cells), kl=kl, entropy=entropy)
@@ -55,39 +57,45 @@ def token_sums(step: Step, measures: Measures, cells: slice = slice(None)) -> Te
 def _policy_sums(step: Step, credit: ResponseTerm | TokenTerm, cells: slice) -> TokenSums:
     """The policy term: weight × advantage × gain."""
     if isinstance(credit, ResponseTerm):
+        total = _response_sums(step, credit.total, +1, cells)
         if credit.negative is None:
-            return _response_sums(step, credit.total[cells], +1, cells)
-        negative = credit.negative[cells]
-        positive = credit.total[cells] - negative
-        return _response_sums(step, positive, +1, cells) + _response_sums(step, negative, -1, cells)
+            return total
+        # The positive part is what is left of the total, with gains of its own.
+        negative = mapped(np.negative, credit.negative)
+        return (total + _response_sums(step, negative, +1, cells)
+                + _response_sums(step, credit.negative, -1, cells))
+    if credit.by_token is not None:
+        return TokenSums(stop=credit.by_token.stop[cells], go=credit.by_token.go[cells])
     if step.signed:
         return gae_sums_of_sign(step, credit, +1, cells) + gae_sums_of_sign(step, credit, -1, cells)
     by_token = gae_sums(step, credit, cells)
     if credit.shift is None:
         return by_token
-    return _response_sums(step, credit.shift[cells], +1, cells) + by_token
+    return _response_sums(step, credit.shift, +1, cells) + by_token
 
 
-def _response_sums(step: Step, measure: FloatArray, sign: int, cells: slice) -> TokenSums:
-    """One coefficient per response, times the surrogate's gain for that sign of the advantage."""
+def _response_sums(step: Step, sums: EndSums, sign: int, cells: slice) -> TokenSums:
+    """Sums of what responses are credited with, times the gains of tokens at that sign of the advantage."""
+    found = sums_by_token(step.policy, sums, cells)
     gains = step.gains(sign, cells)
     if gains is None:
-        weighted = by_outcome(measure)
-        return TokenSums(stop=weighted[:, :2, :-1], go=after(weighted))
-    weighted = by_outcome(measure * gains.response[:, None])
-    return TokenSums(stop=weighted[:, :2, :-1] * gains.stop[:, None], go=after(weighted) * gains.go[:, None])
+        return found
+    return TokenSums(stop=found.stop * gains.stop[:, None], go=found.go * gains.go[:, None])
 
 
-def _entropy_sums(policy: CellArrays, coefficient: float, weight: FloatArray, cells: slice) -> TokenSums:
+def _entropy_sums(policy: CellArrays, coefficient: float, weight: EndSums, cells: slice) -> TokenSums:
     """∇H = E_a[-log π(a) · score] at visited states; at the first token H is joint over paths and stopping."""
     # How often each state is visited; the first one, the prompt, is shared by the paths of a class.
-    weighted = coefficient * by_outcome(weight[cells])
-    visits = after(weighted) + weighted[:, :, :-1]
-    everyone = coefficient * np.column_stack([weight[:, :, :-1].sum(axis=2), weight[:, :, -1].sum(axis=1)])
+    found = sums_by_token(policy, weight, cells)
+    visits = found.go
+    visits[:, :2] += found.stop
+    visits *= coefficient
+    everyone = coefficient * np.column_stack([weight.ended[:, :, :-1].sum(axis=2), weight.ended[:, :, -1].sum(axis=1)])
     shared = np.zeros((len(policy.class_weight), 3))
     np.add.at(shared, policy.class_of_cell, everyone)
-    probability = policy.probability[cells]
-    visits[:, :, 0] = probability[:, None] * shared[policy.class_of_cell[cells]]
+    probability = policy.cell_probability[cells]
+    at_first = probability * policy.at_risk[cells, 0]
+    visits[:, :, 0] = at_first[:, None] * shared[policy.class_of_cell[cells]]
     # -log π(a) of both decisions.
     hazard = policy.hazard[cells]
     stay = policy.stay[cells]
@@ -99,19 +107,43 @@ def _entropy_sums(policy: CellArrays, coefficient: float, weight: FloatArray, ce
     return TokenSums(stop=visits * (hazard * surprise_stop)[:, None], go=visits * (stay * surprise_go)[:, None])
 
 
-def update_gradient(step: Step, measures: Measures) -> Logits:
-    """The gradient of all terms, in the stop logits [cell, t] and the path logits [cell]."""
-    parts = [logit_gradient(step.policy, sums) for _, sums in token_sums(step, measures).present]
-    return Logits(np.sum([part.stops for part in parts], axis=0), np.sum([part.paths for part in parts], axis=0))
+def update_gradient(step: Step, measures: Measures, skills: bool = False) -> Logits:
+    """The gradient of all terms, by g(t) = (1 - h) Σ_stop - h Σ_go; that in the skills is 0 unless asked for."""
+    policy = step.policy
+    stops = np.zeros_like(policy.logits)
+    first = np.zeros(policy.layout.cells)
+    for cells in policy.layout.blocks:
+        for _, sums in token_sums(step, measures, cells).present:
+            stops[cells] += policy.stay[cells] * sums.stop.sum(axis=1) - policy.hazard[cells] * sums.go.sum(axis=1)
+            first[cells] += sums.first.sum(axis=1)
+    return Logits(stops, path_gradient(policy, first), skill_gradient(step, measures, skills))
 
 
-def logit_gradient(policy: CellArrays, sums: TokenSums) -> Logits:
-    """g(t) = (1 - h) Σ_stop - h Σ_go, [cell, t]; for the paths C_k - π_k Σ_l C_l with C the first token, [cell]."""
-    stops = policy.stay * sums.stop.sum(axis=1) - policy.hazard * sums.go.sum(axis=1)
-    return Logits(stops, path_gradient(policy, sums.first.sum(axis=1)))
+def skill_gradient(step: Step, measures: Measures, asked: bool) -> FloatArray:
+    """Σ credit · (1[correct] - s), [cell]: the score of the log-odds s of being correct; 0 where not asked for.
+
+    What decides the grade is spread evenly over a response's tokens: with one advantage for each token it is credited
+    with their mean, on average given the end.
+    """
+    if not asked:
+        return np.zeros(step.policy.layout.cells)
+    credit = measures.credit
+    if isinstance(credit, ResponseTerm):
+        total = credit.total.ended
+    else:
+        total = credit.weight.ended * advantage_sums(step)[0] / step.policy.length
+        if credit.shift is not None:
+            total = total + credit.shift.ended
+        if credit.reward is not None:
+            total = total + credit.reward * reach_sums(step) / step.policy.length
+    right = total[:, 0] * (1.0 - step.policy.correctness)
+    wrong = total[:, 1:].sum(axis=1) * step.policy.correctness
+    return (right - wrong).sum(axis=-1)
 
 
 def path_gradient(policy: CellArrays, first: FloatArray) -> FloatArray:
-    """C_k - π_k Σ_l C_l, [cell], of coefficient sums C of the first token."""
-    totals = np.bincount(policy.class_of_cell, weights=first)
-    return first - policy.probability * totals[policy.class_of_cell]
+    """C_k - π_k Σ_l C_l, [path], of coefficient sums of the first token, [cell]."""
+    layout = policy.layout
+    by_path = layout.by_path(first)
+    totals = np.bincount(layout.class_of_path, weights=by_path)
+    return by_path - policy.probability * totals[layout.class_of_path]

@@ -45,7 +45,7 @@ class ClassLaw(Record):
     def law(self) -> FloatArray:
         """P(row, end) given the class."""
         law = self.step.old.law[self.cells]
-        share = self.step.old.probability[self.cells]
+        share = self.step.old.cell_probability[self.cells]
         if len(self.step.returns) == 1:
             return np.einsum("c,cge->ge", share, law)
         return (share[:, None, None] * law).reshape(-1, law.shape[-1])
@@ -60,7 +60,7 @@ class ClassLaw(Record):
     @cached_property
     def task(self) -> FloatArray:
         """Task reward, [row, end]."""
-        return np.tile(self.step.task[0], (len(self.returns) // 2, 1))
+        return np.tile(self.step.task[0], (len(self.returns) // len(self.step.task[0]), 1))
 
     @cached_property
     def counted(self) -> FloatArray:
@@ -88,7 +88,7 @@ class ClassLaw(Record):
     @cached_property
     def level(self) -> IntArray:
         """Which of them each [row, end] gets."""
-        return np.tile(self.step.reward_levels[1], (len(self.returns) // 2, 1))
+        return np.tile(self.step.reward_levels[1], (len(self.returns) // len(self.step.task[0]), 1))
 
     @cached_property
     def level_mass(self) -> FloatArray:

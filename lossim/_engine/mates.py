@@ -19,7 +19,8 @@ from lossim._support.positions import blocks
 from lossim._support.types import FloatArray, IntArray, NoClosedForm
 from lossim.advantages import Group, ResponseAdvantage, group_of
 
-__all__ = ["composition_count", "compositions", "expected_credit", "negative_credit", "squared_credit"]
+__all__ = ["composition_count", "compositions", "expected_credit", "negative_credit", "return_slope",
+           "squared_credit"]
 
 MOST_TERMS = 500_000_000
 """Largest number of compositions × levels × (nodes or levels) that is summed over before NoClosedForm is raised."""
@@ -93,19 +94,33 @@ def _kept_counts(law: ClassLaw) -> tuple[FloatArray, FloatArray]:
 
 def _linear_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
     """Σ_k E[A · e^{-node·sizes}; k mates count] for A = u·R - v·Σ_mates R, by row and end."""
+    slope, others = _linear_terms(law, estimator, factor)
+    return _pivoted(law) * slope - others
+
+
+def _linear_terms(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """E[u · ...] and E[v·Σ_mates R · ...], by row and end."""
     counted = law.counted
     returns = _pivoted(law)
     decay = law.denominators.decay
     psi = decay @ counted.sum(axis=0)
     paid = decay @ (counted * returns).sum(axis=0)
     own, others = _linear_parts(law, estimator, psi, paid)
-    expected = returns * ((factor * own) @ decay) - (factor * others) @ decay
+    slope = np.broadcast_to((factor * own) @ decay, returns.shape)
+    rest = np.broadcast_to((factor * others) @ decay, returns.shape)
     if _filters_unlike_returns(law):  # the same of groups with one task level, which are left out
         own, others = _linear_parts(law, estimator, law.by_level(counted), law.by_level(counted * returns))
         column = factor[:, None]
-        expected = (expected - returns * law.at_level(column * own, law.level)
-                    + law.at_level(column * others, law.level))
-    return expected
+        slope = slope - law.at_level(column * own, law.level)
+        rest = rest - law.at_level(column * others, law.level)
+    return slope, rest
+
+
+def return_slope(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
+    """dE[advantage · own group contributes]/dR of the own return, by row and end; of estimators linear in it."""
+    if estimator.traits.mates == "none":
+        return law.presence(factor)
+    return _linear_terms(law, estimator, factor)[0]
 
 
 def _linear_parts(law: ClassLaw, estimator: ResponseAdvantage, psi: FloatArray, paid: FloatArray

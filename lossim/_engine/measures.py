@@ -13,43 +13,70 @@ import numpy as np
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 
-__all__ = ["Measures", "ResponseTerm", "TokenSums", "TokenTerm", "by_outcome"]
+__all__ = ["EndSums", "Measures", "ResponseTerm", "TokenSums", "TokenTerm", "by_outcome"]
+
+
+class EndSums(Record):
+    """Sums of a number over responses.
+
+    Attributes:
+        ended: by how they ended, [cell, grade, end].
+        entered: of those that moved from one state to the next, by when they did, [move, outcome, t]; no rows where
+            all paths have one state.
+    """
+
+    ended: FloatArray
+    entered: FloatArray
+
+    @classmethod
+    def of_one_state(cls, ended: FloatArray) -> EndSums:
+        """Sums over responses that do not change state."""
+        return cls(ended=ended, entered=np.zeros((0, 3, ended.shape[-1] - 1)))
 
 
 class ResponseTerm(Record):
-    """One advantage per response: ``total`` is probability × n·weight × advantage, [cell, grade, end].
+    """One advantage per response: ``total`` sums probability × n·weight × advantage × the gain of its whole ratio.
 
     ``negative`` is the part of it with advantages below 0, where a surrogate treats the signs differently; else None.
+    ``ungained`` is the total without that gain, [cell, grade, end]; None where there is none.
     """
 
-    total: FloatArray
-    negative: FloatArray | None = None
+    total: EndSums
+    negative: EndSums | None = None
+    ungained: FloatArray | None = None
 
 
 class TokenTerm(Record):
-    """An advantage for each token, by GAE. All [cell, grade, end], but ``mean``.
+    """An advantage for each token, by GAE.
 
     Attributes:
         weight: probability × n·weight, to be multiplied by the token advantages.
-        reward: the same times a reward that the table of task rewards does not hold; None if it holds all.
+        credit: of those that changed state, the same times the advantage of the token at which they did,
+            [move, outcome, t].
+        reward: weight times a reward that the table of task rewards does not hold, [cell, grade, end]; None if it
+            holds all.
         shift: what whitening takes off each token, times the weight: a coefficient for the whole response; or None.
         mean: [cell], what whitening takes off each token advantage, if that is the same for all responses of a cell.
+        by_token: the sums by token themselves, where they hang on more than how a response ended: gains that read the
+            sign of a token's advantage, on sampled responses that change state.
     """
 
-    weight: FloatArray
+    weight: EndSums
+    credit: FloatArray
     reward: FloatArray | None = None
-    shift: FloatArray | None = None
+    shift: EndSums | None = None
     mean: FloatArray | None = None
+    by_token: TokenSums | None = None
 
 
 class Measures(Record):
-    """What an update makes of responses: ``credit`` for the policy term, ``weight`` [cell, grade, end] for penalties.
+    """What an update makes of responses: ``credit`` for the policy term, ``weight`` for penalties.
 
-    ``weight`` is probability × n·weight, None without penalties in the loss.
+    ``weight`` sums probability × n·weight, None without penalties in the loss.
     """
 
     credit: ResponseTerm | TokenTerm
-    weight: FloatArray | None = None
+    weight: EndSums | None = None
 
     def without_means(self) -> Measures:
         """The same without means by cell, which those of several batches do not share."""
@@ -81,6 +108,7 @@ class TokenSums(Record):
 def by_outcome(x: FloatArray) -> FloatArray:
     """[cell, grade, end] → [cell, outcome, end]: the truncated column becomes an outcome of its own."""
     split = np.zeros((x.shape[0], 3, x.shape[2]))
-    split[:, :2, :-1] = x[:, :, :-1]
+    split[:, 0, :-1] = x[:, 0, :-1]
+    split[:, 1, :-1] = x[:, 1, :-1] if x.shape[1] == 2 else x[:, 1:, :-1].sum(axis=1)
     split[:, 2, -1] = x[:, :, -1].sum(axis=1)
     return split

@@ -120,7 +120,7 @@ def _ratios(readout: Readout, mean: Changes, stderr: Changes, kept: list[Changes
 
     length = (float(mean.length), float(stderr.length))
     reward = (float(mean.reward), float(stderr.reward))
-    numerators = Ratios(length_per_kl=length, length_per_reward=length, alignment=reward)
+    numerators = Ratios(length_per_kl=length, length_per_reward=length, accuracy_per_token=length, alignment=reward)
     return mapped(unbiased, ratios, *without), mapped(_at_least, mapped(spread, *without), ratios, numerators)
 
 

@@ -14,17 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from lossim._engine.gradients import TERMS, path_gradient, token_sums, update_gradient
+from lossim._engine.gradients import TERMS, path_gradient, skill_gradient, token_sums, update_gradient
 from lossim._engine.measures import Measures
+from lossim._engine.states import entered_of, going, mean_along
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits, Motion
-from lossim._support.positions import after, along, blocks
+from lossim._support.positions import backward_recurrence
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 
 ROLES = ("stop", "go on", "path")
 NATS = 0.01
 """Size of the step behind ``length_per_kl``, nats of KL per response."""
+ALIKE = 1e-12
+"""Paths of a class whose accuracies differ by no more than this are right equally often."""
+FAINT = 1e-12
+"""Chances of a position below which its effective reward is not told from rounding, where states change."""
 ROUNDING = 1e-12
 """An update this much smaller than its coefficients is a rounding error."""
 
@@ -35,22 +40,25 @@ Value = Any
 class Changes(Record):
     """Every number of an update that is linear in the gradient; each as :class:`lossim.Drift` describes it.
 
-    But ``path_gradient`` is by cell here, [cell]. Ratios are made of the first five; the others are None where nobody
+    But ``path_gradient`` is by path here, [path]. Ratios are made of the first seven; the others are None where nobody
     asks for them.
     """
 
     length: Value
+    accuracy: Value
     reward: Value
     hazard_gradient: Value
     path_gradient: Value
+    skill_gradient: Value
     update: Value
     within: Value = None
     composition: Value = None
+    needed: Value = None
+    free: Value = None
     length_by_class: Value = None
     length_by_path: Value = None
     length_by_outcome: Value = None
     path_probability: Value = None
-    accuracy: Value = None
     truncation_rate: Value = None
     sources: Value = None
     effective_reward: Value = None
@@ -59,13 +67,14 @@ class Changes(Record):
     @property
     def gradient(self) -> Logits:
         """The gradient in the logits."""
-        return Logits(self.hazard_gradient, self.path_gradient)
+        return Logits(self.hazard_gradient, self.path_gradient, self.skill_gradient)
 
     @property
     def for_ratios(self) -> Changes:
         """What ratios are made of, and nothing else."""
-        return Changes(length=self.length, reward=self.reward, hazard_gradient=self.hazard_gradient,
-                       path_gradient=self.path_gradient, update=self.update)
+        return Changes(length=self.length, accuracy=self.accuracy, reward=self.reward,
+                       hazard_gradient=self.hazard_gradient, path_gradient=self.path_gradient,
+                       skill_gradient=self.skill_gradient, update=self.update)
 
 
 class Ratios(Record):
@@ -73,6 +82,7 @@ class Ratios(Record):
 
     length_per_kl: Value
     length_per_reward: Value
+    accuracy_per_token: Value
     alignment: Value
 
 
@@ -83,16 +93,33 @@ class Squares(Record):
     size: Value
 
 
+def log_likelihood_move(policy: CellArrays, move: Logits, cells: slice) -> FloatArray:
+    """Λ per [cell, grade, end] of a move of the stop logits and the skills, for some cells.
+
+    On average over when a response changed state; [cell, 1, end] where no skill moves.
+    """
+    stops = move.stops[cells]
+    lengths = mean_along(policy, policy.stay[cells] * stops, -policy.hazard[cells] * stops, cells)
+    if not move.skills.any():
+        return lengths[:, None]
+    learned = move.skills[cells, None]
+    correct = policy.correctness[cells]
+    unlearned = lengths - learned * correct
+    return np.stack([lengths + learned * (1.0 - correct), *[unlearned] * (policy.law.shape[1] - 1)], axis=1)
+
+
 def inner_product(one: Logits, other: Logits) -> Value:
-    """Σ over stop logits [..., cell, t] and path logits [..., cell]; not by BLAS, whose threads cost more than that."""
+    """Σ over all logits, [..., cell, t], [..., path] and [..., cell]; not by BLAS, whose threads cost more."""
     stops = np.einsum("...ct,...ct->...", one.stops, other.stops)
-    return stops + np.einsum("...c,...c->...", one.paths, other.paths)
+    paths = np.einsum("...k,...k->...", one.paths, other.paths)
+    return stops + paths + np.einsum("...c,...c->...", one.skills, other.skills)
 
 
 def centred(policy: CellArrays, paths: FloatArray) -> FloatArray:
-    """x_k - Σ_l π_l x_l within each class."""
-    means = np.bincount(policy.class_of_cell, weights=policy.probability * paths)
-    return paths - means[policy.class_of_cell]
+    """x_k - Σ_l π_l x_l within each class, of [path]."""
+    class_of_path = policy.layout.class_of_path
+    means = np.bincount(class_of_path, weights=policy.probability * paths)
+    return paths - means[class_of_path]
 
 
 class Directions(Record):
@@ -107,25 +134,36 @@ class Directions(Record):
     shape: tuple[int, ...] = ()
 
     def apart(self, x: FloatArray) -> FloatArray:
-        """[cell, ...] or [class, ...] of all policies as [..., cell, ...] or [..., class, ...]."""
+        """[cell, ...], [path, ...] or [class, ...] of all policies as [..., cell, ...] and so on."""
         return x.reshape(*self.shape, -1, *x.shape[1:])
 
     def pull(self, gradient: Logits) -> FloatArray:
         """The move [..., coordinate] that a gradient in the logits of all policies makes."""
-        return self.motion.pull(self.apart(gradient.stops), self.apart(gradient.paths))
+        return self.motion.pull(*map(self.apart, gradient))
 
     def push(self, update: FloatArray) -> Logits:
         """The move of the logits of all policies that a move of their coordinates is."""
-        stops, paths = self.motion.push(update)
-        return Logits(stops.reshape(self.policy.logits.shape), paths.ravel())
+        stops, paths, skills = self.motion.push(update)
+        return Logits(stops.reshape(self.policy.logits.shape), paths.ravel(), skills.ravel())
 
     @cached_property
     def length(self) -> Logits:
         """K · ∇E[T]: what a unit of gradient in each logit does to mean length."""
         policy = self.policy
         stops = policy.cell_weight[:, None] * policy.mean_length_gradient
-        paths = policy.cell_weight * centred(policy, policy.mean_length_by_cell)
-        return self.push(self.pull(Logits(stops, paths)))
+        paths = policy.path_weight * centred(policy, policy.mean_length_by_path)
+        return self.push(self.pull(Logits(stops, paths, np.zeros(policy.layout.cells))))
+
+    @cached_property
+    def needed(self) -> Logits:
+        """What a move of each logit does to mean length, as far as that changes accuracy: see ``Drift.needed``."""
+        policy = self.policy
+        layout = policy.layout
+        accuracy = layout.by_path(policy.law[:, 0].sum(axis=-1))
+        alike = [np.ptp(accuracy[paths]) <= ALIKE for paths in layout.class_paths]
+        paths = policy.path_weight * centred(policy, policy.mean_length_by_path)
+        return Logits(policy.cell_weight[:, None] * policy.needed_length_gradient,
+                      np.where(np.array(alike)[layout.class_of_path], 0.0, paths), np.zeros(layout.cells))
 
     def scores(self, cells: slice = slice(None)) -> tuple[FloatArray, FloatArray]:
         """What a unit of coefficient on a token adds to dE[T]: of one that stops and of one that goes on, [cell, t].
@@ -135,7 +173,7 @@ class Directions(Record):
         policy = self.policy
         stop = policy.stay[cells] * self.length.stops[cells]
         go = -policy.hazard[cells] * self.length.stops[cells]
-        path = centred(policy, self.length.paths)[cells]
+        path = centred(policy, self.length.paths)[policy.layout.path_of_cell[cells]]
         stop[:, 0] += path
         go[:, 0] += path
         return stop, go
@@ -145,26 +183,37 @@ class Directions(Record):
         """Fisher information of each stop logit in its cell, P(T >= t) h (1 - h), [..., cell, t]."""
         return self.apart(self.policy.pmf * self.policy.stay)
 
+    @cached_property
+    def skill_information(self) -> FloatArray:
+        """Fisher information of the skill in each cell, Σ P(end) s (1 - s), [..., cell]."""
+        policy = self.policy
+        return self.apart(np.einsum("ce,ce,ce->c", policy.ends, policy.correctness, 1.0 - policy.correctness))
+
     def squares(self, changes: Changes) -> Squares:
         """How far updates go: by the Fisher metric, ½ E[dz² P(T >= t) h (1 - h)] + ½ Var(dy), and by the kernel.
 
-        On a single policy the changes may be those of any number of updates.
+        On a single policy the changes may be those of any number of updates. What skill moves counts likewise,
+        ½ E[du² s (1 - s)].
         """
         policy = self.policy
         move = self.motion.push(changes.update)
         # Paths are centred in their class.
-        classes = policy.class_of_cell[:move.paths.shape[-1]]
+        classes = policy.layout.class_of_path[:move.paths.shape[-1]]
         first = np.flatnonzero(np.diff(classes, prepend=-1))
         means = np.add.reduceat(self.apart(policy.probability) * move.paths, first, axis=-1)[..., classes]
-        by_cell = np.einsum("...ct,...ct->...c", self.fisher, move.stops**2) + (move.paths - means) ** 2
-        nats = 0.5 * np.einsum("...c,...c->...", self.apart(policy.cell_weight), by_cell)
-        return Squares(nats=nats, size=inner_product(changes.gradient, move))
+        by_cell = np.einsum("...ct,...ct->...c", self.fisher, move.stops**2)
+        if self.motion.skill_scale > 0:
+            by_cell += self.skill_information * move.skills**2
+        squares = np.einsum("...c,...c->...", self.apart(policy.cell_weight), by_cell)
+        squares += np.einsum("...k,...k->...", self.apart(policy.path_weight), (move.paths - means) ** 2)
+        return Squares(nats=0.5 * squares, size=inner_product(changes.gradient, move))
 
     def length_changes(self, step: Step, measures: Measures) -> Changes:
-        """What the ratio of length to nats is made of, and no other number; the reward stands still."""
-        gradient = Logits(*map(self.apart, update_gradient(step, measures)))
+        """What the ratio of length to nats is made of, and no other number; accuracy and reward stand still."""
+        gradient = Logits(*map(self.apart, update_gradient(step, measures, self.motion.skill_scale > 0)))
         return Changes(length=inner_product(gradient, Logits(*map(self.apart, self.length))),
-                       reward=np.zeros(self.shape), hazard_gradient=gradient.stops, path_gradient=gradient.paths,
+                       accuracy=np.zeros(self.shape), reward=np.zeros(self.shape), hazard_gradient=gradient.stops,
+                       path_gradient=gradient.paths, skill_gradient=gradient.skills,
                        update=self.motion.pull(*gradient))
 
 
@@ -195,14 +244,22 @@ class Readout(Record):
     def reward_gradient(self) -> Logits:
         """∇E[R] in the logits."""
         policy = self.policy
+        paid = np.empty_like(policy.ends)
+        for cells in policy.layout.blocks:
+            paid[cells] = (policy.law[cells] * self._varying_task).sum(axis=1)
+        entered = entered_of(policy, paid[policy.layout.moves.target, None])[:, 0]
         stops = np.empty_like(policy.logits)
-        means = np.empty(len(policy.probability))
-        for cells in blocks(*stops.shape):
-            paid = (policy.law[cells] * self._varying_task).sum(axis=1)
-            stops[cells] = policy.stay[cells] * paid[:, :-1] - policy.hazard[cells] * after(paid)
-            means[cells] = paid.sum(axis=1)
-        stops *= policy.cell_weight[:, None]
-        return Logits(stops, policy.cell_weight * centred(policy, means))
+        for cells in policy.layout.blocks:
+            later = going(policy, paid[cells], entered, cells)
+            stops[cells] = policy.stay[cells] * paid[cells, :-1] - policy.hazard[cells] * later
+        skills = np.zeros(policy.layout.cells)
+        if self.directions.motion.skill_scale > 0:
+            wrong = (policy.not_correct * self._varying_task[:, 1:]).sum(axis=1)
+            uncertain = policy.law[:, 0] * (1.0 - policy.correctness)
+            skills = np.einsum("ce,ce->c", uncertain, self._varying_task[0, 0] - wrong)
+        means = policy.layout.by_path(paid.sum(axis=1))
+        return Logits(policy.cell_weight[:, None] * stops, policy.path_weight * centred(policy, means),
+                      policy.cell_weight * skills)
 
     @cached_property
     def best_move(self) -> Logits:
@@ -218,11 +275,11 @@ class Readout(Record):
         """
         policy = self.policy
         ahead = self.directions.length
-        along_path = centred(policy, ahead.paths)[:, None]
+        along_path = centred(policy, ahead.paths)[policy.layout.path_of_cell, None]
         stops = np.zeros_like(policy.logits)
-        first = np.zeros(len(policy.probability))
-        table = np.zeros((len(policy.probability), 3, len(ROLES), len(TERMS)))
-        for cells in blocks(*stops.shape):
+        first = np.zeros(policy.layout.cells)
+        table = np.zeros((policy.layout.cells, 3, len(ROLES), len(TERMS)))
+        for cells in policy.layout.blocks:
             hazard = policy.hazard[cells]
             stay = policy.stay[cells]
             stopping = stay * ahead.stops[cells]
@@ -233,7 +290,8 @@ class Readout(Record):
                 table[cells, : part.stop.shape[1], 0, term] = np.einsum("cet,ct->ce", part.stop, stopping)
                 table[cells, :, 1, term] = -np.einsum("cet,ct->ce", part.go, going)
                 table[cells, :, 2, term] = part.first * along_path[cells]
-        return Logits(stops, path_gradient(policy, first)), table
+        skills = skill_gradient(step, measures, self.directions.motion.skill_scale > 0)
+        return Logits(stops, path_gradient(policy, first), skills), table
 
     @cached_property
     def _functions(self) -> FloatArray:
@@ -244,20 +302,26 @@ class Readout(Record):
         ends = self.policy.max_tokens + 1
         length = self.policy.length
         cut = np.arange(ends) == ends - 1
-        right = np.array([True, False])[:, None]
-        inside = [right & ~cut, ~right & ~cut, np.broadcast_to(cut, (2, ends))]
+        grades = len(self.task[0])
+        right = np.arange(grades)[:, None] == 0
+        inside = [right & ~cut, ~right & ~cut, np.broadcast_to(cut, (grades, ends))]
         rows = [length, right, self._varying_task[0], cut, *inside, *(length * part for part in inside), np.ones(ends)]
-        return np.array([np.broadcast_to(row, (2, ends)).ravel() for row in rows], dtype=np.float64)
+        return np.array([np.broadcast_to(row, (grades, ends)).ravel() for row in rows], dtype=np.float64)
 
     @cached_property
     def expectations(self) -> FloatArray:
-        """E[function | cell], [cell, function]."""
-        return self.policy.law.reshape(len(self.policy.probability), -1) @ self._functions.T
+        """E[function; in the cell | path], [cell, function]."""
+        return self.policy.law.reshape(self.policy.layout.cells, -1) @ self._functions.T
+
+    @cached_property
+    def by_path(self) -> FloatArray:
+        """E[function | path], [path, function]."""
+        return self.policy.layout.by_path(self.expectations.T).T
 
     @cached_property
     def _centred_expectations(self) -> FloatArray:
-        """The expectations less their mean over the paths of the class."""
-        return np.array([centred(self.policy, column) for column in self.expectations.T]).T
+        """The same less their mean over the paths of the class."""
+        return np.array([centred(self.policy, column) for column in self.by_path.T]).T
 
     def changes(self, step: Step, measures: Measures) -> Changes:
         """Every number that is linear in the gradient, but for rewards in effect and weights of responses, [...]."""
@@ -266,37 +330,38 @@ class Readout(Record):
         gradient, sources = self.gradient(step, measures)
         update = self.directions.pull(gradient)
         move = self.directions.push(update)
-        # dE[f | cell] as lengths change on the path. Λ has mean 0 and so has the change of the paths below: centring
+        # dE[f | path] as lengths change on the path. Λ has mean 0 and so has the change of the paths below: centring
         # both leaves less to cancel.
-        within = np.empty((len(policy.probability), len(self._functions)))
-        for cells in blocks(*gradient.stops.shape):
-            stops = move.stops[cells]
-            moved = policy.law[cells] * along(policy.stay[cells] * stops, -policy.hazard[cells] * stops)[:, None]
-            within[cells] = moved.reshape(len(moved), -1) @ self._functions.T
-        within -= within[:, -1:] * self.expectations
+        by_cell = np.empty((policy.layout.cells, len(self._functions)))
+        for cells in policy.layout.blocks:
+            moved = policy.law[cells] * log_likelihood_move(policy, move, cells)
+            by_cell[cells] = moved.reshape(len(moved), -1) @ self._functions.T
+        within = policy.layout.by_path(by_cell.T).T
+        within -= within[:, -1:] * self.by_path
         # The same as paths change frequency.
         change = centred(policy, move.paths)
         across = change[:, None] * self._centred_expectations
 
         def mean(x: FloatArray) -> FloatArray:
-            """Over the cells, by function: [cell, function] of all policies as [function, ...]."""
-            return apart(policy.cell_weight[:, None] * x).sum(axis=-2).T
+            """Over the paths, by function: [path, function] of all policies as [function, ...]."""
+            return apart(policy.path_weight[:, None] * x).sum(axis=-2).T
 
         both = within + across
-        by_class: Value = np.bincount(policy.class_of_cell, weights=policy.probability * both[:, 0])
+        by_class: Value = np.bincount(policy.layout.class_of_path, weights=policy.probability * both[:, 0])
         total = mean(both)
-        expected = mean(self.expectations)
+        expected = mean(self.by_path)
         # dE[T | outcome] = (dE[T; outcome] - E[T | outcome] dP(outcome)) / P(outcome); NaN if it never occurs.
         mass = expected[4:7]
         occurs = mass > 0
+        needed = inner_product(Logits(*map(apart, self.directions.needed)), Logits(*map(apart, move)))
         tokens = np.divide(expected[7:10], mass, out=np.full(mass.shape, np.nan), where=occurs)
         by_outcome = (total[7:10] - tokens * total[4:7]) / np.where(occurs, mass, 1.0)
         return Changes(
-            length=total[0], within=mean(within)[0], composition=mean(across)[0],
+            length=total[0], within=mean(within)[0], composition=mean(across)[0], needed=needed, free=total[0] - needed,
             length_by_class=apart(by_class), length_by_path=apart(within[:, 0]), length_by_outcome=by_outcome.T,
             path_probability=apart(policy.probability * change), accuracy=total[1], reward=total[2],
             truncation_rate=total[3], sources=apart(sources), hazard_gradient=apart(gradient.stops),
-            path_gradient=apart(gradient.paths), update=update)
+            path_gradient=apart(gradient.paths), skill_gradient=apart(gradient.skills), update=update)
 
     # --- what is not --------------------------------------------------------------------------------------------
 
@@ -312,24 +377,28 @@ class Readout(Record):
         rounding = (ROUNDING * self.scale) ** 2 * self.directions.motion.largest
         moves = squares.size > rounding
         best_size = inner_product(self.reward_gradient, self.best_move)
-        per_kl = per_reward = alignment = np.nan
+        per_kl = per_reward = per_token = alignment = np.nan
         if moves and squares.nats > 0:
             per_kl = length * np.sqrt(NATS / squares.nats)
         if noisy.size > rounding and reward != 0:
             per_reward = 0.01 * length / reward
+        if noisy.size > rounding and length != 0:
+            per_token = float(changes.accuracy) / length
         if moves and best_size > 0:
             alignment = inner_product(self.best_move, changes.gradient) / (np.sqrt(squares.size) * np.sqrt(best_size))
-        return Ratios(length_per_kl=per_kl, length_per_reward=per_reward, alignment=alignment)
+        return Ratios(length_per_kl=per_kl, length_per_reward=per_reward, accuracy_per_token=per_token,
+                      alignment=alignment)
 
 
 def effective_reward(policy: CellArrays, stops: FloatArray) -> FloatArray:
     """The reward v(t) on which REINFORCE has this gradient: see :attr:`lossim.Drift.effective_reward`.
 
     With U_t = E[v | T >= t], from U_1 = 0:  U_{t+1} = U_t - g(t)/P(T > t),  v(t) = U_{t+1} + g(t) / (p(t)(1 - h(t))).
-    See docs/derivations.md, section 5.
+    See docs/derivations.md, section 5. Where responses change state, section 18.
     """
     values = np.empty_like(stops)
-    for cells in blocks(*stops.shape):
+    here = np.empty_like(stops)  # U_t
+    for cells in policy.layout.blocks:
         weight = policy.cell_weight[cells, None]
         stay = policy.stay[cells]
         pmf = policy.pmf[cells]
@@ -341,7 +410,24 @@ def effective_reward(policy: CellArrays, stops: FloatArray) -> FloatArray:
             beyond = -np.cumsum(np.divide(g, survives, out=np.zeros_like(g), where=survives > 0), axis=1)
             value = beyond + np.divide(g, spread, out=np.zeros_like(g), where=known)
         certain = (pmf > 0) & (stay == 0) & (weight > 0)  # the last possible length: U_t = v there
-        here = np.column_stack([np.zeros(len(beyond)), beyond[:, :-1]])
-        value = np.where(known, value, np.where(certain, here, np.nan))
+        here[cells, 0] = 0.0
+        here[cells, 1:] = beyond[:, :-1]
+        value = np.where(known, value, np.where(certain, here[cells], np.nan))
         values[cells] = np.where(np.isfinite(value), value, np.nan)
+    for source, target, arrival in zip(*policy.layout.moves[:2], policy.arrival, strict=True):
+        both = [source, target]
+        weight = policy.cell_weight[source]
+        if weight == 0:
+            continue
+        # Once done the values are known but for a level, while working from the last position on:
+        # U_t = q(t) U_t(done) + (1 - q(t)) (U_{t+1} + g(t)/P(working, T > t)), and v(t) as above.
+        survives = weight * policy.at_risk[source] * policy.stay[source]
+        gain = np.divide(stops[source], survives, out=np.zeros_like(survives), where=survives > FAINT)
+        value = backward_recurrence(1.0 - arrival, arrival * here[target] + (1.0 - arrival) * gain)
+        spread = weight * policy.pmf[source] * policy.stay[source]
+        jump = np.divide(stops[source], spread, out=np.full_like(spread, np.nan), where=spread > FAINT)
+        values[source] = np.append(value[1:], 0.0) + jump
+        # One level for both, by which the path has mean 0 but for what is cut.
+        paid = policy.pmf[both] * np.nan_to_num(values[both])
+        values[both] -= paid.sum() / max(float(policy.pmf[both].sum()), FAINT)
     return values

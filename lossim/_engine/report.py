@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from lossim._engine.measures import Measures, ResponseTerm
+from lossim._engine.measures import Measures, ResponseTerm, by_outcome
 from lossim._engine.readout import Changes, Ratios, Readout, effective_reward
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
@@ -22,7 +22,7 @@ from lossim._support.records import Record
 from lossim._support.text import Note
 from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
-from lossim.policies import Policy
+from lossim.policies import Path, Policy, Work
 from lossim.schemes import Scheme
 
 LEAK = 0.025
@@ -52,14 +52,14 @@ def linear_numbers(step: Step, readout: Readout, measures: Measures) -> Changes:
     if not isinstance(measures.credit, ResponseTerm):
         return replace(changes, effective_reward=paid)
     # The measure over the probability: n·weight·E[advantage] by [cell, outcome, t], NaN where nothing ends.
-    total = measures.credit.total
+    ungained = measures.credit.ungained
+    total = measures.credit.total.ended if ungained is None else ungained
     ratio = np.full((len(total), 3, total.shape[-1] - 1), np.nan)
     for cells in blocks(*ratio.shape[::2]):
-        mass = step.old.law[cells] * step.old.cell_weight[cells, None, None]
-        measure = total[cells]
-        cut = mass[:, :, -1].sum(axis=1)
-        np.divide(measure[:, :, :-1], mass[:, :, :-1], out=ratio[cells, :2], where=mass[:, :, :-1] > 0)
-        np.divide(measure[:, :, -1].sum(axis=1), cut, out=ratio[cells, 2, -1], where=cut > 0)
+        mass = by_outcome(step.old.law[cells] * step.old.cell_weight[cells, None, None])
+        share = np.divide(by_outcome(total[cells]), mass, out=np.full_like(mass, np.nan), where=mass > 0)
+        ratio[cells, :2] = share[:, :2, :-1]
+        ratio[cells, 2, -1] = share[:, 2, -1]
     return replace(changes, effective_reward=paid, response_weight=ratio)
 
 
@@ -70,7 +70,7 @@ def reported(question: Question, step: Step, readout: Readout, changes: Changes,
     policy = question.policy
     # How far cross terms of that size would move each path's length; 0 for a kernel as numbers, whose own are known.
     size = LEAK * np.sqrt(readout.directions.motion.path_scale) * np.abs(changes.path_gradient.value).sum() / 2.0
-    leak = size * np.abs(readout.policy.mean_length_gradient.sum(axis=1))
+    leak = size * np.abs(readout.policy.layout.by_path(readout.policy.mean_length_gradient.sum(axis=1)))
     changes = replace(changes, path_gradient=_by_class(policy, changes.path_gradient))
     return Drift(
         **vars(changes), **vars(ratios), step_std=step_std, undecided=np.abs(changes.length_by_path.value) < leak,
@@ -81,17 +81,17 @@ def reported(question: Question, step: Step, readout: Readout, changes: Changes,
             "old_policy": None if question.old is policy else describe_policy(question.old)})
 
 
-def _by_class(policy: Policy, by_cell: Estimate) -> Estimate:
-    """An estimate by cell as one by [class, path], NaN where a class has fewer paths."""
+def _by_class(policy: Policy, by_path: Estimate) -> Estimate:
+    """An estimate by path as one by [class, path], NaN where a class has fewer paths."""
     sizes = [len(prompts.paths) for prompts in policy.classes]
     path = np.concatenate([np.arange(size) for size in sizes])
 
     def table(x: Any) -> FloatArray:
         padded = np.full((len(sizes), max(sizes)), np.nan)
-        padded[policy.arrays.class_of_cell, path] = np.broadcast_to(x, path.shape)
+        padded[policy.layout.class_of_path, path] = np.broadcast_to(x, path.shape)
         return padded
 
-    return replace(by_cell, value=table(by_cell.value), stderr=table(by_cell.stderr), error=table(by_cell.error))
+    return replace(by_path, value=table(by_path.value), stderr=table(by_path.stderr), error=table(by_path.error))
 
 
 def _assumed(question: Question, step: Step) -> list[Note]:
@@ -105,6 +105,10 @@ def _assumed(question: Question, step: Step) -> list[Note]:
         remark = estimator.remark(float(step.task.min()))
         if remark is not None:
             notes.append(Note("negative rewards", remark))
+    if scheme.entropy is not None:
+        notes.append(Note("entropy", "the entropy bonus is modelled on the decision to stop alone, which it shortens "
+                          "where stops are rare; what it does to content is not, and runs with a bonus went to the "
+                          "cap: the sign of its effect is undecided"))
     if question.old is not question.policy:
         notes.append(Note("old policy", f"responses are drawn by the old policy, {question.old!r}"))
     if question.reference is not question.policy and (scheme.kl_in_loss or scheme.kl_in_reward):
@@ -127,16 +131,32 @@ def describe_policy(policy: Policy) -> dict[str, Any]:
     coordinates: Any = repr(given)
     if isinstance(given, Kernel):
         coordinates = {name: getattr(given, name).tolist() for name in ("stops", "positions", "paths", "cross")}
-    classes = []
-    for prompts in policy.classes:
-        paths = []
-        for path in prompts.paths:
-            correct = path.p_correct
-            paths.append({"name": path.name, "probability": path.probability, "length": repr(path.length),
-                          "p_correct": repr(correct) if callable(correct) else np.asarray(correct).tolist(),
-                          "p_correct_truncated": path.p_correct_truncated})
-        classes.append({"name": prompts.name, "weight": prompts.weight, "paths": paths})
+    classes = [{"name": prompts.name, "weight": prompts.weight, "paths": [_path(path) for path in prompts.paths]}
+               for prompts in policy.classes]
     return {"max_tokens": policy.max_tokens, "coordinates": coordinates, "classes": classes}
+
+
+def _path(path: Path) -> dict[str, Any]:
+    """The arguments of a path; what it takes to get there, other grades and skill only where it has them."""
+    described = {"name": path.name, "probability": path.probability, "length": repr(path.length), **_graded(path)}
+    if path.work is not None:
+        described["work"] = {"answer": repr(path.work.answer), "never": path.work.never, "done": repr(path.work.done),
+                             **_graded(path.work)}
+    return described
+
+
+def _graded(state: Path | Work) -> dict[str, Any]:
+    """How often responses of a state are correct, and what else they are."""
+    described = {"p_correct": _chance(state.p_correct), "p_correct_truncated": state.p_correct_truncated}
+    if state.skill:
+        described["skill"] = state.skill
+    if state.grades:
+        described["grades"] = {name: _chance(chance) for name, chance in state.grades.items()}
+    return described
+
+
+def _chance(given: Any) -> Any:
+    return repr(given) if callable(given) else np.asarray(given).tolist()
 
 
 def describe_rng(rng: np.random.Generator) -> Any:

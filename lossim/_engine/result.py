@@ -29,18 +29,24 @@ class Drift:
     ascent on minus the trainer's loss: lengths in tokens per unit step, probabilities per unit step.
 
     Attributes:
-        length: dE[T]/dη, tokens per unit step; ``composition`` + ``within`` exactly.
+        length: dE[T]/dη, tokens per unit step; ``composition`` + ``within`` exactly, and ``needed`` + ``free``.
         composition: the part from paths changing frequency, the mix of prompts fixed.
         within: the part from lengths changing on each path.
+        needed: the part that changes accuracy: from stops that move while a response still works on an answer that
+            would come before the cap, and from paths changing frequency where those of a class differ in accuracy. On
+            a path of one state, from stops as far as P(correct) still rises with the length.
+        free: the rest, which only pays the loss: stops once done and on hopeless paths, and lengths of paths that are
+            right or wrong whatever their length.
         length_by_class: [class], tokens per unit step.
-        length_by_path: [cell], the same of E[T | cell]; ``cells`` names them.
+        length_by_path: [path], the same of E[T | path]; ``paths`` names them.
         length_by_outcome: [3], of E[T | correct], E[T | incorrect], E[T | truncated] (0; NaN if there are none).
-        path_probability: [cell], change of each path's probability in its class, per unit step.
+        path_probability: [path], change of each path's probability in its class, per unit step.
         accuracy, reward, truncation_rate: of P(correct), E[task reward], P(truncated). ``reward`` leaves KL out.
         length_per_kl: change of mean length, in tokens, for a step that moves the policy by 0.01 nats of KL per
             response. Comparable across schemes, which raw drift is not. NaN if nothing moves, or if sampling
             noise hides how far the policy moves.
         length_per_reward: tokens per +0.01 expected reward. NaN if the reward does not change.
+        accuracy_per_token: change of P(correct) per token of mean length. NaN if the length does not change.
         alignment: cosine between the update and the gradient of E[task reward], inner products by the kernel. NaN if
             sampling noise hides the direction.
         step_std: standard deviation of one step's length change over batches, per unit step. ``exact`` knows it on
@@ -49,14 +55,15 @@ class Drift:
         hazard_gradient: [cell, t], expected update of the hazard logits before coordinates, each cell weighted by how
             often it occurs (ascent direction).
         path_gradient: [class, path], the same for the path logits (NaN where a class has fewer paths).
+        skill_gradient: [cell], the same for the log-odds of being correct; 0 where the coordinates hold skill fixed.
         update: the update in coordinates; ``policy.moved(eta * drift.update)`` takes the step.
         effective_reward: [cell, t], the reward of the length on which plain REINFORCE has the same expected update,
             mean 0 in each cell, NaN where no response can stop or none goes on. Where it rises with t, responses are
-            drawn on.
+            drawn on. Of two states that follow one another each has a level of its own.
         response_weight: [cell, outcome, t], n·weight·E[advantage] of a response that ended at t; None under GAE.
         sources: [cell, outcome, role, term] with roles stop, go on, path and terms policy, kl, entropy: contributions
             that add up to ``length``.
-        undecided: [cell], True where ``length_by_path`` is smaller than cross terms between paths and stopping, of the
+        undecided: [path], True where ``length_by_path`` is smaller than cross terms between paths and stopping, of the
             size seen in a real network, would make it: its sign is then not predictable without a measured kernel.
         notes: what was assumed or approximated.
         provenance: what it takes to run it again.
@@ -65,6 +72,8 @@ class Drift:
     length: Estimate
     composition: Estimate
     within: Estimate
+    needed: Estimate
+    free: Estimate
     length_by_class: Estimate
     length_by_path: Estimate
     length_by_outcome: Estimate
@@ -74,10 +83,12 @@ class Drift:
     truncation_rate: Estimate
     length_per_kl: Estimate
     length_per_reward: Estimate
+    accuracy_per_token: Estimate
     alignment: Estimate
     step_std: Estimate
     hazard_gradient: Estimate
     path_gradient: Estimate
+    skill_gradient: Estimate
     update: Estimate
     effective_reward: Estimate
     response_weight: Estimate | None
@@ -89,9 +100,14 @@ class Drift:
     provenance: dict[str, Any]
 
     @property
-    def cells(self) -> tuple[tuple[str, str], ...]:
-        """(class, path) per cell."""
+    def cells(self) -> tuple[tuple[str, ...], ...]:
+        """(class, path) per cell, and the state where the path has two."""
         return self.policy.cell_names
+
+    @property
+    def paths(self) -> tuple[tuple[str, str], ...]:
+        """(class, path) per path."""
+        return self.policy.layout.path_names
 
     def source(self, *, path: str | None = None, outcome: str | None = None, role: str | None = None,
                term: str | None = None) -> Estimate:
@@ -100,7 +116,7 @@ class Drift:
         ``outcome`` is "correct", "incorrect" or "truncated", ``role`` "stop", "go on" or "path", ``term`` "policy",
         "kl" or "entropy". The standard error of a sum over several entries is an upper bound.
         """
-        paths = [name for _, name in self.cells]
+        paths = [names[1] for names in self.cells]
         outcomes = [each.name.lower() for each in Outcome]
         axes = (("path", path, paths), ("outcome", outcome, outcomes), ("role", role, ROLES), ("term", term, TERMS))
         picks = []
@@ -123,8 +139,10 @@ class Drift:
             return "nothing moves"
         if unknown or abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
             return "no drift of mean length" + (" beyond the noise" if sampled else "")
-        way = "longer" if float(change) > 0 else "shorter"
-        return f"responses get {way}, {_to_three_digits(self.length_per_kl)} tokens in a step of 0.01 nats"
+        if self.scheme.entropy is not None:
+            rest = float(change) - float(self.source(term="entropy"))
+            return f"undecided: entropy also acts on content; all else makes responses {_way(rest)}"
+        return f"responses get {_way(change)}, {_to_three_digits(self.length_per_kl)} tokens in a step of 0.01 nats"
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
@@ -170,15 +188,16 @@ def _numbers(result: Drift) -> list[str]:
     step = float(result.length_per_kl) / float(change) if float(change) else np.nan
     total = [("total", change), ("paths change frequency", result.composition),
              ("lengths on paths change", result.within)]
+    bought = [("needed: it changes accuracy", result.needed), ("free: it only pays the loss", result.free)]
     by_token = []
     for (r, role), (t, term) in product(enumerate(ROLES), enumerate(TERMS)):
         if np.any(np.asarray(result.sources.value)[:, :, r, t]):
             label = {"policy": role, "kl": f"{role}, KL"}.get(term, f"{role}, {term}")
             by_token.append((label, result.source(role=role, term=term)))
-    by_path = [(" / ".join(names), result.length_by_path[cell]) for cell, names in enumerate(result.cells)]
+    by_path = [(" / ".join(names), result.length_by_path[path]) for path, names in enumerate(result.paths)]
 
     # All tokens have the decimals that suit the largest number among them.
-    sizes = [abs(float(x)) for _, x in (*total, *by_token, *by_path) if abs(float(x)) > float(x.error)]
+    sizes = [abs(float(x)) for _, x in (*total, *bought, *by_token, *by_path) if abs(float(x)) > float(x.error)]
     largest = max(sizes, default=0.0)
     here = decimals(largest, 4)
     there = decimals(largest * abs(step), 4)
@@ -191,9 +210,11 @@ def _numbers(result: Drift) -> list[str]:
 
     lines = [table.row("", "per unit step", "in 0.01 nats"), table.row("mean length (tokens)")]
     lines += [row(label, x) for label, x in total]
+    lines.append(table.row("of that, by what it buys"))
+    lines += [row(label, x) for label, x in bought]
     if by_token:
         lines.append(table.row("of that, by kind of token"))
-        lines += [row(label, x) for label, x in by_token]
+        lines += [row(label, x, "  (?)" if "entropy" in label else "") for label, x in by_token]
     lines.append(table.row("mean length on each path"))
     for (label, x), undecided in zip(by_path, result.undecided, strict=True):
         lines.append(row(label, x, "  (?)" if undecided else ""))
@@ -201,9 +222,15 @@ def _numbers(result: Drift) -> list[str]:
                      ("P(truncated)", result.truncation_rate)):
         shown = "undefined" if np.isnan(float(x)) else _to_three_digits(x)
         lines.append(table.row(label, shown, _to_three_digits(x * step)))
+    if not np.isnan(float(result.accuracy_per_token)):
+        lines.append(table.row("P(correct) per 100 tokens", _to_three_digits(result.accuracy_per_token * 100.0)))
     if result.undecided.any():
         lines.append("  (?) too small for its sign to be known without a measured kernel")
     return lines
+
+
+def _way(change: Estimate | float) -> str:
+    return "longer" if float(change) > 0 else "shorter"
 
 
 def _to_three_digits(x: Estimate) -> str:

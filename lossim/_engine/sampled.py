@@ -8,22 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from lossim._engine.credit import Credit, Groups, credit, unequal, whitening_of_steps
-from lossim._engine.gae import advantage_sums
-from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
+from lossim._engine.gae import advantage_sums_of, entry_advantage, gae_sums, token_advantages
+from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenSums, TokenTerm
+from lossim._engine.states import along_draws, sums_by_token
 from lossim._engine.step import Step
 from lossim._model import Draws
 from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
 
-__all__ = ["MOST_RESPONSES", "Batches", "batch_measures", "block_measures", "credited", "draw_batches", "measures_of",
-           "sums_by_end", "unequal_groups"]
+__all__ = ["MOST_RESPONSES", "Batches", "batch_measures", "block_measures", "credited", "critic_sums", "draw_batches",
+           "end_sums", "measures_of", "sums_by_end", "unequal_groups"]
 
 MOST_RESPONSES = 1 << 20
 """Responses held in memory at once."""
+MOST_TOKENS = 1 << 22
+"""Tokens of sampled responses that are gone through one by one at a time."""
 MOST_DRAWS = 10_000
 """Rounds of resampling before a step counts as impossible to fill."""
 MOST_FRUITLESS = 1_000_000
@@ -53,13 +57,13 @@ class Batches(Record):
     def taken(self, groups: IntArray) -> Batches:
         """Some groups [batch, prompt] of each batch as batches of their own, credited as they were."""
         rows = groups[:, :, None]
-        draws = Draws(cell=np.take_along_axis(self.draws.cell, rows, axis=1),
-                      grade=np.take_along_axis(self.draws.grade, rows, axis=1),
-                      end=np.take_along_axis(self.draws.end, rows, axis=1))
-        advantage = None if self.advantage is None else np.take_along_axis(self.advantage, rows, axis=1)
-        return replace(self, draws=draws, task=np.take_along_axis(self.task, rows, axis=1),
-                       in_loss=np.take_along_axis(self.in_loss, rows, axis=1),
-                       moving=np.take_along_axis(self.moving, rows, axis=1), advantage=advantage)
+
+        def of_groups(x: Any) -> Any:
+            return np.take_along_axis(x, rows, axis=1)
+
+        advantage = None if self.advantage is None else of_groups(self.advantage)
+        return replace(self, draws=mapped(of_groups, self.draws), task=of_groups(self.task),
+                       in_loss=of_groups(self.in_loss), moving=of_groups(self.moving), advantage=advantage)
 
 
 # --- draws ------------------------------------------------------------------------------------------------------
@@ -84,7 +88,7 @@ def draw_batches(step: Step, rng: np.random.Generator, batches: int, at_once: in
         ask = int(min(1.1 * (prompts - have) / accepted + 16, at_once // scheme.group_size + 1))
         drawn = step.old.draw(rng, prompts=ask, group_size=scheme.group_size)
         keep = unequal_groups(step, drawn)
-        kept.append(Draws(cell=drawn.cell[keep], grade=drawn.grade[keep], end=drawn.end[keep]))
+        kept.append(mapped(lambda x, keep=keep: x[keep], drawn))
         have += int(keep.sum())
         accepted = max(float(keep.mean()), 1.0 / ask)
         if have >= prompts:
@@ -97,11 +101,8 @@ def draw_batches(step: Step, rng: np.random.Generator, batches: int, at_once: in
 
 def _joined(parts: list[Draws], shape: tuple[int, int, int]) -> Draws:
     """The first groups of several draws as batches of that shape."""
-    def join(arrays: list[IntArray]) -> IntArray:
-        return np.concatenate(arrays)[:shape[0] * shape[1]].reshape(shape)
-
-    return Draws(cell=join([part.cell for part in parts]), grade=join([part.grade for part in parts]),
-                 end=join([part.end for part in parts]))
+    count = shape[0] * shape[1]
+    return mapped(lambda *arrays: np.concatenate(arrays)[:count].reshape(shape), *parts)
 
 
 def _task(step: Step, draws: Draws, counted: BoolArray) -> FloatArray:
@@ -109,7 +110,8 @@ def _task(step: Step, draws: Draws, counted: BoolArray) -> FloatArray:
     if not step.scheme.reward.group_relative:
         return step.task[0][draws.grade, draws.end]
     cut = draws.end == step.old.max_tokens
-    return step.scheme.reward.group_values(step.old.length[draws.end], draws.grade == 0, cut, counted)
+    return step.scheme.reward.group_values(step.old.length[draws.end], draws.grade == 0, cut, counted,
+                                           not_correct=step.pay[draws.grade])
 
 
 def unequal_groups(step: Step, draws: Draws) -> BoolArray:
@@ -129,7 +131,7 @@ def credited(step: Step, draws: Draws) -> Batches:
     task = _task(step, draws, counted)
     returns = task
     if step.paid is not None:  # what KL in the reward pays
-        returns = task + (step.returns - step.task)[draws.cell, draws.grade, draws.end]
+        returns = task + along_draws(step.old, step.paid.stop, step.paid.go, draws)
     found = credit(scheme, step.response_level, Groups(
         task=task, returns=returns, length=length, member=np.broadcast_to(True, task.shape), counted=counted,
         in_loss=step.in_loss[draws.end], baseline=step.baseline[step.old.class_of_cell[draws.cell[..., :1]]]))
@@ -150,8 +152,7 @@ def _whitened(step: Step, batches: Batches, found: Credit, length: FloatArray) -
     if step.scheme.reward.group_relative:
         raise NoClosedForm("reward", "whitened GAE with a reward that compares the lengths of a group",
                            hint="use a response-level advantage or leave whitening out")
-    draws = batches.draws
-    first, second = (table[draws.cell, draws.grade, draws.end] for table in advantage_sums(step))
+    first, second = advantage_sums_of(step, batches.draws)
     mean, scale = whitening_of_steps(step.whitening, first, second, length, found.in_loss)
     return replace(batches, mean=mean, scale=scale)
 
@@ -193,36 +194,146 @@ def measures_of(step: Step, batches: Batches, over: int) -> Measures:
     weight = scheme.aggregation.weights(step.old.length[draws.end], batches.in_loss, step.old.max_tokens)
     weight *= batches.moving
 
-    def summed(x: FloatArray) -> FloatArray:
-        return sums_by_end(step, draws, x) / over
+    def summed(x: FloatArray) -> EndSums:
+        return mapped(lambda sums: sums / over, end_sums(step, draws, x))
 
     plain = None
     if scheme.kl_in_loss is not None or scheme.entropy is not None:
         plain = summed(weight)
-    if batches.advantage is not None:
-        negative = summed(weight * np.minimum(batches.advantage, 0.0)) if step.signed else None
-        return Measures(credit=ResponseTerm(total=summed(weight * batches.advantage), negative=negative), weight=plain)
-    if batches.mean is None or batches.scale is None:
-        reward = summed(weight * batches.task) if scheme.reward.group_relative else None
-        return Measures(credit=TokenTerm(weight=summed(weight), reward=reward), weight=plain)
+    advantage = batches.advantage
+    if advantage is not None:
+        ungained = None if step.response_parts(+1) is None else summed(weight * advantage).ended
+        if not step.signed:
+            total = summed(weight * advantage * _gain(step, draws, +1))
+            return Measures(credit=ResponseTerm(total=total, ungained=ungained), weight=plain)
+        below = weight * np.minimum(advantage, 0.0) * _gain(step, draws, -1)
+        above = weight * np.maximum(advantage, 0.0) * _gain(step, draws, +1)
+        return Measures(weight=plain, credit=ResponseTerm(total=summed(above + below), negative=summed(below),
+                                                         ungained=ungained))
+    mean = batches.mean
+    if step.signed and len(step.old.arrival):
+        scaled = weight if batches.scale is None else weight * batches.scale
+        found = _sums_by_sign(step, batches, scaled)
+        return Measures(weight=plain, credit=TokenTerm(
+            weight=summed(weight), credit=_entry_credit(step, draws, weight, None),
+            by_token=TokenSums(stop=found.stop / over, go=found.go / over)))
+    if not step.signed:
+        weight = weight * _gain(step, draws, +1)
+    if mean is None or batches.scale is None:
+        paid = weight * batches.task if scheme.reward.group_relative else None
+        reward = None if paid is None else summed(paid).ended
+        credit = _entry_credit(step, draws, weight, paid) / over
+        return Measures(credit=TokenTerm(weight=summed(weight), credit=credit, reward=reward), weight=plain)
     scaled = weight * batches.scale
-    term = TokenTerm(weight=summed(scaled), shift=summed(-scaled * batches.mean),
-                     mean=_mean_by_cell(step, draws, batches.mean))
+    term = TokenTerm(weight=summed(scaled), credit=_entry_credit(step, draws, scaled, None) / over,
+                     shift=summed(-scaled * mean), mean=_mean_by_cell(step, draws, mean))
     return Measures(credit=term, weight=plain)
+
+
+def _sums_by_sign(step: Step, batches: Batches, weight: FloatArray) -> TokenSums:
+    """Sums by token of weight × advantage × gain where the gain reads the sign of each token's advantage.
+
+    Token by token, some responses at a time: O(responses · N).
+    """
+    shape = batches.draws.cell.shape
+    flat = mapped(np.ravel, batches.draws)
+    mean = np.zeros(shape) if batches.mean is None else np.broadcast_to(batches.mean, shape)
+    parts = [(sign, weight * _gain(step, batches.draws, sign), step.gains(sign)) for sign in (+1, -1)]
+    cells = step.old.layout.cells
+    positions = step.old.max_tokens
+    stop = np.zeros((cells, 2, positions))
+    go = np.zeros((cells, 3, positions))
+    at_once = max(MOST_TOKENS // positions, 1)
+    for start in range(0, flat.cell.size, at_once):
+        some = slice(start, start + at_once)
+        draws = mapped(lambda x, some=some: x[some], flat)
+        advantage = token_advantages(step, draws) - mean.ravel()[some, None]
+        # Where each token is counted: its cell then, the response's outcome, its position.
+        column = np.arange(positions)
+        there = np.where(column < draws.entered[:, None], step.old.layout.came_from[draws.cell][:, None],
+                         draws.cell[:, None])
+        cut = draws.end == positions
+        outcome = np.where(cut, 2, np.minimum(draws.grade, 1))
+        place = (there * 3 + outcome[:, None]) * positions + column
+        going = column < draws.end[:, None]
+        last = np.flatnonzero(~cut)
+        for sign, share, gains in parts:
+            if gains is None:
+                continue
+            signed = np.maximum(advantage, 0.0) if sign > 0 else np.minimum(advantage, 0.0)
+            signed *= share.ravel()[some, None]
+            sums = np.bincount(place[going], weights=signed[going], minlength=go.size).reshape(go.shape)
+            go += sums * gains.go[:, None]
+            stops = (draws.cell[last] * 2 + outcome[last]) * positions + draws.end[last]
+            at_stop = np.bincount(stops, weights=signed[last, draws.end[last]], minlength=stop.size)
+            stop += at_stop.reshape(stop.shape) * gains.stop[:, None]
+    return TokenSums(stop=stop, go=go)
+
+
+def _gain(step: Step, draws: Draws, sign: int) -> FloatArray | float:
+    """The gain of each whole response at that sign of its advantage."""
+    parts = step.response_parts(sign)
+    if parts is None:
+        return 1.0
+    total = along_draws(step.old, parts.stop, parts.go, draws)
+    return step.scheme.surrogate.response_gain(total, step.old.length[draws.end], sign)
+
+
+def _entry_credit(step: Step, draws: Draws, weight: FloatArray, paid: FloatArray | None) -> FloatArray:
+    """Sums of weight times the advantage of the token at which responses changed state, [move, outcome, t].
+
+    ``paid``: weight times rewards that the step's table does not hold, which the last token gets.
+    """
+    gae = step.token_level
+    if not len(step.old.arrival) or gae is None or gae.adaptive:
+        return np.zeros((len(step.old.arrival), 3, step.old.max_tokens))
+    first, last = entry_advantage(step, draws)
+    credit = weight * first
+    if paid is not None:
+        credit = credit + paid * last
+    return end_sums(step, draws, credit).entered
+
+
+def critic_sums(step: Step, draws: Draws, gae_lambda: float) -> tuple[FloatArray, FloatArray]:
+    """Σ Â_t over the sampled responses in a cell at t, with that λ, and how many they are, [cell, t] each."""
+    gae = step.token_level
+    if gae is None:
+        raise TypeError(f"a critic learns from token advantages, and the step has {step.scheme.advantage!r}")
+    own = replace(gae, gae_lambda=gae_lambda)
+    step = replace(step, scheme=replace(step.scheme, advantage=own))
+    ones = np.ones(draws.cell.shape)
+    paid = _task(step, draws, step.in_baseline[draws.end]) if step.scheme.reward.group_relative else None
+    count = end_sums(step, draws, ones)
+    reward = None if paid is None else end_sums(step, draws, paid).ended
+    found = gae_sums(step, TokenTerm(weight=count, credit=_entry_credit(step, draws, ones, paid), reward=reward))
+    visits = sums_by_token(step.old, count)
+    return found.stop.sum(axis=1) + found.go.sum(axis=1), visits.stop.sum(axis=1) + visits.go.sum(axis=1)
 
 
 def _mean_by_cell(step: Step, draws: Draws, mean: FloatArray) -> FloatArray | None:
     """What whitening takes off the advantages of each cell, [cell]; None if a cell is in batches of different means."""
-    by_cell = np.zeros(len(step.old.probability))
+    by_cell = np.zeros(step.old.layout.cells)
     by_cell[draws.cell] = mean
     alike = (by_cell[draws.cell] == mean).all()
     return by_cell if alike else None
 
 
+def end_sums(step: Step, draws: Draws, x: FloatArray) -> EndSums:
+    """Sums of a number of responses by [cell, grade, end], and by [move, outcome, t] of those that changed state."""
+    layout = step.old.layout
+    moves = len(layout.moves.target)
+    outcome = np.where(draws.end == step.old.max_tokens, 2, np.minimum(draws.grade, 1))
+    entered = np.zeros((moves + 1, 3, step.old.max_tokens))
+    if moves:
+        index = ((layout.move_into[draws.cell] * 3 + outcome) * step.old.max_tokens + draws.entered).ravel()
+        entered = np.bincount(index, weights=x.ravel(), minlength=entered.size).reshape(entered.shape).astype(float)
+    return EndSums(ended=sums_by_end(step, draws, x), entered=entered[:moves])
+
+
 def sums_by_end(step: Step, draws: Draws, x: FloatArray | None = None) -> FloatArray:
     """Numbers of responses, or sums of a number of theirs, by [cell, grade, end]."""
-    shape = (len(step.old.probability), 2, step.old.max_tokens + 1)
-    index = ((draws.cell * 2 + draws.grade) * shape[2] + draws.end).ravel()
+    shape = (step.old.layout.cells, len(step.old.layout.grades), step.old.max_tokens + 1)
+    index = ((draws.cell * shape[1] + draws.grade) * shape[2] + draws.end).ravel()
     weights = None if x is None else x.ravel()
     sums = np.bincount(index, weights=weights, minlength=int(np.prod(shape)))
     return sums.reshape(shape).astype(np.float64, copy=False)

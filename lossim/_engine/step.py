@@ -6,9 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
+from lossim._engine.measures import EndSums
+from lossim._engine.states import mean_along, reweighed, with_entries
 from lossim._model import CellArrays
 from lossim._support import checks
-from lossim._support.positions import along
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim.advantages import GAE, ResponseAdvantage, Whitened
@@ -16,20 +17,12 @@ from lossim.aggregation import Aggregation
 from lossim.critics import CriticView, Exact
 from lossim.schemes import Scheme
 
-__all__ = ["Errors", "Gains", "Logged", "Roles", "Step"]
+__all__ = ["Errors", "Logged", "Roles", "Step"]
 
 
 class Roles(Record):
     """A number for each token by its role: the token that stops at t and the one that goes on at t, each [cell, t]."""
 
-    stop: FloatArray
-    go: FloatArray
-
-
-class Gains(Record):
-    """Gain of a surrogate for one sign of the advantage: of the response [cell, end] times of the token [cell, t]."""
-
-    response: FloatArray
     stop: FloatArray
     go: FloatArray
 
@@ -46,10 +39,14 @@ class Logged(Record):
 
 
 class Errors(Record):
-    """TD errors δ: ``going`` [cell, t] at tokens that are not the last (0 at N), ``last`` [cell, grade, end]."""
+    """TD errors δ: ``going`` [cell, t] at tokens that are not the last (0 at N), ``last`` [cell, grade, end].
+
+    ``moving`` [move, t] are those of tokens of the state before, at t, whose next token is in the next state.
+    """
 
     going: FloatArray
     last: FloatArray
+    moving: FloatArray
 
 
 class Step(Record):
@@ -135,10 +132,15 @@ class Step(Record):
         if self.logged is not None:
             return self.logged.task
         if self.scheme.reward.group_relative:
-            return np.zeros((1, 2, self.policy.max_tokens + 1))
-        grade = np.array([True, False])[:, None]
+            return np.zeros((1, len(self.pay), self.policy.max_tokens + 1))
+        correct = np.arange(len(self.pay))[:, None] == 0
         cut = np.arange(self.policy.max_tokens + 1) == self.policy.max_tokens
-        return np.asarray(self.scheme.reward.values(self.policy.length, grade, cut))[None]
+        return np.asarray(self.scheme.reward.values(self.policy.length, correct, cut, self.pay[:, None]))[None]
+
+    @cached_property
+    def pay(self) -> FloatArray:
+        """What grades are paid before cuts and shapings, [grade]."""
+        return self.scheme.reward.by_grade(self.policy.layout.grades)
 
     @cached_property
     def reward_levels(self) -> tuple[FloatArray, IntArray]:
@@ -167,10 +169,10 @@ class Step(Record):
 
     @cached_property
     def returns(self) -> FloatArray:
-        """Task reward plus all KL paid on the way, [cell or 1, grade, end]."""
+        """Task reward plus the KL paid on the way, on average given the end, [cell or 1, grade, end]."""
         if self.paid is None:
             return self.task
-        return self.task + along(self.paid.stop, self.paid.go)[:, None, :]
+        return self.task + mean_along(self.old, self.paid.stop, self.paid.go)[:, None, :]
 
     @cached_property
     def baseline(self) -> FloatArray:
@@ -185,7 +187,8 @@ class Step(Record):
         """E[task reward | cell, end], [cell, end]."""
         if self.logged is not None:
             return self.logged.expected_pay
-        right, wrong = self.task[0]
+        right = self.task[0, 0]
+        wrong = (self.old.not_correct * self.task[:, 1:]).sum(axis=1)
         return wrong + self.old.correctness * (right - wrong)
 
     # --- ratios -----------------------------------------------------------------------------------------------
@@ -222,16 +225,38 @@ class Step(Record):
         """Whether the update has to tell positive from negative advantages."""
         return self.drawn_ratio is not None and self.scheme.surrogate.signed
 
-    def gains(self, sign: int, cells: slice = slice(None)) -> Gains | None:
-        """The surrogate's gains for advantages of that sign, of some cells; None on-policy, where they are 1."""
+    def gains(self, sign: int, cells: slice = slice(None)) -> Roles | None:
+        """The surrogate's gains of tokens for advantages of that sign, of some cells; None on-policy: they are 1."""
         if self.drawn_ratio is None:
             return None
         surrogate = self.scheme.surrogate
-        stop = self.drawn_ratio.stop[cells]
-        go = self.drawn_ratio.go[cells]
-        total = along(surrogate.response_part(stop, sign), surrogate.response_part(go, sign))
-        return Gains(response=surrogate.response_gain(total, self.policy.length, sign),
-                     stop=surrogate.token_gain(stop, sign), go=surrogate.token_gain(go, sign))
+        return Roles(stop=surrogate.token_gain(self.drawn_ratio.stop[cells], sign),
+                     go=surrogate.token_gain(self.drawn_ratio.go[cells], sign))
+
+    def response_parts(self, sign: int) -> Roles | None:
+        """What tokens add to the sum that the gain of a whole response reads; None where no gain reads it."""
+        surrogate = self.scheme.surrogate
+        if self.drawn_ratio is None or not surrogate.response_level:
+            return None
+        return Roles(stop=surrogate.response_part(self.drawn_ratio.stop, sign),
+                     go=surrogate.response_part(self.drawn_ratio.go, sign))
+
+    def response_gain(self, sign: int) -> FloatArray:
+        """The gain of a whole response, [cell, end]; where states change, that of the mean sum of its parts."""
+        parts = self.response_parts(sign)
+        if parts is None:
+            return np.ones_like(self.policy.ends)
+        total = mean_along(self.old, parts.stop, parts.go)
+        return self.scheme.surrogate.response_gain(total, self.policy.length, sign)
+
+    def gained(self, ended: FloatArray, sign: int) -> EndSums:
+        """A measure over the law [cell, grade, end], times the gains of whole responses."""
+        parts = self.response_parts(sign)
+        if parts is None:
+            return with_entries(self.old, ended)
+        surrogate = self.scheme.surrogate
+        return reweighed(self.old, ended, parts.stop, parts.go,
+                         lambda total, length: surrogate.response_gain(total, length, sign))
 
     # --- the critic -------------------------------------------------------------------------------------------
 
@@ -241,9 +266,10 @@ class Step(Record):
         paid = self.paid_or_nothing
         expected = self.expected_pay
         return CriticView(
-            class_of_cell=policy.class_of_cell, probability=policy.probability, hazard=policy.hazard,
-            stay=policy.stay, log_at_risk=policy.log_at_risk[:, :-1], paid_stop=expected[:, :-1] + paid.stop,
-            paid_go=paid.go, paid_truncated=expected[:, -1], gamma=gae.gamma)
+            class_of_cell=policy.class_of_cell, probability=policy.cell_probability, hazard=policy.hazard,
+            stay=policy.stay, log_at_risk=policy.log_at_risk[:, :-1], left=policy.layout.moves.source,
+            arrival=policy.arrival, paid_stop=expected[:, :-1] + paid.stop, paid_go=paid.go,
+            paid_truncated=expected[:, -1], gamma=gae.gamma)
 
     @cached_property
     def errors(self) -> Errors:
@@ -272,7 +298,13 @@ class Step(Record):
         cut = (paid.go - values)[:, -1:]
         last = np.concatenate([stopped, cut], axis=1)[:, None, :] + self.task
         last[:, :, -1] += gae.gamma * beyond[:, None]
-        return Errors(going=np.column_stack([going, np.zeros(len(going))]), last=last)
+        source, target, _ = self.policy.layout.moves
+        moving = going[source] + gae.gamma * (values[target, 1:] - values[source, 1:])
+
+        def nothing_at_cap(x: FloatArray) -> FloatArray:
+            return np.column_stack([x, np.zeros(len(x))])
+
+        return Errors(going=nothing_at_cap(going), last=last, moving=nothing_at_cap(moving))
 
 
 def _log_ratio(mine: CellArrays, other: CellArrays, name: str) -> Roles:
@@ -283,8 +315,8 @@ def _log_ratio(mine: CellArrays, other: CellArrays, name: str) -> Roles:
         stop = np.where(mine.hazard > 0, mine.log_stop - other.log_stop, 0.0)
         go = np.where(mine.stay > 0, mine.log_stay - other.log_stay, 0.0)
         path = np.where(mine.probability > 0, np.log(mine.probability) - np.log(other.probability), 0.0)
-    stop[:, 0] += path
-    go[:, 0] += path
+    stop[:, 0] += path[mine.layout.path_of_cell]
+    go[:, 0] += path[mine.layout.path_of_cell]
     infinite = ~(np.isfinite(stop) & np.isfinite(go))
     if infinite.any():
         raise ValueError(f"the ratio to {name} is infinite: the policy does what {name} never does (a hazard of 0 or "

@@ -1,35 +1,64 @@
 """The arrays of a policy: all that engines see of it.
 
-Arrays run over cells (class, path), flattened in order. An *end* is how a response ended: column t-1 of an array
-[..., end] is "stopped at t", the last column "cut at max_tokens". A *grade* is 0 for correct, 1 for incorrect.
+Arrays run over cells (class, path, state), flattened in order. A path is a chain of states, one or two: on a path with
+work a response is *working* until its answer is there, and *done* from then on. It moves on at the start of a position,
+before it stops there or goes on. An *end* is how a response ended: column t-1 of an array [..., end] is "stopped at t",
+the last column "cut at max_tokens"; in which state it did, the cell tells. A *grade* is 0 for correct, 1 for incorrect,
+and from 2 on another grade of those not correct.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit, logit
 
-from lossim._support.positions import after, log_survival
+from lossim._support.positions import (
+    BLOCK,
+    after,
+    backward_chain,
+    backward_recurrence,
+    forward_recurrence,
+    log_survival,
+    one_ahead,
+)
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
-__all__ = ["CellArrays", "Draws", "Layout"]
+__all__ = ["CellArrays", "Draws", "Layout", "Moves"]
+
+
+class Moves(NamedTuple):
+    """The moves from state to state within some cells.
+
+    ``source`` and ``target`` [move] are counted from the first of these cells; ``rows`` says which of all moves it is.
+    """
+
+    source: IntArray
+    target: IntArray
+    rows: slice
 
 
 class Layout(Record):
-    """The cells of a policy, class by class: (class, path) names, the index of the class, and the cap.
+    """The cells of a policy, class by class and path by path, and the cap.
 
     Attributes:
-        cell_names: (class, path) per cell.
-        class_of_cell: index of the class, [cell], increasing.
+        cell_names: (class, path) per cell, and the state where the path has two.
+        class_of_path: index of the class, [path], increasing.
+        path_of_cell: index of the path, [cell], increasing; the cells of a path are its states in order.
         max_tokens: N; positions run from 1 to N.
+        grades: names of the grades.
     """
 
-    cell_names: tuple[tuple[str, str], ...]
-    class_of_cell: IntArray
+    cell_names: tuple[tuple[str, ...], ...]
+    class_of_path: IntArray
+    path_of_cell: IntArray
     max_tokens: int
+    grades: tuple[str, ...] = ("correct", "incorrect")
 
     @property
     def cells(self) -> int:
@@ -37,15 +66,84 @@ class Layout(Record):
         return len(self.cell_names)
 
     @property
-    def path_names(self) -> tuple[str, ...]:
-        """The path's name per cell."""
-        return tuple(path for _, path in self.cell_names)
+    def paths(self) -> int:
+        """Number of paths, over all classes."""
+        return len(self.class_of_path)
+
+    @cached_property
+    def class_of_cell(self) -> IntArray:
+        """Index of the class, [cell]."""
+        return self.class_of_path[self.path_of_cell]
+
+    @cached_property
+    def path_names(self) -> tuple[tuple[str, str], ...]:
+        """(class, path) per path."""
+        return tuple((self.cell_names[cell][0], self.cell_names[cell][1]) for cell in self.first_cells)
+
+    @cached_property
+    def first_cells(self) -> IntArray:
+        """The first state of each path, [path]."""
+        return np.flatnonzero(np.diff(self.path_of_cell, prepend=-1))
 
     @cached_property
     def class_cells(self) -> tuple[slice, ...]:
         """The cells of each class."""
-        first = np.flatnonzero(np.diff(self.class_of_cell, prepend=-1)).tolist()
-        return tuple(slice(start, end) for start, end in zip(first, [*first[1:], self.cells], strict=True))
+        return _runs(self.class_of_cell)
+
+    @cached_property
+    def class_paths(self) -> tuple[slice, ...]:
+        """The paths of each class."""
+        return _runs(self.class_of_path)
+
+    @cached_property
+    def moves(self) -> Moves:
+        """All moves from state to state."""
+        target = np.flatnonzero(np.diff(self.path_of_cell, prepend=-1) == 0)
+        return Moves(target - 1, target, slice(0, len(target)))
+
+    def moves_within(self, cells: slice) -> Moves:
+        """The moves within some cells, which are whole paths."""
+        start, end, _ = cells.indices(self.cells)
+        target = self.moves.target
+        rows = slice(*np.searchsorted(target, [start, end]).tolist())
+        return Moves(target[rows] - 1 - start, target[rows] - start, rows)
+
+    @cached_property
+    def came_from(self) -> IntArray:
+        """The state before, [cell]; of a first state the cell itself."""
+        cell = np.arange(self.cells)
+        cell[self.moves.target] = self.moves.source
+        return cell
+
+    @cached_property
+    def move_into(self) -> IntArray:
+        """Which move leads into each cell, [cell]; where none does, one more than there are."""
+        move = np.full(self.cells, len(self.moves.target))
+        move[self.moves.target] = np.arange(len(self.moves.target))
+        return move
+
+    @cached_property
+    def move_from(self) -> IntArray:
+        """Which move leads out of each cell, [cell]; where none does, one more than there are."""
+        move = np.full(self.cells, len(self.moves.source))
+        move[self.moves.source] = np.arange(len(self.moves.source))
+        return move
+
+    @property
+    def blocks(self) -> Iterator[slice]:
+        """Slices of cells, whole paths each, of about ``BLOCK`` numbers [cell, t]."""
+        size = max(BLOCK // self.max_tokens, 1)
+        start = 0
+        while start < self.cells:
+            end = min(start + size, self.cells)
+            while end < self.cells and self.path_of_cell[end] == self.path_of_cell[end - 1]:
+                end += 1
+            yield slice(start, end)
+            start = end
+
+    def by_path(self, x: FloatArray) -> FloatArray:
+        """Sums over the states of each path: [..., cell] → [..., path]."""
+        return np.add.reduceat(x, self.first_cells, axis=-1)
 
     @cached_property
     def length(self) -> FloatArray:
@@ -55,18 +153,34 @@ class Layout(Record):
 
     def repeated(self, count: int) -> Layout:
         """The cells of so many policies as those of one: all cells of the first, then all of the second, ..."""
-        classes = int(self.class_of_cell[-1]) + 1
-        first_class = np.repeat(np.arange(count) * classes, self.cells)
-        return Layout(cell_names=self.cell_names * count, max_tokens=self.max_tokens,
-                      class_of_cell=first_class + np.tile(self.class_of_cell, count))
+        return Layout(cell_names=self.cell_names * count, max_tokens=self.max_tokens, grades=self.grades,
+                      class_of_path=_counted_on(self.class_of_path, count),
+                      path_of_cell=_counted_on(self.path_of_cell, count))
+
+
+def _runs(number: IntArray) -> tuple[slice, ...]:
+    """The places of each number, of numbers that increase by one from 0."""
+    first = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
+    return tuple(slice(start, end) for start, end in zip(first, [*first[1:], len(number)], strict=True))
+
+
+def _counted_on(number: IntArray, count: int) -> IntArray:
+    """The same numbers so many times, each time counted on from the last."""
+    size = int(number[-1]) + 1
+    return np.repeat(np.arange(count) * size, len(number)) + np.tile(number, count)
 
 
 class Draws(Record):
-    """Sampled responses as indices: ``cell``, ``grade`` and ``end``, arrays of one shape, [..., prompt, response]."""
+    """Sampled responses as indices, arrays of one shape, [..., prompt, response].
+
+    ``cell``, ``grade`` and ``end`` say how they ended, ``entered`` is the column of the position at whose start they
+    moved into that cell (0 where none leads into it).
+    """
 
     cell: IntArray
     grade: IntArray
     end: IntArray
+    entered: IntArray
 
 
 class CellArrays(Record):
@@ -77,9 +191,11 @@ class CellArrays(Record):
     Attributes:
         layout: the cells.
         class_weight: ω, share of the prompts, [class].
-        probability: π, chance of the path in its class, [cell].
+        probability: π, chance of the path in its class, [path].
         logits: z, log-odds to stop at t if still going, [cell, t]; ±inf where the hazard is exactly 1 or 0.
         correctness: P(correct | end), [cell, end].
+        others: P(grade | end, not correct) of the grades from 2 on, [cell, grade - 2, end].
+        arrival: q(t) = P(moves on at the start of t | has not by then), [move, t].
     """
 
     layout: Layout
@@ -87,6 +203,8 @@ class CellArrays(Record):
     probability: FloatArray
     logits: FloatArray
     correctness: FloatArray
+    others: FloatArray
+    arrival: FloatArray
 
     # --- layout -----------------------------------------------------------------------------------------------
 
@@ -96,8 +214,8 @@ class CellArrays(Record):
         return self.layout.max_tokens
 
     @cached_property
-    def cell_names(self) -> tuple[tuple[str, str], ...]:
-        """(class, path) per cell."""
+    def cell_names(self) -> tuple[tuple[str, ...], ...]:
+        """(class, path) per cell, and the state where the path has two."""
         return self.layout.cell_names
 
     @cached_property
@@ -118,9 +236,19 @@ class CellArrays(Record):
     # --- law --------------------------------------------------------------------------------------------------
 
     @cached_property
+    def path_weight(self) -> FloatArray:
+        """ω·π per path: chance of the path."""
+        return self.class_weight[self.layout.class_of_path] * self.probability
+
+    @cached_property
+    def cell_probability(self) -> FloatArray:
+        """π per cell: chance of its path."""
+        return self.probability[self.layout.path_of_cell]
+
+    @cached_property
     def cell_weight(self) -> FloatArray:
-        """ω·π per cell: chance of the cell."""
-        return self.class_weight[self.class_of_cell] * self.probability
+        """ω·π per cell: chance of its path."""
+        return self.path_weight[self.layout.path_of_cell]
 
     @cached_property
     def log_stop(self) -> FloatArray:
@@ -144,42 +272,89 @@ class CellArrays(Record):
 
     @cached_property
     def log_at_risk(self) -> FloatArray:
-        """log P(T >= t) [cell, N+1]; the last column is the log of the truncated mass."""
-        return log_survival(self.log_stay)
+        """log P(in the state at t, before it stops or goes on | path), [cell, N+1]; last the log of what is cut there.
+
+        In a first state A_t and in the one after it D_t, with those who enter m_t (derivations, section 18):
+
+            A_t = Π_{u<t} (1 - h(u)) · Π_{u≤t} (1 - q(u)) ,    D_t = m_t + (1 - h(t-1)) D_{t-1}
+        """
+        leaving = np.zeros_like(self.logits)
+        source, target, _ = self.layout.moves
+        with np.errstate(divide="ignore"):
+            leaving[source] = np.log1p(-self.arrival)
+        going = log_survival(self.log_stay)
+        going[:, :-1] += np.cumsum(leaving, axis=1)
+        going[:, -1] += leaving.sum(axis=1)
+        with np.errstate(divide="ignore"):
+            for cell, stay, entering in zip(target, self.stay[target], self.entering, strict=True):
+                inside = forward_recurrence(stay, entering)
+                going[cell] = np.log(np.append(inside, inside[-1] * stay[-1]))
+        return going
+
+    @cached_property
+    def entering(self) -> FloatArray:
+        """m_t = P(moves on at the start of t | path), [move, t]: the source's survival to there, times q."""
+        source = self.layout.moves.source
+        with np.errstate(divide="ignore"):
+            left = np.cumsum(np.log1p(-self.arrival), axis=1)
+        stayed = log_survival(self.log_stay[source])[:, :-1]
+        stayed[:, 1:] += left[:, :-1]
+        return np.exp(stayed) * self.arrival
+
+    @cached_property
+    def early(self) -> IntArray:
+        """The first column by which more have moved than are still to end, [move]."""
+        moved = np.cumsum(self.entering, axis=1)
+        left = after(self.ends[self.layout.moves.target])
+        return np.argmax(np.concatenate([moved >= left, np.ones((len(moved), 1), dtype=bool)], axis=1), axis=1)
 
     @cached_property
     def at_risk(self) -> FloatArray:
-        """S [cell, t] = P(T >= t)."""
+        """P(in the state at t, before it stops or goes on | path), [cell, t]; on a path of one state P(T >= t)."""
         return np.exp(self.log_at_risk[:, :-1])
 
     @cached_property
     def ends(self) -> FloatArray:
-        """P(end) [cell, end]: p(t) = h(t)·S(t) at the stops 1..N, then the truncated mass."""
+        """P(end in the cell | path) [cell, end]: p(t) = h(t)·S(t) at the stops 1..N, then the truncated mass."""
         stopped = np.exp(self.log_at_risk[:, :-1] + self.log_stop)
         cut = np.exp(self.log_at_risk[:, -1])
         return np.column_stack([stopped, cut])
 
     @cached_property
     def pmf(self) -> FloatArray:
-        """P(stopped at t) [cell, t]; sums to 1 minus the truncated mass."""
+        """P(stopped at t in the cell | path) [cell, t]; over the states sums to 1 minus the truncated mass."""
         return self.ends[:, :-1]
 
     @cached_property
     def law(self) -> FloatArray:
-        """P(grade, end) [cell, grade, end]; sums to 1 in each cell."""
-        return np.stack([self.ends * self.correctness, self.ends * (1.0 - self.correctness)], axis=1)
+        """P(grade, end in the cell | path) [cell, grade, end]; sums to 1 over the states of a path."""
+        wrong = self.ends * (1.0 - self.correctness)
+        if not self.others.shape[1]:
+            return np.stack([self.ends * self.correctness, wrong], axis=1)
+        graded = wrong[:, None] * self.not_correct
+        return np.concatenate([(self.ends * self.correctness)[:, None], graded], axis=1)
+
+    @cached_property
+    def not_correct(self) -> FloatArray:
+        """P(grade | end, not correct), [cell, grade - 1, end]: incorrect, and the other grades."""
+        return np.concatenate([1.0 - self.others.sum(axis=1, keepdims=True), self.others], axis=1)
 
     # --- moments ----------------------------------------------------------------------------------------------
 
     @cached_property
+    def mean_length_by_path(self) -> FloatArray:
+        """E[T | path], tokens."""
+        return self.layout.by_path(self.ends @ self.length)
+
+    @property
     def mean_length_by_cell(self) -> FloatArray:
-        """E[T | cell], tokens."""
-        return self.ends @ self.length
+        """E[T | path] of each cell's path, tokens."""
+        return self.mean_length_by_path[self.layout.path_of_cell]
 
     @property
     def mean_length(self) -> float:
         """E[T], tokens."""
-        return float(self.cell_weight @ self.mean_length_by_cell)
+        return float(self.path_weight @ self.mean_length_by_path)
 
     @property
     def length_std(self) -> float:
@@ -198,9 +373,51 @@ class CellArrays(Record):
 
     @cached_property
     def mean_length_gradient(self) -> FloatArray:
-        """∂E[T | cell]/∂z(t) = -h(t) Σ_{u>t} P(T >= u), [cell, t], tokens per unit logit."""
+        """∂E[T | path]/∂z(t) = -h(t)·P(going on at t)·E[tokens after t | going on], [cell, t], tokens per unit logit.
+
+        On a path of one state the last two are Σ_{u>t} P(T >= u); where states differ, E[tokens after t] is a value.
+        """
         nobody = np.zeros(len(self.at_risk))
-        return -self.hazard * after(np.column_stack([self.at_risk, nobody]))
+        gradient = -self.hazard * after(np.column_stack([self.at_risk, nobody]))
+        if len(self.arrival):
+            source, target, _ = self.layout.moves
+            chained = np.concatenate([source, target])
+            tokens = backward_chain(self.stay, np.ones_like(self.stay), source, self.arrival)
+            later = one_ahead(tokens, source, self.arrival)[chained]
+            gradient[chained] = -self.hazard[chained] * self.stay[chained] * self.at_risk[chained] * later
+        return gradient
+
+    @cached_property
+    def needed_length_gradient(self) -> FloatArray:
+        """The part of ``mean_length_gradient`` by responses that still work on an answer that would come, [cell, t].
+
+        Of those working at t, κ(t) = P(W ≤ N | W > t) would have it before the cap. On a path of one state a rise of
+        P(correct | length) says the same, as far as it has not yet risen: the answer is there by t in as many as are
+        right of those that stop at t. 0 where stopping later makes nothing more correct.
+        """
+        chance = np.maximum.accumulate(self.correctness[:, :-1], axis=1)
+        rising = chance[:, -1:] - chance
+        if not rising.any() and not len(self.arrival):
+            return rising
+        gradient = np.zeros_like(rising)
+        source, target, _ = self.layout.moves
+        curved = np.setdiff1d(np.flatnonzero(rising.any(axis=1)), np.concatenate([source, target]))
+        if len(curved):
+            gradient[curved] = self.mean_length_gradient[curved] * rising[curved]
+        for cell, done, arrival in zip(source, target, self.arrival, strict=True):
+            if (self.correctness[done] <= self.correctness[cell]).all():
+                continue
+            waiting = np.cumprod(1.0 - arrival)  # P(W > t)
+            coming = waiting - waiting[-1]  # P(t < W <= N)
+            share = np.divide(coming, waiting, out=np.zeros_like(waiting), where=waiting > 0)
+            # Of those whose answer comes: P(W = t | t <= W <= N), and the tokens from t on.
+            left = np.append(1.0, waiting[:-1]) - waiting[-1]
+            moves = np.divide(np.append(1.0, waiting[:-1]) * arrival, left, out=np.ones_like(left), where=left > 0)
+            after_it = backward_recurrence(self.stay[done], np.ones_like(moves))
+            tokens = backward_recurrence((1.0 - moves) * self.stay[cell], moves * after_it + (1.0 - moves))
+            later = np.append(tokens[1:], 0.0)
+            gradient[cell] = -self.hazard[cell] * self.stay[cell] * self.at_risk[cell] * share * later
+        return gradient
 
     # --- samples and moves ------------------------------------------------------------------------------------
 
@@ -210,30 +427,76 @@ class CellArrays(Record):
         count = len(self.class_weight)
         classes = rng.choice(count, size=prompts, p=self.class_weight / self.class_weight.sum())
         # The path: one search in the running sum of all probabilities, begun where those of the class begin.
+        class_of_path = self.layout.class_of_path
         edges = np.cumsum(self.probability)
-        first_cell = np.searchsorted(self.class_of_cell, np.arange(count))
-        before = np.concatenate([[0.0], edges])[first_cell]
-        cell = np.searchsorted(edges, before[classes][:, None] + rng.random(shape), side="right")
-        last_cell = np.searchsorted(self.class_of_cell, classes, side="right") - 1
-        cell = np.minimum(cell, last_cell[:, None])
-        # The end: -log S has a standard exponential law.
-        waiting = rng.standard_exponential(shape)
+        first_path = np.searchsorted(class_of_path, np.arange(count))
+        before = np.concatenate([[0.0], edges])[first_path]
+        path = np.searchsorted(edges, before[classes][:, None] + rng.random(shape), side="right")
+        last_path = np.searchsorted(class_of_path, classes, side="right") - 1
+        path = np.minimum(path, last_path[:, None])
+        cell = self.layout.first_cells[path]
+        # The end in the first state: the sum of -log(1 - h) has a standard exponential law.
+        waited = -log_survival(self.log_stay)
+        entered = np.zeros(shape, dtype=np.int64)
         end = np.empty(shape, dtype=np.int64)
-        for c in range(len(self.probability)):
+        waiting = rng.standard_exponential(shape)
+        for c in self.layout.first_cells:
             mine = cell == c
-            end[mine] = np.searchsorted(-self.log_at_risk[c, 1:], waiting[mine], side="right")
-        grade = (rng.random(shape) >= self.correctness[cell, end]).astype(np.int64)
-        return Draws(cell=cell, grade=grade, end=end)
+            end[mine] = np.searchsorted(waited[c, 1:], waiting[mine], side="right")
+        # The move to the next state likewise, if it comes first; the end there counts from the move.
+        for source, target, leaving in zip(*self.layout.moves[:2], self.arrival, strict=True):
+            mine = np.flatnonzero(cell.ravel() == source)
+            with np.errstate(divide="ignore"):
+                left = -np.cumsum(np.log1p(-leaving))
+            moved = np.searchsorted(left, rng.standard_exponential(len(mine)), side="right")
+            first = moved <= np.minimum(end.ravel()[mine], len(leaving) - 1)
+            mine = mine[first]
+            moved = moved[first]
+            cell.ravel()[mine] = target
+            entered.ravel()[mine] = moved
+            end.ravel()[mine] = _end_from(self.logits[target], moved, rng.standard_exponential(len(mine)))
+        return Draws(cell=cell, grade=self.graded(cell, end, rng.random(shape)), end=end, entered=entered)
 
-    def shifted(self, stops: FloatArray, paths: FloatArray) -> CellArrays:
-        """The arrays after the logits moved by ``stops`` [cell, t] and ``paths`` [cell]; ±inf logits stay."""
-        return replace(self, logits=self.logits + stops, probability=self.tilted(paths))
+    def graded(self, cell: IntArray, end: IntArray, u: FloatArray) -> IntArray:
+        """The grades of responses that ended so, by numbers drawn evenly from [0, 1)."""
+        correct = self.correctness[cell, end]
+        grade = (u >= correct).astype(np.int64)
+        for number in range(self.others.shape[1]):
+            others = self.others[cell, : number + 1, end].sum(axis=-1)
+            taken = (grade == 1) & (u < correct + (1.0 - correct) * others)
+            grade[taken] = number + 2
+        return grade
+
+    def shifted(self, stops: FloatArray, paths: FloatArray, skills: FloatArray) -> CellArrays:
+        """The arrays after the logits moved by ``stops`` [cell, t], ``paths`` [path] and ``skills`` [cell].
+
+        What is certain stays: logits of ±inf, and chances to be correct of 0 and 1.
+        """
+        return replace(self, logits=self.logits + stops, probability=self.tilted(paths),
+                       correctness=self.skilled(skills))
+
+    def skilled(self, skills: FloatArray) -> FloatArray:
+        """P(correct | end) after its log-odds moved by ``skills`` [..., cell], [..., cell, end]."""
+        if not skills.any():
+            return np.broadcast_to(self.correctness, (*skills.shape, self.correctness.shape[-1]))
+        return expit(logit(self.correctness) + skills[..., None])
 
     def tilted(self, paths: FloatArray) -> FloatArray:
-        """Chances of the paths after their logits moved by ``paths``, both [..., cell]."""
+        """Chances of the paths after their logits moved by ``paths``, both [..., path]."""
         probability = np.empty_like(paths)
-        for mine in self.class_cells:
+        for mine in self.layout.class_paths:
             moved = paths[..., mine]
             odds = self.probability[mine] * np.exp(moved - moved.max(axis=-1, keepdims=True))
             probability[..., mine] = odds / odds.sum(axis=-1, keepdims=True)
         return probability
+
+
+def _end_from(logits: FloatArray, start: IntArray, waiting: FloatArray) -> IntArray:
+    """The column of the end of responses in a state from ``start`` on, by hazard logits [t] and exponential draws."""
+    certain = np.isposinf(logits)
+    steps = np.where(certain, 0.0, np.logaddexp(0.0, np.where(certain, 0.0, logits)))
+    waited = np.concatenate([[0.0], np.cumsum(steps)])
+    end = np.searchsorted(waited[1:], waited[start] + waiting, side="right")
+    # A certain stop ends it, whatever it waited for.
+    places = np.append(np.flatnonzero(certain), len(logits))
+    return np.minimum(end, places[np.searchsorted(places, start)])

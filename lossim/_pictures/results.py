@@ -125,7 +125,7 @@ def _draw_reward(axes: Axes, result: Drift) -> None:
             axes.errorbar(t, value, yerr=bar, fmt="none", ecolor=colour, elinewidth=1.0, capsize=2.0)
         if not few:
             dots = True
-            mean = float(policy.mean_length_by_cell[cell])
+            mean = float(policy.mean_length_by_path[cell])
             axes.plot(mean, np.interp(mean, t, value), "o", color=colour, markersize=3.0 if many else 5.0)
 
     # lengths by their logarithm, effective reward by its zero

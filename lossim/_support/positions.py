@@ -1,4 +1,4 @@
-"""Sums and linear recurrences along positions."""
+"""Sums and linear recurrences along positions, and along chains of states that follow one another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.linalg.lapack import dtbtrs
 
-from lossim._support.types import FloatArray
+from lossim._support.types import FloatArray, IntArray
 
 BLOCK = 1 << 16
 """Numbers per block of rows: the temporaries of a block stay in a processor's cache and come from the heap, not page
@@ -151,3 +151,51 @@ def backward_recurrence(factor: FloatArray, x: FloatArray) -> FloatArray:
     band[0] = -np.roll(factor, 1)
     solution, _ = dtbtrs(band, x.reshape(-1, x.shape[-1]).T, uplo="U", diag="U")  # never singular
     return solution.T.reshape(x.shape)
+
+
+def forward_recurrence(factor: FloatArray, x: FloatArray) -> FloatArray:
+    """y_t = x_t + factor_{t-1} · y_{t-1} with y_0 = 0, for ``x`` [..., t] and ``factor`` [t], whose last is not used.
+
+    >>> forward_recurrence(np.array([0.5, 0.25, 9.0]), np.array([1.0, 1.0, 4.0]))
+    array([1.   , 1.5  , 4.375])
+    """
+    return backward_recurrence(np.roll(factor, 1)[::-1], x[..., ::-1])[..., ::-1]
+
+
+# --- chains of states: a response in the cell ``source`` is in the next cell, source + 1, from some position on ------
+
+
+def one_ahead(x: FloatArray, source: IntArray, arrival: FloatArray) -> FloatArray:
+    """E[x at t+1 | in the cell at t and going on], [..., cell, t]: of the next cell after a move; 0 behind the cap.
+
+    ``source`` [move] are the cells that are left, ``arrival`` [move, t] the chance to leave at the start of t.
+
+    >>> one_ahead(np.array([[1.0, 2.0], [5.0, 6.0]]), np.array([0]), np.array([[0.0, 0.25]]))
+    array([[3., 0.],
+           [6., 0.]])
+    """
+    later = np.zeros_like(x)
+    later[..., :-1] = x[..., 1:]
+    moved = later[..., source + 1, :-1] - later[..., source, :-1]
+    later[..., source, :-1] += arrival[:, 1:] * moved
+    return later
+
+
+def backward_chain(factor: FloatArray, x: FloatArray, source: IntArray, arrival: FloatArray) -> FloatArray:
+    """y_t = x_t + factor_t · E[y_{t+1}], all [cell, t], with the expectation of :func:`one_ahead`.
+
+    >>> backward_chain(np.full((2, 2), 0.5), np.ones((2, 2)), np.array([0]), np.array([[0.0, 1.0]]))
+    array([[1.5, 1. ],
+           [1.5, 1. ]])
+    """
+    y = np.empty_like(x)
+    move_from = dict(zip(source.tolist(), arrival, strict=True))
+    for cell in reversed(range(len(x))):  # the cell that is moved to comes first
+        own = factor[cell]
+        terms = x[cell]
+        if cell in move_from:
+            moves = np.append(move_from[cell][1:], 0.0)
+            terms = terms + own * moves * np.append(y[cell + 1, 1:], 0.0)
+            own = own * (1.0 - moves)
+        y[cell] = backward_recurrence(own, terms)
+    return y

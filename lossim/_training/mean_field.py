@@ -12,7 +12,8 @@ from lossim._model import Logits, Motion
 from lossim._support import checks
 from lossim._support.text import Note
 from lossim._support.types import BoolArray, FloatArray
-from lossim._training.run import Numbers, Recorder, Run
+from lossim._training.records import Entry, Recorder
+from lossim._training.run import Run
 from lossim.advantages import GAE
 from lossim.critics import Learned
 from lossim.optimizers import SGD, Optimizer
@@ -29,14 +30,14 @@ class MeanField(Run):
 
     limit = False  # whether advantages were scaled by statistics of a large batch
 
-    def entries(self) -> Iterator[Numbers]:
+    def entries(self) -> Iterator[Entry]:
         """The state before the first step, then each step and the state after it."""
         interrupt = None
         try:
             self.pretrain()
         except KeyboardInterrupt as reason:
             interrupt = reason
-        yield self.state()
+        yield self.begin()
         if interrupt is not None:
             raise interrupt
         while True:
@@ -65,7 +66,7 @@ class MeanField(Run):
         """The expected update."""
         expected = expected_measures(step)
         self.limit |= expected.method == "large-batch limit"
-        return update_gradient(step, expected.measures)
+        return update_gradient(step, expected.measures, self.motion.skill_scale > 0)
 
     def targets(self, critic: Learned, gae: GAE, values: FloatArray, step: Step) -> tuple[FloatArray, BoolArray]:
         return critic.targets(values, step.critic_view(gae), bootstrap_truncated=gae.bootstrap_truncated)

@@ -11,10 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossim._engine import Step, credited, measures_of, sums_by_end, unequal_groups, update_gradient
+from lossim._engine import Step, credited, critic_sums, measures_of, sums_by_end, unequal_groups, update_gradient
 from lossim._model import CellArrays, Draws, Motion
+from lossim._support.positions import log_survival
+from lossim._support.records import mapped
 from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
-from lossim._training.run import Numbers, Recorder, Run
+from lossim._training.records import Entry, Recorder
+from lossim._training.run import Run
 from lossim.advantages import GAE
 from lossim.critics import Learned
 from lossim.optimizers import Optimizer
@@ -24,9 +27,11 @@ MOST_LOGITS = 1 << 20
 """Hazard logits of all replicates that are worked on at once."""
 MOST_RESPONSES = 1 << 18
 """Responses held in memory at once."""
-NOTHING = Draws(**dict.fromkeys(("cell", "grade", "end"), np.zeros(0, dtype=np.int64)))
+NOTHING = Draws(**dict.fromkeys(("cell", "grade", "end", "entered"), np.zeros(0, dtype=np.int64)))
 GRAIN = 1 << 40
 """Probabilities are drawn in whole multiples of 1/GRAIN, so that what has probability 0 is never drawn."""
+SURE = 60.0
+"""What a certain stop in the second state of a path adds to -log(1 - h): nobody waits so long."""
 MOST_GROUPS = 1000
 """Groups drawn for each that a rollout needs before resampling counts as impossible ..."""
 FEW_GROUPS = 100_000
@@ -34,7 +39,7 @@ FEW_GROUPS = 100_000
 
 
 def sampled_entries(motion: Motion, optimizer: Optimizer, recorder: Recorder, replicates: int, rng: np.random.Generator
-                    ) -> Iterator[Numbers]:
+                    ) -> Iterator[Entry]:
     """The state of the replicates before the first step, then each step and the state after it."""
     step = recorder.first
     _refuse(step)
@@ -70,23 +75,26 @@ def _stacked(step: Step, count: int) -> tuple[Scheme, CellArrays, CellArrays]:
     def stacked(policy: CellArrays) -> CellArrays:
         return CellArrays(layout=layout, class_weight=np.tile(policy.class_weight, count),
                           probability=np.tile(policy.probability, count), logits=np.tile(policy.logits, (count, 1)),
-                          correctness=np.tile(policy.correctness, (count, 1)))
+                          correctness=np.tile(policy.correctness, (count, 1)),
+                          others=np.tile(policy.others, (count, 1, 1)),
+                          arrival=np.tile(policy.arrival, (count, 1)))
 
     scheme = replace(step.scheme, advantage=step.scheme.advantage.repeated(count))
     return scheme, stacked(step.policy), stacked(step.reference)
 
 
-def _of_all(parts: list[_Replicates], stage: Callable[[_Replicates], Numbers]) -> Numbers:
+def _of_all(parts: list[_Replicates], stage: Callable[[_Replicates], Entry]) -> Entry:
     """The numbers of all replicates after a stage of each part."""
     entries = []
     for part in parts:
         entries.append(stage(part))
         if len(parts) > 1:
             part.release()
-    joined = {name: np.concatenate([entry[name] for entry in entries]) for name in entries[0]}
-    if "critic" in joined:  # a value per position and replicate would be most of a run
-        joined["critic"] = joined["critic"].mean(axis=0)
-    return joined
+    joined = mapped(lambda *each: np.concatenate(each), *entries)
+    if joined.state.critic is None:
+        return joined
+    # a value per position and replicate would be most of a run
+    return replace(joined, state=replace(joined.state, critic=joined.state.critic.mean(axis=0)))
 
 
 class _Replicates(Run):
@@ -98,10 +106,9 @@ class _Replicates(Run):
         self.count = replicates[0]
         self.rng = rng
 
-    def begin(self) -> Numbers:
-        """Train the critic alone where that is asked for; the state before the first step."""
+    def begin(self) -> Entry:
         self.pretrain()
-        return self.state()
+        return super().begin()
 
     def release(self) -> None:
         """Let go of what the next step makes again."""
@@ -120,15 +127,12 @@ class _Replicates(Run):
             if self.policy is not first.policy:
                 now = replace(first, policy=self.policy)
             mine = batches if groups is None else batches.taken(groups)
-            self.move(update_gradient(now, measures_of(now, mine, self.scheme.responses_per_step)))
+            measures = measures_of(now, mine, self.scheme.responses_per_step)
+            self.move(update_gradient(now, measures, self.motion.skill_scale > 0))
         return now
 
     def targets(self, critic: Learned, gae: GAE, values: FloatArray, step: Step) -> tuple[FloatArray, BoolArray]:
-        counts = sums_by_end(step, self.draws)
-        last = (counts * step.errors.last).sum(axis=1)
-        if step.scheme.reward.group_relative:  # rewards that the step's table does not hold
-            last += sums_by_end(step, self.draws, credited(step, self.draws).task).sum(axis=1)
-        return critic.batch_targets(counts.sum(axis=1), step.errors.going, last, step.old.class_of_cell, gae.gamma)
+        return critic.batch_targets(*critic_sums(step, self.draws, critic.gae_lambda), step.old.class_of_cell)
 
     def dead_groups(self, step: Step) -> FloatArray:
         return self.dead
@@ -162,7 +166,7 @@ def _sample(step: Step, count: int, rng: np.random.Generator) -> tuple[Draws, Fl
     if scheme.dynamic_sampling != "resample":
         draws = draw(np.arange(count), need)
         return draws, 1.0 - unequal_groups(step, draws).mean(axis=1)
-    filled = np.zeros((3, count, need, scheme.group_size), dtype=np.int64)
+    filled = np.zeros((4, count, need, scheme.group_size), dtype=np.int64)
     have, drawn, kept = np.zeros((3, count), dtype=np.int64)
     while (rows := np.flatnonzero(have < need)).size:
         if (drawn[rows] > max(MOST_GROUPS * need, FEW_GROUPS)).any():
@@ -177,12 +181,12 @@ def _sample(step: Step, count: int, rng: np.random.Generator) -> tuple[Draws, Fl
         # Those that are kept go to the next free places of their replicate.
         place = have[rows, None] + np.cumsum(keep, axis=1) - 1
         row, group = np.nonzero(keep & (place < need))
-        for target, source in zip(filled, (draws.cell, draws.grade, draws.end), strict=True):
+        for target, source in zip(filled, (draws.cell, draws.grade, draws.end, draws.entered), strict=True):
             target[rows[row], place[row, group]] = source[row, group]
         have[rows] += keep.sum(axis=1)
         drawn[rows] += ask
         kept[rows] += keep.sum(axis=1)
-    return Draws(cell=filled[0], grade=filled[1], end=filled[2]), 1.0 - kept / drawn
+    return Draws(cell=filled[0], grade=filled[1], end=filled[2], entered=filled[3]), 1.0 - kept / drawn
 
 
 def _sampler(policy: CellArrays, count: int, group_size: int, rng: np.random.Generator
@@ -197,20 +201,43 @@ def _sampler(policy: CellArrays, count: int, group_size: int, rng: np.random.Gen
     weight = np.cumsum(policy.class_weight[:classes])
     class_grains = _grains(weight / weight[-1])
     chance = policy.probability.reshape(count, -1)
+    layout = policy.layout
     paths = np.concatenate([np.cumsum(chance[:, mine], axis=1) / chance[:, mine].sum(axis=1, keepdims=True)
-                            for mine in policy.class_cells[:classes]], axis=1).ravel()
-    path_grains = _grains(paths) + GRAIN * policy.class_of_cell
-    ends = -np.expm1(policy.log_at_risk[:, 1:])
+                            for mine in layout.class_paths[:classes]], axis=1).ravel()
+    path_grains = _grains(paths) + GRAIN * layout.class_of_path
+    ends = -np.expm1(log_survival(policy.log_stay)[:, 1:])
     end_grains = (_grains(ends) + GRAIN * np.arange(len(ends))[:, None]).ravel()
+    # Of moves: the chance to have moved by t, in grains; and how long stops in the next state have been waited for.
+    moved = 1.0 - np.cumprod(1.0 - policy.arrival, axis=1, dtype=np.float64)
+    move_grains = (_grains(moved) + GRAIN * np.arange(len(moved))[:, None]).ravel()
+    waits = np.minimum(-policy.log_stay[layout.moves.target], SURE)
+    waited = np.concatenate([np.zeros((len(waits), 1)), np.cumsum(waits, axis=1)], axis=1)
+    above = (n * SURE) * np.arange(len(waits))
+    wait_table = (waited[:, 1:] + above[:, None]).ravel()
 
     def draw(rows: IntArray, prompts: int) -> Draws:
         shape = (len(rows), prompts, group_size)
         own = np.searchsorted(class_grains, rng.integers(GRAIN, size=shape[:2]), side="right")
         own += rows[:, None] * classes
-        cell = np.searchsorted(path_grains, GRAIN * own[..., None] + rng.integers(GRAIN, size=shape), side="right")
+        path = np.searchsorted(path_grains, GRAIN * own[..., None] + rng.integers(GRAIN, size=shape), side="right")
+        cell = layout.first_cells[path]
         end = np.searchsorted(end_grains, GRAIN * cell + rng.integers(GRAIN, size=shape), side="right") - n * cell
-        grade = (rng.random(shape) >= policy.correctness[cell, end]).astype(np.int64)
-        return Draws(cell=cell, grade=grade, end=end)
+        entered = np.zeros_like(end)
+        move = layout.move_from[cell]
+        mine = np.nonzero(move < len(moved))
+        if mine[0].size:
+            move = move[mine]
+            then = np.searchsorted(move_grains, GRAIN * move + rng.integers(GRAIN, size=move.shape), side="right")
+            then -= n * move
+            first = then <= np.minimum(end[mine], n - 1)
+            mine = tuple(axis[first] for axis in mine)
+            move = move[first]
+            then = then[first]
+            until = waited[move, then] + rng.standard_exponential(move.shape) + above[move]
+            cell[mine] += 1
+            entered[mine] = then
+            end[mine] = np.minimum(np.searchsorted(wait_table, until, side="right") - n * move, n)
+        return Draws(cell=cell, grade=policy.graded(cell, end, rng.random(shape)), end=end, entered=entered)
 
     return draw
 

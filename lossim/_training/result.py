@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lossim._model import Layout
 from lossim._support import checks
 from lossim._support.plain import plain
 from lossim._support.text import Columns, Note, Printed, Sections, noted
@@ -18,6 +19,8 @@ from lossim.schemes import Scheme
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CATCHING_UP = 0.8
+"""A path has caught up if it is behind in accuracy by less than this part of what it was at the start."""
 SHORTEST, MOST_TRUNCATED, MOST_ACCURATE = 2.0, 0.5, 0.95
 """Bounds of mean length (tokens), truncation rate and accuracy beyond which a first-order model means little."""
 
@@ -32,13 +35,16 @@ class Training(Printed):
 
     Attributes:
         length: mean length E[T], tokens, [step + 1].
-        length_by_class, length_by_path, length_by_outcome: E[T | class], E[T | cell] and E[T | correct, incorrect,
+        length_by_class, length_by_path, length_by_outcome: E[T | class], E[T | path] and E[T | correct, incorrect,
             truncated], tokens, with one more axis; NaN where an outcome does not occur.
         accuracy, reward, truncation_rate: P(correct), E[task reward] and P(truncated), [step + 1].
-        path_probability: chance of each path in its class, [step + 1, cell].
+        accuracy_by_path: P(correct | path), [step + 1, path].
+        path_probability: chance of each path in its class, [step + 1, path].
         kl_to_start: KL from the first policy of this run, nats per response, [step + 1].
         composition, within: change of mean length in each step by paths changing frequency and by lengths changing on
             paths, tokens, [step]; they add up to the change.
+        needed, free: the same change by what it buys, as in :class:`lossim.Drift`: what changed accuracy, and what only
+            paid the loss, tokens, [step].
         dead_groups: share of groups drawn whose task rewards are all equal, [step]; NaN where a reward compares a
             group, unless sampled.
         clip_fraction: share of tokens whose ratio has left the range in which the surrogate moves them, for the sign
@@ -58,10 +64,13 @@ class Training(Printed):
     accuracy: FloatArray
     reward: FloatArray
     truncation_rate: FloatArray
+    accuracy_by_path: FloatArray
     path_probability: FloatArray
     kl_to_start: FloatArray
     composition: FloatArray
     within: FloatArray
+    needed: FloatArray
+    free: FloatArray
     dead_groups: FloatArray
     clip_fraction: FloatArray
     learning_rate: FloatArray
@@ -165,10 +174,11 @@ def _numbers(run: Training) -> list[str]:
     """The policy at the start and at the end, and what moved mean length between them."""
     series = [("mean length (tokens)", run.length), ("P(correct)", run.accuracy), ("mean reward", run.reward),
               ("P(truncated)", run.truncation_rate)]
-    series += [(f"  {' / '.join(names)}", run.length_by_path[..., cell])
-               for cell, names in enumerate(run.start.cell_names)]
+    series += [(f"  {' / '.join(names)}", run.length_by_path[..., path])
+               for path, names in enumerate(run.start.layout.path_names)]
     rows = [("", "start", "end"), *((label, _said(values[0]), _said(values[-1])) for label, values in series),
             ("by lengths / by paths", _said(run.within.sum(axis=0), "+"), _said(run.composition.sum(axis=0), "+")),
+            ("needed / free", _said(run.needed.sum(axis=0), "+"), _said(run.free.sum(axis=0), "+")),
             ("KL to the start (nats)", "", _said(run.kl_to_start[-1]))]
     first, second = (max(12, *(len(row[column]) + 2 for row in rows)) for column in (1, 2))
     table = Columns("<28", f">{first}", f">{second}", indent=0)
@@ -194,4 +204,22 @@ def regime_notes(length: FloatArray, truncation_rate: FloatArray, accuracy: Floa
         if beyond.ndim > 1:
             where += f", in {int(beyond.any(axis=0).sum()):,} of {beyond.shape[1]:,} replicates in the end,"
         notes.append(Note("regime", f"{where} {what}: a model of first order in the logits means little"))
+    return notes
+
+
+def turn_notes(layout: Layout, accuracy: FloatArray, probability: FloatArray) -> list[Note]:
+    """Where a path that loses its share is catching up in accuracy, [step + 1, ..., path]: its share may turn round."""
+    notes = []
+    for paths in layout.class_paths:
+        names = layout.path_names[paths]
+        rate = accuracy[..., paths].reshape(len(accuracy), -1, len(names)).mean(axis=1)
+        share = probability[..., paths].reshape(len(accuracy), -1, len(names)).mean(axis=1)
+        leader = int(np.argmax(share[-1] - share[0]))
+        gap = rate[:, [leader]] - rate
+        closing = (share[-1] < share[0]) & (gap[0] > 0) & (gap[-1] < CATCHING_UP * gap[0])
+        for path in np.flatnonzero(closing):
+            prompts, name = names[path]
+            notes.append(Note("turn", f"in {prompts} the path {name} lost share to {names[leader][1]} while its "
+                              f"accuracy caught up, from {gap[0, path]:.2g} behind to {gap[-1, path]:.2g}: its share "
+                              "may turn round"))
     return notes

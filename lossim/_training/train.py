@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any, Literal
 
 import numpy as np
@@ -13,15 +14,13 @@ from lossim._support import checks
 from lossim._support.progress import Progress
 from lossim._support.text import Note
 from lossim._training.mean_field import Flow, MeanField
+from lossim._training.records import Entry, Recorder, State, Transition
 from lossim._training.replicates import sampled_entries
-from lossim._training.result import Training, regime_notes
-from lossim._training.run import Numbers, Recorder
+from lossim._training.result import Training, regime_notes, turn_notes
 from lossim.optimizers import SGD, Optimizer
 from lossim.policies import Policy
 from lossim.schemes import Scheme
 
-OF_STEP = ("composition", "within", "dead_groups", "clip_fraction", "learning_rate")
-"""Numbers of steps; those of policies are there before the first one."""
 KNOTS = Note("knots", "with a kernel given as numbers the optimiser sees moves of logits at knots, not parameters: "
              "Adam and a clip of the norm act on these; plain SGD does not depend on it")
 
@@ -102,20 +101,25 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
     done, end, interrupted = _followed(entries, steps, progress)
 
     # the run as the result that a user sees
-    states: dict[str, Any] = {name: np.array([entry[name] for entry in done]) for name in done[0]}
+    states: dict[str, Any] = {each.name: np.array([getattr(entry.state, each.name) for entry in done])
+                              for each in fields(State)}
+    if done[0].state.critic is None:
+        states["critic"] = None
     length = states["length"]
-    of_step = {name: np.array([entry[name] for entry in done[1:]], dtype=np.float64).reshape(-1, *length.shape[1:])
-               for name in OF_STEP}
+    taken = [entry.transition for entry in done if entry.transition is not None]
+    of_step = {each.name: np.array([getattr(one, each.name) for one in taken], dtype=np.float64)
+               .reshape(-1, *length.shape[1:]) for each in fields(Transition)}
     notes = [KNOTS] if rule.rescales and isinstance(policy.coordinates, Kernel) else []
     notes += end + ([] if run is None else run.notes)
     notes += regime_notes(length, states["truncation_rate"], states["accuracy"])
+    notes += turn_notes(policy.layout, states["accuracy_by_path"], states["path_probability"])
     how |= {"steps": len(done) - 1, "scheme": describe_scheme(scheme), "versions": versions(),
             "policy": describe_policy(policy)}
-    return Training(critic=states.pop("critic", None), **states, **of_step, notes=tuple(notes), interrupted=interrupted,
+    return Training(**states, **of_step, notes=tuple(notes), interrupted=interrupted,
                     start=policy, scheme=scheme, provenance=how)
 
 
-def _followed(entries: Iterator[Numbers], steps: int, progress: bool) -> tuple[list[Numbers], list[Note], bool]:
+def _followed(entries: Iterator[Entry], steps: int, progress: bool) -> tuple[list[Entry], list[Note], bool]:
     """Steps until they are done, an interrupt comes, or one cannot be taken: what was done, why not more, interrupted.
 
     The state before the first step is the first entry.

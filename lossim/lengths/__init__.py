@@ -9,8 +9,9 @@ so the same one serves every ``max_tokens``.
 array([-inf,   0.,  inf,  inf])
 """
 
-from lossim.lengths._hazards import Length, Tabulated, from_logits, geometric, observed, table
+from lossim.lengths._hazards import Length, Tabulated, constant, from_logits, geometric, observed, table
 from lossim.lengths._hazards import hazard_logits as hazard_logits  # for policies
 from lossim.lengths._tails import from_scipy, lognormal
 
-__all__ = ["Length", "Tabulated", "from_logits", "from_scipy", "geometric", "lognormal", "observed", "table"]
+__all__ = ["Length", "Tabulated", "constant", "from_logits", "from_scipy", "geometric", "lognormal", "observed",
+           "table"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logit
 
-from lossim._support.checks import at_least, fail, floats, number_array, whole
+from lossim._support.checks import at_least, fail, floats, number_array, probability, whole
 from lossim._support.types import ArrayLike, FloatArray
 
 _LONGEST = 2.0**24  # tokens; a longer response is a slip, and would fill the memory
@@ -95,6 +95,35 @@ class geometric(Length):
 
     def __repr__(self) -> str:
         return f"geometric(mean={shown(self.mean)})"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class constant(Length):
+    """The same hazard at every position: `geometric` by its hazard, of which 0 and tiny ones may be asked.
+
+    Args:
+        hazard: chance to stop at each position, in [0, 1]. At 0 no response stops by itself, and training cannot
+            change that; a tiny one is a response that repeats itself, or has lost its stop token.
+
+    Raises:
+        ValueError: for a hazard outside [0, 1].
+
+    >>> constant(hazard=0.5).logits(3)
+    array([0., 0., 0.])
+    >>> constant(hazard=0).logits(2)
+    array([-inf, -inf])
+    """
+
+    hazard: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hazard", probability("hazard", self.hazard))
+
+    def logits(self, max_tokens: int) -> FloatArray:
+        return np.full(whole("max_tokens", max_tokens), float(logit(self.hazard)))
+
+    def __repr__(self) -> str:
+        return f"constant(hazard={shown(self.hazard)})"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from lossim._model import CellArrays, Coordinates, Draws, Features, Layout, Motion
 from lossim._support import checks
 from lossim._support.types import ArrayLike, FloatArray
-from lossim.lengths import hazard_logits
+from lossim.lengths import Length, from_logits, hazard_logits
 from lossim.policies._moved import moved
 from lossim.policies._prompts import Path, PromptClass, sums_to_one, unique
 from lossim.rewards import Reward
@@ -70,10 +70,15 @@ class Policy:
     @cached_property
     def layout(self) -> Layout:
         """The cells, class by class."""
-        names = tuple((prompts.name, path.name) for prompts in self.classes for path in prompts.paths)
-        counts = [len(prompts.paths) for prompts in self.classes]
-        return Layout(cell_names=names, class_of_cell=np.repeat(np.arange(len(counts)), counts),
-                      max_tokens=self.max_tokens)
+        names = [(prompts.name, path.name) for prompts in self.classes for path in prompts.paths]
+        cells = [name if not path.states else (*name, state)
+                 for name, path in zip(names, self.paths, strict=True) for state in path.states or ("",)]
+        paths = [len(prompts.paths) for prompts in self.classes]
+        states = [len(path.laws) for path in self.paths]
+        grades = [name for path in self.paths for name in path.other_grades]
+        return Layout(cell_names=tuple(cells), class_of_path=np.repeat(np.arange(len(paths)), paths),
+                      path_of_cell=np.repeat(np.arange(len(states)), states), max_tokens=self.max_tokens,
+                      grades=("correct", "incorrect", *dict.fromkeys(grades)))
 
     @cached_property
     def motion(self) -> Motion:
@@ -84,54 +89,59 @@ class Policy:
     def arrays(self) -> CellArrays:
         """Hazard logits, path probabilities and grades by cell, and all that follows from them."""
         n = self.max_tokens
+        arrivals = [path.work.arrival(n) for path in self.paths if path.work is not None]
         return CellArrays(
             layout=self.layout,
             class_weight=np.array([prompts.weight for prompts in self.classes]),
             probability=np.array([path.probability for path in self.paths]),
-            logits=np.array([hazard_logits(path.length, n) for path in self.paths]),
-            correctness=np.array([np.append(path.correctness(n), path.p_correct_truncated) for path in self.paths]))
+            logits=np.array([hazard_logits(law, n) for path in self.paths for law in path.laws]),
+            correctness=np.concatenate([path.correctness(n) for path in self.paths]),
+            others=np.concatenate([path.others(self.layout.grades[2:], n) for path in self.paths]),
+            arrival=np.array(arrivals).reshape(-1, n))
 
     @cached_property
     def paths(self) -> tuple[Path, ...]:
-        """The paths of all classes in order: one per cell."""
+        """The paths of all classes in order."""
         return tuple(path for prompts in self.classes for path in prompts.paths)
 
     # --- views of the arrays ----------------------------------------------------------------------------------
 
-    cell_names = _view("cell_names", "(class, path) per cell.")
+    cell_names = _view("cell_names", "(class, path) per cell, and the state where the path has two.")
     class_of_cell = _view("class_of_cell", "Class index per cell.")
     class_cells = _view("class_cells", "The cells of each class.")
     length = _view("length", "T for each end: 1, 2, ..., N, N.")
     class_weight = _view("class_weight", "ω per class.")
-    probability = _view("probability", "π per cell: chance of the path in its class.")
-    cell_weight = _view("cell_weight", "ω·π per cell: chance of the cell.")
+    probability = _view("probability", "π per path: its chance in its class.")
+    path_weight = _view("path_weight", "ω·π per path.")
+    cell_weight = _view("cell_weight", "ω·π per cell: chance of its path.")
     logits = _view("logits", "Hazard logits z [cell, t]; ±inf where the hazard is exactly 1 or 0.")
     hazard = _view("hazard", "h [cell, t]: P(stop at t given still going at t).")
     stay = _view("stay", "1 - h [cell, t].")
     log_stop = _view("log_stop", "log h [cell, t].")
     log_stay = _view("log_stay", "log (1 - h) [cell, t].")
-    log_at_risk = _view("log_at_risk", "log P(T >= t) [cell, N+1]; the last column is the log of the truncated mass.")
-    at_risk = _view("at_risk", "S [cell, t] = P(T >= t).")
-    ends = _view("ends", "P(end) [cell, end]: stopped at 1..N, truncated.")
-    pmf = _view("pmf", "P(stopped at t) [cell, t]; sums to 1 minus the truncated mass.")
-    law = _view("law", "P(grade, end) [cell, grade, end]; sums to 1 in each cell.")
+    log_at_risk = _view("log_at_risk", "log P(in the cell at t | path) [cell, N+1]; last that of being cut there.")
+    at_risk = _view("at_risk", "S [cell, t] = P(in the cell at t | path); with one state P(T >= t).")
+    ends = _view("ends", "P(end in the cell | path) [cell, end]: stopped at 1..N, truncated.")
+    pmf = _view("pmf", "P(stopped at t in the cell | path) [cell, t].")
+    law = _view("law", "P(grade, end in the cell | path) [cell, grade, end]; sums to 1 over the states of a path.")
     correctness = _view("correctness", "P(correct | end) [cell, end].")
-    mean_length_by_cell = _view("mean_length_by_cell", "E[T | cell], tokens.")
-    mean_length_gradient = _view("mean_length_gradient", "∂E[T | cell]/∂z(t), [cell, t], tokens per unit logit.")
+    mean_length_by_path = _view("mean_length_by_path", "E[T | path], tokens.")
+    mean_length_by_cell = _view("mean_length_by_cell", "E[T | path] of each cell's path, tokens.")
+    mean_length_gradient = _view("mean_length_gradient", "∂E[T | path]/∂z(t), [cell, t], tokens per unit logit.")
     mean_length = _view("mean_length", "E[T], tokens.")
     length_std = _view("length_std", "Standard deviation of T over all responses, tokens.")
     truncation_rate = _view("truncation_rate", "P(truncated).")
     accuracy = _view("accuracy", "P(correct), truncated responses by their own grade.")
 
     def pgf(self, u: ArrayLike) -> FloatArray:
-        """E[u^T] per cell for u in [0, 1]: shape [..., cell] for u of shape [...]."""
+        """E[u^T] per path for u in [0, 1]: shape [..., path] for u of shape [...]."""
         points = checks.number_array("u", u, low=0.0, high=1.0)
-        return np.power(points[..., None], self.length) @ self.ends.T
+        return self.layout.by_path(np.power(points[..., None], self.length) @ self.ends.T)
 
     # --- samples ----------------------------------------------------------------------------------------------
 
     def draw(self, rng: np.random.Generator, *, prompts: int, group_size: int) -> Draws:
-        """Sample ``prompts`` groups of ``group_size`` responses as indices of cell, grade and end."""
+        """Sample ``prompts`` groups of ``group_size`` responses as indices of cell, grade, end and entry."""
         return self.arrays.draw(rng, prompts=prompts, group_size=group_size)
 
     def sample(self, rng: np.random.Generator, *, prompts: int, group_size: int = 1, reward: Reward | None = None
@@ -148,7 +158,7 @@ class Policy:
         length = self.length[draws.end]
         correct = draws.grade == 0
         cut = draws.end == self.max_tokens
-        paid = rule.group_values(length, correct, cut)
+        paid = rule.group_values(length, correct, cut, not_correct=rule.by_grade(self.layout.grades)[draws.grade])
         prompt_ids = np.repeat(np.arange(prompts), group_size)
         classes = self.class_of_cell[draws.cell]
         return Rollouts(length.ravel(), paid.ravel(), prompt_ids, cut.ravel(), correct.ravel(), classes.ravel())
@@ -175,6 +185,30 @@ class Policy:
 
         return replace(self, classes=[replace(prompts, weight=weight_of(prompts)) for prompts in self.classes])
 
+    def with_paths(self, paths: Literal["one", "outcome"]) -> Policy:
+        """A policy of the same joint law of class, length and grade that sees something else of a response.
+
+        ``"one"``: each class has one path, on which P(correct) depends on the length; the policy sees the position
+        alone, not whether the answer is there. ``"outcome"``: a right and a wrong path in each class, with a law of
+        length each, cut responses by their grade; the policy knows from the first token how it will end.
+
+        >>> import lossim as ls
+        >>> thinks = ls.Path("thinks", length=ls.lengths.geometric(mean=100), p_correct=0.0, work=ls.Work(
+        ...     answer=ls.lengths.geometric(mean=50), done=ls.lengths.geometric(mean=20)))
+        >>> policy = ls.Policy([ls.PromptClass("prompts", paths=[thinks])], max_tokens=512)
+        >>> policy.with_paths("outcome")
+        Policy(1 class, 2 cells, max_tokens=512: mean length 46.8, accuracy 0.671, truncated 2.68e-05)
+        """
+        checks.choice("paths", paths, ("one", "outcome"))
+        arrays = self.arrays
+        classes = []
+        for prompts, cells in zip(self.classes, self.class_cells, strict=True):
+            law = np.einsum("c,cge->ge", arrays.cell_probability[cells], arrays.law[cells])
+            named = self.layout.grades
+            made = _one_path(law, named) if paths == "one" else _two_paths(law, named)
+            classes.append(replace(prompts, paths=made))
+        return replace(self, classes=classes)
+
     def recapped(self, max_tokens: int) -> Policy:
         """The same policy, cut elsewhere. Beyond a cap that it was moved under, logits move as they did at that cap.
 
@@ -196,17 +230,21 @@ class Policy:
                         "(its shape is shown)")
         return self.shifted(*self.motion.push(move))
 
-    def shifted(self, stops: FloatArray, paths: FloatArray) -> Policy:
-        """The policy after its logits moved by ``stops`` [cell, t] and ``paths`` [cell]; ±inf logits stay."""
+    def shifted(self, stops: FloatArray, paths: FloatArray, skills: FloatArray | None = None) -> Policy:
+        """The policy after its logits moved by ``stops`` [cell, t], ``paths`` [path] and ``skills`` [cell].
+
+        What is certain stays: logits of ±inf, and chances to be correct of 0 and 1.
+        """
         checks.number_array("stops", stops)
-        probability = self.arrays.tilted(paths)
         shift = np.where(np.isfinite(self.logits), stops, 0.0)  # a certain stop beyond this cap stays certain
+        probability = iter(self.arrays.tilted(paths).tolist())
+        shifts = iter(shift)
+        learned = iter(np.zeros(len(shift)) if skills is None else skills)
         classes = []
-        for prompts, cells in zip(self.classes, self.class_cells, strict=True):
-            laws = [moved(path.length, own) for path, own in zip(prompts.paths, shift[cells], strict=True)]
-            paths_now = [replace(path, probability=float(p), length=law)
-                         for path, p, law in zip(prompts.paths, probability[cells], laws, strict=True)]
-            classes.append(replace(prompts, paths=paths_now))
+        for prompts in self.classes:
+            now = [path.moved(next(probability), [moved(law, next(shifts)) for law in path.laws],
+                              [float(next(learned)) for _ in path.laws]) for path in prompts.paths]
+            classes.append(replace(prompts, paths=now))
         return replace(self, classes=classes)
 
     def __getstate__(self) -> dict[str, object]:
@@ -220,3 +258,36 @@ class Policy:
                 f"max_tokens={self.max_tokens}: "
                 f"mean length {self.mean_length:.4g}, accuracy {self.accuracy:.3g}, "
                 f"truncated {self.truncation_rate:.3g})")
+
+
+def _one_path(law: FloatArray, grades: Sequence[str]) -> list[Path]:
+    """A law [grade, end] as one path on which P(correct) depends on the end."""
+    ends = law.sum(axis=0)
+    correct = np.divide(law[0], ends, out=np.zeros_like(ends), where=ends > 0)
+    return [Path("all", length=_law_of(ends), p_correct=correct[:-1], p_correct_truncated=float(correct[-1]),
+                 grades=_shares(law[1:], grades))]
+
+
+def _two_paths(law: FloatArray, grades: Sequence[str]) -> list[Path]:
+    """A law [grade, end] as a right and a wrong path, those of them that occur."""
+    ends = [law[0], law[1:].sum(axis=0)]
+    share = np.sum(ends, axis=1)
+    others: list[dict[str, Any]] = [{}, _shares(law[1:], grades)]
+    return [Path(name, probability=float(share[wrong] / share.sum()), length=_law_of(ends[wrong]),
+                 p_correct=1.0 - wrong, p_correct_truncated=1.0 - wrong, grades=others[wrong])
+            for wrong, name in enumerate(("right", "wrong")) if share[wrong] > 0]
+
+
+def _shares(wrong: FloatArray, grades: Sequence[str]) -> dict[str, Any]:
+    """P(grade | end, not correct) of the grades from 2 on, from masses of those not correct, [grade - 1, end]."""
+    total = wrong.sum(axis=0)
+    share = np.divide(wrong, total, out=np.zeros_like(wrong), where=total > 0)
+    return {name: share[number] for number, name in enumerate(grades[2:], start=1)}
+
+
+def _law_of(ends: FloatArray) -> Length:
+    """The law of length with these masses of the ends, [end]; hazards of 1/2 where nobody gets."""
+    beyond = np.cumsum(ends[::-1])[::-1][1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logits = np.where(beyond + ends[:-1] > 0, np.log(ends[:-1]) - np.log(beyond), 0.0)
+    return from_logits(logits)

@@ -2,18 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.special import expit, logit
 
 from lossim._support import checks
+from lossim._support.positions import log_survival
 from lossim._support.types import ArrayLike, FloatArray
-from lossim.lengths import Length
+from lossim.lengths import Length, hazard_logits
 
-__all__ = ["Path", "PromptClass", "sums_to_one", "unique"]
+__all__ = ["Path", "PromptClass", "Work", "sums_to_one", "unique"]
 
+TAKEN = ("correct", "incorrect", "truncated")
+"""Names that other grades cannot have."""
 Correctness = float | ArrayLike | Callable[[FloatArray], ArrayLike]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Work:
+    """What an answer takes: until it is there a response is *working*, from then on *done*.
+
+    The position W at whose start the answer is there has a law of its own, which the policy's stops do not change;
+    the policy sees which state it is in, and stops in each by a law of its own.
+
+    Attributes:
+        answer: law of W, tokens; W = 1 is an answer that takes no work.
+        never: chance that the answer never comes, in [0, 1].
+        done: law of length by which a response stops once it is done: its hazards, at positions counted from the
+            start of the response (a geometric law's are alike at all of them).
+        p_correct: chance that a response that stopped once done is correct, as in :class:`Path`.
+        p_correct_truncated: the same for a response that was cut once done.
+        skill, grades: as in :class:`Path`, once done.
+
+    Raises:
+        ValueError, TypeError: chances outside [0, 1], or laws that are none.
+
+    >>> import lossim as ls
+    >>> path = ls.Path("thinks", length=ls.lengths.geometric(mean=100), p_correct=0.0,
+    ...                work=ls.Work(answer=ls.lengths.lognormal(median=100, sigma=0.5), never=0.2,
+    ...                             done=ls.lengths.geometric(mean=20)))
+    >>> ls.Policy([ls.PromptClass("prompts", paths=[path])], max_tokens=600)
+    Policy(1 class, 2 cells, max_tokens=600: mean length 76.3, accuracy 0.316, truncated 0.000538)
+    """
+
+    answer: Length
+    never: float = 0.0
+    done: Length
+    p_correct: Correctness = 1.0
+    p_correct_truncated: float = 0.0
+    skill: float = 0.0
+    grades: Mapping[str, Correctness] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grades", _other_grades("grades of work", self.grades))
+        for name in ("never", "p_correct_truncated"):
+            checks.keep(self, name, checks.probability, called=f"{name} of work")
+        checks.keep(self, "skill", checks.finite, called="skill of work")
+        for name in ("answer", "done"):
+            _is_law(f"{name} of work", getattr(self, name))
+        object.__setattr__(self, "p_correct", _correctness("p_correct of work", self.p_correct))
+
+    def arrival(self, max_tokens: int) -> FloatArray:
+        """q(t) = P(W = t | W ≥ t), [t]: the law's hazard times P(it comes at all | not by then)."""
+        logits = hazard_logits(self.answer, max_tokens)
+        log_hazard = 0.0 - np.logaddexp(0.0, -logits)
+        comes = (1.0 - self.never) * np.exp(log_survival(0.0 - np.logaddexp(0.0, logits))[:-1])
+        left = comes + self.never
+        return np.exp(log_hazard) * np.divide(comes, left, out=np.ones_like(comes), where=left > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +84,13 @@ class Path:
         p_correct: chance that a response that stopped at t is correct: a number, an array [t], or a function of
             the array of positions.
         p_correct_truncated: the same for a response that was cut.
+        skill: what training has added to the log-odds of being correct, nats; chances of 0 and 1 stay.
+        grades: other grades of responses that are not correct, by name (``{"partly": 0.3, "format": 0.2}``): the chance
+            of each given that the response is not correct, as ``p_correct`` is given (an array may have one more entry,
+            for cut responses); they sum to at most 1, and the rest is incorrect. :class:`~lossim.Reward` says what
+            each is paid.
+        work: what the answer takes, see :class:`Work`; ``length``, ``p_correct`` and ``p_correct_truncated`` are then
+            those of a response that is still working. None: the path has one state.
     """
 
     name: str
@@ -34,37 +98,126 @@ class Path:
     length: Length = field(kw_only=True)
     p_correct: Correctness = field(kw_only=True)
     p_correct_truncated: float = field(default=0.0, kw_only=True)
+    skill: float = field(default=0.0, kw_only=True)
+    grades: Mapping[str, Correctness] = field(default_factory=dict, kw_only=True)
+    work: Work | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         checks.text("name of path", self.name)
         for name in ("probability", "p_correct_truncated"):
             checks.keep(self, name, checks.probability, called=f"{name} of path {self.name!r}")
-        if not isinstance(self.length, Length):
-            checks.fail(f"length of path {self.name!r}", self.length, "must be a length law",
-                        "for example lengths.geometric(mean=300)", TypeError)
-        if isinstance(self.p_correct, (int, float)):
-            checks.keep(self, "p_correct", checks.probability, called=f"p_correct of path {self.name!r}")
-        elif not callable(self.p_correct):
-            curve = checks.number_array(f"p_correct of path {self.name!r}", self.p_correct, low=0.0, high=1.0,
-                                        fix="or give a number, or a function of the array of positions")
-            if curve.ndim > 1 or not curve.size:
-                checks.fail(f"p_correct of path {self.name!r}", curve.shape, "must be one number or one per position "
-                            "(its shape is shown)")
-            object.__setattr__(self, "p_correct", curve)
+        checks.keep(self, "skill", checks.finite, called=f"skill of path {self.name!r}")
+        object.__setattr__(self, "grades", _other_grades(f"grades of path {self.name!r}", self.grades))
+        _is_law(f"length of path {self.name!r}", self.length)
+        object.__setattr__(self, "p_correct", _correctness(f"p_correct of path {self.name!r}", self.p_correct))
+        if self.work is not None and not isinstance(self.work, Work):
+            checks.fail(f"work of path {self.name!r}", self.work, "must be Work, or None",
+                        "for example Work(answer=lengths.lognormal(median=100, sigma=0.5), "
+                        "done=lengths.geometric(mean=20))", TypeError)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The names of its states; none where it has only one."""
+        return () if self.work is None else ("working", "done")
+
+    @property
+    def laws(self) -> tuple[Length, ...]:
+        """The law of length in each state."""
+        return (self.length,) if self.work is None else (self.length, self.work.done)
+
+    def moved(self, probability: float, laws: Sequence[Length], skills: Sequence[float] = (0.0, 0.0)) -> Path:
+        """The path with another chance, other laws in its states, and more skill in them."""
+        work = self.work
+        if work is not None:
+            work = replace(work, done=laws[1], skill=work.skill + skills[1])
+        return replace(self, probability=probability, length=laws[0], skill=self.skill + skills[0], work=work)
 
     def correctness(self, max_tokens: int) -> FloatArray:
-        """P(correct | stopped at t), [t]."""
+        """P(correct | end in the state), [state, end]."""
         name = f"p_correct of path {self.name!r}"
-        positions = np.arange(1.0, max_tokens + 1.0)
-        try:
-            given = self.p_correct(positions) if callable(self.p_correct) else self.p_correct
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{name} must be a function of the array of positions, and raised: {error}; write "
-                            "comparisons with np.where") from error
-        curve = checks.number_array(name, given, low=0.0, high=1.0)
-        if curve.shape not in ((), (max_tokens,)):
-            checks.fail(name, curve.shape, f"must be one number or one per position, shape ({max_tokens},)")
-        return np.broadcast_to(curve, (max_tokens,))
+        rows = [_skilled(np.append(_curve(name, self.p_correct, max_tokens), self.p_correct_truncated), self.skill)]
+        if self.work is not None:
+            done = _curve(f"{name} once done", self.work.p_correct, max_tokens)
+            rows.append(_skilled(np.append(done, self.work.p_correct_truncated), self.work.skill))
+        return np.array(rows)
+
+
+    @property
+    def other_grades(self) -> tuple[str, ...]:
+        """The names of its grades beside correct and incorrect, in all of its states."""
+        done = {} if self.work is None else self.work.grades
+        return tuple(dict.fromkeys([*self.grades, *done]))
+
+    def others(self, names: Sequence[str], max_tokens: int) -> FloatArray:
+        """P(grade | end in the state, not correct) of other grades by name, [state, grade, end]."""
+        states = [(f"grades of path {self.name!r}", self.grades)]
+        if self.work is not None:
+            states.append((f"grades of path {self.name!r} once done", self.work.grades))
+        table = np.zeros((len(states), len(names), max_tokens + 1))
+        for row, (what, grades) in zip(table, states, strict=True):
+            for name, chance in grades.items():
+                row[names.index(name)] = _with_cut(f"{what}: {name!r}", chance, max_tokens)
+            if row.sum(axis=0).max(initial=0.0) > 1.0 + 1e-9:
+                checks.fail(what, float(row.sum(axis=0).max()), "must sum to at most 1 (the largest sum is shown)",
+                            "each is a chance given that the response is not correct")
+        return table
+
+
+def _other_grades(what: str, given: object) -> dict[str, Correctness]:
+    """Chances of other grades as they are kept."""
+    if not isinstance(given, Mapping):
+        checks.fail(what, given, "must map names of grades to chances", "for example {'partly': 0.3}", TypeError)
+    for name in given:
+        checks.text(f"a name in {what}", name)
+        if name in TAKEN:
+            checks.fail(what, name, "must not name a grade that every response can have",
+                        "say it with p_correct, or leave it out: the rest is incorrect")
+    return {name: _correctness(f"{what}: {name!r}", chance) for name, chance in given.items()}
+
+
+def _with_cut(name: str, chance: Correctness, max_tokens: int) -> FloatArray:
+    """P(grade | end, not correct), [end]: cut responses as those that stopped last, unless an array says more."""
+    if isinstance(chance, np.ndarray) and chance.shape == (max_tokens + 1,):
+        return chance
+    curve = _curve(name, chance, max_tokens)
+    return np.append(curve, curve[-1])
+
+
+def _skilled(chance: FloatArray, skill: float) -> FloatArray:
+    """Chances to be correct with so much more in their log-odds."""
+    return expit(logit(chance) + skill) if skill else chance
+
+
+def _is_law(name: str, given: object) -> None:
+    if not isinstance(given, Length):
+        checks.fail(name, given, "must be a length law", "for example lengths.geometric(mean=300)", TypeError)
+
+
+def _correctness(name: str, given: Correctness) -> Correctness:
+    """A chance to be correct as it is kept: checked as far as that goes without the cap."""
+    if isinstance(given, (int, float)):
+        return checks.probability(name, given)
+    if callable(given):
+        return given
+    curve = checks.number_array(name, given, low=0.0, high=1.0,
+                                fix="or give a number, or a function of the array of positions")
+    if curve.ndim > 1 or not curve.size:
+        checks.fail(name, curve.shape, "must be one number or one per position (its shape is shown)")
+    return curve
+
+
+def _curve(name: str, chance: Correctness, max_tokens: int) -> FloatArray:
+    """P(correct | stopped at t), [t]."""
+    positions = np.arange(1.0, max_tokens + 1.0)
+    try:
+        given = chance(positions) if callable(chance) else chance
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a function of the array of positions, and raised: {error}; write "
+                        "comparisons with np.where") from error
+    curve = checks.number_array(name, given, low=0.0, high=1.0)
+    if curve.shape not in ((), (max_tokens,)):
+        checks.fail(name, curve.shape, f"must be one number or one per position, shape ({max_tokens},)")
+    return np.broadcast_to(curve, (max_tokens,))
 
 
 @dataclass(frozen=True, eq=False)

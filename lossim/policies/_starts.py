@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
 
 from lossim._model import Coordinates, Features
 from lossim._support import checks
 from lossim._support.types import FloatArray
-from lossim.lengths import Length
+from lossim.lengths import Length, constant
 from lossim.policies._policy import Policy
 from lossim.policies._prompts import Path, PromptClass
+from lossim.policies._reasoning import LOOPS, Goal, reasoning_paths
 
-__all__ = ["beta_solve_rates", "two_paths", "unsolvable"]
+__all__ = ["beta_solve_rates", "reasoning", "two_paths", "unsolvable", "with_loops"]
+
+LawOfRate = Callable[[float], Length]
+"""A law of length for each solve rate."""
 
 
 def two_paths(*, solve_rate: float, right: Length, wrong: Length, max_tokens: int,
@@ -44,12 +51,18 @@ def unsolvable(*, length: Length, max_tokens: int, coordinates: Coordinates | No
                   coordinates=Features() if coordinates is None else coordinates)
 
 
-def beta_solve_rates(a: float, b: float, *, classes: int = 8, right: Length, wrong: Length, max_tokens: int,
-                     coordinates: Coordinates | None = None) -> Policy:
+def beta_solve_rates(a: float, b: float, *, classes: int = 8, right: Length | LawOfRate, wrong: Length | LawOfRate,
+                     max_tokens: int, coordinates: Coordinates | None = None) -> Policy:
     """Prompt classes whose solve rates follow a Beta(a, b) law, each with a right and a wrong path.
 
     The classes are the Gauss-Jacobi nodes of the law: every expectation that is a polynomial of the solve rate of
-    degree up to 2·classes - 1 (a group of that size, say) is that of the Beta law itself.
+    degree up to 2·classes - 1 (a group of that size, say) is that of the Beta law itself. ``right`` and ``wrong`` are
+    laws of length, or functions of the solve rate that give one: harder prompts whose answers take longer.
+
+    >>> import lossim as ls
+    >>> ls.policies.beta_solve_rates(1.0, 2.0, classes=3, max_tokens=4096, wrong=ls.lengths.geometric(mean=400),
+    ...                              right=lambda rate: ls.lengths.geometric(mean=200 / max(rate, 0.1)))
+    Policy(3 classes, 6 cells, max_tokens=4096: mean length 452, accuracy 0.333, truncated 0.0014)
     """
     fix = "for a single solve rate use two_paths"
     a = checks.in_interval("a", a, 1e-6, 1e6, fix)
@@ -59,9 +72,102 @@ def beta_solve_rates(a: float, b: float, *, classes: int = 8, right: Length, wro
     names = [f"p={rate:.3g}" for rate in rates]
     if len(set(names)) < count:
         names = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
-    return Policy([_sometimes(name, float(share), float(rate), right, wrong)
+    return Policy([_sometimes(name, float(share), float(rate), _at_rate(right, float(rate)),
+                              _at_rate(wrong, float(rate)))
                    for name, rate, share in zip(names, rates, shares, strict=True)],
                   max_tokens=max_tokens, coordinates=Features() if coordinates is None else coordinates)
+
+
+def _at_rate(law: Length | LawOfRate, rate: float) -> Length:
+    return law if isinstance(law, Length) else law(rate)
+
+
+def with_loops(policy: Policy, *, share: float, hazard: float = LOOPS) -> Policy:
+    """The policy with a path in every class on which responses hardly ever stop: repetition, or a lost stop token.
+
+    Args:
+        policy: the other paths keep their proportions.
+        share: chance of the path, in [0, 1]: nearly all of these responses are cut.
+        hazard: chance to stop at each position, in [0, 1]; at 0 training cannot bring the stop back.
+
+    Raises:
+        ValueError: a chance outside [0, 1], or a class that has a path named "loops" already.
+
+    >>> import lossim as ls
+    >>> solved = ls.policies.two_paths(solve_rate=0.5, right=ls.lengths.geometric(mean=90),
+    ...                                wrong=ls.lengths.geometric(mean=90), max_tokens=1024)
+    >>> ls.policies.with_loops(solved, share=0.2)
+    Policy(1 class, 3 cells, max_tokens=1024: mean length 277, accuracy 0.4, truncated 0.2)
+    """
+    share = checks.probability("share", share)
+    loops = Path("loops", probability=share, length=constant(hazard=hazard), p_correct=0.0)
+    classes = [replace(prompts, paths=[*(replace(path, probability=(1.0 - share) * path.probability)
+                                         for path in prompts.paths), loops]) for prompts in policy.classes]
+    return replace(policy, classes=classes)
+
+
+def reasoning(*, accuracy: float, mean_right: float, mean_wrong: float, max_tokens: int, verbosity: float,
+              premature: float = 0.5, truncated: float = 0.0, sigma: float = 0.5, classes: int = 1,
+              concentration: float = 2.0, difficulty: float = 1.0, coordinates: Coordinates | None = None) -> Policy:
+    """A policy that has to think, from numbers read off a run: an answer given before it is there is wrong.
+
+    Each class has up to three paths. On "thinks" the answer comes after work of a lognormal length; a response that
+    stops before it is wrong, one that stops after it right. "wrong" never gets there, and stops by a lognormal law.
+    "loops" hardly ever stops. The work and the chance to stop before it, the length of wrong responses and the share of
+    loops are what gives the numbers asked for.
+
+    Args:
+        accuracy: P(correct), in (0, 1).
+        mean_right, mean_wrong: mean length of right and of wrong responses, tokens; cut ones are wrong, with length
+            ``max_tokens``.
+        max_tokens: N.
+        verbosity: mean number of tokens from the answer being there to the stop, at least 1, below ``mean_right``.
+        premature: share of the wrong responses that stopped while working on an answer that would have come, in
+            [0, 1). A log does not tell it: it is what length can buy.
+        truncated: share of all responses that is cut, in [0, 1 - accuracy).
+        sigma: spread of the work and of wrong lengths, in logs, above 0.
+        classes: prompt classes; their solve rates follow a Beta law of mean ``accuracy``.
+        concentration: a + b of that law; small is most prompts either always or never solved.
+        difficulty: how much longer right responses are on harder prompts: in proportion to 1 + difficulty · (1 - p) of
+            the class's solve rate p, all scaled so that their mean is ``mean_right``.
+
+    Raises:
+        ValueError: numbers out of range, or that no such policy has; the message says which way to change them.
+
+    >>> import lossim as ls
+    >>> start = ls.policies.reasoning(accuracy=0.3, mean_right=120, mean_wrong=90, premature=0.7, truncated=0.02,
+    ...                               verbosity=20, max_tokens=1024)
+    >>> start
+    Policy(1 class, 4 cells, max_tokens=1024: mean length 99, accuracy 0.3, truncated 0.02)
+    >>> ls.drift(ls.schemes.grpo(), start).verdict
+    'responses get longer, +5.2 tokens in a step of 0.01 nats'
+    """
+    accuracy = checks.in_interval("accuracy", accuracy, 1e-6, 1.0 - 1e-6, "for prompts never solved use unsolvable")
+    premature = checks.in_interval("premature", premature, 0.0, 1.0 - 1e-6, "some wrong responses are wrong anyway")
+    truncated = checks.in_interval("truncated", truncated, 0.0, 1.0 - accuracy, "cut responses are wrong")
+    cap = checks.whole("max_tokens", max_tokens)
+    verbosity = checks.at_least("verbosity", verbosity, 1.0, "the stop token counts")
+    right = checks.in_interval("mean_right", mean_right, verbosity, float(cap), "it holds the work and the verbosity")
+    wrong = checks.in_interval("mean_wrong", mean_wrong, 1.0, float(cap))
+    sigma = checks.in_interval("sigma", sigma, 1e-3, 5.0)
+    difficulty = checks.in_interval("difficulty", difficulty, 0.0, 100.0)
+    count = checks.whole("classes", classes)
+    rates = np.array([accuracy])
+    shares = np.ones(1)
+    if count > 1:
+        total = checks.in_interval("concentration", concentration, 1e-3, 1e6)
+        rates, shares = _beta_nodes(accuracy * total, (1.0 - accuracy) * total, count)
+        rates = np.clip(rates, 1e-6, 1.0 - 1e-6)
+    stretch = 1.0 + difficulty * (1.0 - rates)
+    stretch *= (shares @ rates) / (shares @ (rates * stretch))
+    made = []
+    for number, (rate, share, factor) in enumerate(zip(rates, shares, stretch, strict=True), start=1):
+        goal = Goal(accuracy=float(rate), mean_right=right * float(factor), mean_wrong=wrong, verbosity=verbosity,
+                    premature=premature, truncated=truncated * (1.0 - float(rate)) / (1.0 - accuracy), sigma=sigma,
+                    max_tokens=cap)
+        name = "prompts" if count == 1 else f"{number}: p={rate:.3g}"
+        made.append(PromptClass(name, weight=float(share), paths=reasoning_paths(goal)))
+    return Policy(made, max_tokens=cap, coordinates=Features() if coordinates is None else coordinates)
 
 
 def _beta_nodes(a: float, b: float, count: int) -> tuple[FloatArray, FloatArray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ class Reward:
     Args:
         correct, incorrect: reward of a right and a wrong answer.
         truncated: reward of a response cut at max_tokens; None pays it by its grade.
+        grades: rewards of other grades of responses that are not correct, by the names that the policy gives them
+            (``{"partly": 0.5, "format": 0.1}``); shapings see them as incorrect.
         shaping: None, one shaping, or a tuple of them.
 
     >>> from lossim.rewards import MissingEOS, SoftOverlong
@@ -33,9 +35,14 @@ class Reward:
     correct: float = 1.0
     incorrect: float = 0.0
     truncated: float | None = None
+    grades: Mapping[str, float] = field(default_factory=dict, hash=False)
     shaping: Any = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.grades, Mapping):
+            fail("grades", self.grades, "must map names of grades to rewards", "for example {'partly': 0.5}", TypeError)
+        paid = {name: finite(f"grades: {name!r}", value) for name, value in self.grades.items()}
+        object.__setattr__(self, "grades", paid)
         object.__setattr__(self, "correct", finite("correct", self.correct))
         object.__setattr__(self, "incorrect", finite("incorrect", self.incorrect))
         if self.truncated is not None:
@@ -55,18 +62,36 @@ class Reward:
     @property
     def text(self) -> str:
         """How a scheme prints it."""
-        paid = f"reward {self.correct:g} if correct, else {self.incorrect:g}"
+        others = "".join(f"{value:g} if {name}, " for name, value in self.grades.items())
+        paid = f"reward {self.correct:g} if correct, {others}else {self.incorrect:g}"
         if self.truncated is None:
             return paid
         return f"{paid}, {self.truncated:g} if truncated"
 
-    def values(self, length: ArrayLike, grade_correct: ArrayLike, truncated: ArrayLike) -> FloatArray:
+    def by_grade(self, names: Sequence[str]) -> FloatArray:
+        """What grades are paid, before cuts and shapings, [grade]; "correct" and "incorrect" are the first two names.
+
+        Raises:
+            ValueError: a grade that ``grades`` does not name.
+
+        >>> Reward(grades={"partly": 0.5}).by_grade(["correct", "incorrect", "partly"])
+        array([1. , 0. , 0.5])
+        """
+        for name in names[2:]:
+            if name not in self.grades:
+                fail("grades", dict(self.grades), f"must say what the policy's grade {name!r} is paid",
+                     f"for example Reward(grades={{{name!r}: 0.5}})")
+        return np.array([self.correct, self.incorrect, *(self.grades[name] for name in names[2:])])
+
+    def values(self, length: ArrayLike, grade_correct: ArrayLike, truncated: ArrayLike,
+               not_correct: ArrayLike | None = None) -> FloatArray:
         """Rewards of single responses, in the common shape of the three arrays; no shaping may be group-relative.
 
         Args:
             length: tokens, at least 1.
             grade_correct: booleans, the grade (also of a truncated response).
             truncated: booleans, cut at max_tokens.
+            not_correct: what those not correct are paid for their grade, in place of ``incorrect``.
 
         >>> Reward(correct=1.0, incorrect=-1.0).values([[5], [9]], [True, False], False)
         array([[ 1., -1.],
@@ -75,10 +100,11 @@ class Reward:
         if self.group_relative:
             fail("shaping", self.shaping, "must not compare responses of a group to reward single ones",
                  "use group_values(length, correct, truncated)")
-        return self.group_values(length, grade_correct, truncated)
+        return self.group_values(length, grade_correct, truncated, not_correct=not_correct)
 
     def group_values(
-        self, length: ArrayLike, correct: ArrayLike, truncated: ArrayLike, counted: ArrayLike = True
+        self, length: ArrayLike, correct: ArrayLike, truncated: ArrayLike, counted: ArrayLike = True, *,
+        not_correct: ArrayLike | None = None
     ) -> FloatArray:
         """Rewards [..., G] of whole groups, the responses of a group along the last axis.
 
@@ -86,6 +112,7 @@ class Reward:
             length, correct, truncated: [..., G] as in `values`.
             counted: [..., G] booleans, the responses that belong to the baseline: group-relative shapings take
                 their statistics over these and leave the rewards of the others alone.
+            not_correct: [..., G], as in `values`.
 
         >>> from lossim.rewards import KimiLength
         >>> Reward(shaping=KimiLength()).group_values([10, 20, 30], [True, True, False], False)
@@ -102,7 +129,7 @@ class Reward:
         if self.group_relative and not tokens.size * tokens.ndim:
             fail("length", tokens.shape, "must have the responses of a group along its last axis (the shape is shown)")
         # Paid by the grade, or for being cut.
-        rewards: FloatArray = np.where(right, self.correct, self.incorrect)
+        rewards: FloatArray = np.where(right, self.correct, self.incorrect if not_correct is None else not_correct)
         if self.truncated is not None:
             rewards = np.where(cut, self.truncated, rewards)
         # Shaped, in order.
@@ -131,6 +158,7 @@ class AsLogged(Reward):
     correct: float = field(default=1.0, init=False, repr=False)
     incorrect: float = field(default=0.0, init=False, repr=False)
     truncated: float | None = field(default=None, init=False, repr=False)
+    grades: Mapping[str, float] = field(default_factory=dict, init=False, repr=False, hash=False)
     shaping: Any = field(default=None, init=False, repr=False)
 
     @property
@@ -138,7 +166,8 @@ class AsLogged(Reward):
         return "reward as logged"
 
     def group_values(
-        self, length: ArrayLike, correct: ArrayLike, truncated: ArrayLike, counted: ArrayLike = True
+        self, length: ArrayLike, correct: ArrayLike, truncated: ArrayLike, counted: ArrayLike = True, *,
+        not_correct: ArrayLike | None = None
     ) -> FloatArray:
         fail("reward", self, "is known on a log only", "use audit(rollouts, scheme), or give a Reward of your own")
 

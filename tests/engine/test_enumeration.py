@@ -33,7 +33,7 @@ def check(world: ref.World, cases: list[dict[str, object]], seed: int = 0) -> No
 
 def ref_direction(world: ref.World, policy: ls.Policy, result: ls.Drift) -> ref.Update:
     """The move of the logits that the update makes, for the reference to differentiate along."""
-    stops, paths = policy.motion.push(result.update.value)
+    stops, paths, _ = policy.motion.push(result.update.value)
     split = np.cumsum([len(c.paths) for c in world.classes])[:-1]
     return ref.Update(hazard_gradient=stops.tolist(), path_gradient=[p.tolist() for p in np.split(paths, split)])
 

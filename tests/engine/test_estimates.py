@@ -57,8 +57,9 @@ def test_an_estimate_goes_through_json_and_pickle_and_cannot_be_changed() -> Non
 def spread_by_enumeration(world: ref.World, setting: ref.Setting, policy: ls.Policy) -> float:
     """The standard deviation over all batches of what a step does to mean length."""
     ahead = ref.gradient_of_mean(world)
-    stops, paths = policy.motion.push(policy.motion.pull(np.array(ahead.hazard_gradient),
-                                                         np.concatenate(ahead.path_gradient)))
+    gradient = np.array(ahead.hazard_gradient)
+    stops, paths, _ = policy.motion.push(policy.motion.pull(gradient, np.concatenate(ahead.path_gradient),
+                                                            np.zeros(len(gradient))))
     direction = np.concatenate([stops.ravel(), paths])
     step, moments = ref.Step(world, setting), np.zeros(3)
     for probability, batch in ref.batches(world, setting):
@@ -148,7 +149,7 @@ def test_both_methods_report_the_same_things(method: Any) -> None:
     made = replace(ls.schemes.grpo(kl=0.1, prompts_per_step=2), name="mine")
     result = ls.drift(made, policy, method, rng=rng, batches=None if rng is None else 32)
     shapes = {"length_by_class": (1,), "length_by_path": (2,), "length_by_outcome": (3,), "path_probability": (2,),
-              "hazard_gradient": (2, 32), "path_gradient": (1, 2), "effective_reward": (2, 32),
+              "skill_gradient": (2,), "hazard_gradient": (2, 32), "path_gradient": (1, 2), "effective_reward": (2, 32),
               "response_weight": (2, 3, 32), "sources": (2, 3, 3, 3)}
     for name, value in vars(result).items():
         if isinstance(value, ls.Estimate):

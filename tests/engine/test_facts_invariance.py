@@ -120,7 +120,7 @@ def test_10_the_parts_add_up_and_follow_from_the_numbers_by_path(
     assert result.sources.value.sum() == pytest.approx(result.length.value, abs=1e-12 * gross(result))
     assert policy.class_weight @ result.length_by_class.value == pytest.approx(result.length.value, **close)
     assert policy.cell_weight @ result.length_by_path.value == pytest.approx(result.within.value, **close)
-    across = policy.class_weight[policy.class_of_cell] * result.path_probability.value @ policy.mean_length_by_cell
+    across = policy.class_weight[policy.class_of_cell] * result.path_probability.value @ policy.mean_length_by_path
     assert across == pytest.approx(result.composition.value, **close)
     np.testing.assert_allclose(np.bincount(policy.class_of_cell, weights=result.path_probability.value), 0, atol=1e-12)
     if path_scale == 0:

@@ -20,6 +20,7 @@ Array = np.ndarray[Any, Any]
 Per = Literal["class", "cell"]
 SEEDS = st.integers(0, 2**32 - 1)
 PER = st.sampled_from(["class", "cell"])
+NO_MOVES = np.zeros(0, dtype=np.int64)
 
 
 class Answer(NamedTuple):
@@ -65,7 +66,8 @@ class Paid:
             gone = np.cumsum(np.log1p(-hazard), axis=1)
         return critics.CriticView(
             class_of_cell=self.class_of_cell, probability=np.array([path.probability for path in paths]), hazard=hazard,
-            stay=1.0 - hazard, log_at_risk=np.column_stack([np.zeros(len(paths)), gone[:, :-1]]),
+            stay=1.0 - hazard, log_at_risk=np.column_stack([np.zeros(len(paths)), gone[:, :-1]]), left=NO_MOVES,
+            arrival=np.zeros((0, hazard.shape[1])),
             paid_stop=self.stop + 2.0 * np.array([path.p_correct for path in paths]) - 1.0, paid_go=self.go,
             paid_truncated=np.array([2.0 * path.p_correct_truncated - 1.0 for path in paths]), gamma=gamma)
 
@@ -159,17 +161,14 @@ def test_targets_against_simulated_responses(per: Per) -> None:
     assert (np.abs(found - mean) > 0.1 * stderr)[got >= 50].any()
 
 
-def batch(paid: Paid, answers: list[tuple[float, Answer]], values: Array, gamma: float) -> tuple[Array, Array, Array]:
-    """Counts by how responses ended, TD errors of tokens that are not the last, and sums of those that are."""
-    positions = paid.world.max_tokens
-    counts, last = np.zeros((4, positions + 1)), np.zeros((4, positions + 1))
+def batch(answers: list[tuple[float, Answer]], values: Array, gamma: float, lam: float) -> tuple[Array, Array]:
+    """Sums of the advantages of those that got to t, and how many they are, [cell, t]."""
+    total, count = np.zeros((2, *values[:, :-1].shape))
     for _, answer in answers:
-        end = positions if answer.truncated else len(answer.pay) - 1
-        counts[answer.cell, end] += 1
-        last[answer.cell, end] += answer.pay[-1] - values[answer.cell, len(answer.pay) - 1]
-    going = paid.go + gamma * values[:, 1:] - values[:, :-1]
-    going[:, -1] = 0.0
-    return counts, going, last
+        own = answer.advantages(values, gamma, lam, bootstrap=False)
+        total[answer.cell, :len(own)] += own
+        count[answer.cell, :len(own)] += 1
+    return total, count
 
 
 @settings(max_examples=30)
@@ -182,9 +181,9 @@ def test_batch_targets_are_means_over_the_responses_of_each_batch(
     drawn = [simulated(paid, rng, 12), simulated(paid, rng, 12)[::2]]
     values = [random_values(rng, paid, per) for _ in drawn]
     critic = critics.LearnedTable(rate=0.5, per=per, gae_lambda=lam)
-    parts = [batch(paid, answers, v, gamma) for answers, v in zip(drawn, values, strict=True)]
-    stacked = [np.array(part) for part in zip(*parts, strict=True)]
-    found, found_reached = critic.batch_targets(*stacked, paid.class_of_cell, gamma)
+    parts = [batch(answers, v, gamma, lam) for answers, v in zip(drawn, values, strict=True)]
+    total, count = (np.array(part) for part in zip(*parts, strict=True))
+    found, found_reached = critic.batch_targets(total, count, paid.class_of_cell)
     assert not found_reached[1, 3].any()
     for i, answers in enumerate(drawn):
         mean, reached, _ = averaged(answers, values[i], paid.class_of_cell, per, gamma=gamma, lam=lam, bootstrap=False)
@@ -221,9 +220,15 @@ def test_both_kinds_of_targets_agree_on_the_errors_of_the_engine(per: Per, boots
     errors(noting)
     engine = errors(critics.Table(table=values))
     weight = policy.probability[:, None, None] * policy.law
+    count = np.cumsum(weight.sum(axis=1)[:, ::-1], axis=1)[:, ::-1]
+    last = (weight * engine.last).sum(axis=1)
+    total = np.zeros((3, 5))
+    for t in reversed(range(4)):
+        total[:, t] = last[:, t] + engine.going[:, t] * count[:, t + 1] + 0.9 * 0.7 * total[:, t + 1]
+        if t == 3:
+            total[:, t] += last[:, 4]
     critic = critics.LearnedTable(rate=0.5, per=per, gae_lambda=0.7)
-    found, reached = critic.batch_targets(weight.sum(axis=1), engine.going, (weight * engine.last).sum(axis=1),
-                                          policy.class_of_cell, 0.9)
+    found, reached = critic.batch_targets(total[:, :4], count[:, :4], policy.class_of_cell)
     expected, expected_reached = critic.targets(values, noting.views[0], bootstrap_truncated=bootstrap)
     np.testing.assert_allclose(found, expected, atol=1e-13)
     np.testing.assert_array_equal(reached, expected_reached)
@@ -237,7 +242,8 @@ def test_targets_deep_in_the_tail() -> None:
     at_risk = np.cumsum(np.log1p(-hazard), axis=1) - np.log1p(-hazard)
     pay = np.stack([np.full(n, 1.0), np.full(n, -1.0)])
     view = critics.CriticView(class_of_cell=np.array([0, 0]), probability=np.array([0.5, 0.5]), hazard=hazard,
-                              stay=1.0 - hazard, log_at_risk=at_risk, paid_stop=pay, paid_go=np.zeros((2, n)),
+                              stay=1.0 - hazard, log_at_risk=at_risk, left=NO_MOVES, arrival=np.zeros((0, n)),
+                              paid_stop=pay, paid_go=np.zeros((2, n)),
                               paid_truncated=np.array([1.0, -1.0]), gamma=1.0)
     odds = (0.5 / 0.6) ** (t - 1)
     for per, expected in (("class", [-(1.0 - odds) / (1.0 + odds)] * 2), ("cell", [1.0, -1.0])):

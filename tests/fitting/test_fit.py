@@ -73,7 +73,7 @@ def test_weights_rates_and_lengths_within_five_sigma() -> None:
     weight = sum(each.weight for each in rest)
     rate = sum(each.weight * each.solve_rate for each in rest) / weight
     assert abs(rate - 0.5) < 5.0 * 0.5 / np.sqrt(weight * prompts * size)
-    of_cell = MIXED.mean_length_by_cell
+    of_cell = MIXED.mean_length_by_path
     right = sum(each.weight * each.solve_rate * each.length[0] for each in rest) / (weight * rate)
     assert right == pytest.approx(of_cell[1], rel=5.0 * 0.7 / np.sqrt(0.25 * prompts * size))
     assert never.length[1] == pytest.approx(of_cell[0], rel=5.0 * 0.7 / np.sqrt(0.5 * prompts * size))

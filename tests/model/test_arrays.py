@@ -22,7 +22,7 @@ def test_moved_arrays_are_the_arrays_of_the_moved_policy(seed: int) -> None:
     move = policy.motion.push(rng.normal(size=policy.motion.size))
     moved, arrays = policy.shifted(*move), policy.arrays.shifted(*move)
     for name in ("class_weight", "probability", "logits", "correctness", "hazard", "stay", "log_at_risk", "ends", "law",
-                 "cell_weight", "mean_length_by_cell", "mean_length_gradient", "mean_length", "truncation_rate",
+                 "cell_weight", "mean_length_by_path", "mean_length_gradient", "mean_length", "truncation_rate",
                  "accuracy", "length_std"):
         np.testing.assert_array_equal(getattr(arrays, name), getattr(moved.arrays, name), err_msg=name)
         np.testing.assert_array_equal(getattr(arrays, name), getattr(moved, name), err_msg=name)
@@ -37,7 +37,7 @@ def test_replaced_arrays_keep_nothing_that_was_computed() -> None:
     arrays = ls.Policy([ls.PromptClass("only", paths=paths)], max_tokens=2).arrays
     before = arrays.mean_length, arrays.law.copy(), arrays.cell_weight.copy()
     other = replace(arrays, probability=np.array([1.0, 0.0]))
-    assert other.mean_length == arrays.mean_length_by_cell[0] != arrays.mean_length
+    assert other.mean_length == arrays.mean_length_by_path[0] != arrays.mean_length
     longer = replace(arrays, logits=np.full((2, 2), -np.inf))
     assert (longer.mean_length, longer.truncation_rate) == (2.0, 1.0)
     with pytest.raises(AttributeError):

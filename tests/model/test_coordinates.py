@@ -30,7 +30,7 @@ def matrix(policy: ls.Policy) -> Array:
     rows = []
     for unit in np.eye(cells * positions + cells):
         stops, paths = unit[: cells * positions].reshape(cells, positions), unit[cells * positions:]
-        moved = policy.motion.push(policy.motion.pull(stops, paths))
+        moved = policy.motion.push(policy.motion.pull(stops, paths, np.zeros(len(stops))))
         rows.append(np.concatenate([moved[0].ravel(), moved[1]]))
     return np.array(rows)
 
@@ -96,13 +96,17 @@ def test_kernel_of_path_log_odds(sharing: float, path_scale: float) -> None:
 
 
 @settings(max_examples=30)
-@given(seed=SEEDS, sharing=st.floats(0, 1), scale=st.floats(0, 10), bins=st.sampled_from([1, 2, 3, "table"]))
-def test_pull_is_the_transpose_of_push(seed: int, sharing: float, scale: float, bins: Any) -> None:
-    policy = replace(random_policy(seed), coordinates=ls.coordinates(bins, sharing=sharing, path_scale=scale))
+@given(seed=SEEDS, sharing=st.floats(0, 1), scale=st.floats(0, 10), bins=st.sampled_from([1, 2, 3, "table"]),
+       skill=st.sampled_from([0.0, 0.5]))
+def test_pull_is_the_transpose_of_push(seed: int, sharing: float, scale: float, bins: Any, skill: float) -> None:
+    policy = replace(random_policy(seed), coordinates=ls.coordinates(bins, sharing=sharing, path_scale=scale,
+                                                                     skill_scale=skill))
     rng = np.random.default_rng(seed)
     move, stops, paths = rng.normal(size=policy.motion.size), rng.normal(size=(5, 4)), rng.normal(size=5)
-    dz, dy = policy.motion.push(move)
-    assert (dz * stops).sum() + dy @ paths == pytest.approx(move @ policy.motion.pull(stops, paths), abs=1e-12)
+    skills = rng.normal(size=5)
+    dz, dy, du = policy.motion.push(move)
+    both = (dz * stops).sum() + dy @ paths + du @ skills
+    assert both == pytest.approx(move @ policy.motion.pull(stops, paths, skills), abs=1e-12)
 
 
 def test_path_scale_zero_freezes_the_paths() -> None:
@@ -160,7 +164,7 @@ def test_kernel_with_a_knot_at_every_position_is_the_matrix_itself(seed: int) ->
     np.testing.assert_allclose(odds @ whole @ odds.T, given_numbers.matrix[20:, 20:], atol=1e-12)
     rng = np.random.default_rng(seed)
     stops, paths = rng.normal(size=(5, 4)), rng.normal(size=5)
-    dz, dy = policy.motion.push(policy.motion.pull(stops, paths))
+    dz, dy, _ = policy.motion.push(policy.motion.pull(stops, paths, np.zeros(len(stops))))
     expected = given_numbers.matrix @ np.concatenate([stops.ravel(), paths[free]])
     np.testing.assert_allclose(np.concatenate([dz.ravel(), dy[free]]), expected, atol=1e-12)
 
@@ -302,7 +306,7 @@ def test_a_small_step_changes_everything_at_the_rate_the_drift_says(motion: str,
     policy = replace(policy, coordinates=MOTIONS[motion](policy, np.random.default_rng(seed)))
     scheme = SCHEMES[name]
     result = ls.drift(scheme, policy)
-    dz, dy = policy.motion.push(result.update.value)
+    dz, dy, _ = policy.motion.push(result.update.value)
     step = 2e-3 / max(np.abs(dz).max(), np.abs(dy).max(), 1e-9)
     task = scheme.reward.values(policy.length, np.array([[True], [False]]),
                                 np.arange(policy.max_tokens + 1) == policy.max_tokens)
@@ -315,11 +319,11 @@ def test_a_small_step_changes_everything_at_the_rate_the_drift_says(motion: str,
         np.testing.assert_allclose(estimate.value, rate, rtol=0, atol=1e-7 * scale + 1e-11 / step)
 
     check(result.length, lambda p: p.mean_length)
-    check(result.length_by_path, lambda p: p.mean_length_by_cell)
+    check(result.length_by_path, lambda p: p.mean_length_by_path)
     check(result.length_by_class, lambda p: np.bincount(
-        p.class_of_cell, weights=p.probability * p.mean_length_by_cell))
-    check(result.within, lambda p: policy.cell_weight @ p.mean_length_by_cell)
-    check(result.composition, lambda p: p.cell_weight @ policy.mean_length_by_cell)
+        p.class_of_cell, weights=p.probability * p.mean_length_by_path))
+    check(result.within, lambda p: policy.cell_weight @ p.mean_length_by_path)
+    check(result.composition, lambda p: p.cell_weight @ policy.mean_length_by_path)
     check(result.path_probability, lambda p: p.probability)
     check(result.accuracy, lambda p: p.accuracy)
     check(result.truncation_rate, lambda p: p.truncation_rate)

@@ -165,7 +165,7 @@ def test_a_batch_moves_the_logits_as_lossim_says(recipe: ModuleType) -> None:
         mine = start.class_cells[start.class_of_cell[cell]]
         paths[mine] -= w * start.probability[mine]
         paths[cell] += w
-    moved = start.motion.push(start.motion.pull(stops, paths))
+    moved = start.motion.push(start.motion.pull(stops, paths, np.zeros(len(stops))))
     predicted = np.concatenate([moved[0][:, 1:].ravel(), moved[1]])
     assert_first_order(moves_of(model, uphill, all_log_odds), predicted, 1e-4)
 
@@ -204,12 +204,12 @@ def test_expected_step_is_the_drift(recipe: ModuleType, advantage: Any, rule: An
 
     path, terms = log_probability(model, cells, lengths, stopped)
     uphill = uphill_of(model, (torch.tensor(coefficient) * (path + terms.sum(-1))).sum())
-    logits, paths = start.motion.push(np.asarray(drift.update))
+    logits, paths, _ = start.motion.push(np.asarray(drift.update))
     assert_first_order(moves_of(model, uphill, all_log_odds), np.concatenate([logits[:, 1:].ravel(), paths]), 1e-3)
 
     def readouts(network: Any) -> Array:
         now = policy(network, ls.coordinates())
-        return np.concatenate([[now.mean_length], now.mean_length_by_cell, now.probability])
+        return np.concatenate([[now.mean_length], now.mean_length_by_path, now.probability])
 
     predicted = np.concatenate([[float(drift.length)], drift.length_by_path.value, drift.path_probability.value])
     assert_first_order(moves_of(model, uphill, readouts), predicted, 1e-3)

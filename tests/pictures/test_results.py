@@ -165,7 +165,7 @@ def test_curve_is_the_effective_reward_in_the_middle() -> None:
     assert outside < 0.011
     dots = [line for line in left.get_lines() if len(line.get_xdata()) == 1]
     means = sorted(float(line.get_xdata()[0]) for line in dots)
-    np.testing.assert_allclose(means, sorted(result.policy.mean_length_by_cell))
+    np.testing.assert_allclose(means, sorted(result.policy.mean_length_by_path))
 
 
 def test_curve_keeps_truncated_responses_at_the_cap() -> None:

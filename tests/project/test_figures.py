@@ -146,7 +146,7 @@ def test_starts_have_the_published_length_and_accuracy(problems):
     policy = reasoning_start(problems)
     assert policy.mean_length == pytest.approx(row[2], rel=1e-9)
     assert policy.accuracy == pytest.approx(row[4] / 100, rel=1e-9)
-    right, wrong = policy.mean_length_by_cell
+    right, wrong = policy.mean_length_by_path
     assert wrong / right == pytest.approx(1.65, rel=1e-9)
     assert zero_start().mean_length == pytest.approx(520, rel=1e-9)
 

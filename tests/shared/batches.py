@@ -24,29 +24,35 @@ def step_of(scheme: ls.Scheme, policy: ls.Policy, *, reference: ls.Policy | None
 
 
 def drawn(step: Step, rng: np.random.Generator, batches: int = 1) -> Draws:
-    """Indices [batch, prompt, response] of the old policy's cells, grades and ends."""
+    """Indices [batch, prompt, response] of how responses of the old policy went."""
     return draw_batches(step, rng, batches)
 
 
 def one_of(draws: Draws, batch: int) -> Draws:
-    return Draws(cell=draws.cell[batch:batch + 1], grade=draws.grade[batch:batch + 1], end=draws.end[batch:batch + 1])
+    def taken(x: Any) -> Any:
+        return x[batch:batch + 1]
+
+    return Draws(cell=taken(draws.cell), grade=taken(draws.grade), end=taken(draws.end), entered=taken(draws.entered))
 
 
 def as_batch(policy: ls.Policy, draws: Draws) -> list[tuple[int, list[ref.Response]]]:
     """The first batch as the reference writes it."""
-    first_cell = np.searchsorted(policy.class_of_cell, np.arange(len(policy.classes)))
+    layout = policy.layout
+    first_path = np.searchsorted(layout.class_of_path, np.arange(len(policy.classes)))
+    moved = np.isin(draws.cell, layout.moves.target)
     batch = []
-    for cells, grades, ends in zip(draws.cell[0], draws.grade[0], draws.end[0], strict=True):
-        j = int(policy.class_of_cell[cells[0]])
-        batch.append((j, [ref.Response(path=int(c - first_cell[j]), length=int(policy.length[e]),
-                                       truncated=bool(e == policy.max_tokens), correct=bool(g == 0))
-                          for c, g, e in zip(cells, grades, ends, strict=True)]))
+    for group in zip(draws.cell[0], draws.grade[0], draws.end[0], draws.entered[0], moved[0], strict=True):
+        j = int(policy.class_of_cell[group[0][0]])
+        batch.append((j, [ref.Response(path=int(layout.path_of_cell[c] - first_path[j]), length=int(policy.length[e]),
+                                       truncated=bool(e == policy.max_tokens), correct=bool(g == 0),
+                                       moved=int(w) + 1 if done else 0)
+                          for c, g, e, w, done in zip(*group, strict=True)]))
     return batch
 
 
 def engine_gradient(step: Step, draws: Draws) -> np.ndarray:
     """The gradient of all logits, hazards by cell and then paths, in the mean over the batches."""
-    stops, paths = update_gradient(step, batch_measures(step, draws))
+    stops, paths, _ = update_gradient(step, batch_measures(step, draws))
     return np.concatenate([stops.ravel(), paths])
 
 

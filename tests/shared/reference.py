@@ -183,7 +183,10 @@ class Step:
         lam = s.gae_lambda
         if isinstance(lam, tuple):
             lam = max(0.0, 1.0 - 1.0 / max(lam[1] * length, 1.0))
-        value = [0.0] * length if s.values is None else list(s.values[self.world.cell(f.j, f.response.path)])
+        value = [0.0] * length
+        if s.values is not None:
+            cells = [self.world.cell(f.j, f.response.path, f.response.done(t)) for t in range(1, length + 1)]
+            value = [s.values[cell][i] for i, cell in enumerate(cells)]
         value[0] = 0.0 if s.first_values is None else s.first_values[f.j]
         advantage = [0.0] * length
         advantage[length - 1] = f.paid[length - 1] + f.reward - value[length - 1]
@@ -284,7 +287,7 @@ class Step:
 
 
 def batch_update(world: World, setting: Setting, batch: Sequence[tuple[int, Sequence[Any]]]) -> Update:
-    """The update of one batch; a response is given as (path, length, truncated, correct)."""
+    """The update of one batch; a response is given as (path, length, truncated, correct, moved)."""
     total = zero(world)
     Step(world, setting).add(total, 1.0, [(j, [Response(*r) for r in responses]) for j, responses in batch])
     return total

@@ -26,11 +26,19 @@ def all_policies(world: ref.World) -> dict[str, ls.Policy]:
             value = getattr(path, name)
             return getattr(path, fallback) if value is None else value
 
+        def law(state: ref.RefPath) -> ls.lengths.Length:
+            return ls.lengths.table(pick(state, hazard, "hazard"))
+
+        def work(path: ref.RefPath) -> ls.Work | None:
+            if path.done is None:
+                return None
+            return ls.Work(answer=ls.lengths.table(path.arrival), done=law(path.done),
+                           p_correct=list(path.done.p_correct), p_correct_truncated=path.done.p_correct_truncated)
+
         return ls.Policy([
             ls.PromptClass(f"class {j}", weight=c.weight, paths=[
                 ls.Path(f"path {k}", probability=pick(p, probability, "probability"), p_correct=list(p.p_correct),
-                        length=ls.lengths.table(pick(p, hazard, "hazard")),
-                        p_correct_truncated=p.p_correct_truncated)
+                        length=law(p), p_correct_truncated=p.p_correct_truncated, work=work(p))
                 for k, p in enumerate(c.paths)])
             for j, c in enumerate(world.classes)], max_tokens=world.max_tokens,
             coordinates=ls.coordinates(bins="table", sharing=0.3))
@@ -94,12 +102,18 @@ def kl_and_entropy(kind: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def table_critic(world: ref.World, rng: np.random.Generator) -> tuple[critics.Critic, dict[str, Any]]:
     """A random critic per cell, its first value per class."""
-    values = rng.normal(size=(sum(len(c.paths) for c in world.classes), world.max_tokens))
-    weight = np.concatenate([[p.probability if p.old_probability is None else p.old_probability for p in c.paths]
-                             for c in world.classes])  # of the policy that draws
-    index = np.repeat(np.arange(len(world.classes)), [len(c.paths) for c in world.classes])
-    first = np.bincount(index, weights=weight * values[:, 0])
-    return critics.Table(table=values), {"first_values": first.tolist(), "values": values.tolist()}
+    values = rng.normal(size=(world.cells, world.max_tokens))
+    first = []
+    for j, prompts in enumerate(world.classes):
+        total = 0.0
+        for k, path in enumerate(prompts.paths):
+            drawn = path.probability if path.old_probability is None else path.old_probability  # the policy that draws
+            done = path.chance_done(1)
+            total += drawn * (1.0 - done) * values[world.cell(j, k), 0]
+            if path.done is not None:
+                total += drawn * done * values[world.cell(j, k, True), 0]
+        first.append(float(total))
+    return critics.Table(table=values), {"first_values": first, "values": values.tolist()}
 
 
 def advantage(kind: str, world: ref.World, rng: np.random.Generator) -> tuple[advantages.Advantage, dict[str, Any]]:

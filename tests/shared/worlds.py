@@ -17,7 +17,11 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class RefPath:
-    """One path: hazards and p_correct at t = 1..N. Without a reference or an old policy it is its own."""
+    """One path: hazards and p_correct at t = 1..N. Without a reference or an old policy it is its own.
+
+    With ``arrival``, P(the answer is there at the start of t | it was not before), ``hazard`` and ``p_correct`` are
+    those of responses that still work, and ``done`` has those of responses that are done.
+    """
 
     probability: float
     hazard: Sequence[float]
@@ -27,6 +31,16 @@ class RefPath:
     reference_probability: float | None = None
     old_hazard: Sequence[float] | None = None
     old_probability: float | None = None
+    arrival: Sequence[float] | None = None
+    done: RefPath | None = None
+
+    def state(self, response: Response, t: int) -> RefPath:
+        """The hazards that token t of the response is drawn by."""
+        return self.done if self.done is not None and response.done(t) else self
+
+    def chance_done(self, t: int) -> float:
+        """P(done at t, going on regardless)."""
+        return 0.0 if self.arrival is None else 1.0 - math.prod(1.0 - q for q in self.arrival[:t])
 
     def other(self, policy: str) -> tuple[Sequence[float], float]:
         """Hazards and path probability under the "reference" or the "old" policy."""
@@ -43,6 +57,8 @@ class RefPath:
             p_correct_truncated=self.p_correct_truncated,
             reference_hazard=reference_hazard,
             reference_probability=reference_probability,
+            arrival=self.arrival,
+            done=None if self.done is None else self.done.old(),
         )
 
 
@@ -57,9 +73,15 @@ class World:
     classes: Sequence[RefClass]
     max_tokens: int
 
-    def cell(self, j: int, k: int) -> int:
+    def cell(self, j: int, k: int, done: bool = False) -> int:
         """The row of path k of class j in a hazard gradient."""
-        return sum(len(self.classes[i].paths) for i in range(j)) + k
+        before = [path for i in range(j) for path in self.classes[i].paths] + list(self.classes[j].paths[:k])
+        return sum(1 if path.done is None else 2 for path in before) + int(done)
+
+    @property
+    def cells(self) -> int:
+        """The rows of a hazard gradient."""
+        return self.cell(len(self.classes) - 1, len(self.classes[-1].paths))
 
     def old(self) -> World:
         """The same prompts, answered by the old policy."""
@@ -68,12 +90,17 @@ class World:
 
 
 class Response(NamedTuple):
-    """A truncated response has length N, and may still be graded correct."""
+    """A truncated response has length N, and may still be graded correct. ``moved``: its first token done; 0 if none."""
 
     path: int
     length: int
     truncated: bool
     correct: bool
+    moved: int = 0
+
+    def done(self, t: int) -> bool:
+        """Whether the answer was there at token t."""
+        return 0 < self.moved <= t
 
     def stops_at(self, t: int) -> bool:
         """Whether token t is the stop token. A truncated response has none."""
@@ -91,7 +118,7 @@ Entry = tuple[int, int, int, float]  # table of the Update (0 hazards, 1 paths),
 
 def zero(world: World) -> Update:
     """An update that moves nothing."""
-    cells = [[0.0] * world.max_tokens for prompts in world.classes for _ in prompts.paths]
+    cells = [[0.0] * world.max_tokens for _ in range(world.cells)]
     return Update(cells, [[0.0] * len(prompts.paths) for prompts in world.classes])
 
 
@@ -100,24 +127,41 @@ def zero(world: World) -> Update:
 
 def atoms(world: World, j: int) -> list[tuple[float, Response]]:
     """Every response to a prompt of class j that can happen, with its probability."""
-    found = []
+    found: list[tuple[float, Response]] = []
+
+    def ends(k: int, going: float, state: RefPath, t: int, moved: int) -> float:
+        """Note the responses that stop at t in a state; the probability of those that go on."""
+        stopped = going * state.hazard[t - 1]
+        found.append((stopped * state.p_correct[t - 1], Response(k, t, False, True, moved)))
+        found.append((stopped * (1.0 - state.p_correct[t - 1]), Response(k, t, False, False, moved)))
+        return going * (1.0 - state.hazard[t - 1])
+
+    def cut(k: int, going: float, state: RefPath, moved: int) -> None:
+        found.append((going * state.p_correct_truncated, Response(k, world.max_tokens, True, True, moved)))
+        found.append((going * (1.0 - state.p_correct_truncated), Response(k, world.max_tokens, True, False, moved)))
+
     for k, path in enumerate(world.classes[j].paths):
-        going = path.probability
+        working = path.probability
+        done: dict[int, float] = {}  # by the first token done
         for t in range(1, world.max_tokens + 1):
-            stopped = going * path.hazard[t - 1]
-            found.append((stopped * path.p_correct[t - 1], Response(k, t, False, True)))
-            found.append((stopped * (1.0 - path.p_correct[t - 1]), Response(k, t, False, False)))
-            going = going * (1.0 - path.hazard[t - 1])
-        found.append((going * path.p_correct_truncated, Response(k, world.max_tokens, True, True)))
-        found.append((going * (1.0 - path.p_correct_truncated), Response(k, world.max_tokens, True, False)))
+            if path.arrival is not None:
+                done[t] = working * path.arrival[t - 1]
+                working = working * (1.0 - path.arrival[t - 1])
+            working = ends(k, working, path, t, 0)
+            if path.done is not None:
+                done = {moved: ends(k, going, path.done, t, moved) for moved, going in done.items()}
+        cut(k, working, path, 0)
+        for moved, going in done.items():
+            if path.done is not None:
+                cut(k, going, path.done, moved)
     return [(probability, response) for probability, response in found if probability > 0.0]
 
 
 def score(world: World, j: int, response: Response, t: int) -> list[Entry]:
     """d log probability of token t by its stop logit and, at t = 1, by the path logits."""
     stop = 1.0 if response.stops_at(t) else 0.0
-    hazard = world.classes[j].paths[response.path].hazard[t - 1]
-    entries = [(0, world.cell(j, response.path), t - 1, stop - hazard)]
+    hazard = world.classes[j].paths[response.path].state(response, t).hazard[t - 1]
+    entries = [(0, world.cell(j, response.path, response.done(t)), t - 1, stop - hazard)]
     if t == 1:
         for k, path in enumerate(world.classes[j].paths):
             entries.append((1, j, k, (1.0 if k == response.path else 0.0) - path.probability))
@@ -127,8 +171,9 @@ def score(world: World, j: int, response: Response, t: int) -> list[Entry]:
 def log_ratio(world: World, j: int, response: Response, t: int, other: str = "reference") -> float:
     """Log probability of token t, less that under the other policy; token 1 includes the path."""
     path = world.classes[j].paths[response.path]
-    other_hazard, other_probability = path.other(other)
-    h, h_other = path.hazard[t - 1], other_hazard[t - 1]
+    state = path.state(response, t)
+    other_hazard, other_probability = state.other(other)[0], path.other(other)[1]
+    h, h_other = state.hazard[t - 1], other_hazard[t - 1]
     d = math.log(h / h_other) if response.stops_at(t) else math.log((1.0 - h) / (1.0 - h_other))
     return d + math.log(path.probability / other_probability) if t == 1 else d
 
@@ -143,16 +188,24 @@ def stop_entropy(h: float) -> tuple[float, float]:
 def entropy_gradient(world: World, j: int, response: Response, t: int) -> list[Entry]:
     """Gradient of the entropy of the decision at token t.
 
-    At t = 1 that is the path together with the stop decision on it: H = sum_k pi_k (H(h_k(1)) - log pi_k).
+    At t = 1 that is the path together with the stop decision on it: H = sum_k pi_k (H(h_k(1)) - log pi_k), averaged
+    over whether the answer is there at once.
     """
     paths = world.classes[j].paths
     if t > 1:
-        return [(0, world.cell(j, response.path), t - 1, stop_entropy(paths[response.path].hazard[t - 1])[1])]
-    parts = [stop_entropy(p.hazard[0])[0] - math.log(p.probability or 1.0) for p in paths]
+        state = paths[response.path].state(response, t)
+        return [(0, world.cell(j, response.path, response.done(t)), t - 1, stop_entropy(state.hazard[t - 1])[1])]
+    states = [[(path, 1.0 - path.chance_done(1), False)] for path in paths]
+    for path, mine in zip(paths, states, strict=True):
+        if path.done is not None:
+            mine.append((path.done, path.chance_done(1), True))
+    parts = [sum(share * stop_entropy(state.hazard[0])[0] for state, share, _ in mine) - math.log(path.probability or 1)
+             for path, mine in zip(paths, states, strict=True)]
     joint = sum(path.probability * part for path, part in zip(paths, parts, strict=True))
     entries: list[Entry] = []
     for k, path in enumerate(paths):
-        entries.append((0, world.cell(j, k), 0, path.probability * stop_entropy(path.hazard[0])[1]))
+        for state, share, done in states[k]:
+            entries.append((0, world.cell(j, k, done), 0, path.probability * share * stop_entropy(state.hazard[0])[1]))
         entries.append((1, j, k, path.probability * (parts[k] - joint)))
     return entries
 
@@ -166,7 +219,7 @@ def expected_value(world: World, f: Quantity) -> float:
     """E[f(class, path, length, truncated, correct)] of one response."""
     terms = []
     for j, prompts in enumerate(world.classes):
-        terms += [prompts.weight * probability * f(j, *response) for probability, response in atoms(world, j)]
+        terms += [prompts.weight * probability * f(j, *response[:4]) for probability, response in atoms(world, j)]
     return math.fsum(terms)
 
 
@@ -177,7 +230,7 @@ def gradient_of_mean(world: World, f: Quantity = LENGTH) -> Update:
         for probability, response in atoms(world, j):
             for t in range(1, response.length + 1):
                 for table, row, column, value in score(world, j, response, t):
-                    total[table][row][column] += prompts.weight * probability * f(j, *response) * value
+                    total[table][row][column] += prompts.weight * probability * f(j, *response[:4]) * value
     return total
 
 
@@ -206,6 +259,7 @@ def random_world(
     graded_truncation: bool = False,  # give truncated responses a p_correct
     reference: bool = False,  # give the world a reference policy, with the same hazards of 0 and 1
     old: bool = False,  # give the world an old policy, with the same hazards of 0 and 1; the rest stays as drawn
+    work: float = 0.0,  # chance that a path has work
 ) -> World:
     def shares(count: int) -> list[float]:
         parts = [0.2 + float(rng.random()) for _ in range(count)]
@@ -229,11 +283,28 @@ def random_world(
                 reference_hazard=other_hazard if reference else None,
                 reference_probability=other_probability if reference else None,
             )
+            if rng.random() < work:
+                path = with_work(path, rng, curves=curves, graded_truncation=graded_truncation, reference=reference)
             members.append(path)
         made.append(RefClass(weight=weight, paths=members))
     if old:
         made = [replace(c, paths=with_old(c.paths, shares(len(c.paths)), rng)) for c in made]
     return World(classes=made, max_tokens=max_tokens)
+
+
+def with_work(path: RefPath, rng: np.random.Generator, *, curves: float, graded_truncation: bool, reference: bool
+              ) -> RefPath:
+    """The path as its working state, with a done state of its own, right more often."""
+    count = len(path.hazard)
+    sure = rng.random(2) >= curves
+    done = RefPath(
+        probability=path.probability,
+        hazard=[float(x) for x in rng.uniform(0.1, 0.9, count)],
+        p_correct=[1.0] * count if sure[0] else [float(x) for x in rng.random(count)],
+        p_correct_truncated=float(sure[1]) if graded_truncation else 0.0,
+        reference_hazard=[float(x) for x in rng.uniform(0.1, 0.9, count)] if reference else None,
+    )
+    return replace(path, done=done, arrival=[float(x) for x in rng.uniform(0.0, 0.6, count)])
 
 
 def with_old(paths: Sequence[RefPath], probabilities: Sequence[float], rng: np.random.Generator) -> list[RefPath]:
@@ -242,7 +313,8 @@ def with_old(paths: Sequence[RefPath], probabilities: Sequence[float], rng: np.r
     def shifted(h: float) -> float:
         return h / (h + (1.0 - h) * math.exp(float(rng.uniform(-2.5, 2.5))))
 
-    return [
-        replace(path, old_hazard=[shifted(h) for h in path.hazard], old_probability=probability)
-        for path, probability in zip(paths, probabilities, strict=True)
-    ]
+    def moved(path: RefPath, probability: float) -> RefPath:
+        now = replace(path, old_hazard=[shifted(h) for h in path.hazard], old_probability=probability)
+        return now if path.done is None else replace(now, done=moved(path.done, probability))
+
+    return [moved(path, probability) for path, probability in zip(paths, probabilities, strict=True)]

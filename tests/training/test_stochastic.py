@@ -65,7 +65,7 @@ def plain_run(world: ref.World, setting: ref.Setting, start: ls.Policy, rollouts
 def pulled(start: ls.Policy, world: ref.World, update: ref.Update) -> np.ndarray:
     """An update of logits in coordinates."""
     stops, first = np.split(translate.flat(world, update), [start.logits.size])
-    return start.motion.pull(stops.reshape(start.logits.shape), first)
+    return start.motion.pull(stops.reshape(start.logits.shape), first, np.zeros(len(start.logits)))
 
 
 def check(seed: int, kind: str, *, name: str = "clip", steps: int = 1, inner: tuple[int, int], replicates: int = 2,
@@ -255,7 +255,7 @@ def test_a_critic_learns_from_the_rollout() -> None:
             np.testing.assert_allclose(run.coordinates[step + 1, 0] - run.coordinates[step, 0], rtol=1e-9, atol=1e-12,
                                        desired=RATE * pulled(policy, world, ref.batch_update(world, fixed, groups)))
         sums, count = np.zeros((2, 4)), np.zeros((2, 4))
-        for cell, length, _, correct in (one for _, responses in groups for one in responses):
+        for cell, length, _, correct, _ in (one for _, responses in groups for one in responses):
             advantage = 0.0
             for t in reversed(range(length)):
                 gained = (1.0 if correct else -1.0) if t == length - 1 else gamma * values[cell, t + 1]

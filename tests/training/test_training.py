@@ -58,7 +58,7 @@ def test_what_is_written_down_of_a_policy() -> None:
     run = ls.train(schemes.grpo(), POLICY, steps=6, optimizer=sgd(0.5))
     np.testing.assert_allclose(run.composition + run.within, np.diff(run.length), rtol=1e-10, atol=1e-12)
     end = run.policy
-    np.testing.assert_allclose(run.length_by_path[-1], end.mean_length_by_cell, rtol=1e-12)
+    np.testing.assert_allclose(run.length_by_path[-1], end.mean_length_by_path, rtol=1e-12)
     law, start = end.law.sum(axis=1) * end.cell_weight[:, None], POLICY.law.sum(axis=1) * POLICY.cell_weight[:, None]
     inside = law > 0
     kl = float((law[inside] * np.log(law[inside] / start[inside])).sum())

@@ -29,7 +29,8 @@ def make_view(rng: np.random.Generator, positions: int = 5, gamma: float = 1.0, 
     at_risk = np.concatenate([np.zeros((3, 1)), np.cumsum(log_stay, axis=1)[:, :-1]], axis=1)
     return critics.CriticView(
         class_of_cell=np.array([0, 0, 1]), probability=np.array([share, 1.0 - share, 1.0]), hazard=hazard,
-        stay=1.0 - hazard, log_at_risk=at_risk, paid_stop=rng.normal(size=hazard.shape),
+        stay=1.0 - hazard, log_at_risk=at_risk, left=np.zeros(0, dtype=np.int64),
+        arrival=np.zeros((0, hazard.shape[1])), paid_stop=rng.normal(size=hazard.shape),
         paid_go=rng.normal(size=hazard.shape), paid_truncated=rng.normal(size=3), gamma=gamma)
 
 
@@ -96,7 +97,8 @@ def test_exact_critic_per_class_deep_in_the_tail() -> None:
     log_at_risk = np.cumsum(np.log1p(-hazard), axis=1) - np.log1p(-hazard)
     paid = np.stack([np.full(n, 1.0), np.full(n, -1.0)])
     view = critics.CriticView(class_of_cell=np.array([0, 0]), probability=np.array([0.5, 0.5]), hazard=hazard,
-                              stay=1.0 - hazard, log_at_risk=log_at_risk, paid_stop=paid,
+                              stay=1.0 - hazard, log_at_risk=log_at_risk, left=np.zeros(0, dtype=np.int64),
+                              arrival=np.zeros((0, n)), paid_stop=paid,
                               paid_go=np.zeros((2, n)), paid_truncated=np.array([1.0, -1.0]), gamma=1.0)
     values = critics.Exact(per="class").values(view)
     t = 2400

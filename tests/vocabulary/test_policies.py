@@ -116,12 +116,12 @@ def test_p_correct_array_is_a_copy() -> None:
     curve = np.array([0.1, 0.2, 0.3])
     path = ls.Path("a", length=GEOMETRIC, p_correct=curve)
     curve[:] = 9.0
-    np.testing.assert_array_equal(path.correctness(3), [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(path.correctness(3), [[0.1, 0.2, 0.3, 0.0]])
 
 
 def test_p_correct_as_a_function_sees_positions_from_one() -> None:
     path = ls.Path("a", length=GEOMETRIC, p_correct=lambda t: t / 10.0)
-    np.testing.assert_allclose(path.correctness(4), [0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose(path.correctness(4), [[0.1, 0.2, 0.3, 0.4, 0.0]])
 
 
 # ---- samples ----
@@ -233,7 +233,7 @@ def test_moving_adds_to_the_logits_and_leaves_certain_ones(seed: int, sharing: f
     policy = replace(policy, coordinates=ls.coordinates(bins=2, sharing=sharing))
     rng = np.random.default_rng(seed)
     update = rng.normal(size=policy.motion.size)
-    stops, paths = policy.motion.push(update)
+    stops, paths, _ = policy.motion.push(update)
     after = policy.moved(update)
     free = np.isfinite(policy.logits)
     np.testing.assert_allclose((after.logits - np.where(free, policy.logits, 0.0))[free], stops[free], atol=1e-12)

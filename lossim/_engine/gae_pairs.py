@@ -1,0 +1,74 @@
+"""GAE where every pair of position and length is summed, in blocks: a λ that depends on the length, O(N²)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lossim._support.records import Record
+from lossim._support.types import FloatArray
+from lossim.advantages import GAE
+
+MOST_ENTRIES = 1 << 23
+"""Entries [cell, end, t] held at once where every pair of position and length is summed."""
+
+
+class Block(Record):
+    """Some ends, with x^{T-t}·1[t <= T] as ``power`` [end, t] and Σ_{u=t}^{T-1} x^{u-t} δ_u as ``base`` [cell, end, t].
+
+    ``base`` is None where all δ are 0.
+    """
+
+    ends: slice
+    power: FloatArray
+    base: FloatArray | None
+
+
+def pair_blocks(gae: GAE, length: FloatArray, going: FloatArray) -> Iterator[Block]:
+    """All ends, block by block; x = γλ(T), of which a constant λ is the special case."""
+    size = int(np.clip(MOST_ENTRIES // going.size, 1, 256))
+    positions = np.arange(1.0, going.shape[1] + 1.0)
+    for start in range(0, len(length), size):
+        ends = slice(start, start + size)
+        x = gae.discount_by_length(length[ends])[:, None]
+        gap = length[ends][:, None] - positions
+        power = np.where(gap >= 0, np.power(x, np.maximum(gap, 0.0)), 0.0)
+        yield Block(ends=ends, power=power, base=earlier_errors(going, gap, x) if going.any() else None)
+
+
+def earlier_errors(going: FloatArray, gap: FloatArray, x: FloatArray) -> FloatArray:
+    """Σ_{u=t}^{T-1} x^{u-t} δ_u by doubling: after k rounds each entry sums 2^k terms of the recurrence."""
+    base = np.where(gap > 0, going[:, None, :], 0.0)
+    shift = 1
+    factor = x
+    while shift < going.shape[1]:
+        base[:, :, :-shift] += factor * base[:, :, shift:]
+        shift = 2 * shift
+        factor = factor * factor
+    return base
+
+
+def credit_by_pairs(gae: GAE, length: FloatArray, going: FloatArray, measure: FloatArray, credited: FloatArray
+                    ) -> FloatArray:
+    """Σ_{end>t} of μ·Â_t(T), [cell, outcome, t]."""
+    total = np.zeros((*measure.shape[:2], going.shape[1]))
+    for block in pair_blocks(gae, length, going):
+        total += credited[:, :, block.ends] @ block.power
+        if block.base is not None:
+            total += measure[:, :, block.ends] @ block.base
+    return total - np.pad(credited[:, :2, :-1], ((0, 0), (0, 1), (0, 0)))
+
+
+def sums_by_pairs(gae: GAE, length: FloatArray, going: FloatArray, last: FloatArray
+                  ) -> tuple[FloatArray, FloatArray]:
+    """Σ_t Â_t and Σ_t Â_t², [cell, grade, end]."""
+    first = np.zeros_like(last)
+    second = np.zeros_like(last)
+    for block in pair_blocks(gae, length, going):
+        advantage = last[:, :, block.ends, None] * block.power
+        if block.base is not None:
+            advantage = advantage + block.base[:, None]
+        first[:, :, block.ends] = advantage.sum(axis=-1)
+        second[:, :, block.ends] = (advantage**2).sum(axis=-1)
+    return first, second

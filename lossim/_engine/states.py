@@ -1,0 +1,191 @@
+"""Responses that change state on their way: sums over those in a cell at t, from how they ended and when they moved.
+
+A response that ended in a cell was there from the position at which it entered, and before that in the state before.
+Over a law the position is known only in distribution, by the Markov property; of a sampled response it is known. Paths
+of one state are the case without moves. See docs/derivations.md, section 18.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from lossim._engine.measures import EndSums, TokenSums, by_outcome
+from lossim._model import CellArrays, Draws
+from lossim._support.positions import after, along, backward_recurrence, before, forward_recurrence
+from lossim._support.types import FloatArray, IntArray
+
+__all__ = ["along_draws", "entered_of", "entry_credit", "going", "mean_along", "moves_and_ends", "reweighed",
+           "sums_by_token", "survival", "with_entries", "with_paid"]
+
+MOST_PAIRS = 1 << 22
+"""Pairs (move, end) that are held at once."""
+
+
+def sums_by_token(policy: CellArrays, sums: EndSums, cells: slice = slice(None)) -> TokenSums:
+    """Sums over the responses that stop at t and that go on at t in each cell, of some cells."""
+    ended = by_outcome(sums.ended[cells])
+    return TokenSums(stop=ended[:, :2, :-1], go=going(policy, ended, sums.entered, cells))
+
+
+def going(policy: CellArrays, ended: FloatArray, entered: FloatArray, cells: slice = slice(None)) -> FloatArray:
+    """Sums over the responses that go on at t, [cell, ..., t], of some cells.
+
+    From sums over those that ended in them, [cell, ..., end], and over all that moved, [move, ..., t]. Those that go on
+    at t in a cell end there later, or move on later; those that enter it later are not there yet:
+
+        go(t) = Σ_{end > t} ended + Σ_{u > t} left(u) - Σ_{u > t} entered(u) .
+
+    Early, when few have entered, they are those that have entered so far less those that have stopped so far.
+    """
+    go = after(ended)
+    source, target, rows = policy.layout.moves_within(cells)
+    entered = entered[rows]
+    later = np.zeros_like(entered)
+    later[..., :-1] = np.cumsum(entered[..., :0:-1], axis=-1)[..., ::-1]
+    go[source] += later
+    go[target] -= later
+    for cell, moved, early in zip(target, entered, policy.early[rows], strict=True):
+        so_far = moved[..., :early] - ended[cell, ..., :early]
+        go[cell, ..., :early] = np.cumsum(so_far, axis=-1)
+    return go
+
+
+def with_entries(policy: CellArrays, ended: FloatArray) -> EndSums:
+    """A measure over the law of a policy, [cell, grade, end], with its sums over those that moved."""
+    return EndSums(ended=ended, entered=entered_of(policy, by_outcome(ended[policy.layout.moves.target])))
+
+
+def entered_of(policy: CellArrays, ended: FloatArray) -> FloatArray:
+    """Sums over those that moved, [move, outcome, t], of a measure over the law of those that ended after it.
+
+    In the state that is moved to at t, x̄_t is what a response there is expected to add, and m_t move there:
+
+        x̄_t = ended(t)/D_t + (1 - h(t)) x̄_{t+1} ,    entered(t) = m_t x̄_t .
+    """
+    entered = _given_there(policy, ended)
+    for move, stay in enumerate(policy.stay[policy.layout.moves.target]):
+        entered[move] = policy.entering[move] * backward_recurrence(stay, entered[move])
+    return entered
+
+
+def entry_credit(policy: CellArrays, weight: EndSums, stop: FloatArray, go: FloatArray, discount: float) -> FloatArray:
+    """J_t = Σ over those who moved at t of weight · (discounted numbers of their tokens from t on), [move, outcome, t].
+
+    The number of a token that goes on is ``go`` [cell, t], that of a last one ``stop`` [cell, grade, end]. Over a law:
+    with x̄_t the weight that a response in the state is expected to have (as in :func:`with_entries`),
+
+        y_t = Σ weight(t)·stop(t)/D_t + (1 - h(t)) ( go(t) x̄_{t+1} + discount · y_{t+1} ) ,    J_t = m_t y_t .
+    """
+    target = policy.layout.moves.target
+    expected = _given_there(policy, by_outcome(weight.ended[target]))
+    terms = _given_there(policy, by_outcome(weight.ended[target] * stop[target]))
+    credit = np.empty_like(terms)
+    for move, (cell, stay) in enumerate(zip(target, policy.stay[target], strict=True)):
+        later = np.zeros_like(terms[move])
+        later[:, :-1] = backward_recurrence(stay, expected[move])[:, 1:]
+        y = backward_recurrence(discount * stay, terms[move] + stay * go[cell] * later)
+        credit[move] = policy.entering[move] * y
+    return credit
+
+
+def _given_there(policy: CellArrays, sums: FloatArray) -> FloatArray:
+    """Sums over ends [move, outcome, end] per response in the state at the end's position, [move, outcome, t]."""
+    at_risk = policy.at_risk[policy.layout.moves.target][:, None]
+    here = sums[:, :, :-1].copy()
+    here[:, :, -1] += sums[:, :, -1]
+    return np.divide(here, at_risk, out=np.zeros_like(here), where=at_risk > 0)
+
+
+def with_paid(policy: CellArrays, ended: FloatArray, slope: FloatArray, stop: FloatArray, go: FloatArray) -> EndSums:
+    """A measure over the law that holds what tokens are paid, on average given the end, with its sums over those that
+    moved: of these it holds what they were paid until then and from then on.
+
+    ``slope`` [cell, grade, end] is what the measure gains per unit paid, ``stop`` and ``go`` [cell, t] what is paid.
+    """
+    source = policy.layout.moves.source
+    alike = with_entries(policy, slope)
+    on_average = with_entries(policy, slope * mean_along(policy, stop, go)[:, None])
+    last = np.concatenate([stop, go[:, -1:]], axis=1)[:, None]
+    going = np.concatenate([go[:, :-1], np.zeros((len(go), 1))], axis=1)
+    until = before(go[source])[:, None, :-1] * alike.entered
+    since = entry_credit(policy, alike, np.broadcast_to(last, slope.shape), going, 1.0)
+    sums = with_entries(policy, ended)
+    return EndSums(ended=ended, entered=sums.entered - on_average.entered + until + since)
+
+
+def mean_along(policy: CellArrays, stop: FloatArray, go: FloatArray, cells: slice = slice(None)) -> FloatArray:
+    """E[Σ over the tokens of a response | its cell and end], [cell, end], of numbers by role [cell, t] of some cells.
+
+    Before t, in the state that is moved to, with Y_t the sum over those who are there, and G the sum over the state
+    before:  Y_t = m_t G_{t-1} + (1 - h(t-1)) (Y_{t-1} + D_{t-1} go(t-1)) .
+    """
+    total = along(stop, go)
+    source, target, rows = policy.layout.moves_within(cells)
+    first = cells.indices(policy.layout.cells)[0]
+    for state_before, state, entering in zip(source, target, policy.entering[rows], strict=True):
+        stay = policy.stay[first + state]
+        at_risk = policy.at_risk[first + state]
+        terms = entering * before(go[state_before])[:-1]
+        terms[1:] += (stay * at_risk * go[state])[:-1]
+        so_far = forward_recurrence(stay, terms)
+        mean = np.divide(so_far, at_risk, out=np.zeros_like(so_far), where=at_risk > 0)
+        total[state, :-1] = mean + stop[state]
+        total[state, -1] = mean[-1] + go[state, -1]
+    return total
+
+
+def along_draws(policy: CellArrays, stop: FloatArray, go: FloatArray, draws: Draws) -> FloatArray:
+    """Σ over the tokens of each sampled response, of numbers by role [cell, t]."""
+    so_far = before(go)
+    total = along(stop, go)[draws.cell, draws.end]
+    if not len(policy.arrival):
+        return total
+    came_from = policy.layout.came_from[draws.cell]
+    return total + so_far[came_from, draws.entered] - so_far[draws.cell, draws.entered]
+
+
+def reweighed(policy: CellArrays, ended: FloatArray, stop: FloatArray, go: FloatArray,
+              factor: Callable[[FloatArray, FloatArray], FloatArray]) -> EndSums:
+    """A measure over the law, times a function of a sum over each response's tokens and of its length.
+
+    Where responses change state the sum depends on the move and on the end: all pairs are summed, in blocks, O(N²).
+    """
+    length = policy.length
+    result = with_entries(policy, ended * factor(along(stop, go), length)[:, None])
+    for move, (source, target) in enumerate(zip(*policy.layout.moves[:2], strict=True)):
+        so_far = before(go[source])
+        mine = along(stop[target], go[target])
+        skipped = before(go[target])
+        mass = policy.ends[target]
+        each = np.divide(ended[target], mass, out=np.zeros_like(ended[target]), where=mass > 0)
+        by_end = np.zeros_like(mass)
+        for moved, chance in moves_and_ends(policy, move, max(MOST_PAIRS // len(length), 1)):
+            total = (so_far - skipped)[moved, None] + mine
+            weighed = chance * factor(total, np.broadcast_to(length, total.shape))
+            by_end += weighed.sum(axis=0)
+            result.entered[move][:, moved] = by_outcome(each[None])[0] @ weighed.T
+        result.ended[target] = each * by_end
+    return result
+
+
+def moves_and_ends(policy: CellArrays, move: int, size: int) -> Iterator[tuple[slice, FloatArray]]:
+    """P(moves at t and ends there | path) of all pairs [t, end], in blocks of ``size`` t."""
+    target = policy.layout.moves.target[move]
+    columns = np.arange(policy.max_tokens + 1)
+    stop = np.append(policy.hazard[target], 1.0)
+    for start in range(0, policy.max_tokens, size):
+        moved = slice(start, min(start + size, policy.max_tokens))
+        survives = survival(policy, target, columns[moved], columns)
+        yield moved, policy.entering[move, moved, None] * survives * stop
+
+
+def survival(policy: CellArrays, cell: int, start: IntArray, end: IntArray) -> FloatArray:
+    """Π_{start <= u < end} (1 - h(u)) in a cell, [start, end], of columns; 0 where the end lies before the start."""
+    log_stay = policy.log_stay[cell]
+    certain = ~np.isfinite(log_stay)
+    waited = np.concatenate([[0.0], np.cumsum(np.where(certain, 0.0, log_stay))])
+    stopped = np.concatenate([[0], np.cumsum(certain)])
+    goes_on = np.exp(np.minimum(waited[end] - waited[start, None], 0.0)) * (stopped[end] == stopped[start, None])
+    return goes_on * (end >= start[:, None])

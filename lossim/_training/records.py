@@ -1,0 +1,139 @@
+"""What a run writes down: numbers of a policy before and after each step, and of the step."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.special import rel_entr
+
+from lossim._engine import Step
+from lossim._model import CellArrays
+from lossim._support.records import Record
+from lossim._support.types import BoolArray, FloatArray
+
+ALIKE = 1e-12
+"""Paths of a class whose accuracies differ by no more than this are right equally often."""
+
+
+class State(Record):
+    """Numbers of a policy, or of replicates [replicate, ...]; each as :class:`lossim.Training` describes it."""
+
+    length: FloatArray
+    length_by_class: FloatArray
+    length_by_path: FloatArray
+    length_by_outcome: FloatArray
+    accuracy: FloatArray
+    reward: FloatArray
+    truncation_rate: FloatArray
+    accuracy_by_path: FloatArray
+    path_probability: FloatArray
+    kl_to_start: FloatArray
+    coordinates: FloatArray
+    critic: FloatArray | None = None
+
+
+class Transition(Record):
+    """Numbers of a step; each as :class:`lossim.Training` describes it."""
+
+    composition: FloatArray
+    within: FloatArray
+    needed: FloatArray
+    free: FloatArray
+    dead_groups: FloatArray
+    clip_fraction: FloatArray
+    learning_rate: FloatArray
+
+
+class Entry(Record):
+    """The state after a step, and the transition to it; None before the first."""
+
+    state: State
+    transition: Transition | None = None
+
+
+class Recorder:
+    """Takes down numbers of policies, or of replicates stacked as one, that started from one and moved from there."""
+
+    def __init__(self, first: Step) -> None:
+        start = first.policy
+        self.first = first
+        self.class_weight = start.class_weight[start.layout.class_of_path]
+        self.first_paths = [paths.start for paths in start.layout.class_paths]
+        self.task = first.task[0] + (np.nan if first.scheme.reward.group_relative else 0.0)
+
+    def state(self, policy: CellArrays, coordinates: FloatArray, critic: FloatArray | None) -> State:
+        """Numbers of the policy at coordinates [..., coordinate], whose leading axes they get."""
+        start = self.first.policy
+        lead = coordinates.shape[:-1]
+
+        def by_path(x: FloatArray) -> FloatArray:
+            """Sums over states: [cell, ...] of all replicates as [..., path, ...]."""
+            return start.layout.by_path(x.reshape(*lead, start.layout.cells, -1).swapaxes(-1, -2)).swapaxes(-1, -2)
+
+        # Of each cell: tokens and chances of the three outcomes, P(correct), and the reward.
+        right = policy.law[:, 0]
+        wrong = policy.law[:, 1:].sum(axis=1)
+        stopped = [right[:, :-1], wrong[:, :-1]]
+        cut = policy.ends[:, -1]
+        length = policy.length[:-1]
+        rows = [*(part @ length for part in stopped), cut * length[-1], *(part.sum(axis=1) for part in stopped), cut,
+                right.sum(axis=1), np.einsum("cge,ge->c", policy.law, self.task)]
+        by_cell = by_path(np.stack(rows, axis=-1))
+        probability = policy.probability.reshape(*lead, -1)
+        weight = self.class_weight * probability
+        everyone = np.sum(weight[..., None] * by_cell, axis=-2)
+        tokens = everyone[..., :3]
+        mass = everyone[..., 3:6]
+        length_by_path = by_cell[..., :3].sum(axis=-1)
+        # KL(policy || start) of a whole response, finite since moves keep the support
+        with np.errstate(divide="ignore", invalid="ignore"):
+            paths = np.where(probability > 0, np.log(probability) - np.log(start.probability), 0.0)
+        decisions = by_path(_kl_of_decisions(policy, start, math.prod(lead)))[..., 0]
+        return State(
+            length=tokens.sum(axis=-1), length_by_path=length_by_path,
+            length_by_class=np.add.reduceat(probability * length_by_path, self.first_paths, axis=-1),
+            length_by_outcome=np.divide(tokens, mass, out=np.full(tokens.shape, np.nan), where=mass > 0),
+            accuracy=everyone[..., 6], reward=everyone[..., 7], truncation_rate=mass[..., 2],
+            accuracy_by_path=by_cell[..., 6], path_probability=probability,
+            kl_to_start=np.sum(weight * (decisions + paths), axis=-1), coordinates=coordinates, critic=critic)
+
+    def transition(self, old: State, new: State, while_working: FloatArray, *, dead_groups: FloatArray,
+                   clip_fraction: FloatArray, learning_rate: FloatArray) -> Transition:
+        """Numbers of the step between two states.
+
+        The change of mean length is that by paths changing frequency, at lengths halfway, and that by lengths changing
+        on them, at frequencies halfway. ``while_working`` is what stops that moved while responses worked did to it.
+        """
+        mixing = (new.path_probability - old.path_probability) * (new.length_by_path + old.length_by_path) / 2.0
+        frequency = (new.path_probability + old.path_probability) / 2.0
+        needed = while_working + np.where(self._unlike(old) | self._unlike(new), mixing, 0.0) @ self.class_weight
+        return Transition(composition=mixing @ self.class_weight,
+                          within=frequency * (new.length_by_path - old.length_by_path) @ self.class_weight,
+                          needed=needed, free=new.length - old.length - needed, dead_groups=dead_groups,
+                          clip_fraction=clip_fraction, learning_rate=learning_rate)
+
+    def _unlike(self, state: State) -> BoolArray:
+        """Whether the paths of a class differ in accuracy, [..., path]."""
+        accuracy = state.accuracy_by_path
+        spread = [np.ptp(accuracy[..., paths], axis=-1) > ALIKE for paths in self.first.policy.layout.class_paths]
+        return np.stack(spread, axis=-1)[..., self.first.policy.layout.class_of_path]
+
+
+def _kl_of_decisions(policy: CellArrays, start: CellArrays, count: int) -> FloatArray:
+    """Σ_t P(in the cell at t)·KL of the decision to stop, and P(end)·KL of the grade, [cell], nats.
+
+    Of ``count`` policies in a row against one.
+    """
+    def repeated(x: FloatArray) -> FloatArray:
+        return np.broadcast_to(x, (count, *x.shape)).reshape(count * len(x), *x.shape[1:])
+
+    with np.errstate(invalid="ignore"):
+        stop = np.where(policy.hazard > 0, policy.hazard * (policy.log_stop - repeated(start.log_stop)), 0.0)
+        go = np.where(policy.stay > 0, policy.stay * (policy.log_stay - repeated(start.log_stay)), 0.0)
+    total = np.einsum("ct,ct->c", policy.at_risk, stop + go)
+    if policy.correctness is start.correctness:
+        return total
+    graded = rel_entr(policy.correctness, repeated(start.correctness))
+    graded += rel_entr(1.0 - policy.correctness, 1.0 - repeated(start.correctness))
+    return total + np.einsum("ce,ce->c", policy.ends, graded)
