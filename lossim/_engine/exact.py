@@ -21,7 +21,7 @@ from lossim._engine.states import entry_credit, with_entries, with_paid
 from lossim._engine.step import Step
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray, NoClosedForm
-from lossim.advantages import ResponseAdvantage, Whitened
+from lossim.advantages import Raw, ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
 
@@ -127,7 +127,8 @@ def _whitened_response_term(average: _Average, estimator: ResponseAdvantage, whi
 def _refuse_paid(step: Step, estimator: ResponseAdvantage) -> None:
     """Say what is not summed where the KL that is paid depends on when the answer was there."""
     here = "with a KL in the reward on paths with work, where what is paid depends on when the answer was there"
-    if estimator.traits.mates not in ("none", "linear") or estimator.traits.step_eps is not None or step.whitening:
+    linear = isinstance(estimator, Raw) or estimator.traits.mates == "linear"
+    if not linear or estimator.traits.step_eps is not None or step.whitening:
         raise NoClosedForm("advantage", f"{type(step.scheme.advantage).__name__} {here}")
     if step.signed or step.response_parts(+1) is not None:
         raise NoClosedForm("surrogate", f"{type(step.scheme.surrogate).__name__} on the batch of another policy {here}")

@@ -124,7 +124,7 @@ def test_features_print_and_compare_as_values() -> None:
     assert ls.coordinates(edges=[1, 4, 9]) == ls.coordinates(edges=np.array([1.0, 4.0, 9.0]))
     assert hash(ls.coordinates(edges=[1, 4, 9])) == hash(ls.coordinates(edges=(1, 4, 9)))
     assert repr(ls.coordinates(edges=[1, 4, 9])) == (
-        "Features(bins=2, edges=(1.0, 4.0, 9.0), sharing=0.7, path_scale=3.0)")
+        "Features(bins=2, edges=(1.0, 4.0, 9.0), sharing=0.7, path_scale=3.0, skill_scale=0.0)")
 
 
 # ---- kernels as numbers ----

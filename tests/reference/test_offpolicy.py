@@ -23,7 +23,7 @@ def stale():
 
 def token_logs(world, j, response):
     """Log probabilities of the tokens, said once more: (path and first decision), then decision by decision."""
-    k, length, truncated, _ = response
+    k, length, truncated = response[:3]
     path = world.classes[j].paths[k]
     logs = [math.log(1 - h) for h in path.hazard[:length]]
     if not truncated:
