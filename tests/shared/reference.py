@@ -34,6 +34,7 @@ from worlds import (  # noqa: F401 (the worlds go by these names here as well)
     numeric_derivative,
     random_world,
     score,
+    skill_score,
     stop_entropy,
     zero,
 )
@@ -251,8 +252,8 @@ class Step:
         }
         return weights[s.aggregation]
 
-    def add(self, total: Update, probability: float, batch: Batch) -> None:
-        """total += probability * the update of this batch."""
+    def credited(self, batch: Batch) -> Iterator[tuple[Facts, float, list[float]]]:
+        """The responses that move something, each with the weight of its tokens and their advantages."""
         s = self.setting
         groups = [[self.facts(j, response) for response in responses] for j, responses in batch]
         baseline = [self.in_baseline(group) for group in groups]
@@ -270,26 +271,48 @@ class Step:
                 numbers = [self.response_advantage(f, in_baseline, step_totals) for f in in_loss]
                 advantages.append([[a] * f.response.length for a, f in zip(numbers, in_loss, strict=True)])
         advantages = self.wrapped(advantages)
-
-        kl, estimator = s.kl_loss
         for group, in_loss, of_group in zip(batch, trained, advantages, strict=True):
             if s.dynamic_sampling == "drop" and not self.unequal(group):
                 continue
             for f, advantage in zip(in_loss, of_group, strict=True):
-                weight, gain = self.weight(f, in_loss, kept), gains(s, advantage, f.log_moved)
-                for i in range(f.response.length):
-                    held = f.log_moved[i] if s.kl_to_old else f.log_ratio[i]
-                    slope = advantage[i] * gain[i] - kl * kl_slope(estimator, held, f.log_moved[i])
-                    for table, row, column, value in f.score[i]:
-                        total[table][row][column] += probability * weight * slope * value
-                    for table, row, column, value in f.entropy[i]:
-                        total[table][row][column] += probability * weight * s.entropy * value
+                yield f, self.weight(f, in_loss, kept), advantage
+
+    def add(self, total: Update, probability: float, batch: Batch) -> None:
+        """total += probability * the update of this batch."""
+        s = self.setting
+        kl, estimator = s.kl_loss
+        for f, weight, advantage in self.credited(batch):
+            gain = gains(s, advantage, f.log_moved)
+            for i in range(f.response.length):
+                held = f.log_moved[i] if s.kl_to_old else f.log_ratio[i]
+                slope = advantage[i] * gain[i] - kl * kl_slope(estimator, held, f.log_moved[i])
+                for table, row, column, value in f.score[i]:
+                    total[table][row][column] += probability * weight * slope * value
+                for table, row, column, value in f.entropy[i]:
+                    total[table][row][column] += probability * weight * s.entropy * value
+
+    def add_skill(self, total: list[float], probability: float, batch: Batch) -> None:
+        """total[cell] += probability * the update of the log-odds to be correct in the cell where responses ended.
+
+        What decides the grade is spread evenly over the tokens of a response, and no ratio multiplies it.
+        """
+        for f, weight, advantage in self.credited(batch):
+            cell, score = skill_score(self.world, f.j, f.response)
+            for a in advantage:
+                total[cell] += probability * weight * a * score / f.response.length
 
 
 def batch_update(world: World, setting: Setting, batch: Sequence[tuple[int, Sequence[Any]]]) -> Update:
     """The update of one batch; a response is given as (path, length, truncated, correct, moved)."""
     total = zero(world)
     Step(world, setting).add(total, 1.0, [(j, [Response(*r) for r in responses]) for j, responses in batch])
+    return total
+
+
+def batch_skill_update(world: World, setting: Setting, batch: Sequence[tuple[int, Sequence[Any]]]) -> list[float]:
+    """The update of skill by one batch, [cell]."""
+    total = [0.0] * world.cells
+    Step(world, setting).add_skill(total, 1.0, [(j, [Response(*r) for r in responses]) for j, responses in batch])
     return total
 
 
@@ -325,6 +348,14 @@ def batches(world: World, setting: Setting, merge: bool = True) -> Iterator[tupl
 def expected_update(world: World, setting: Setting, merge: bool = True) -> Update:
     """The update averaged over every batch."""
     return expected_updates(world, [setting], merge)[0]
+
+
+def expected_skill_update(world: World, setting: Setting) -> list[float]:
+    """The update of skill averaged over every batch, [cell]."""
+    step, total = Step(world, setting), [0.0] * world.cells
+    for probability, batch in batches(world, setting):
+        step.add_skill(total, probability, batch)
+    return total
 
 
 def expected_updates(world: World, settings: Sequence[Setting], merge: bool = True) -> list[Update]:

@@ -31,6 +31,7 @@ class RefPath:
     reference_probability: float | None = None
     old_hazard: Sequence[float] | None = None
     old_probability: float | None = None
+    old_p_correct: tuple[Sequence[float], float] | None = None  # p_correct, p_correct_truncated
     arrival: Sequence[float] | None = None
     done: RefPath | None = None
 
@@ -50,11 +51,12 @@ class RefPath:
     def old(self) -> RefPath:
         """The path under the old policy, with the reference it has under the new one."""
         (hazard, probability), (reference_hazard, reference_probability) = self.other("old"), self.other("reference")
+        p_correct, p_correct_truncated = self.old_p_correct or (self.p_correct, self.p_correct_truncated)
         return RefPath(
             probability=probability,
             hazard=hazard,
-            p_correct=self.p_correct,
-            p_correct_truncated=self.p_correct_truncated,
+            p_correct=p_correct,
+            p_correct_truncated=p_correct_truncated,
             reference_hazard=reference_hazard,
             reference_probability=reference_probability,
             arrival=self.arrival,
@@ -166,6 +168,13 @@ def score(world: World, j: int, response: Response, t: int) -> list[Entry]:
         for k, path in enumerate(world.classes[j].paths):
             entries.append((1, j, k, (1.0 if k == response.path else 0.0) - path.probability))
     return entries
+
+
+def skill_score(world: World, j: int, response: Response) -> tuple[int, float]:
+    """The cell where a response ended, and d log probability of its grade by the log-odds to be correct there."""
+    state = world.classes[j].paths[response.path].state(response, response.length)
+    chance = state.p_correct_truncated if response.truncated else state.p_correct[response.length - 1]
+    return world.cell(j, response.path, response.done(response.length)), float(response.correct) - chance
 
 
 def log_ratio(world: World, j: int, response: Response, t: int, other: str = "reference") -> float:
