@@ -92,7 +92,7 @@ class World:
 
 
 class Response(NamedTuple):
-    """A truncated response has length N, and may still be graded correct. ``moved``: its first token done; 0 if none."""
+    """A cut response has length N, and may still be graded correct. ``moved``: its first token done; 0 if none."""
 
     path: int
     length: int
