@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 KINDS = ("raw", "leave one out", "group mean", "opo", "standardized", "gae")
 
 
-def drift_of(seed: int, **options: Any) -> tuple[ref.World, ls.Policy, ls.Drift]:
+def drift_of(seed: int, **options: Any) -> tuple[ls.Policy, ls.Drift]:
     """A random scheme on a random world, some of whose paths have work; with a KL to another policy now and then."""
     rng = np.random.default_rng(seed)
     world = ref.random_world(rng, paths=(2, 1), reference=True, **{"max_tokens": 4, "graded_truncation": True,
@@ -33,13 +33,13 @@ def drift_of(seed: int, **options: Any) -> tuple[ref.World, ls.Policy, ls.Drift]
     scheme, _ = translate.both(world, rng, kind=kind, rule=rule, truncation=truncation, sampling=sampling,
                                penalty=penalty, paid="three levels")
     policy, reference = translate.policies(world)
-    return world, policy, ls.drift(scheme, policy, reference=reference)
+    return policy, ls.drift(scheme, policy, reference=reference)
 
 
 @settings(max_examples=60)
-@given(seed=SEEDS, max_tokens=st.integers(1, 12), zero_one=st.sampled_from([0.0, 0.3]), work=st.sampled_from([0.0, 0.7]))
+@given(seed=SEEDS, max_tokens=st.integers(1, 12), zero_one=st.sampled_from([0.0, 0.3]), work=st.floats(0, 1))
 def test_both_splits_add_up_to_the_drift(seed: int, max_tokens: int, zero_one: float, work: float) -> None:
-    _, _, result = drift_of(seed, max_tokens=max_tokens, zero_one=zero_one, work=work)
+    _, result = drift_of(seed, max_tokens=max_tokens, zero_one=zero_one, work=work)
     size = float(np.abs(result.sources.value).sum()) + abs(float(result.length)) + 1e-3
     for one, other in ((result.composition, result.within), (result.needed, result.free)):
         assert float(one) + float(other) == pytest.approx(float(result.length), abs=1e-12 * size)
@@ -98,7 +98,7 @@ def needed_by_hand(policy: ls.Policy, result: ls.Drift) -> float:
 @given(seed=SEEDS, max_tokens=st.integers(1, 6), zero_one=st.sampled_from([0.0, 0.3]))
 def test_needed_is_what_those_move_whose_answer_will_come(seed: int, max_tokens: int, zero_one: float) -> None:
     """By a complex step in every latent W, exact to rounding; wrong while working, right once done."""
-    _, policy, result = drift_of(seed, max_tokens=max_tokens, zero_one=zero_one, work=1.0, curves=0.0,
+    policy, result = drift_of(seed, max_tokens=max_tokens, zero_one=zero_one, work=1.0, curves=0.0,
                                  graded_truncation=False)
     plain = replace(policy, classes=[replace(prompts, paths=[replace(path, p_correct=0.0) for path in prompts.paths])
                                      for prompts in policy.classes])
@@ -168,7 +168,7 @@ def gradient_of_reward(policy: ls.Policy, cells: slice, paid: Callable[[ls.Polic
 @given(seed=SEEDS)
 def test_reinforce_on_the_effective_reward_is_the_update(seed: int) -> None:
     """What cut responses are paid is not reported: two numbers are left open, and all the other entries agree."""
-    world, policy, result = drift_of(seed, zero_one=0.0, work=1.0, max_tokens=5)
+    policy, result = drift_of(seed, zero_one=0.0, work=1.0, max_tokens=5)
     for path in range(len(policy.probability)):
         cells = slice(2 * path, 2 * path + 2)
         weight, value = float(policy.path_weight[path]), result.effective_reward.value[cells]
