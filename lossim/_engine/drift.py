@@ -17,6 +17,7 @@ from lossim._support import checks
 from lossim._support.positions import along
 from lossim._support.records import mapped
 from lossim._support.text import Note
+from lossim._support.types import FloatArray
 from lossim.advantages import group_of
 from lossim.estimates import Estimate
 from lossim.policies import Policy
@@ -96,8 +97,15 @@ def check_alike(policy: Policy, *, reference: Policy, old_policy: Policy) -> Non
     drawn = old_policy.arrays
     if not np.array_equal(mine.class_weight, drawn.class_weight):
         checks.fail("old_policy", old_policy, "must have the class weights of the policy", "use reweighted(...)")
-    if not (np.array_equal(mine.correctness, drawn.correctness) and np.array_equal(mine.others, drawn.others)):
+    alike = np.array_equal(_untrained(policy), _untrained(old_policy)) and np.array_equal(mine.others, drawn.others)
+    if not alike:
         checks.fail("old_policy", old_policy, "must be graded as the policy is (p_correct, p_correct_truncated)")
+
+
+def _untrained(policy: Policy) -> FloatArray:
+    """P(correct | end) without the skill that training has added, [cell, end]."""
+    plain = [path.moved(path.probability, path.laws, [-skill for skill in path.skills]) for path in policy.paths]
+    return np.concatenate([path.correctness(policy.max_tokens) for path in plain])
 
 
 def _exact_drift(question: Question, step: Step) -> Drift:

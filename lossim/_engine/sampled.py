@@ -215,7 +215,8 @@ def measures_of(step: Step, batches: Batches, over: int) -> Measures:
         scaled = weight if batches.scale is None else weight * batches.scale
         found = _sums_by_sign(step, batches, scaled)
         return Measures(weight=plain, credit=TokenTerm(
-            weight=summed(weight), credit=_entry_credit(step, draws, weight, None),
+            weight=summed(scaled), credit=_entry_credit(step, draws, scaled, None) / over,
+            shift=None if mean is None else summed(-scaled * mean),
             by_token=TokenSums(stop=found.stop / over, go=found.go / over)))
     if not step.signed:
         weight = weight * _gain(step, draws, +1)

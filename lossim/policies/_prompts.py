@@ -125,6 +125,11 @@ class Path:
         """The law of length in each state."""
         return (self.length,) if self.work is None else (self.length, self.work.done)
 
+    @property
+    def skills(self) -> tuple[float, ...]:
+        """What training has added to the log-odds of being correct in each state, nats."""
+        return (self.skill,) if self.work is None else (self.skill, self.work.skill)
+
     def moved(self, probability: float, laws: Sequence[Length], skills: Sequence[float] = (0.0, 0.0)) -> Path:
         """The path with another chance, other laws in its states, and more skill in them."""
         work = self.work

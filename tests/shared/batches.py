@@ -56,6 +56,11 @@ def engine_gradient(step: Step, draws: Draws) -> np.ndarray:
     return np.concatenate([stops.ravel(), paths])
 
 
+def engine_skill_gradient(step: Step, draws: Draws) -> np.ndarray:
+    """The gradient of the log-odds of being correct, [cell], in the mean over the batches."""
+    return update_gradient(step, batch_measures(step, draws), True).skills
+
+
 def gae_errors(step: Step) -> Any:
     """Temporal differences of GAE: ``going`` [cell, t] and ``last`` [cell, grade, end]."""
     return step.errors

@@ -294,12 +294,15 @@ class Step:
     def add_skill(self, total: list[float], probability: float, batch: Batch) -> None:
         """total[cell] += probability * the update of the log-odds to be correct in the cell where responses ended.
 
-        What decides the grade is spread evenly over the tokens of a response, and no ratio multiplies it.
+        What decides the grade is spread evenly over the tokens of a response. No ratio of a token multiplies it; that
+        of a whole response does.
         """
+        whole = self.setting.surrogate in ("gspo", "vespo")
         for f, weight, advantage in self.credited(batch):
             cell, score = skill_score(self.world, f.j, f.response)
-            for a in advantage:
-                total[cell] += probability * weight * a * score / f.response.length
+            gain = gains(self.setting, advantage, f.log_moved) if whole else [1.0] * f.response.length
+            for a, g in zip(advantage, gain, strict=True):
+                total[cell] += probability * weight * a * g * score / f.response.length
 
 
 def batch_update(world: World, setting: Setting, batch: Sequence[tuple[int, Sequence[Any]]]) -> Update:

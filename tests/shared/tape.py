@@ -116,19 +116,42 @@ def place(chances: Sequence[float], u: float) -> int:
 
 def plain(policy: ls.Policy) -> World:
     """The world of a policy that is its own reference."""
+    cells = iter(range(len(policy.class_of_cell)))
+    arrivals = iter(policy.arrays.arrival.tolist())
+
+    def state(probability: float) -> ref.RefPath:
+        c = next(cells)
+        return ref.RefPath(probability=probability, hazard=policy.hazard[c].tolist(),
+                           p_correct=policy.correctness[c, :-1].tolist(),
+                           p_correct_truncated=float(policy.correctness[c, -1]))
+
+    def path(given: ls.Path) -> ref.RefPath:
+        first = state(given.probability)
+        if given.work is None:
+            return first
+        return replace(first, done=state(given.probability), arrival=next(arrivals))
+
     return World(max_tokens=policy.max_tokens, classes=[
-        ref.RefClass(weight=float(weight), paths=[ref.RefPath(
-            probability=float(policy.probability[c]), hazard=policy.hazard[c].tolist(),
-            p_correct=policy.correctness[c, :-1].tolist(), p_correct_truncated=float(policy.correctness[c, -1]))
-            for c in range(cells.start, cells.stop)])
-        for weight, cells in zip(policy.class_weight, policy.class_cells, strict=True)])
+        ref.RefClass(weight=prompts.weight, paths=[path(each) for each in prompts.paths])
+        for prompts in policy.classes])
 
 
 def world_of(world: World, policy: ls.Policy, old: ls.Policy) -> World:
     """The world with these as the policy and the old policy."""
-    cells = iter(range(len(policy.class_of_cell)))
-    return replace(world, classes=[replace(prompts, paths=[
-        replace(path, hazard=policy.hazard[c].tolist(), probability=float(policy.probability[c]),
-                    old_hazard=old.hazard[c].tolist(), old_probability=float(old.probability[c]),
-                    reference_hazard=path.other("reference")[0], reference_probability=path.other("reference")[1])
-        for path, c in zip(prompts.paths, cells, strict=False)]) for prompts in world.classes])
+    now, before = plain(policy), plain(old)
+
+    def state(path: ref.RefPath, mine: ref.RefPath, drawn: ref.RefPath) -> ref.RefPath:
+        reference_hazard, reference_probability = path.other("reference")
+        made = replace(path, hazard=mine.hazard, probability=mine.probability, p_correct=mine.p_correct,
+                       p_correct_truncated=mine.p_correct_truncated, old_hazard=drawn.hazard,
+                       old_probability=drawn.probability, reference_hazard=reference_hazard,
+                       reference_probability=reference_probability,
+                       old_p_correct=(drawn.p_correct, drawn.p_correct_truncated))
+        return made if path.done is None else replace(made, done=state(path.done, mine.done, drawn.done))
+
+    def prompts(given: ref.RefClass, mine: ref.RefClass, drawn: ref.RefClass) -> ref.RefClass:
+        paths = zip(given.paths, mine.paths, drawn.paths, strict=True)
+        return replace(given, paths=[state(*each) for each in paths])
+
+    return replace(world, classes=[prompts(*each) for each in zip(world.classes, now.classes, before.classes,
+                                                                  strict=True)])
