@@ -55,7 +55,7 @@ def test_gradient_against_every_batch(kind: str, work: float) -> None:
 @pytest.mark.parametrize("kind", [*RESPONSE, "whitened group mean", "batch standardized", "gae", "whitened gae",
                                   "centred gae"])
 def test_gradient_of_a_batch(kind: str) -> None:
-    """A sampled batch, token by token; under GAE on paths of one state (with work it is the mean over when it moved)."""
+    """A sampled batch, token by token; under GAE on paths of one state (with work: the mean over when it moved)."""
     rng = np.random.default_rng(sum(map(ord, kind)))
     for seed in range(10):
         world = make_world(300 + seed, max_tokens=4, curves=0.8, graded_truncation=True,

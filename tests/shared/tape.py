@@ -2,13 +2,16 @@
 
 A run asks for four arrays for each rollout, [replicate, prompt] and three times [replicate, prompt, response]: which
 class, which path, where the response ends, and how it is graded, each by where a number in [0, 1) falls among the
-chances. Resampling asks for more groups for the replicates that lack some. Then come orders of the groups, one for
-each pass over the mini-batches, where there are several.
+chances. Between the last two come, if any path that was drawn has work, when the answers of these responses come, and
+of those for which that is before their end, how long they wait for the stop. Resampling asks for more groups for the
+replicates that lack some. Then come orders of the groups, one for each pass over the mini-batches, where there are
+several.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +19,7 @@ import numpy as np
 
 import lossim as ls
 import reference as ref
-from reference import Group, Response, World
+from reference import Group, RefPath, Response, World
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -40,6 +43,9 @@ class Tape(np.random.Generator):
 
     def permuted(self, *args: Any, **options: Any) -> Array:  # type: ignore[override]
         return self.kept(super().permuted(*args, **options), 1.0)
+
+    def standard_exponential(self, *args: Any, **options: Any) -> Array:  # type: ignore[override]
+        return self.kept(super().standard_exponential(*args, **options), 1.0)
 
 
 class Again(np.random.Generator):
@@ -70,12 +76,39 @@ class Reader:
         need = self.scheme.prompts_per_step * self.scheme.minibatches
         groups: list[list[Group]] = [[] for _ in worlds]
         while missing := [r for r, own in enumerate(groups) if len(own) < need]:
-            classes, paths, ends, grades = (self.numbers() for _ in range(4))
-            for row, r in enumerate(missing):
-                drawn = [group(worlds[r], *u) for u in zip(classes[row], paths[row], ends[row], grades[row],
-                                                           strict=True)]
+            for r, drawn in zip(missing, self.drawn([worlds[r] for r in missing]), strict=True):
                 groups[r] += drawn if unequal is None else filter(unequal, drawn)
         return [own[:need] for own in groups]
+
+    def drawn(self, worlds: Sequence[World]) -> list[list[Group]]:
+        """Groups of each world, as they were asked for together."""
+        classes, paths, ends = (self.numbers() for _ in range(3))
+        started = [[group(world, *u) for u in zip(*of_world, strict=True)]
+                   for world, *of_world in zip(worlds, classes, paths, ends, strict=True)]
+
+        def paths_with_work() -> Iterator[tuple[RefPath, list[Response], int]]:
+            """The responses whose answers take work: their path, their group and their place in it."""
+            for world, groups in zip(worlds, started, strict=True):
+                for j, responses in groups:
+                    for i, begun in enumerate(responses):
+                        path = world.classes[j].paths[begun.path]
+                        if path.done is not None:
+                            yield path, responses, i
+
+        if any(paths_with_work()):
+            for (path, responses, i), u in zip(paths_with_work(), self.numbers(), strict=True):
+                moved = arrived(path, u)
+                if moved is not None and moved <= responses[i].length:
+                    responses[i] = responses[i]._replace(moved=moved)
+            waits = iter(self.numbers())
+            for path, responses, i in paths_with_work():
+                if responses[i].moved:
+                    responses[i] = waited(path.done, responses[i], next(waits))
+            assert next(waits, None) is None
+        grades = self.numbers()
+        return [[(j, [graded(world, j, begun, u) for begun, u in zip(responses, of_group, strict=True)])
+                 for (j, responses), of_group in zip(groups, of_world, strict=True)]
+                for world, groups, of_world in zip(worlds, started, grades, strict=True)]
 
     def orders(self, replicates: int) -> list[Array]:
         """The groups [replicate, prompt] of each optimiser step on a rollout."""
@@ -88,20 +121,48 @@ class Reader:
         return next(self.rest, None) is None
 
 
-def group(world: World, of_class: float, paths: Array, ends: Array, grades: Array) -> Group:
-    """A prompt and its responses, by where numbers in [0, 1) fall."""
+def group(world: World, of_class: float, paths: Array, ends: Array) -> Group:
+    """A prompt and its responses as far as their first state goes, by where numbers in [0, 1) fall."""
     j = place([prompts.weight for prompts in world.classes], of_class)
-    return j, [response(world, j, *u) for u in zip(paths, ends, grades, strict=True)]
+    return j, [begun(world, j, *u) for u in zip(paths, ends, strict=True)]
 
 
-def response(world: World, j: int, of_path: float, of_end: float, of_grade: float) -> Response:
+def begun(world: World, j: int, of_path: float, of_end: float) -> Response:
+    """A response that nothing happens to before it ends, graded incorrect so far."""
     k = place([path.probability for path in world.classes[j].paths], of_path)
-    path, going = world.classes[j].paths[k], 1.0
-    for t, hazard in enumerate(path.hazard, start=1):
+    going = 1.0
+    for t, hazard in enumerate(world.classes[j].paths[k].hazard, start=1):
         going *= 1.0 - hazard
         if of_end < 1.0 - going:
-            return Response(k, t, False, bool(of_grade < path.p_correct[t - 1]))
-    return Response(k, world.max_tokens, True, bool(of_grade < path.p_correct_truncated))
+            return Response(k, t, False, False)
+    return Response(k, world.max_tokens, True, False)
+
+
+def arrived(path: RefPath, u: float) -> int | None:
+    """At the start of which token the answer is there, whatever the stops."""
+    for t in range(1, len(path.arrival) + 1):
+        if u < path.chance_done(t):
+            return t
+    return None
+
+
+def waited(done: RefPath, response: Response, wait: float) -> Response:
+    """The end of a response that is done: the sum of -log(1 - hazard) from there on is what it waits for."""
+    total = 0.0
+    for t in range(response.moved, len(done.hazard) + 1):
+        if done.hazard[t - 1] == 1.0:
+            return response._replace(length=t, truncated=False)
+        total -= math.log1p(-done.hazard[t - 1])
+        if wait < total:
+            return response._replace(length=t, truncated=False)
+    return response._replace(length=len(done.hazard), truncated=True)
+
+
+def graded(world: World, j: int, response: Response, u: float) -> Response:
+    """The response with its grade, by the rule of the state it ended in."""
+    state = world.classes[j].paths[response.path].state(response, response.length)
+    chance = state.p_correct_truncated if response.truncated else state.p_correct[response.length - 1]
+    return response._replace(correct=bool(u < chance))
 
 
 def place(chances: Sequence[float], u: float) -> int:
