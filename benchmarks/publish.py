@@ -43,6 +43,10 @@ nodes at 4,096 positions and {high_nodes} at 32,768; the nodes are summed by mat
 {dapo_times:.1f} times as long as GRPO. OPO divides twice, by the group's tokens in its baseline and by the step's, and
 pays for every pair of nodes.
 
+Where paths have work ([worlds.py](../benchmarks/worlds.py): as many cells, two states for each of 32 paths), at
+32,768 positions and with the law of the policy to be computed first, `drift` takes {work[GRPO]:.1f} times as long for
+GRPO, {work[PPO]:.1f} for PPO and {work[DAPO]:.1f} for DAPO, and three steps of `train` {work[train]:.1f} times as long.
+
 Memory for GRPO at 64 cells and 32,768 positions: {policy:.0f} MiB for the policy and what it caches, {result:.0f} MiB
 for the result, and at most {peak:.0f} MiB beyond the policy while it is computed. One array [cell, position] is 16 MiB.
 
@@ -246,7 +250,8 @@ def main() -> None:
         versions=", ".join([f"lossim {version('lossim')}", f"Python {platform.python_version()}",
                             *(f"{name} {version(name)}" for name in ("numpy", "scipy"))]),
         low_nodes=found["nodes"][sizes[0]], high_nodes=found["nodes"][last],
-        dapo_times=found["seconds"]["DAPO"][last] / found["seconds"]["GRPO"][last], **found["memory"],
+        dapo_times=found["seconds"]["DAPO"][last] / found["seconds"]["GRPO"][last], work=found["work"],
+        **found["memory"],
         runs=table(["", "steps", "time"], run_rows()),
         batches=table(["scheme", "max_tokens", "responses", "tokens", "lossim", "ragged", "padded"],
                       batch_rows(batches())),

@@ -16,11 +16,12 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import benchmarks.conftest  # noqa: F401 - one thread, before numpy is imported
 import lossim as ls
-from benchmarks.worlds import many_cells
+from benchmarks.worlds import many_cells, with_work
 from lossim._engine.denominators import reciprocal
 
 SIZES = (4096, 8192, 16_384, 32_768)
@@ -48,6 +49,25 @@ def growth(scheme: ls.Scheme, rounds: int, sizes: Sequence[int] = SIZES) -> dict
             if attempt > 0:  # the first fills the policy's caches
                 best[size] = min(best[size], time.process_time() - start)
     return best
+
+
+def beside_work(max_tokens: int = 32_768, rounds: int = 3) -> dict[str, float]:
+    """How many times as long as for paths of one state it takes where paths have work, at as many cells."""
+    def ratio(work: Callable[[ls.Policy], object]) -> float:
+        best = [float("inf"), float("inf")]
+        for _ in range(rounds):
+            for which, make in enumerate((many_cells, with_work)):
+                policy = make(max_tokens)
+                start = time.process_time()
+                work(policy)
+                best[which] = min(best[which], time.process_time() - start)
+        return best[1] / best[0]
+
+    schemes = {"GRPO": ls.schemes.grpo(), "PPO": ls.schemes.ppo(), "DAPO": ls.schemes.dapo()}
+    found = {name: ratio(partial(ls.drift, scheme)) for name, scheme in schemes.items()}
+    rate = ls.optimizers.SGD(learning_rate=0.1)
+    found["train"] = ratio(lambda policy: ls.train(ls.schemes.grpo(), policy, steps=3, optimizer=rate))
+    return found
 
 
 def memory(max_tokens: int = 32_768) -> dict[str, float]:
@@ -80,7 +100,7 @@ def measure() -> dict[str, Any]:
         "seconds": {name: {str(size): t for size, t in times.items()} for name, times in seconds.items()},
         "ratio": {name: times[SIZES[-1]] / times[SIZES[0]] for name, times in seconds.items()},
         "nodes": {str(size): len(reciprocal(float(n), float(n * size)).nodes) for size in SIZES},
-        "memory": memory(), "import": import_time(),
+        "work": beside_work(), "memory": memory(), "import": import_time(),
     }
 
 
@@ -93,6 +113,7 @@ def main() -> None:
         row = "  ".join(f"{int(size):>6,}: {1e3 * t:8.1f} ms" for size, t in times.items())
         print(f"{name:<18}{row}  ratio {found['ratio'][name]:.1f}")
     print("nodes of token-mean:", found["nodes"])
+    print("paths with work, times as long at 64 cells x 32,768:", {k: round(v, 2) for k, v in found["work"].items()})
     print("memory at 64 cells x 32,768, MiB:", {k: round(v) for k, v in found["memory"].items()})
     print(f"import beyond numpy and scipy: {1e3 * found['import']:.0f} ms")
 

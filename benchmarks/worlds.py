@@ -6,7 +6,7 @@ import numpy as np
 
 import lossim as ls
 
-__all__ = ["batch_policy", "many_cells"]
+__all__ = ["batch_policy", "many_cells", "with_work"]
 
 
 def many_cells(max_tokens: int, *, cells: int = 64) -> ls.Policy:
@@ -23,6 +23,18 @@ def many_cells(max_tokens: int, *, cells: int = 64) -> ls.Policy:
                  ls.Path("wrong", probability=float(1.0 - rate), p_correct=0.0,
                          length=ls.lengths.lognormal(median=stretch / 8, sigma=0.8))]
         classes.append(ls.PromptClass(f"solved {rate:.0%}", weight=1.0 / len(rates), paths=paths))
+    return ls.Policy(classes, max_tokens=max_tokens)
+
+
+def with_work(max_tokens: int, *, cells: int = 64) -> ls.Policy:
+    """Prompt classes with one path each on which an answer takes work: as many cells, two states for each path."""
+    classes = []
+    for i in range(cells // 2):
+        stretch = max_tokens * (1.0 + 2 * i / cells)
+        work = ls.Work(answer=ls.lengths.lognormal(median=stretch / 16, sigma=0.5), never=0.3,
+                       done=ls.lengths.geometric(mean=max_tokens / 64))
+        path = ls.Path("thinks", length=ls.lengths.lognormal(median=stretch / 8, sigma=0.8), p_correct=0.0, work=work)
+        classes.append(ls.PromptClass(f"takes {stretch / 16:.0f}", weight=2.0 / cells, paths=[path]))
     return ls.Policy(classes, max_tokens=max_tokens)
 
 
