@@ -26,7 +26,8 @@ from _style import Numbers, style
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "output"
 NAMES = ("reality", "loss_against_length", "effective_reward", "drift_against_solve_rate", "critic_lambda_map",
-         "drift_by_path", "two_phases", "lambda_and_critic", "audit_and_covariance", "exact_vs_monte_carlo")
+         "drift_by_path", "growth_and_shrinkage", "two_phases", "two_phases_with_work", "lambda_and_critic",
+         "audit_and_covariance", "exact_vs_monte_carlo")
 EXACT_TOLERANCE, SAMPLED_TOLERANCE = 1e-9, 1e-6
 
 

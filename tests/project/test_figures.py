@@ -263,6 +263,53 @@ def test_the_first_phase_is_the_same_whatever_waits_at_weight_0():
     assert np.abs(ends[0]).max() > 0
 
 
+def test_growth_and_shrinkage(stored):
+    """Lengthens while accuracy doubles, and past that mostly free; shortens at no less accuracy, after a rise."""
+    early, late = stored["growth_and_shrinkage"]["runs"]
+    for run in (early, late):
+        length, needed, free, accuracy = (np.array(run[key]) for key in ("length", "needed", "free", "accuracy"))
+        np.testing.assert_allclose(length - length[0], needed + free, rtol=1e-8, atol=1e-7)
+        assert (np.diff(needed) > 0).all()
+        assert (np.diff(accuracy) > 0).all()
+    length, free = (np.array(early[key]) for key in ("length", "free"))
+    at = regenerate.module("growth_and_shrinkage").doubled(early)
+    assert (np.diff(length) > 0).all()
+    assert early["accuracy"][0] == pytest.approx(0.3, abs=0.01)
+    assert early["accuracy"][at] > 2 * early["accuracy"][0] > early["accuracy"][at - 1]
+    assert 2 * length[0] < length[at] < 0.7 * length[-1]
+    assert early["needed"][at] > 0.35 * (length[at] - length[0])
+    assert free[-1] - free[at] > 3 * (early["needed"][-1] - early["needed"][at])
+    length = np.array(late["length"])
+    top = int(np.argmax(length))
+    assert (np.diff(length)[:top] > 0).all()
+    assert (np.diff(length)[top:] < 0).all()
+    assert 1.02 * length[0] < length[top] < 1.1 * length[0]
+    assert length[-1] < 0.75 * length[0]
+    assert abs(late["needed"][-1]) < 0.03 * abs(late["free"][-1])
+    assert late["truncation_rate"][-1] == pytest.approx(late["truncation_rate"][0], abs=0.01)
+
+
+def test_two_phases_with_work(stored):
+    """All that is added is free; what is taken away is, by 93 % or more; where wrong ones stop early length stays."""
+    numbers = stored["two_phases_with_work"]
+    module, first = regenerate.module("two_phases_with_work"), numbers["settings"]["steps"][0]
+    short, middle, long = numbers["runs"]
+    for run in (*numbers["runs"], *numbers["other_solve_rates"]):
+        assert run["accuracy"][0] == pytest.approx(run["solve_rate"], rel=1e-9)
+        assert run["needed"][: first + 1] == [0.0] * (first + 1)
+        assert (np.diff(run["free"][: first + 1]) > 0).all()
+        needed, free = module.taken(run)
+        assert run["length"][-1] - run["length"][0] == pytest.approx(needed + free, rel=1e-6)
+        assert run["accuracy"][first] > run["accuracy"][0]
+    for run in (short, middle, *numbers["other_solve_rates"]):
+        needed, free = module.taken(run)
+        assert 0.93 * (needed + free) > free > needed + free
+        assert run["accuracy"][0] - 0.02 < run["accuracy"][-1] < run["accuracy"][0]
+    assert short["premature"] < middle["premature"] < 0.1 < 0.25 < long["premature"]
+    assert max(map(abs, module.taken(long))) < 10
+    assert long["accuracy"][-1] > long["accuracy"][0] + 0.02
+
+
 def test_lambda_and_critic(stored):
     """Direction of the critic's error at λ = 0.95; at λ = 1 within 3 %, and accuracy rises more."""
     module, numbers = regenerate.module("lambda_and_critic"), stored["lambda_and_critic"]
