@@ -391,7 +391,7 @@ class CellArrays(Record):
     def needed_length_gradient(self) -> FloatArray:
         """The part of ``mean_length_gradient`` by responses that still work on an answer that would come, [cell, t].
 
-        Of those working at t, κ(t) = P(W ≤ N | W > t) would have it before the cap. On a path of one state a rise of
+        Of those working at t, χ(t) = P(W ≤ N | W > t) would have it before the cap. On a path of one state a rise of
         P(correct | length) says the same, as far as it has not yet risen: the answer is there by t in as many as are
         right of those that stop at t. 0 where stopping later makes nothing more correct.
         """

@@ -197,7 +197,7 @@ class Policy:
         ...     answer=ls.lengths.geometric(mean=50), done=ls.lengths.geometric(mean=20)))
         >>> policy = ls.Policy([ls.PromptClass("prompts", paths=[thinks])], max_tokens=512)
         >>> policy.with_paths("outcome")
-        Policy(1 class, 2 cells, max_tokens=512: mean length 46.8, accuracy 0.671, truncated 2.68e-05)
+        Policy(1 class, 2 cells, max_tokens=512: mean length 46.31, accuracy 0.671, truncated 3.64e-07)
         """
         checks.choice("paths", paths, ("one", "outcome"))
         arrays = self.arrays

@@ -44,7 +44,7 @@ class Work:
     ...                work=ls.Work(answer=ls.lengths.lognormal(median=100, sigma=0.5), never=0.2,
     ...                             done=ls.lengths.geometric(mean=20)))
     >>> ls.Policy([ls.PromptClass("prompts", paths=[path])], max_tokens=600)
-    Policy(1 class, 2 cells, max_tokens=600: mean length 76.3, accuracy 0.316, truncated 0.000538)
+    Policy(1 class, 2 cells, max_tokens=600: mean length 76.27, accuracy 0.296, truncated 0.000481)
     """
 
     answer: Length
