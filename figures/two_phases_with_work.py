@@ -124,9 +124,9 @@ def caption(numbers: Numbers) -> str:
         token is needed, and mean length rises by {short['free'][FIRST]:,.0f}. Second phase, on prompts solved in a
         quarter of the responses: with work of {short['work']:,} and {middle['work']:,} tokens free length changes by
         {taken(short)[1]:+,.0f} and {taken(middle)[1]:+,.0f}, needed length by {taken(short)[0]:+,.0f} and
-        {taken(middle)[0]:+,.0f}. The few needed tokens count: stopping before the answer shares its kernel with stopping
-        after it, and accuracy ends {lost(short):.1f} and {lost(middle):.1f} percentage points below its start. With work
-        of {long['work']:,} tokens more of the wrong responses stop too early; then length stays
+        {taken(middle)[0]:+,.0f}. The few needed tokens count: stopping before the answer shares its kernel with
+        stopping after it, and accuracy ends {lost(short):.1f} and {lost(middle):.1f} percentage points below its start.
+        With work of {long['work']:,} tokens more of the wrong responses stop too early; then length stays
         ({taken(long)[1]:+,.0f} free, {taken(long)[0]:+,.0f} needed) and accuracy ends {-lost(long):.1f} points above
         its start. At solve rates of 1/16 and 3/8, with work of {rare['work']:,} tokens, free length changes by
         {taken(rare)[1]:+,.0f} and {taken(often)[1]:+,.0f}, needed by {taken(rare)[0]:+,.0f} and
