@@ -54,7 +54,8 @@ def critic_values(policy: ls.Policy) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def by_lossim(step: Step, draws: Draws) -> peers.Gradient:
-    return update_gradient(step, batch_measures(step, draws))
+    gradient = update_gradient(step, batch_measures(step, draws))
+    return gradient.stops, gradient.paths
 
 
 @pytest.mark.parametrize("how", ["lossim", "ragged", "padded"])

@@ -54,8 +54,8 @@ GRID = list(product(ADVANTAGES, AGGREGATIONS, range(len(SLOTS))))
 
 def policy(shift: float = 0.0) -> ls.Policy:
     """Two prompt classes, three paths, a cap of 24 tokens that some responses reach."""
-    def path(name: str, mean: float, right: float, **share: float) -> ls.Path:
-        return ls.Path(name, length=ls.lengths.geometric(mean=mean + shift), p_correct=right, **share)
+    def path(name: str, mean: float, right: float, probability: float = 1.0) -> ls.Path:
+        return ls.Path(name, length=ls.lengths.geometric(mean=mean + shift), p_correct=right, probability=probability)
 
     return ls.Policy([ls.PromptClass("sometimes", weight=0.6, paths=[path("right", 6, 0.9, probability=0.4),
                                                                      path("wrong", 11, 0.1, probability=0.6)]),
