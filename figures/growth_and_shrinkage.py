@@ -69,7 +69,7 @@ def draw(numbers: Numbers) -> Figure:
             for panel in (above, below):
                 panel.axvline(doubled(run), color=GREY, linewidth=1, linestyle=":")
     axes[2].set_ylabel("P(correct)")
-    axes[0].legend(loc="upper left")
+    axes[1].legend(loc="lower left")
     return figure
 
 
