@@ -122,13 +122,14 @@ def _others(goal: Goal, thinks: _Thinks, share: float, rest: float) -> tuple[flo
     length = np.append(np.arange(1.0, cap + 1.0), cap)
     looping = _ends(constant(hazard=LOOPS), cap)
 
-    def at(median: float) -> tuple[float, float]:
-        """The share of loops, and the tokens of loops and wrong responses."""
+    def at(median: float) -> tuple[float, float, float]:
+        """The share of loops, and the tokens of loops and wrong responses and how many of all are cut."""
         ends = _ends(lognormal(median=median, sigma=goal.sigma), cap)
         cut = float(ends[-1])
         missing = goal.truncated - share * thinks.cut - rest * cut
         loops = float(np.clip(missing / max(looping[-1] - cut, 1e-12), 0.0, rest))
-        return loops, float((loops * looping + (rest - loops) * ends) @ length)
+        others = loops * looping + (rest - loops) * ends
+        return loops, float(others @ length), share * thinks.cut + float(others[-1])
 
     low, high = (at(median)[1] for median in (1e-2, 1e3 * cap))
     if rest == 0 and abs(wanted) <= 1e-6 * cap:
@@ -139,7 +140,12 @@ def _others(goal: Goal, thinks: _Thinks, share: float, rest: float) -> tuple[flo
                     f"accuracy {goal.accuracy:.3g}, premature {goal.premature:.3g} and truncated {goal.truncated:.3g}",
                     "stops before the answer are short, cut responses have length max_tokens")
     median = math.exp(brentq(lambda log: at(math.exp(log))[1] - wanted, math.log(1e-2), math.log(1e3 * cap)))
-    return at(median)[0], lognormal(median=median, sigma=goal.sigma)
+    loops, _, cut = at(median)
+    if goal.truncated > 0 and abs(cut - goal.truncated) > 1e-6 * goal.truncated:
+        checks.fail("truncated", goal.truncated, f"must be {cut:.4g} for a class with accuracy {goal.accuracy:.3g}: so "
+                    f"long are its responses that as many are cut at {cap:,} tokens",
+                    "ask for 0, as few as the lengths allow; or lower mean_wrong or sigma, or raise max_tokens")
+    return loops, lognormal(median=median, sigma=goal.sigma)
 
 
 def _ends(law: Length, max_tokens: int) -> FloatArray:
