@@ -40,12 +40,15 @@ class Rollouts:
         classes: index of the prompt class; None if unknown.
         steps: training step; None if unknown.
         kl: Σ log π/π_ref over the response's tokens, nats, finite; None if unknown.
+        answered: position at which the answer was there (the first correct one, the end of the thinking, a box), whole
+            numbers from 1 to the length; NaN or None in it for a response without one; None if unknown.
+        path_names: the path that each response took (short or long, with a tool or without), by name; None if unknown.
         class_names: names that ``classes`` indexes; None if they have none.
         reading: how the responses were read from files; None if they were not.
 
     Raises:
-        ValueError: arrays of different lengths, a length below 1, a reward that is not finite, class names that are
-            not unique or too few.
+        ValueError: arrays of different lengths, a length below 1, a reward that is not finite, an answer beyond the end
+            of its response, class names that are not unique or too few.
 
     >>> Rollouts(lengths=[3, 5], rewards=[1.0, 0.0], prompt_ids=[0, 0])
     Rollouts(2 responses to 1 prompts, mean length 4)
@@ -59,6 +62,8 @@ class Rollouts:
     classes: IntArray | None = None
     steps: IntArray | None = None
     kl: FloatArray | None = None
+    answered: FloatArray | None = None
+    path_names: NDArray[np.str_] | None = None
     class_names: tuple[str, ...] | None = None
     reading: Reading | None = None
 
@@ -66,10 +71,12 @@ class Rollouts:
                  truncated: ArrayLike | None = None, correct: ArrayLike | None = None,
                  classes: ArrayLike | None = None, steps: ArrayLike | None = None, kl: ArrayLike | None = None,
                  class_names: Sequence[str] | None = None, reading: Reading | None = None, *,
-                 _checked: bool = False) -> None:
+                 answered: ArrayLike | None = None, path_names: ArrayLike | None = None, _checked: bool = False
+                 ) -> None:
         columns: dict[str, Any] = {
             "lengths": lengths, "rewards": rewards, "prompt_ids": prompt_ids, "truncated": truncated,
-            "correct": correct, "classes": classes, "steps": steps, "kl": kl}
+            "correct": correct, "classes": classes, "steps": steps, "kl": kl, "answered": answered,
+            "path_names": path_names}
         if not _checked:
             columns = _columns(columns)
             if reading is not None and not isinstance(reading, Reading):
@@ -104,7 +111,7 @@ class Rollouts:
             path: a file, several, or a folder, whose logs are read in natural order (2.jsonl before 10.jsonl).
             columns: the log's column for any of ``length``, ``tokens``, ``text``, ``reward`` (one, a list that is
                 summed, or a mapping from column to weight), ``prompt``, ``truncated``, ``correct``, ``class``,
-                ``step``, ``kl``; None for a field that is not to be read.
+                ``step``, ``kl``, ``answered``, ``path``; None for a field that is not to be read.
             tokenizer: from text to a number of tokens, or to token ids; it must add no special tokens.
             max_tokens: the cap on lengths; a longer response is a bad row.
             on_error: ``"raise"`` at the first bad row, or ``"report"``: leave bad rows out and count them in
@@ -228,6 +235,12 @@ def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, column in columns.items():
         if column.shape != columns["lengths"].shape:
             checks.fail(name, column.shape, f"must have one entry per response, {columns['lengths'].shape}")
+    if "answered" in columns:
+        beyond = np.flatnonzero(columns["answered"] > columns["lengths"])
+        if beyond.size:
+            checks.fail(f"answered[{beyond[0]}]", float(columns["answered"][beyond[0]]),
+                        f"must be at most the length of its response, {columns['lengths'][beyond[0]]}",
+                        "give NaN where a response has no answer")
     return dict.fromkeys(given) | columns
 
 
@@ -264,6 +277,27 @@ def _ids(name: str, given: ArrayLike) -> NDArray[Any]:
     return ids
 
 
+def _positions(name: str, given: ArrayLike) -> FloatArray:
+    """Whole numbers from 1, NaN where there is none."""
+    try:
+        positions = np.asarray(given, dtype=np.float64)  # None becomes NaN
+    except (TypeError, ValueError):
+        checks.fail(name, given, "must be numbers, NaN or None where there is no answer", error=TypeError)
+    held = np.where(np.isnan(positions), 1.0, positions)
+    broken = held[(held < 1) | (held % 1 > 0)]
+    if broken.size:
+        checks.fail(name, float(broken[0]), "must be positions, whole numbers from 1", "give NaN where there is none")
+    return positions.copy()
+
+
+def _path_names(name: str, given: ArrayLike) -> NDArray[np.str_]:
+    """Names, as text."""
+    names = np.asarray(given)
+    if names.dtype.kind not in "UbiO" or not all(isinstance(each, str | int) for each in names.ravel().tolist()):
+        checks.fail(name, given, "must be one name per response, text or whole numbers", error=TypeError)
+    return names.astype(np.str_)
+
+
 def _wholes(name: str, given: ArrayLike) -> IntArray:
     """Whole numbers."""
     numbers = checks.number_array(name, given, low=-_LARGEST, high=_LARGEST)
@@ -285,7 +319,7 @@ def _booleans(name: str, given: ArrayLike) -> BoolArray:
 _numbers = partial(checks.number_array, ndim=1)
 _COLUMNS: dict[str, Callable[[str, Any], NDArray[Any]]] = {
     "lengths": _lengths, "rewards": _numbers, "prompt_ids": _ids, "truncated": _booleans, "correct": _booleans,
-    "classes": _wholes, "steps": _wholes, "kl": _numbers}
+    "classes": _wholes, "steps": _wholes, "kl": _numbers, "answered": _positions, "path_names": _path_names}
 
 
 # --- what a log leaves open, settled ----------------------------------------------------------------------

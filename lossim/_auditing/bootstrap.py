@@ -20,7 +20,6 @@ from lossim._engine import (
     Changes,
     Directions,
     Drift,
-    EndSums,
     Measures,
     Question,
     Ratios,
@@ -30,6 +29,7 @@ from lossim._engine import (
     Step,
     TokenTerm,
     effective_reward,
+    entry_advantage,
     inner_product,
     reported,
 )
@@ -44,14 +44,14 @@ NOT_REDRAWN = "λ depends on the length here, and each redrawn log would take O(
 STACKED = 1 << 16
 """Hazards of the redrawn logs that are worked on at once: a processor's cache holds them."""
 REDRAWN = 1 << 20
-"""Numbers [replicate, class, grade, end] of a measure that are redrawn at once."""
+"""Numbers [replicate, place] of a measure that are redrawn at once."""
 
 Watch = Callable[[Credited, Coefficients], None]
 """Sees the responses go by, with their coefficients."""
 
 
 def coefficient_scale(plugin: Plugin, sums: Coefficients) -> float:
-    """The largest Σ |coefficient| of a measure [class, grade, end], under GAE times its largest advantage."""
+    """The largest Σ |coefficient| of a measure [place], under GAE times its largest advantage."""
     sizes = {name: float(np.abs(x).sum()) for name, x in sums.items() if name != "plain"}
     if "gae" in sizes:
         sizes["gae"] *= float(np.abs(plugin.step.errors.last).max())
@@ -62,10 +62,10 @@ def read(plugin: Plugin, watch: Watch | None = None, *, pairs: bool = True) -> t
     """The sums of each block of prompts, and those of the coefficients; ``watch`` sees the responses go by.
 
     Coefficients are not divided by n. As ``pairs`` they can be redrawn, see :meth:`lossim._auditing.log.Log.pair`; by
-    place, [class · grade · end], they are summed in less time.
+    place they are summed in less time.
     """
     log = plugin.log
-    places = len(log.counts) if pairs else log.law.size
+    places = len(log.counts) if pairs else len(log.count)
     # What was credited is kept where the log keeps its slabs, else made for each pass.
     kept = list(plugin.credited_log()) if log.kept is not None else None
     by_step: Totals = defaultdict(lambda: np.zeros(len(log.steps)))
@@ -80,7 +80,7 @@ def read(plugin: Plugin, watch: Watch | None = None, *, pairs: bool = True) -> t
     sums: Coefficients = defaultdict(lambda: np.zeros(places))
     for part in kept or plugin.credited_log():
         made = plugin.coefficients(part, *scales)
-        at = log.pair(part.slab) if pairs else part.slab.place
+        at = log.pair(part.slab) if pairs else log.place(part.slab)
         for name, x in made.items():
             if name != "plain" or needs_plain:
                 np.add.at(sums[name], at, x)
@@ -89,19 +89,23 @@ def read(plugin: Plugin, watch: Watch | None = None, *, pairs: bool = True) -> t
     return by_block, sums
 
 
-def measures_of(plugin: Plugin, sums: Coefficients) -> Measures:
-    """Sums [..., class, grade, end] as the engine takes them, the KL of the log among the advantages."""
-    split = {name: plugin.cells.of_cells(x.reshape(-1, *x.shape[-2:])) for name, x in sums.items()}
-    given = [EndSums.of_one_state(split[name]) for name in ("kl", "response") if name in split]
+def measures_of(plugin: Plugin, step: Step, sums: Coefficients) -> Measures:
+    """Sums [log, place] as the engine takes them, the KL of the log among the advantages."""
+    cells = plugin.cells
+    given = [cells.sums(sums[name]) for name in ("kl", "response") if name in sums]
     response = [mapped(lambda *each: sum(each[1:], each[0]), *given)] if given else []
     credit: ResponseTerm | TokenTerm
-    if "gae" in split:
-        weight = EndSums.of_one_state(split["gae"])
-        credit = TokenTerm(weight=weight, credit=weight.entered, reward=split["extra"],
+    if "gae" in sums:
+        weight = cells.sums(sums["gae"])
+        at_entry = weight.entered
+        if len(at_entry) and not plugin.adaptive:
+            advantage, reach = (x.reshape(sums["gae"].shape) for x in entry_advantage(step, cells.draws_on(step.policy)))
+            at_entry = cells.sums(sums["gae"] * advantage + sums["extra"] * reach).entered
+        credit = TokenTerm(weight=weight, credit=at_entry, reward=cells.sums(sums["extra"]).ended,
                            shift=next(iter(response), None))
     else:
         credit = ResponseTerm(total=response[0])
-    plain = EndSums.of_one_state(split["plain"]) if plugin.scheme.entropy is not None else None
+    plain = cells.sums(sums["plain"]) if plugin.scheme.entropy is not None else None
     return Measures(credit=credit, weight=plain)
 
 
@@ -121,7 +125,7 @@ class Spread:
         self.breakdown = breakdown
         self.directions = plugin.cells.directions
         self.widening = widening(plugin.log.blocks)
-        now = {name: x[0] for name, x in self.redrawn(np.ones((1, plugin.log.blocks))).items()}
+        now = self.redrawn(np.ones((1, plugin.log.blocks)))
         self.scale = coefficient_scale(plugin, now)
         self.readout = self._readout(self.directions)
         self.changes = self._changes(self.readout, plugin.step, now)
@@ -137,14 +141,14 @@ class Spread:
         self.contributions: list[FloatArray] = []
 
     def redrawn(self, weights: FloatArray) -> Coefficients:
-        """The measures [replicate, class, grade, end], per response, of the log with its blocks weighted.
+        """The measures [replicate, place], per response, of the log with its blocks weighted.
 
         A step's denominator and its whitening are redrawn as one for the whole log, to first order: the weights of
         responses change as the scale of weights does, and coefficients c = plain·(A - m)·f of an advantage, with the
         mean m and the factor f of whitening, become (c - (m' - m)·f·plain)·f'/f.
         """
         def by_log(x: FloatArray) -> FloatArray:
-            return x[:, None, None, None]
+            return x[:, None]
 
         plugin = self.plugin
         totals = {name: weights @ x for name, x in self.totals.items()}
@@ -167,10 +171,10 @@ class Spread:
 
     def _changes(self, readout: Readout, step: Step, sums: Coefficients) -> Changes:
         read = readout.directions.length_changes if self.breakdown is None else readout.changes
-        return read(step, measures_of(self.plugin, sums))
+        return read(step, measures_of(self.plugin, step, sums))
 
     def add(self, directions: Directions, sums: Coefficients) -> None:
-        """Take in some redrawn logs with their measures [log, class, grade, end]."""
+        """Take in some redrawn logs with their measures [log, place]."""
         readout = self._readout(directions)
         step = self.plugin.step_on(directions)
         changes = self._changes(readout, step, sums)
@@ -254,7 +258,7 @@ def redraw(spreads: Sequence[Spread], weights: FloatArray, say: Callable[[str], 
         return
     cells = spreads[0].plugin.cells
     stacked = max(STACKED // cells.policy.logits.size, 1)
-    at_once = stacked * max(REDRAWN // (stacked * cells.log.law.size), 1)
+    at_once = stacked * max(REDRAWN // (stacked * len(cells.log.count)), 1)
     for start in range(0, len(weights), at_once):
         drawn = weights[start:start + at_once]
         law = cells.log.redrawn(cells.log.counts, drawn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +9,7 @@ import numpy as np
 
 from lossim._auditing.log import SOLVE_RATES, Log, widening
 from lossim._auditing.plugin import Coefficients, Credited, Plugin
-from lossim._engine import Directions, Logged, Step, gae_projection
-from lossim._support.positions import along
+from lossim._engine import Directions, Logged, Step, along_draws, gae_projection_of
 from lossim._support.types import FloatArray, IntArray
 from lossim.advantages import GAE
 from lossim.estimates import Estimate
@@ -22,33 +20,30 @@ MOST_STEPS = 64
 
 
 def projections(plugin: Plugin, directions: Directions, step: Step) -> Coefficients:
-    """What one unit of each coefficient of a response adds to dE[T], tables [cell, end] of all logs.
+    """What one unit of each coefficient of a response adds to dE[T], [log · place] of all logs.
 
     Σ_t coefficient(t) · score(t) along K·∇E[T]; ``extra`` stands for the part of GAE that is linear in the reward.
     """
     stop, go = directions.scores()
-    whole = along(stop, go)
+    draws = plugin.cells.draws_on(directions.policy)
+    whole = along_draws(directions.policy, stop, go, draws)
     tables = {"response": whole, "kl": whole}
     gae = plugin.scheme.advantage.token_level
     if gae is not None and not gae.adaptive:
         # A step that pays each response 1 and expects nothing: what a unit of reward adds to token advantages.
         scheme = replace(step.scheme, advantage=GAE(gamma=gae.gamma, gae_lambda=gae.gae_lambda))
-        logged = Logged(task=np.ones_like(plugin.task), expected_pay=np.zeros_like(whole))
-        everyone = slice(None)
-        tables["gae"] = gae_projection(step, everyone, stop, go)[:, 0]
-        tables["extra"] = gae_projection(replace(step, scheme=scheme, logged=logged), everyone, stop, go)[:, 0]
+        logged = Logged(task=np.ones_like(plugin.task), expected_pay=np.zeros_like(directions.policy.ends))
+        tables["gae"] = gae_projection_of(step, draws, stop, go)
+        tables["extra"] = gae_projection_of(replace(step, scheme=scheme, logged=logged), draws, stop, go)
     return tables
 
 
-def contributions(made: Coefficients, tables: Coefficients, at: Callable[[FloatArray], FloatArray]) -> FloatArray:
-    """Coefficients times what a unit of each adds, [term, ...]: terms policy and KL.
-
-    ``at`` gives what a table [cell, end] has for each of the coefficients.
-    """
+def contributions(made: Coefficients, added_by: Coefficients) -> FloatArray:
+    """Coefficients times what a unit of each adds, [term, ...]: terms policy and KL."""
     added = np.zeros((2, *next(iter(made.values())).shape))
     for name, x in made.items():
-        if name in tables:
-            added[int(name == "kl")] += x * at(tables[name])
+        if name in added_by:
+            added[int(name == "kl")] += x * added_by[name]
     return added
 
 
@@ -114,7 +109,8 @@ class Breakdown:
         self.groups += len(part.alive)
         self.dead_groups += int((~part.alive).sum())
         # By outcome, solve rate of the prompt and length.
-        added = contributions(made, self.tables, lambda table: cells.at(table, slab))
+        place = cells.log.place(slab)
+        added = contributions(made, {name: table[place] for name, table in self.tables.items()})
         length_bin = self.bin_of_end[slab.end]
         outcomes, rates, bins = self.sources.shape[2:]
         of_group = (slab.block * outcomes * rates + cells.log.solve_rate[slab.prompt]) * bins
@@ -128,12 +124,11 @@ class Breakdown:
         _add(self.profile, length_bin, np.ones_like(weighted), slab.length, weighted, part.worth)
 
     def redrawn(self, directions: Directions, step: Step, sums: Coefficients) -> FloatArray:
-        """Contributions [log, term, outcome, length bin] of measures [log, class, grade, end], under their own laws."""
-        classes, _, ends = self.plugin.log.shape
-        added = contributions({name: x.reshape(-1, 2, ends) for name, x in sums.items()},
-                              projections(self.plugin, directions, step),
-                              lambda table: table.reshape(len(directions.policy.class_weight), -1, ends))
-        by_log = added.reshape(2, -1, classes, 2, ends).sum(axis=2).swapaxes(0, 1)
+        """Contributions [log, term, outcome, length bin] of measures [log, place], under their own laws."""
+        log = self.plugin.log
+        tables = projections(self.plugin, directions, step)
+        added = contributions(sums, {name: table.reshape(-1, len(log.count)) for name, table in tables.items()})
+        by_log = log.by_end(added).sum(axis=2).swapaxes(0, 1)
         in_bin = (self.bin_of_end[:, None] == np.arange(self.bins)).astype(np.float64)
         stopped = by_log[..., :-1] @ in_bin[:-1]
         cut = by_log[..., -1].sum(axis=2)[..., None, None] * in_bin[-1]

@@ -59,7 +59,8 @@ class Slab(Record):
 
     Attributes:
         end: N + 1 columns: stopped at 1..N, cut.
-        place: where a response stands in a flat array [class, grade, end].
+        place: where a response stands in a flat array [kind, grade, end].
+        answered: the position at which its answer was there, 0 without one; None where the log has no such column.
         block: the block of prompts that a group is redrawn with.
         sizes: how many responses each group has.
     """
@@ -70,6 +71,7 @@ class Slab(Record):
     correct: BoolArray
     end: IntArray
     place: IntArray
+    answered: IntArray | None
     kl: FloatArray | None
     prompt: IntArray
     block: IntArray
@@ -105,11 +107,17 @@ class Log(Record):
     ``block_of_prompt``, are redrawn together. A ``shortened`` log is cut below the length that responses had: what
     lies beyond is truncated and wrong, is paid ``paid_if_cut``, and keeps its share of the KL.
 
+    A *kind* of response is its prompt class and the name of its path, of which there is one unless they are read. A
+    *place* is what responses have in common that an update sees: kind, grade, end, and where it is read the position
+    of the answer. Sums are kept by place, for the places where a response stands.
+
     Attributes:
         starts: the first response of each group, and the number of responses; ``sizes`` [group] are their differences.
         prompt: [group], the number of the prompt, below ``prompts``.
         step: [group], index into ``steps``, which never falls.
         prompt_class: [group], index into ``classes``.
+        answered: [response], position of the answer, 0 without one; None where it is not read.
+        path: [response], index into ``path_names``; None where it is not read.
     """
 
     rollouts: Rollouts
@@ -125,6 +133,9 @@ class Log(Record):
     cut: BoolArray | None
     max_tokens: int
     block_of_prompt: IntArray
+    answered: IntArray | None = None
+    path: IntArray | None = None
+    path_names: tuple[str, ...] = ("all",)
     shortened: bool = False
     notes: tuple[str, ...] = ()
 
@@ -138,8 +149,8 @@ class Log(Record):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """[class, grade, end]."""
-        return len(self.classes), 2, self.max_tokens + 1
+        """[kind, grade, end]."""
+        return len(self.classes) * len(self.path_names), 2, self.max_tokens + 1
 
     @cached_property
     def blocks(self) -> int:
@@ -202,10 +213,15 @@ class Log(Record):
             length = np.minimum(length, self.max_tokens)
         end = np.where(cut, self.max_tokens, length - 1)
         prompt_class = self.prompt_class[groups]
-        of_class = np.concatenate([np.tile(prompt_class[same.groups], same.size) for same in parts])
+        kind = np.concatenate([np.tile(prompt_class[same.groups], same.size) for same in parts])
+        if self.path is not None:
+            kind = kind * len(self.path_names) + self.path[rows]
+        answered = None
+        if self.answered is not None:
+            answered = np.where(self.answered[rows] <= length, self.answered[rows], 0)
         return Slab(
             length=length.astype(np.float64), reward=reward, cut=cut, correct=correct, end=end,
-            place=(2 * of_class + ~correct) * self.shape[2] + end, kl=kl, prompt=self.prompt[groups],
+            place=(2 * kind + ~correct) * self.shape[2] + end, answered=answered, kl=kl, prompt=self.prompt[groups],
             block=self.block_of_prompt[self.prompt[groups]], step=self.step[groups],
             prompt_class=prompt_class, sizes=sizes, by_size=parts)
 
@@ -219,41 +235,84 @@ class Log(Record):
             rewards = rewards[~self.correct]
         return float(rewards.mean(dtype=np.float64))
 
-    # --- sums -------------------------------------------------------------------------------------------------
+    # --- sums by place ----------------------------------------------------------------------------------------
 
     @cached_property
-    def _counted(self) -> tuple[FloatArray, FloatArray]:
-        """Responses by [place, block] where any of them stands, and by place."""
-        counts = np.zeros((math.prod(self.shape), self.blocks))
+    def _counted(self) -> tuple[IntArray, FloatArray]:
+        """The places where a response stands, increasing, as :meth:`_key` numbers them; responses [place, block]."""
+        if self.answered is None:
+            counts = np.zeros((math.prod(self.shape), self.blocks))
+            for slab in self.slabs():
+                np.add.at(counts.ravel(), slab.place * self.blocks + slab.each(slab.block), 1.0)
+            taken = np.flatnonzero(counts.sum(axis=1))
+            return taken, counts[taken]
+        taken = np.unique(np.concatenate([np.unique(self._key(slab)) for slab in self.slabs()]))
+        counts = np.zeros((len(taken), self.blocks))
         for slab in self.slabs():
-            np.add.at(counts.ravel(), slab.place * self.blocks + slab.each(slab.block), 1.0)
-        by_place = counts.sum(axis=1)
-        return counts[by_place > 0].ravel(), by_place
+            place = np.searchsorted(taken, self._key(slab))
+            np.add.at(counts.ravel(), place * self.blocks + slab.each(slab.block), 1.0)
+        return taken, counts
 
-    @property
-    def counts(self) -> FloatArray:
-        """How many responses each pair is for; see :meth:`pair`."""
-        return self._counted[0]
-
-    @property
-    def law(self) -> FloatArray:
-        """Responses by [class, grade, end]."""
-        return self._counted[1].reshape(self.shape)
+    def _key(self, slab: Slab) -> IntArray:
+        """A number for what each response is: [kind, grade, end], flat, and the position of the answer."""
+        return slab.place if slab.answered is None else slab.place * (self.max_tokens + 1) + slab.answered
 
     @cached_property
     def _rank(self) -> IntArray:
-        """The rank of a place among those where a response stands."""
-        return np.cumsum(self._counted[1] > 0) - 1
+        """Which of the places each [kind, grade, end] is, where they are told apart by nothing else."""
+        rank = np.zeros(math.prod(self.shape), dtype=np.int64)
+        rank[self._counted[0]] = np.arange(len(self._counted[0]))
+        return rank
+
+    @property
+    def counts(self) -> FloatArray:
+        """How many responses each pair of a place and a block of prompts is for, flat [place, block]."""
+        return self._counted[1].ravel()
+
+    @cached_property
+    def count(self) -> FloatArray:
+        """How many responses each place is for, [place]."""
+        return self._counted[1].sum(axis=1)
+
+    @cached_property
+    def places(self) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+        """Kind, grade, end and position of the answer (0 without one) of each place, [place]."""
+        cell = self._counted[0]
+        answered = np.zeros_like(cell)
+        if self.answered is not None:
+            cell, answered = np.divmod(cell, self.max_tokens + 1)
+        kind, grade, end = np.unravel_index(cell, self.shape)
+        return kind, grade, end, answered
+
+    def place(self, slab: Slab) -> IntArray:
+        """Which place each response stands at."""
+        if slab.answered is None:
+            return self._rank[slab.place]
+        return np.searchsorted(self._counted[0], self._key(slab))
 
     def pair(self, slab: Slab) -> IntArray:
         """Which pair of a place and a block of prompts a response belongs to: sums over pairs can be redrawn."""
-        return self._rank[slab.place] * self.blocks + slab.each(slab.block)
+        return self.place(slab) * self.blocks + slab.each(slab.block)
 
     def redrawn(self, by_pair: FloatArray, weights: FloatArray) -> FloatArray:
-        """Sums over pairs as sums [replicate, class, grade, end] of the log with its blocks weighted."""
-        redrawn = np.zeros((len(weights), math.prod(self.shape)))
-        redrawn[:, self._counted[1] > 0] = weights @ by_pair.reshape(-1, self.blocks).T
-        return redrawn.reshape(-1, *self.shape)
+        """Sums over pairs as sums [replicate, place] of the log with its blocks weighted."""
+        return weights @ by_pair.reshape(-1, self.blocks).T
+
+    def by_end(self, x: FloatArray) -> FloatArray:
+        """Sums [..., place] as sums [..., kind, grade, end]."""
+        kind, grade, end, _ = self.places
+        at = np.ravel_multi_index((kind, grade, end), self.shape)
+        if self.answered is None:
+            sums = np.zeros((*x.shape[:-1], math.prod(self.shape)))
+            sums[..., at] = x
+        else:
+            sums = scattered(x, at, math.prod(self.shape))
+        return sums.reshape(*x.shape[:-1], *self.shape)
+
+    @cached_property
+    def law(self) -> FloatArray:
+        """Responses by [kind, grade, end]."""
+        return self.by_end(self.count)
 
     @property
     def cut_share(self) -> float:
@@ -277,9 +336,23 @@ class Log(Record):
         return np.where(rate == 0, 0, np.where(rate == 1, len(SOLVE_RATES) - 1, between))
 
 
+def scattered(x: FloatArray, at: IntArray, size: int) -> FloatArray:
+    """Sums of numbers [..., place] by where ``at`` puts each place, [..., size].
+
+    >>> scattered(np.array([1.0, 2.0, 4.0]), np.array([0, 2, 2]), 3)
+    array([1., 0., 6.])
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    index = np.arange(len(rows))[:, None] * size + at
+    sums = np.bincount(index.ravel(), weights=rows.ravel(), minlength=len(rows) * size)
+    return sums.astype(np.float64, copy=False).reshape(*x.shape[:-1], size)
+
+
 def read_log(rollouts: Rollouts, *, max_tokens: int | None = None, correct_above: float | None = None,
-             needs_grades: bool = True, seed: int = 0) -> Log:
+             needs_grades: bool = True, needs_answers: bool = False, needs_paths: bool = False, seed: int = 0) -> Log:
     """Check a log and say what has to be assumed about it.
+
+    Positions of answers, and names of paths, are left unread unless they are needed.
 
     Raises:
         ValueError: an empty log, an unclear cap, grades that are needed and not known, a prompt of two classes.
@@ -313,11 +386,19 @@ def read_log(rollouts: Rollouts, *, max_tokens: int | None = None, correct_above
             checks.fail(f"classes of prompt {grouped.prompt_ids[row]!r}",
                         sorted({int(grouped.classes[row]), int(of_row[row])}),
                         "must be one class for all responses to a prompt")
+    answered = path = None
+    path_names: tuple[str, ...] = ("all",)
+    if needs_answers and grouped.answered is not None:
+        answered = np.nan_to_num(grouped.answered).astype(np.int64)
+    if needs_paths and grouped.path_names is not None:
+        found, path = np.unique(grouped.path_names, return_inverse=True)
+        path_names = tuple(found.tolist())
     # Blocks of equal size, filled at random; fewer where memory is short.
-    places = len(classes) * 2 * (cap + 1)
+    places = len(grouped) if answered is not None else len(classes) * len(path_names) * 2 * (cap + 1)
     blocks = int(min(len(ids), np.clip(MOST_NUMBERS // places, LEAST_BLOCKS, MOST_BLOCKS)))
     return Log(rollouts=grouped, starts=starts, sizes=sizes, prompt=prompt, prompts=len(ids), step=step,
                steps=steps, prompt_class=prompt_class, classes=classes, correct=correct, cut=cut, max_tokens=cap,
+               answered=answered, path=path, path_names=path_names,
                block_of_prompt=np.random.default_rng(seed).permutation(len(ids)) % blocks, notes=(*notes, *more))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from lossim._auditing.cells import LoggedCells
 from lossim._auditing.log import Log, SameSize, Slab
-from lossim._engine import Directions, Groups, Logged, Step, advantage_sums, group_credit
+from lossim._engine import Directions, Groups, Logged, Step, advantage_sums_of, group_credit
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 from lossim.penalties import KL
@@ -121,23 +121,30 @@ class Plugin(Record):
         return self.step_on(self.cells.directions)
 
     @cached_property
-    def mean_reward(self) -> FloatArray:
-        """Mean reward by [class, grade, end], 0 where nothing ended; equal rewards have exactly their mean."""
-        above = np.zeros(self.log.shape)
+    def _above(self) -> tuple[FloatArray, float]:
+        """Sums of rewards by [place], each above the first one, and that."""
+        above = np.zeros(len(self.log.count))
         first: float | None = None
         for slab in self.log.slabs():
             _, paid, _ = self._paid(slab)
             first = float(paid[0]) if first is None else first
-            np.add.at(above.ravel(), slab.place, paid - first)
-        return _mean(above, self.log.law, first or 0.0)
+            np.add.at(above, self.log.place(slab), paid - first)
+        return above, first or 0.0
+
+    @cached_property
+    def mean_reward(self) -> FloatArray:
+        """Mean reward by [kind, grade, end], 0 where nothing ended; equal rewards have exactly their mean."""
+        above, first = self._above
+        return _mean(self.log.by_end(above), self.log.law, first)
 
     @cached_property
     def _cell_reward(self) -> FloatArray:
         """Mean reward by [cell, end]; a critic alone wants it."""
         if self.scheme.advantage.token_level is None:
             return np.zeros((1, 1))
-        paid = self.cells.of_cells(self.mean_reward * self.log.law).sum(axis=1)
-        law = self.cells.of_cells(self.log.law).sum(axis=1)
+        above, first = self._above
+        count = self.log.count
+        paid, law = (self.cells.sums(x[None]).ended.sum(axis=1) for x in (_mean(above, count, first) * count, count))
         return _mean(paid, law, 0.0)
 
     @cached_property
@@ -182,7 +189,7 @@ class Plugin(Record):
         kept = everyone if scheme.truncation == "keep" else ~slab.cut
         baseline = np.zeros(len(slab.prompt))
         if estimator is not None:
-            baseline = estimator.fixed_baseline(self.log.shape[0])[slab.prompt_class]
+            baseline = estimator.fixed_baseline(len(self.log.classes))[slab.prompt_class]
         # By group.
         advantage = None if estimator is None else np.empty_like(returns)
         in_loss = np.empty_like(counted)
@@ -239,16 +246,17 @@ class Plugin(Record):
                 second = part.credit**2 * slab.length
             else:
                 powers = np.stack([part.paid**0, part.paid, part.paid**2])
-                first, second = ((self.cells.at(table, slab) * powers).sum(axis=0) for table in self._gae_sums)
+                place = self.log.place(slab)
+                first, second = ((table[:, place] * powers).sum(axis=0) for table in self._gae_sums)
             sums |= {"tokens": slab.by_group(slab.length * part.in_loss), "first": slab.by_group(first * part.in_loss),
                      "second": slab.by_group(second * part.in_loss)}
         return sums
 
     @cached_property
     def _gae_sums(self) -> tuple[FloatArray, FloatArray]:
-        """Σ_t Â_t and Σ_t Â_t² as polynomials in the reward, [power, cell, end]: Â_t is linear in it."""
+        """Σ_t Â_t and Σ_t Â_t² as polynomials in the reward, [power, place]: Â_t is linear in it."""
         steps = [self.step_on(self.cells.directions, each_paid=reward) for reward in (-1.0, 0.0, 1.0)]
-        below, zero, above = (np.array([x[:, 0] for x in advantage_sums(step)]) for step in steps)
+        below, zero, above = (np.array(advantage_sums_of(step, self.cells.draws)) for step in steps)
         first, second = np.stack([zero, (above - below) / 2.0, (above + below) / 2.0 - zero], axis=1)
         return first, second
 

@@ -293,8 +293,8 @@ def stop(knob: Knob) -> Stop:
         plugin = knob.make(x)
         totals, by_place = read(plugin, pairs=False)
         n = max(float(totals["n"].sum()), 1.0)
-        sums = {name: x.reshape(plugin.log.shape) / n for name, x in by_place.items()}
-        gradient = update_gradient(plugin.step, measures_of(plugin, sums))
+        sums = {name: x[None] / n for name, x in by_place.items()}
+        gradient = update_gradient(plugin.step, measures_of(plugin, plugin.step, sums))
         length = float(inner_product(gradient, plugin.cells.directions.length))
         uncancelled = coefficient_scale(plugin, sums) * plugin.log.mean_length * plugin.cells.policy.motion.largest
         return length if abs(length) > ROUNDING_OF_DRIFT * uncancelled else 0.0

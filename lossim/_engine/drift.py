@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from lossim._engine.exact import expected_measures, update_scale
-from lossim._engine.gae import gae_projection
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
+from lossim._engine.projections import gae_projection
 from lossim._engine.readout import Changes, Directions, Readout, Value
 from lossim._engine.report import Question, linear_numbers, reported
 from lossim._engine.result import Drift

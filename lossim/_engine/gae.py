@@ -22,8 +22,8 @@ from lossim._support.records import Record
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.advantages import GAE
 
-__all__ = ["advantage_sums", "advantage_sums_of", "entry_advantage", "gae_projection", "gae_sums", "needed_gae",
-           "one_state_each", "reach_sums", "token_advantages"]
+__all__ = ["advantage_sums", "advantage_sums_of", "entry_advantage", "gae_sums", "needed_gae", "one_state_each",
+           "reach_sums", "token_advantages"]
 
 
 def gae_sums(step: Step, term: TokenTerm, cells: slice = slice(None)) -> TokenSums:
@@ -249,24 +249,6 @@ def advantage_sums_of(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]
 def _at_ends(y: FloatArray) -> FloatArray:
     """A number by position [cell, t] as one by end, [cell, 1, end]: a cut response ends at position N."""
     return np.concatenate([y, y[:, -1:]], axis=1)[:, None, :]
-
-
-def gae_projection(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
-    """Σ_t Â_t · score_t by [cell, grade, end] of some cells, for scores of the tokens that stop and that go on.
-
-    From Â_t = a_t + x^{T-t} (δ_last - a_T), as in :func:`advantage_sums`.
-    """
-    x = needed_gae(step).discount
-    tail = discounted_sum(step.errors.going[cells], x)
-    steady = before(tail * go)
-    trace = running_sum(go, x)
-    traces = np.column_stack([np.zeros(len(go)), x * trace])
-    traces[:, -1] = trace[:, -1]
-    final = np.column_stack([tail, np.zeros(len(tail))])
-    last = step.errors.last[cells]
-    total = steady[:, None] + (last - final[:, None]) * traces[:, None]
-    total[:, :, :-1] += last[:, :, :-1] * stop[:, None]
-    return total
 
 
 def needed_gae(step: Step) -> GAE:

@@ -17,7 +17,7 @@ from lossim._engine.gae import advantage_sums_of, entry_advantage, gae_sums, tok
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenSums, TokenTerm
 from lossim._engine.states import along_draws, sums_by_token
 from lossim._engine.step import Step
-from lossim._model import Draws
+from lossim._model import Draws, Layout
 from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
 
@@ -195,7 +195,7 @@ def measures_of(step: Step, batches: Batches, over: int) -> Measures:
     weight *= batches.moving
 
     def summed(x: FloatArray) -> EndSums:
-        return mapped(lambda sums: sums / over, end_sums(step, draws, x))
+        return mapped(lambda sums: sums / over, end_sums(step.old.layout, draws, x))
 
     plain = None
     if scheme.kl_in_loss is not None or scheme.entropy is not None:
@@ -292,7 +292,7 @@ def _entry_credit(step: Step, draws: Draws, weight: FloatArray, paid: FloatArray
     credit = weight * first
     if paid is not None:
         credit = credit + paid * last
-    return end_sums(step, draws, credit).entered
+    return end_sums(step.old.layout, draws, credit).entered
 
 
 def critic_sums(step: Step, draws: Draws, gae_lambda: float) -> tuple[FloatArray, FloatArray]:
@@ -304,8 +304,8 @@ def critic_sums(step: Step, draws: Draws, gae_lambda: float) -> tuple[FloatArray
     step = replace(step, scheme=replace(step.scheme, advantage=own))
     ones = np.ones(draws.cell.shape)
     paid = _task(step, draws, step.in_baseline[draws.end]) if step.scheme.reward.group_relative else None
-    count = end_sums(step, draws, ones)
-    reward = None if paid is None else end_sums(step, draws, paid).ended
+    count = end_sums(step.old.layout, draws, ones)
+    reward = None if paid is None else end_sums(step.old.layout, draws, paid).ended
     found = gae_sums(step, TokenTerm(weight=count, credit=_entry_credit(step, draws, ones, paid), reward=reward))
     visits = sums_by_token(step.old, count)
     return found.stop.sum(axis=1) + found.go.sum(axis=1), visits.stop.sum(axis=1) + visits.go.sum(axis=1)
@@ -319,21 +319,21 @@ def _mean_by_cell(step: Step, draws: Draws, mean: FloatArray) -> FloatArray | No
     return by_cell if alike else None
 
 
-def end_sums(step: Step, draws: Draws, x: FloatArray) -> EndSums:
+def end_sums(layout: Layout, draws: Draws, x: FloatArray) -> EndSums:
     """Sums of a number of responses by [cell, grade, end], and by [move, outcome, t] of those that changed state."""
-    layout = step.old.layout
     moves = len(layout.moves.target)
-    outcome = np.where(draws.end == step.old.max_tokens, 2, np.minimum(draws.grade, 1))
-    entered = np.zeros((moves + 1, 3, step.old.max_tokens))
+    positions = layout.max_tokens
+    outcome = np.where(draws.end == positions, 2, np.minimum(draws.grade, 1))
+    entered = np.zeros((moves + 1, 3, positions))
     if moves:
-        index = ((layout.move_into[draws.cell] * 3 + outcome) * step.old.max_tokens + draws.entered).ravel()
+        index = ((layout.move_into[draws.cell] * 3 + outcome) * positions + draws.entered).ravel()
         entered = np.bincount(index, weights=x.ravel(), minlength=entered.size).reshape(entered.shape).astype(float)
-    return EndSums(ended=sums_by_end(step, draws, x), entered=entered[:moves])
+    return EndSums(ended=sums_by_end(layout, draws, x), entered=entered[:moves])
 
 
-def sums_by_end(step: Step, draws: Draws, x: FloatArray | None = None) -> FloatArray:
+def sums_by_end(layout: Layout, draws: Draws, x: FloatArray | None = None) -> FloatArray:
     """Numbers of responses, or sums of a number of theirs, by [cell, grade, end]."""
-    shape = (step.old.layout.cells, len(step.old.layout.grades), step.old.max_tokens + 1)
+    shape = (layout.cells, len(layout.grades), layout.max_tokens + 1)
     index = ((draws.cell * shape[1] + draws.grade) * shape[2] + draws.end).ravel()
     weights = None if x is None else x.ravel()
     sums = np.bincount(index, weights=weights, minlength=int(np.prod(shape)))

@@ -23,14 +23,18 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "class": ("class", "classes", "data_source", "dataset", "source", "domain", "category", "level", "difficulty"),
     "step": ("step", "steps", "global_step", "global_steps", "training_step", "train_step"),
     "kl": ("kl", "sequence_kl", "response_kl", "kl_sum"),
+    "answered": ("answered", "answer_position", "answered_at", "first_correct", "first_correct_answer",
+                 "answer_token", "boxed_position", "think_end", "thinking_tokens"),
+    "path": ("path", "path_name", "mode", "response_mode"),
 }
 """Our names and the columns that are known by them, the first one found that holds what it should."""
 
 PROMPT_ORDER = ("prompt_id", *(name for name in ALIASES["prompt"] if name != "prompt_id"))  # an id is told faster
-OPTIONAL = ("truncated", "correct", "class", "step", "kl")
+OPTIONAL = ("truncated", "correct", "class", "step", "kl", "answered", "path")
 WAYS = ("length", "tokens", "text")  # to a length, the first one that a log has
 COLUMN = {field: Way("column", f"columns={{{field!r}: ...}}", field) for field in ALIASES}
-MEANING = {"kl": ", summed over the response's tokens, in nats", "length": ", the stop token counted",
+MEANING = {"kl": ", summed over the response's tokens, in nats",
+           "answered": ", the position at which the answer is there", "length": ", the stop token counted",
            "tokens": ", without padding, the stop token among them"} | dict.fromkeys(
     ("finish_reason", "stop_reason"), ", where it says 'length'") | dict.fromkeys(
     ("input", "question", "problem", "query"), ", grouped by its content")
@@ -196,7 +200,8 @@ def _number(value: Any) -> bool:
 
 
 # whether a value may be one of a field, as CSV writes it or the others
-_HOLDS: dict[str, Callable[[Any], bool]] = dict.fromkeys(("length", "reward", "kl", "step"), _number) | dict.fromkeys(
+_HOLDS: dict[str, Callable[[Any], bool]] = dict.fromkeys(
+    ("length", "reward", "kl", "step", "answered"), _number) | dict.fromkeys(
     ("truncated", "correct"), lambda value: isinstance(value, (str, dict)) or value in (0, 1)) | {
     "tokens": lambda value: isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("[")),
     "text": lambda value: isinstance(value, (str, list))}

@@ -108,7 +108,7 @@ def _raw(field: str, column: Any) -> Column:
     if types.is_decimal(column.type):
         column = column.cast("float64")
     kind = column.type
-    if field in ("prompt", "class"):
+    if field in ("prompt", "class", "path"):
         if types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind):
             column = column.dictionary_encode()
             codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)

@@ -136,6 +136,8 @@ def check(chunk: Chunk, tally: Tally, file: str) -> dict[str, NDArray[Any]]:
         columns["steps"] = _whole("step", flaws, _number("step", flaws), -LARGEST, LARGEST)
     if "kl" in sources:
         columns["kl"] = _number("kl", flaws)
+    if "answered" in sources:
+        columns["answered"] = _answered(flaws, lengths)
 
     # prompts and classes, told apart
     prompts = flaws.read("prompt", "must be text, messages or a finite number", raw.different,
@@ -144,8 +146,9 @@ def check(chunk: Chunk, tally: Tally, file: str) -> dict[str, NDArray[Any]]:
         texts = [text if good else None for text, good in zip(raw.listed(prompts), flaws.good, strict=True)]
         steps = columns["steps"].tolist() if "steps" in columns else [0] * len(keys)
         prompts = raw.coded(list(map(tally.prompts.told_apart, texts, keys, steps)))
-    classes = flaws.read("class", "must be text or a whole number", raw.different,
-                         lambda one: type(one) in (str, int) or (type(one) is float and one.is_integer()))
+    classes, paths = (flaws.read(name, "must be text or a whole number", raw.different,
+                                 lambda one: type(one) in (str, int) or (type(one) is float and one.is_integer()))
+                      for name in ("class", "path"))
 
     # the rows that are left; prompts and classes are numbered by these alone
     flaws.count(file)
@@ -154,6 +157,10 @@ def check(chunk: Chunk, tally: Tally, file: str) -> dict[str, NDArray[Any]]:
     arrays["prompt_ids"] = raw.encode(prompts, tally.prompts.numbers, flaws.good)
     if classes is not None:
         arrays["classes"] = raw.encode(classes, partial(raw.class_numbers, names=tally.classes), flaws.good)
+    if paths is not None:
+        names: dict[str, int] = {}
+        number = raw.encode(paths, partial(raw.class_numbers, names=names), flaws.good)
+        arrays["path_names"] = np.array(list(names), dtype=np.str_)[number]
     return arrays
 
 
@@ -161,6 +168,17 @@ def _number(name: str, flaws: _Flaws) -> FloatArray:
     """Finite numbers."""
     values: FloatArray = flaws.read(name, "must be a number", raw.numbers)
     flaws.where(~np.isfinite(values), name, "must be finite")
+    return values
+
+
+def _answered(flaws: _Flaws, lengths: IntArray) -> FloatArray:
+    """Where the answer is there, nan where there is none: the one field in which nothing is no flaw."""
+    values, bad = raw.numbers(flaws.columns["answered", flaws.sources["answered"][0]])
+    flaws.where(bad, "answered", "must be a number, or nothing where there is no answer")
+    with np.errstate(invalid="ignore"):
+        flaws.where((values < 1) | (values != np.floor(values)) & ~np.isnan(values), "answered",
+                    "must be a position, a whole number from 1")
+        flaws.where(values > lengths, "answered", "must be at most the length")
     return values
 
 

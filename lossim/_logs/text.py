@@ -218,4 +218,4 @@ def _number(text: str) -> float:
 
 
 _READ: dict[str, Callable[[str], Any]] = {"length": _number, "reward": _number, "step": _number, "kl": _number,
-                                          "tokens": json.loads}
+                                          "answered": _number, "tokens": json.loads}

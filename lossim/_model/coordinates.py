@@ -74,6 +74,7 @@ class Features:
     sharing: float = 0.7
     path_scale: float = 3.0
     skill_scale: float = 0.0
+    path_sharing: float | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.bins, str) and self.bins == "table"):
@@ -82,6 +83,8 @@ class Features:
         checks.keep(self, "sharing", checks.probability)
         checks.keep(self, "path_scale", checks.at_least, 0.0)
         checks.keep(self, "skill_scale", checks.at_least, 0.0)
+        if self.path_sharing is not None:
+            checks.keep(self, "path_sharing", checks.probability)
         if self.edges is None:
             return
         array = checks.number_array("edges", self.edges, ndim=1, low=1.0)
@@ -100,6 +103,7 @@ class Features:
         return _FeatureMotion(
             starts=starts, widths=np.diff(np.append(starts, layout.max_tokens)), sharing=self.sharing,
             path_scale=self.path_scale, skill_scale=self.skill_scale, cells=layout.cells,
+            path_sharing=self.sharing if self.path_sharing is None else self.path_sharing,
             names=np.array([names.index(name) for name in own]))
 
     def _starts(self, max_tokens: int) -> IntArray:
@@ -127,6 +131,7 @@ class _FeatureMotion(Record):
     sharing: float
     path_scale: float
     skill_scale: float
+    path_sharing: float
     cells: int
     names: IntArray
 
@@ -145,24 +150,31 @@ class _FeatureMotion(Record):
         return int(self.names.max()) + 1
 
     @property
-    def _factors(self) -> tuple[float, float, float]:
-        """√κ for what is shared, √(1-κ) for what is a cell's own, and the factor of both for paths."""
-        return np.sqrt(self.sharing), np.sqrt(1.0 - self.sharing), np.sqrt(self.path_scale / 2.0)
+    def _factors(self) -> tuple[float, float]:
+        """√κ for what is shared, and √(1-κ) for what is a cell's own."""
+        return np.sqrt(self.sharing), np.sqrt(1.0 - self.sharing)
+
+    @property
+    def _path_factors(self) -> tuple[float, float, float]:
+        """The same for path logits, and the factor of both."""
+        return np.sqrt(self.path_sharing), np.sqrt(1.0 - self.path_sharing), np.sqrt(self.path_scale / 2.0)
 
     def pull(self, stops: FloatArray, paths: FloatArray, skills: FloatArray) -> FloatArray:
-        shared, own, scale = self._factors
+        shared, own = self._factors
+        of_name, of_path, scale = self._path_factors
         binned = np.add.reduceat(stops, self.starts, axis=-1)
         by_cell = (own * binned).reshape(*paths.shape[:-1], -1)  # [..., cell · bin]
         by_name = np.zeros((*paths.shape[:-1], self._name_count))
         np.add.at(by_name.T, self.names, paths.T)
-        parts = [shared * binned.sum(axis=-2), by_cell, shared * scale * by_name, own * scale * paths]
+        parts = [shared * binned.sum(axis=-2), by_cell, of_name * scale * by_name, of_path * scale * paths]
         if self.skill_scale > 0:
             root = np.sqrt(self.skill_scale)
             parts += [shared * root * skills.sum(axis=-1, keepdims=True), own * root * skills]
         return np.concatenate(parts, axis=-1)
 
     def push(self, move: FloatArray) -> Logits:
-        shared, own, scale = self._factors
+        shared, own = self._factors
+        of_name, of_path, scale = self._path_factors
         bins = len(self.starts)
         sizes = np.cumsum([bins, bins * self.cells, self._name_count, len(self.names)])
         common, single, by_name, by_path, skill = np.split(move, sizes, axis=-1)
@@ -171,11 +183,11 @@ class _FeatureMotion(Record):
         skills = np.zeros((*move.shape[:-1], self.cells))
         if self.skill_scale > 0:
             skills = np.sqrt(self.skill_scale) * (shared * skill[..., :1] + own * skill[..., 1:])
-        return Logits(stops, scale * (shared * by_name[..., self.names] + own * by_path), skills)
+        return Logits(stops, scale * (of_name * by_name[..., self.names] + of_path * by_path), skills)
 
 
 def coordinates(bins: int | Literal["table"] = 1, *, edges: ArrayLike | None = None, sharing: float = 0.7,
-                path_scale: float = 3.0, skill_scale: float = 0.0) -> Features:
+                path_scale: float = 3.0, skill_scale: float = 0.0, path_sharing: float | None = None) -> Features:
     """Coordinates as features: bins of positions, partly shared between cells.
 
     The kernel between the stop logits of cells c, c' is κ + (1-κ)·1[c = c'] within a bin and 0 across bins, with κ
@@ -192,15 +204,17 @@ def coordinates(bins: int | Literal["table"] = 1, *, edges: ArrayLike | None = N
         skill_scale: ≥ 0; how fast the log-odds of being correct in a cell, at the same length, move compared with
             stopping: what content learns. Shared between cells as stopping is. 0: content stays as it is. Nobody has
             measured it well: a small network gained a fifth to four fifths of its accuracy so.
+        path_sharing: κ in [0, 1] between the classes' choices of the path, where it is another than that of stops; a
+            small network chose a mode for all prompts alike (1), whatever suited each. None: ``sharing``.
 
     Raises:
         ValueError: a value is out of its range; the message names the rule.
 
     >>> coordinates(bins=8, sharing=0.0)
-    Features(bins=8, edges=None, sharing=0.0, path_scale=3.0, skill_scale=0.0)
+    Features(bins=8, edges=None, sharing=0.0, path_scale=3.0, skill_scale=0.0, path_sharing=None)
     """
     return Features(bins=bins, edges=edges, sharing=sharing, path_scale=path_scale,  # type: ignore[arg-type]
-                    skill_scale=skill_scale)
+                    skill_scale=skill_scale, path_sharing=path_sharing)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

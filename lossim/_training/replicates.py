@@ -138,7 +138,7 @@ class _Replicates(Run):
         return self.dead
 
     def mass(self, step: Step) -> FloatArray:
-        return sums_by_end(step, self.draws).sum(axis=1)
+        return sums_by_end(step.old.layout, self.draws).sum(axis=1)
 
 
 # --- what they sample ------------------------------------------------------------------------------------------------

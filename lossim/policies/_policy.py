@@ -146,7 +146,10 @@ class Policy:
 
     def sample(self, rng: np.random.Generator, *, prompts: int, group_size: int = 1, reward: Reward | None = None
                ) -> Rollouts:
-        """Sample responses as one would log them; ``reward`` pays them (default 1 if correct, else 0)."""
+        """Sample responses as one would log them; ``reward`` pays them (default 1 if correct, else 0).
+
+        Each with the name of its path, and on paths with work with the position at which its answer was there.
+        """
         if not isinstance(rng, np.random.Generator):
             checks.fail("rng", rng, "must be a numpy Generator", "pass np.random.default_rng(0)", TypeError)
         prompts = checks.whole("prompts", prompts)
@@ -161,7 +164,13 @@ class Policy:
         paid = rule.group_values(length, correct, cut, not_correct=rule.by_grade(self.layout.grades)[draws.grade])
         prompt_ids = np.repeat(np.arange(prompts), group_size)
         classes = self.class_of_cell[draws.cell]
-        return Rollouts(length.ravel(), paid.ravel(), prompt_ids, cut.ravel(), correct.ravel(), classes.ravel())
+        names = np.array([name for _, name in self.layout.path_names])[self.layout.path_of_cell[draws.cell]]
+        answered = None
+        if len(self.arrays.arrival):
+            done = np.isin(draws.cell, self.layout.moves.target)
+            answered = np.where(done, draws.entered + 1.0, np.nan).ravel()
+        return Rollouts(length.ravel(), paid.ravel(), prompt_ids, cut.ravel(), correct.ravel(), classes.ravel(),
+                        answered=answered, path_names=names.ravel())
 
     # --- other policies ---------------------------------------------------------------------------------------
 

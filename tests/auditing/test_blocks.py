@@ -13,4 +13,4 @@ def test_prompts_drawn_again_are_blocks_of_prompts_where_there_are_many() -> Non
     sizes = np.bincount(log.block_of_prompt)
     assert len(sizes) == log.blocks == MOST_BLOCKS
     assert sizes.max() - sizes.min() <= 1
-    np.testing.assert_array_equal(log.redrawn(log.counts, np.ones((1, log.blocks)))[0], log.law)
+    np.testing.assert_array_equal(log.by_end(log.redrawn(log.counts, np.ones((1, log.blocks))))[0], log.law)

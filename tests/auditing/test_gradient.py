@@ -105,7 +105,8 @@ def test_a_log_of_whole_batches_is_those_batches(name: str, steps: int, paths: s
     cell = log.classes if paths == "one" else 2 * log.classes + ~log.correct
     end = np.where(log.truncated, log.lengths.max(), log.lengths - 1)
     shape = (steps, scheme.prompts_per_step, GROUP)
-    draws = Draws(cell=cell.reshape(shape), grade=(~log.correct).astype(int).reshape(shape), end=end.reshape(shape))
+    draws = Draws(cell=cell.reshape(shape), grade=(~log.correct).astype(int).reshape(shape), end=end.reshape(shape),
+                  entered=np.zeros(shape, dtype=int))
     together = engine_gradient(step_of(scheme, found.policy), draws)
     close((np.concatenate([x.ravel() for x in of(found)]),), (together,))
 

@@ -1,0 +1,68 @@
+"""GAE along a direction: what the token advantages of a response add to a derivative, response by response."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lossim._engine.gae import entry_advantage, needed_gae
+from lossim._engine.step import Step
+from lossim._model import Draws
+from lossim._support.positions import before, discounted_sum, running_sum
+from lossim._support.types import FloatArray
+
+__all__ = ["gae_projection", "gae_projection_of"]
+
+
+def gae_projection(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
+    """Σ_t Â_t · score_t by [cell, grade, end] of some cells, for scores of the tokens that stop and that go on.
+
+    From Â_t = a_t + x^{T-t} (δ_last - a_T), as in :func:`advantage_sums`.
+    """
+    x = needed_gae(step).discount
+    tail = discounted_sum(step.errors.going[cells], x)
+    steady = before(tail * go)
+    trace = running_sum(go, x)
+    traces = np.column_stack([np.zeros(len(go)), x * trace])
+    traces[:, -1] = trace[:, -1]
+    final = np.column_stack([tail, np.zeros(len(tail))])
+    last = step.errors.last[cells]
+    total = steady[:, None] + (last - final[:, None]) * traces[:, None]
+    total[:, :, :-1] += last[:, :, :-1] * stop[:, None]
+    return total
+
+
+def gae_projection_of(step: Step, draws: Draws, stop: FloatArray, go: FloatArray) -> FloatArray:
+    """The same of each sampled response, which may have changed state on its way.
+
+    Before it entered its last state at e, with the TD error of the move at e - 1,
+
+        Â_t = Σ_{u=t}^{e-2} x^{u-t} δ_u + x^{e-1-t} δ_move + x^{e-t} Â_e .
+    """
+    if not len(step.policy.arrival):
+        return gae_projection(step, slice(None), stop, go)[draws.cell, draws.grade, draws.end]
+    x = needed_gae(step).discount
+    errors = step.errors
+    layout = step.policy.layout
+    cell = draws.cell
+    entered = draws.entered
+    nothing = np.zeros((len(go), 1))
+    trace = np.column_stack([nothing, running_sum(go, x)])  # Σ_{s<t} x^{t-1-s} go_s
+
+    # The tokens in the last state, as in gae_projection.
+    tail = np.column_stack([discounted_sum(errors.going, x), nothing])
+    steady = before(tail[:, :-1] * go)
+    cut = draws.end == step.policy.max_tokens
+    last = errors.last[cell, draws.grade, draws.end]
+    reached = trace[cell, draws.end] - np.power(x, draws.end - entered) * trace[cell, entered]
+    excess = (last - tail[cell, draws.end]) * np.where(cut, 1.0, x)
+    total = steady[cell, draws.end] - steady[cell, entered] + excess * reached
+    stops = np.column_stack([stop, nothing])
+    total += np.where(cut, 0.0, last) * stops[cell, draws.end]
+
+    # The tokens before it; those that never changed state entered at 0 and have none.
+    source = layout.came_from[cell]
+    until = before(errors.going * trace[:, 1:])
+    moving = np.concatenate([errors.moving, np.zeros((1, errors.moving.shape[1]))])
+    at_move = moving[layout.move_into[cell], np.maximum(entered - 1, 0)] + x * entry_advantage(step, draws)[0]
+    total += until[source, np.maximum(entered - 1, 0)] + at_move * trace[source, entered]
+    return total
