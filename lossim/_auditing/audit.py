@@ -11,8 +11,9 @@ import numpy as np
 
 from lossim._auditing.bootstrap import Spread, read, redraw
 from lossim._auditing.breakdown import Breakdown, Covariance
+from lossim._auditing.by_path import by_path
 from lossim._auditing.cells import LoggedCells, Paths
-from lossim._auditing.findings import Audit, Finding, WhatIf
+from lossim._auditing.findings import AtShare, Audit, Finding, WhatIf, beyond_noise
 from lossim._auditing.log import Log, read_log
 from lossim._auditing.plugin import Plugin
 from lossim._auditing.settings import CHANGES, stops
@@ -20,7 +21,7 @@ from lossim._engine import Drift, describe_rng, versions
 from lossim._model import Coordinates, Features, Kernel
 from lossim._support import checks
 from lossim._support.progress import Progress
-from lossim._support.text import code
+from lossim._support.text import Note, Phrase, Way, argument, code
 from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
 from lossim.rewards import Reward
@@ -29,12 +30,15 @@ from lossim.schemes import Scheme
 
 FEW = 50
 """Redrawn logs behind the error bars of other settings."""
+NEEDED = (0.25, 0.5, 0.9)
+"""Shares of a right response's length that may have been needed, where a log does not say: an answer that is checked and
+told again at length, one that is found half way, one that ends when it is found. A range to look at, not a measurement."""
 Say = Callable[[str], None]
 
 
 def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Reward | None = None,
-          paths: Paths = "outcome", coordinates: Coordinates | None = None, max_tokens: int | None = None,
-          correct_above: float | None = None, what_if: bool | None = None, replicates: int = 200,
+          paths: Paths = "outcome", needed: float | Sequence[float] | None = None,
+          coordinates: Coordinates | None = None, max_tokens: int | None = None, correct_above: float | None = None, what_if: bool | None = None, replicates: int = 200,
           rng: np.random.Generator | None = None, progress: bool = False) -> Audit:
     """What schemes do to mean length on a logged run, with standard errors from its prompts drawn again.
 
@@ -48,6 +52,11 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
         reward: pays by this rule instead.
         paths: ``"outcome"``: right and wrong responses are paths of their own, the policy knows where it stands;
             ``"one"``: it does not. A log cannot tell, and both numbers are reported; this chooses the one explained.
+            ``"states"``: it knows whether its answer is there, a right response done from some position on, a wrong one
+            at work to its end. ``"column"``: the paths are those that the log names, ``Rollouts(path_names=...)``.
+        needed: with ``"states"``, the share of a right response's length, in [0, 1], at which its answer was there: one,
+            or several over which the verdict is given. By default the log's own positions,
+            ``Rollouts(answered=...)``, or without these 0.25, 0.5 and 0.9. Numbers are those at the middle one.
         coordinates: what training moves, see :func:`lossim.coordinates`.
         max_tokens: the cap, where the log does not say which responses were truncated.
         correct_above: responses paid more than this are correct, where the log has no grades and rewards take more
@@ -84,12 +93,18 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
         checks.fail("replicates", replicates, "must be 0 or at least 20", "fewer give no standard error")
     source = np.random.default_rng(0) if rng is None else rng
     seed = describe_rng(source)
-    checks.choice("paths", paths, ("outcome", "one"))
+    checks.choice("paths", paths, ("outcome", "one", "states", "column"))
     if correct_above is not None:
         checks.finite("correct_above", correct_above)
     log = read_log(rollouts, max_tokens=max_tokens, correct_above=correct_above,
-                   needs_grades=paths == "outcome" or reward is not None, seed=int(source.integers(2**32)))
-    cells = LoggedCells(log=log, paths=paths, coordinates=Features() if coordinates is None else coordinates)
+                   needs_grades=paths in ("outcome", "states") or reward is not None,
+                   needs_answers=paths == "states" and needed is None, needs_paths=paths == "column",
+                   seed=int(source.integers(2**32)))
+    shares = _shares(log, paths, needed)
+    if paths == "states":
+        _no_adaptive(chosen)
+    cells = LoggedCells(log=log, paths=paths, coordinates=Features() if coordinates is None else coordinates,
+                        needed=shares[len(shares) // 2] if shares else None)
     notes = list(log.notes)
     if log.prompts < 2 and replicates:
         replicates = 0
@@ -99,13 +114,45 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
     plugins = [Plugin(cells=cells, scheme=scheme, rule=reward) for scheme in chosen]
     asked = what_if if what_if is not None else len(chosen) == 1
     with Progress(wanted=progress) as reporter:
-        found = _findings(plugins, weights, asked, reporter.say)
-    return Audit(findings=tuple(found), log=_describe(log), paths=paths, notes=tuple(notes + _general(log, reward)),
+        found = _findings(plugins, weights, asked, shares, reporter.say)
+    named = by_path(log, weights) if paths == "column" and log.correct is not None else None
+    notes += _general(log, reward, paths, shares)
+    notes += () if named is None else named.notes
+    return Audit(findings=tuple(found), log=_describe(log), paths=paths, by_path=named, notes=tuple(notes),
                  provenance={"method": "audit", "replicates": replicates, "rng": seed, **versions(),
                              "coordinates": repr(cells.coordinates)})
 
 
-def _findings(plugins: Sequence[Plugin], weights: FloatArray, asked: bool, say: Say) -> list[Finding]:
+def _shares(log: Log, paths: Paths, needed: float | Sequence[float] | None) -> tuple[float, ...]:
+    """The needed shares to look at, increasing; none where the log says where answers are, or nobody asks."""
+    if paths != "states":
+        if needed is not None:
+            checks.fail("needed", needed, "is for paths='states'", Phrase("leave it out, or use ",
+                                                                         argument("paths", "states")))
+        if paths == "column" and log.rollouts.path_names is None:
+            checks.fail("paths", paths, "needs a log that names the path of each response",
+                        Phrase("give ", Way("column", "Rollouts(path_names=...)", "path"), ", or use ",
+                               argument("paths", "outcome")))
+        return ()
+    if needed is None:
+        return () if log.answered is not None else NEEDED
+    given = [needed] if isinstance(needed, int | float) else list(needed)
+    if not given:
+        checks.fail("needed", needed, "must hold at least one share", "leave it out for the default")
+    return tuple(sorted({checks.probability("needed", share) for share in given}))
+
+
+def _no_adaptive(schemes: Sequence[Scheme]) -> None:
+    """Refuse what is not summed where responses change state."""
+    for scheme in schemes:
+        gae = scheme.advantage.token_level
+        if gae is not None and gae.adaptive:
+            checks.fail("paths", "states", f"cannot be read under {scheme.name}, whose λ depends on the length",
+                        Phrase("use ", argument("paths", "outcome"), " or ", argument("paths", "one")))
+
+
+def _findings(plugins: Sequence[Plugin], weights: FloatArray, asked: bool, shares: Sequence[float], say: Say
+              ) -> list[Finding]:
     """What the schemes do on one log; and under other settings, if that is ``asked``."""
     # The log as it is, and redrawn.
     breakdowns = []
@@ -117,10 +164,12 @@ def _findings(plugins: Sequence[Plugin], weights: FloatArray, asked: bool, say: 
         spreads.append(Spread(plugin, read(plugin, breakdown), breakdown))
     redraw(spreads, weights, say)
     other_paths = _other_paths(spreads, weights, say)
+    over_needed = _over_needed(spreads, weights, shares, say)
     # Other settings.
     findings = []
-    for plugin, spread, breakdown, other in zip(plugins, spreads, breakdowns, other_paths, strict=True):
-        finding = _finding(spread, breakdown, other, weights)
+    for plugin, spread, breakdown, other, over in zip(plugins, spreads, breakdowns, other_paths, over_needed,
+                                                      strict=True):
+        finding = replace(_finding(spread, breakdown, other, weights), over_needed=over)
         if asked:
             say(f"{plugin.scheme.name}: other settings")
             moves = np.any(finding.drift.update.value) and not plugin.adaptive
@@ -136,14 +185,43 @@ def _other_paths(spreads: Sequence[Spread], weights: FloatArray, say: Say) -> li
         # A kernel has numbers for the cells that were measured, and for no others.
         return [Estimate(value=np.nan, stderr=np.nan, method="bootstrap")] * len(spreads)
     cells = replace(first, paths="one" if first.paths == "outcome" else "outcome")
-    others = []
-    for spread in spreads:
-        plugin = replace(spread.plugin, cells=cells)
-        # Nothing but a critic asks for the cell of a response.
-        knows_cells = plugin.scheme.advantage.token_level is not None
-        others.append(Spread(plugin, read(plugin) if knows_cells else (spread.totals, spread.by_pair)))
+    others = [_elsewhere(spread, cells) for spread in spreads]
     redraw(others, weights[:FEW], say)
     return [each.ratios.length_per_kl for each in others]
+
+
+def _elsewhere(spread: Spread, cells: LoggedCells, *, whole: bool = False) -> Spread:
+    """The same scheme on other cells of the same log."""
+    plugin = replace(spread.plugin, cells=cells)
+    # Nothing but a critic asks for the cell of a response.
+    knows_cells = plugin.scheme.advantage.token_level is not None
+    return Spread(plugin, read(plugin) if knows_cells else (spread.totals, spread.by_pair), whole=whole)
+
+
+def _over_needed(spreads: Sequence[Spread], weights: FloatArray, shares: Sequence[float], say: Say
+                 ) -> list[tuple[AtShare, ...]]:
+    """Each scheme under every needed share; nothing where there are none."""
+    first = spreads[0].plugin.cells
+    found: list[list[AtShare]] = [[] for _ in spreads]
+    for share in shares:
+        under = list(spreads)
+        if share != first.needed:
+            cells = replace(first, needed=share)
+            under = [_elsewhere(spread, cells, whole=True) for spread in spreads]
+            redraw(under, weights[:FEW], say)
+        for own, each in zip(found, under, strict=True):
+            own.append(_at_share(share, each))
+    return [tuple(each) for each in found]
+
+
+def _at_share(share: float, spread: Spread) -> AtShare:
+    """What a scheme does where that share was needed."""
+    length, needed, free = (spread.estimate(getattr(spread.changes, name), getattr(spread.stderr, name))
+                            for name in ("length", "needed", "free"))
+    ratios = spread.ratios
+    way = int(np.sign(float(length))) if beyond_noise(length, spread.plugin.log.blocks) else 0
+    return AtShare(share=share, length=length, needed=needed, free=free, length_per_kl=ratios.length_per_kl,
+                   accuracy_per_token=ratios.accuracy_per_token, way=way)
 
 
 def _what_if(plugin: Plugin, weights: FloatArray) -> tuple[WhatIf, ...]:
@@ -184,7 +262,8 @@ def _finding(spread: Spread, breakdown: Breakdown, other: Estimate, weights: Flo
         effective_reward=_paid_for(drift, breakdown), covariance=breakdown.covariance.estimate(weights),
         dead_groups=breakdown.dead_groups / breakdown.groups, graded=log.correct is not None, blocks=log.blocks,
         steps=steps, by_step=breakdown.step_estimate(weights) if known and len(steps) > 1 else None,
-        if_other_paths=other, what_if=(), stops=(),
+        paths=plugin.cells.paths, needed_share=plugin.cells.needed, over_needed=(), if_other_paths=other, what_if=(),
+        stops=(),
         notes=tuple(dict.fromkeys([*drift.notes, *_particular(plugin)])),
         source_draws=np.concatenate(spread.contributions) if known and spread.contributions else None,
         rate_draws=breakdown.rate_draws(n, weights) if known else None)
@@ -215,7 +294,7 @@ def _describe(log: Log) -> dict[str, Any]:
             "mean_reward": float(log.rollouts.rewards.mean(dtype=np.float64))}
 
 
-def _general(log: Log, reward: Reward | None) -> list[str]:
+def _general(log: Log, reward: Reward | None, paths: Paths, shares: Sequence[float]) -> list[str]:
     """What every scheme on this log has in common."""
     notes = ["responses are paid as logged, whatever reward a scheme names"] if reward is None else []
     reading = log.rollouts.reading
@@ -225,15 +304,35 @@ def _general(log: Log, reward: Reward | None) -> list[str]:
             notes.append(f"{reading.rows - reading.kept:,} of {reading.rows:,} rows are left out: "
                          + "; ".join(f"{count:,} {reason}" for reason, count in reading.skipped.items()))
     if log.rollouts.classes is None:
-        notes.append("the log names no prompt classes: all prompts share one pair of paths")
+        shared = {"states": "one path", "column": "the named paths"}.get(paths, "one pair of paths")
+        notes.append(f"the log names no prompt classes: all prompts share {shared}")
     if log.rollouts.steps is None:
         notes.append("the log names no steps: it counts as one step")
     elif len(log.steps) > 1:
         notes.append("the policy of the log is the average over its steps")
-    if log.cut_share > 0 and log.correct is not None:
+    if paths == "states":
+        notes += _of_states(log, shares)
+    elif log.cut_share > 0 and log.correct is not None and paths != "column":
         notes.append("truncated responses count with the path of their grade, wrong unless they were graded correct")
     notes.append(f"a cap above {log.max_tokens:,} is not identified by this log")
     return notes
+
+
+def _of_states(log: Log, shares: Sequence[float]) -> list[Note]:
+    """What was taken for granted about when answers were there."""
+    if log.answered is not None:
+        right = log.by_end(log.count)[:, 0].sum()
+        _, grade, _, answered = log.places
+        working = float(log.count[(answered == 0) & (grade == 0)].sum() / max(right, 1.0))
+        note = "answers are there where the log says; a response without one works to its end"
+        return [Note("answers", note + (f" ({working:.1%} of the right ones)" if working else ""))]
+    said = f"{shares[0]:.3g}"
+    if len(shares) > 1:
+        said = f"{', '.join(f'{share:.3g}' for share in shares[:-1])} and {shares[-1]:.3g}"
+        said += f", and {shares[len(shares) // 2]:.3g} where nothing else is said,"
+    return [Note("needed", f"the answer of a right response is taken to be there at {said} of its length, and wrong "
+                 "responses to work to their end: the log does not say; a column with the position of the answer "
+                 "would")]
 
 
 def _particular(plugin: Plugin) -> list[str]:

@@ -41,6 +41,7 @@ from lossim.rewards import AsLogged
 
 UNKNOWN_STEP = "how far the update moves the policy is not told from the noise of the log: no step of 0.01 nats"
 NOT_REDRAWN = "λ depends on the length here, and each redrawn log would take O(max_tokens²): no standard errors"
+UNTOLD = Estimate(value=np.nan, stderr=np.nan, method="bootstrap")
 STACKED = 1 << 16
 """Hazards of the redrawn logs that are worked on at once: a processor's cache holds them."""
 REDRAWN = 1 << 20
@@ -99,8 +100,9 @@ def measures_of(plugin: Plugin, step: Step, sums: Coefficients) -> Measures:
         weight = cells.sums(sums["gae"])
         at_entry = weight.entered
         if len(at_entry) and not plugin.adaptive:
-            advantage, reach = (x.reshape(sums["gae"].shape) for x in entry_advantage(step, cells.draws_on(step.policy)))
-            at_entry = cells.sums(sums["gae"] * advantage + sums["extra"] * reach).entered
+            advantage, reach = entry_advantage(step, cells.draws_on(step.policy))
+            at_entry = cells.sums(sums["gae"] * advantage.reshape(sums["gae"].shape)
+                                  + sums["extra"] * reach.reshape(sums["gae"].shape)).entered
         credit = TokenTerm(weight=weight, credit=at_entry, reward=cells.sums(sums["extra"]).ended,
                            shift=next(iter(response), None))
     else:
@@ -112,17 +114,20 @@ def measures_of(plugin: Plugin, step: Step, sums: Coefficients) -> Measures:
 class Spread:
     """What a scheme does on a log, and how that scatters where the log is redrawn.
 
-    Every number of a drift, and the contributions to it, with a ``breakdown``; without one the change of mean length.
+    Every number of a drift with a ``breakdown``, and the contributions to it; or ``whole`` without these. Else the change
+    of mean length alone.
 
     Redrawing adds noise to an update, and on average that noise's squares to its squares. The log is a sample itself,
     and the squares of its own update are too large by as much: a redrawn log has the noise of the log and that of
     being redrawn.
     """
 
-    def __init__(self, plugin: Plugin, sums: tuple[Totals, Coefficients], breakdown: Breakdown | None = None) -> None:
+    def __init__(self, plugin: Plugin, sums: tuple[Totals, Coefficients], breakdown: Breakdown | None = None, *,
+                 whole: bool = False) -> None:
         self.plugin = plugin
         self.totals, self.by_pair = sums
         self.breakdown = breakdown
+        self.whole = whole or breakdown is not None
         self.directions = plugin.cells.directions
         self.widening = widening(plugin.log.blocks)
         now = self.redrawn(np.ones((1, plugin.log.blocks)))
@@ -166,11 +171,11 @@ class Spread:
 
     def _readout(self, directions: Directions) -> Readout:
         plugin = self.plugin
-        task = np.zeros((1, 2, plugin.log.shape[2])) if self.breakdown is None else plugin.task
+        task = plugin.task if self.whole else np.zeros((1, 2, plugin.log.shape[2]))
         return Readout(directions=directions, task=task, scale=self.scale)
 
     def _changes(self, readout: Readout, step: Step, sums: Coefficients) -> Changes:
-        read = readout.directions.length_changes if self.breakdown is None else readout.changes
+        read = readout.changes if self.whole else readout.directions.length_changes
         return read(step, measures_of(self.plugin, step, sums))
 
     def add(self, directions: Directions, sums: Coefficients) -> None:
@@ -236,6 +241,9 @@ class Spread:
             notes.append(NOT_REDRAWN)
         paid = effective_reward(self.readout.policy, self.changes.hazard_gradient)
         changes = replace(mapped(self.estimate, self.changes, stderr), effective_reward=self.estimate(paid, np.nan))
+        if plugin.cells.paths in ("one", "column"):
+            # How P(correct) rises with the length is not told from single responses.
+            changes = replace(changes, needed=UNTOLD, free=UNTOLD)
         groups = len(plugin.log.prompt)
         step_std = float(stderr.length) * np.sqrt(groups / plugin.scheme.prompts_per_step)
         step_std_error = step_std / np.sqrt(2.0 * max(plugin.log.blocks - 1, 1))

@@ -206,8 +206,9 @@ def _work(arrival: FloatArray, done: FloatArray, correct: FloatArray) -> Work:
 
 
 class CountedArrays(CellArrays):
-    """Arrays of laws that were counted, [cell, end] and those who moved [move, t]: read off the counts, in half the time
-    that logits take.
+    """Arrays of laws that were counted, [cell, end] and those who moved on [move, t].
+
+    They are read off the counts, in half the time that logits take.
 
     A path without a response has hazards of 1/2 in its first state, as its logits say.
     """

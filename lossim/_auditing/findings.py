@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import stdtrit
 
+from lossim._auditing.by_path import ByPath
 from lossim._auditing.log import SOLVE_RATES, widening
+from lossim._auditing.words import OUTCOMES, about_log, by_path_table, numbers, over_shares, side_by_side, tokens
 from lossim._engine import Drift
 from lossim._support import checks
 from lossim._support.plain import plain
-from lossim._support.text import Columns, Sections, decimals, noted, number, page, wrapped
-from lossim._support.types import FloatArray, Outcome
+from lossim._support.text import Sections, noted, page, wrapped
+from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AXES = ("term", "outcome", "solve rate", "length")
-OUTCOMES = tuple(each.name.lower() for each in Outcome)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +39,27 @@ class WhatIf:
     length_per_kl: Estimate
     length: Estimate
     covariance: Estimate
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AtShare:
+    """The same log, if another share of a right response's length was needed.
+
+    Attributes:
+        share: that share, in [0, 1].
+        length_per_kl: tokens in a step of 0.01 nats.
+        length: tokens per unit step; ``needed`` and ``free`` as in :class:`~lossim.Drift`.
+        accuracy_per_token: change of P(correct) per token of drift.
+        way: 1 for longer, -1 for shorter, 0 where the drift is within the noise.
+    """
+
+    share: float
+    length_per_kl: Estimate
+    length: Estimate
+    needed: Estimate
+    free: Estimate
+    accuracy_per_token: Estimate
+    way: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +109,12 @@ class Finding:
         graded: whether it is known which responses are correct; if not, all count as incorrect.
         by_step: [run of steps], contribution per response of each run, tokens per unit step, with the law of the
             whole log; None for a log of one step. ``steps`` names the first and last step of each.
-        if_other_paths: tokens in a step of 0.01 nats if responses had one path per class, or two if the audit had one.
+        paths: how the log was made a policy, as :func:`lossim.audit` was told.
+        needed_share: of a right response's length, as ``drift`` takes it with ``paths="states"``; None where the log
+            says it or it is not asked.
+        over_needed: the same log under every needed share that was asked for; none where ``needed_share`` is None.
+        if_other_paths: tokens in a step of 0.01 nats if right and wrong responses had a path each, or one for both if the
+            audit had those.
         what_if: the same log under other settings.
         stops: what would bring the drift to zero.
         notes: what was assumed or approximated for this scheme.
@@ -109,6 +135,9 @@ class Finding:
     blocks: int
     by_step: Estimate | None
     steps: tuple[tuple[int, int], ...]
+    paths: str
+    needed_share: float | None
+    over_needed: tuple[AtShare, ...]
     if_other_paths: Estimate
     what_if: tuple[WhatIf, ...]
     stops: tuple[Stop, ...]
@@ -161,9 +190,18 @@ class Finding:
 
     @property
     def significant(self) -> bool:
-        """Whether the drift is beyond two standard errors (more with few prompts: 95.4 % of Student's t), if known."""
-        bar = float(stdtrit(max(self.blocks - 1, 1), 0.977)) * float(self.length.stderr)
-        return bool(abs(float(self.length)) > np.nan_to_num(bar))
+        """Whether the drift is beyond two standard errors (more with few prompts: 95.4 % of Student's t), if known.
+
+        Over several needed shares: whether it is, the same way, under each of them.
+        """
+        if self.over_needed:
+            return len({each.way for each in self.over_needed}) == 1 and self.over_needed[0].way != 0
+        return beyond_noise(self.length, self.blocks)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the way that length goes hangs on the needed share, which the log does not tell."""
+        return len({each.way for each in self.over_needed}) > 1
 
     @property
     def verdict(self) -> str:
@@ -171,11 +209,13 @@ class Finding:
         if not np.any(self.drift.update.value):
             dead = self.dead_groups == 1.0 and self.drift.scheme.advantage.group_relative
             return "nothing moves: all groups are dead" if dead else "nothing moves"
+        if self.over_needed:
+            return over_shares(self.over_needed)
         if not self.significant:
             return "no drift of mean length" + (" beyond the noise of this log" if float(self.length) else "")
         said = "responses get longer" if float(self.length) > 0 else "responses get shorter"
         if not np.isnan(float(self.length_per_kl)):
-            said += f", {_tokens(self.length_per_kl)} tokens in a step of 0.01 nats"
+            said += f", {tokens(self.length_per_kl)} tokens in a step of 0.01 nats"
         if np.isnan(float(self.length.stderr)):
             said += " (no error bar)"
         if self.sources is not None and self.graded:
@@ -187,16 +227,17 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
-        numbers = ("solve_rates", "length_bins", "share", "token_weight", "mean_advantage", "effective_reward",
-                   "covariance", "dead_groups", "graded", "steps", "by_step", "if_other_paths", "what_if", "stops")
+        fields = ("solve_rates", "length_bins", "share", "token_weight", "mean_advantage", "effective_reward",
+                   "covariance", "dead_groups", "graded", "steps", "by_step", "paths", "needed_share", "over_needed",
+                  "if_other_paths", "what_if", "stops")
         return {"scheme": self.name, "verdict": self.verdict, "drift": self.drift.to_dict(arrays=False),
                 "sources": {axis: self.source(axis).to_dict() for axis in AXES if self.sources is not None},
-                **{name: _plain(getattr(self, name)) for name in numbers}, "notes": list(self.notes)}
+                **{name: _plain(getattr(self, name)) for name in fields}, "notes": list(self.notes)}
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
         return {"verdict": [f"{self.name}: {self.verdict}"], "setting": wrapped("scheme", self.drift.scheme.slots),
-                "numbers": list(_numbers(self)), "notes": noted(self.notes)}
+                "numbers": list(numbers(self)), "notes": noted(self.notes)}
 
     def __str__(self) -> str:
         return page(self.sections())
@@ -212,7 +253,8 @@ class Audit:
         findings: one for each scheme.
         log: what the log holds: numbers of responses, prompts, groups and steps, ``mean_length``, ``accuracy``,
             ``truncation_rate``, ``max_tokens``, ``mean_reward``; None where the log does not say.
-        paths: how the log was made a policy, ``"outcome"`` or ``"one"``.
+        paths: how the log was made a policy, ``"outcome"``, ``"one"``, ``"states"`` or ``"column"``.
+        by_path: how often each named path was taken over the steps, and how often it was right; None without names.
         notes: what was assumed or approximated.
         provenance: what it takes to run it again.
     """
@@ -220,6 +262,7 @@ class Audit:
     findings: tuple[Finding, ...]
     log: dict[str, Any]
     paths: str
+    by_path: ByPath | None
     notes: tuple[str, ...]
     provenance: dict[str, Any]
 
@@ -242,7 +285,8 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
-        return {"verdict": self.verdict, "log": self.log, "paths": self.paths, "notes": list(self.notes),
+        return {"verdict": self.verdict, "log": self.log, "paths": self.paths,
+                "by_path": None if self.by_path is None else self.by_path.to_dict(), "notes": list(self.notes),
                 "findings": [each.to_dict() for each in self.findings], "provenance": self.provenance}
 
     def sections(self) -> Sections:
@@ -250,19 +294,21 @@ class Audit:
 
         Of several schemes the numbers stand side by side, and no setting is printed.
         """
-        said = {"verdict": [self.verdict], "log": wrapped("log", _about_log(self.log))}
+        said = {"verdict": [self.verdict], "log": wrapped("log", about_log(self.log))}
         if len(self.findings) == 1:
             finding = self.findings[0].sections()
             said |= {name: finding[name] for name in ("setting", "numbers")}
             notes = finding["notes"]
         else:
-            said["numbers"] = _side_by_side(self.findings)
+            said["numbers"] = side_by_side(self.findings)
             # Each note once, with the names of those it is about unless it is about all.
             notes = []
             for note in dict.fromkeys(note for each in self.findings for note in each.notes):
                 named = [each.name for each in self.findings if note in each.notes]
                 everyone = len(named) == len(self.findings)
                 notes += noted([note if everyone else f"{', '.join(named)}: {note}"])
+        if self.by_path is not None:
+            said["numbers"] = said["numbers"] + by_path_table(self.by_path)
         return said | {"notes": notes + noted(self.notes)}
 
     def __str__(self) -> str:
@@ -271,121 +317,16 @@ class Audit:
     __repr__ = __str__
 
 
+def beyond_noise(length: Estimate, blocks: int) -> bool:
+    """Whether a drift is beyond two standard errors, more with few blocks of prompts; yes without an error bar."""
+    bar = float(stdtrit(max(blocks - 1, 1), 0.977)) * float(length.stderr)
+    return bool(abs(float(length)) > np.nan_to_num(bar))
+
+
 def _plain(x: Any) -> Any:
     """What strict JSON can hold of a number, an estimate, or a record of them."""
     if isinstance(x, Estimate):
         return x.to_dict()
-    if isinstance(x, WhatIf | Stop):
+    if isinstance(x, WhatIf | Stop | AtShare):
         return {name: _plain(each) for name, each in vars(x).items()}
     return [_plain(each) for each in x] if isinstance(x, tuple) else plain(x)
-
-
-# --- tables -----------------------------------------------------------------------------------------------------
-
-_ROWS = Columns("<34", ">22")
-_CHANGES = Columns("<46", ">22", ">12")
-_LENGTHS = Columns("<16", ">10", ">22", ">19", ">16", ">18")
-
-
-def _tokens(x: Estimate) -> str:
-    """A number of tokens, or whatever is told in its unit, to three digits with its standard error."""
-    if np.isnan(float(x)):
-        return "not told from noise" if x.n else "unknown"
-    if np.isnan(float(x.stderr)):
-        return f"{float(x):+.3g}"
-    return number(x, decimals(max(abs(float(x)), float(x.stderr)), 3))
-
-
-def _about_log(log: dict[str, Any]) -> list[str]:
-    """What a log holds, in a few words each."""
-    plural = "" if log["steps"] == 1 else "s"
-    correct = "correctness unknown"
-    if log["accuracy"] is not None:
-        correct = f"{log['accuracy']:.1%} correct"
-    cut = f"truncation unknown, longest {log['max_tokens']:,}"
-    if log["truncation_rate"] is not None:
-        cut = f"{log['truncation_rate']:.1%} truncated at {log['max_tokens']:,}"
-    return [f"{log['responses']:,} responses to {log['prompts']:,} prompts in {log['groups']:,} groups",
-            f"{log['steps']:,} step{plural}", f"mean length {log['mean_length']:,.4g}", correct, cut,
-            f"mean reward {log['mean_reward']:.3g}"]
-
-
-def _side_by_side(findings: Sequence[Finding]) -> list[str]:
-    """Schemes in the order of their drift, those without one last; with Cov(A, T), and contributions by outcome."""
-    table = Columns(f"<{max(len(each.name) for each in findings)}", ">22", ">12", ">13", "<")
-    lines = [table.row("", "tokens in 0.01 nats", "Cov(A, T)", "dead groups", "   through")]
-    for each in sorted(findings, key=lambda each: (np.isnan(float(each.length_per_kl)), float(each.length_per_kl))):
-        through = ""
-        if each.sources is not None and not np.isnan(each.rate):
-            parts = zip(OUTCOMES, each.source("outcome").value, strict=True)
-            through = ", ".join(f"{name} {x * each.rate:+.3g}" for name, x in parts if x)
-        lines.append(table.row(each.name, _tokens(each.length_per_kl), f"{float(each.covariance):+.3g}",
-                               f"{each.dead_groups:.1%}", f"   {through}"))
-    return lines
-
-
-def _numbers(finding: Finding) -> Iterator[str]:
-    """Everything about one scheme, in a step of 0.01 nats if there is one, per unit step otherwise."""
-    drift = finding.drift
-    if np.isfinite(finding.rate):
-        per = finding.rate
-        yield _ROWS.row("", "tokens in 0.01 nats")
-        yield _ROWS.row("mean length", _tokens(drift.length_per_kl))
-    else:
-        per = 1.0
-        yield _ROWS.row("", "tokens per unit step")
-        yield _ROWS.row("mean length", _tokens(drift.length))
-    for label, x in (("  paths change frequency", drift.composition), ("  lengths on paths change", drift.within),
-                     ("P(correct)", drift.accuracy), ("P(truncated)", drift.truncation_rate)):
-        yield _ROWS.row(label, _tokens(x * per))
-    one_path = len(drift.cells) == len(drift.policy.class_weight)
-    other = "it knew right from wrong" if one_path else "it cannot tell right from wrong"
-    yield _ROWS.row(f"if {other}", _tokens(finding.if_other_paths))
-    yield from _by_source(finding, per)
-    if finding.by_step is not None:
-        yield _ROWS.row("by step", "tokens")
-        # At most eight of the runs.
-        count = len(finding.steps)
-        for i in np.unique(np.linspace(0, count - 1, min(count, 8)).astype(int)):
-            first, last = finding.steps[i]
-            label = f"{first}" if first == last else f"{first} to {last}"
-            yield _ROWS.row(f"  {label}", _tokens(finding.by_step[int(i)] * per))
-        if count > 8:
-            yield f"    ({count - 8} runs of steps between these are in by_step)"
-    yield _ROWS.row("Cov(A, T), the rule of thumb", _tokens(finding.covariance))
-    yield _ROWS.row("dead groups", f"{finding.dead_groups:.1%}")
-    if finding.what_if:
-        yield _CHANGES.row("what if", "tokens in 0.01 nats", "Cov(A, T)")
-        for each in finding.what_if:
-            yield _CHANGES.row(f"  {each.change}", _tokens(each.length_per_kl), f"{float(each.covariance):+.3g}")
-    if finding.stops:
-        yield "  what would stop it" + ("" if finding.significant else " (it is within the noise)")
-        yield from (f"    {each}" for each in finding.stops)
-
-
-def _by_source(finding: Finding, per: float) -> Iterator[str]:
-    """Contributions to the drift by outcome, by solve rate, by term and by length, as far as they are known."""
-    if finding.sources is None:
-        return
-    if finding.graded:
-        for title, axis, names in (("by outcome", "outcome", OUTCOMES),
-                                   ("by solve rate of the prompt", "solve rate", SOLVE_RATES)):
-            parts = finding.source(axis)
-            yield f"  {title}"
-            for i, name in enumerate(names):
-                if parts.value[i]:
-                    yield _ROWS.row(f"  {name}", _tokens(parts[i] * per))
-    kl = finding.source("term")[1]
-    if float(kl):
-        yield _ROWS.row("of that, KL", _tokens(kl * per))
-    # By length, with what explains it: how many responses, how heavy a token, how good.
-    by_length = finding.source("length")
-    yield _LENGTHS.row("by length", "responses", "tokens", "weight of a token", "mean advantage", "effective reward")
-    following = [*finding.length_bins[1:], None]
-    for i, (first, after) in enumerate(zip(finding.length_bins, following, strict=True)):
-        if not finding.share[i]:
-            continue
-        label = f"{first:,} on" if after is None else f"{first:,} to {after - 1:,}"
-        reward = "" if np.isnan(finding.effective_reward[i]) else f"{finding.effective_reward[i]:+.3g}"
-        yield _LENGTHS.row(f"  {label}", f"{finding.share[i]:.1%}", _tokens(by_length[i] * per),
-                           f"{finding.token_weight[i]:.3g}", f"{finding.mean_advantage[i]:+.3g}", reward)
