@@ -31,15 +31,16 @@ from lossim.schemes import Scheme
 FEW = 50
 """Redrawn logs behind the error bars of other settings."""
 NEEDED = (0.25, 0.5, 0.9)
-"""Shares of a right response's length that may have been needed, where a log does not say: an answer that is checked and
-told again at length, one that is found half way, one that ends when it is found. A range to look at, not a measurement."""
+"""Shares of a right response's length that may have been needed, where a log does not say: by an answer that is checked
+and told again, one that is found half way, one that ends when it is found. A range to look at, not a measurement."""
 Say = Callable[[str], None]
 
 
 def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Reward | None = None,
           paths: Paths = "outcome", needed: float | Sequence[float] | None = None,
-          coordinates: Coordinates | None = None, max_tokens: int | None = None, correct_above: float | None = None, what_if: bool | None = None, replicates: int = 200,
-          rng: np.random.Generator | None = None, progress: bool = False) -> Audit:
+          coordinates: Coordinates | None = None, max_tokens: int | None = None, correct_above: float | None = None,
+          what_if: bool | None = None, replicates: int = 200, rng: np.random.Generator | None = None,
+          progress: bool = False) -> Audit:
     """What schemes do to mean length on a logged run, with standard errors from its prompts drawn again.
 
     The log is made a policy: cells are class × outcome, hazards are stops over responses at risk. Each response is
@@ -52,10 +53,10 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
         reward: pays by this rule instead.
         paths: ``"outcome"``: right and wrong responses are paths of their own, the policy knows where it stands;
             ``"one"``: it does not. A log cannot tell, and both numbers are reported; this chooses the one explained.
-            ``"states"``: it knows whether its answer is there, a right response done from some position on, a wrong one
-            at work to its end. ``"column"``: the paths are those that the log names, ``Rollouts(path_names=...)``.
-        needed: with ``"states"``, the share of a right response's length, in [0, 1], at which its answer was there: one,
-            or several over which the verdict is given. By default the log's own positions,
+            ``"states"``: it knows whether its answer is there; a right response is done from some position on, a wrong
+            one works to its end. ``"column"``: the paths are those that the log names, ``Rollouts(path_names=...)``.
+        needed: with ``"states"``, the share of a right response's length, in [0, 1], at which its answer was there: one
+            or several, over which the verdict is given. By default the log's own positions,
             ``Rollouts(answered=...)``, or without these 0.25, 0.5 and 0.9. Numbers are those at the middle one.
         coordinates: what training moves, see :func:`lossim.coordinates`.
         max_tokens: the cap, where the log does not say which responses were truncated.

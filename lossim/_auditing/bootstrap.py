@@ -114,8 +114,8 @@ def measures_of(plugin: Plugin, step: Step, sums: Coefficients) -> Measures:
 class Spread:
     """What a scheme does on a log, and how that scatters where the log is redrawn.
 
-    Every number of a drift with a ``breakdown``, and the contributions to it; or ``whole`` without these. Else the change
-    of mean length alone.
+    Every number of a drift with a ``breakdown``, and the contributions to it; or ``whole`` without these. Else the
+    change of mean length alone.
 
     Redrawing adds noise to an update, and on average that noise's squares to its squares. The log is a sample itself,
     and the squares of its own update are too large by as much: a redrawn log has the noise of the log and that of

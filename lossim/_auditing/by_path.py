@@ -91,7 +91,7 @@ def _turns(names: tuple[str, ...], share: FloatArray, accuracy: FloatArray, draw
         closed = gap[0] - gap[1]
         noise = wide * float(np.nanstd(redrawn[:, 0] - redrawn[:, 1]))
         if share[-1, path] < share[0, path] and gap[0] > 0 and closed > SURE * noise:
-            notes.append(Note("turn", f"the path {name} is catching up with {names[leader]}, to which it lost share: it "
-                              f"was right {gap[0]:.3f} less often at first and {gap[1]:.3f} at last; if that goes on, "
-                              "its share turns round"))
+            notes.append(Note("turn", f"the path {name} is catching up with {names[leader]}, to which it lost share: "
+                              f"it was right {gap[0]:.3f} less often at first and {gap[1]:.3f} at last; if that goes "
+                              "on, its share turns round"))
     return notes

@@ -201,7 +201,7 @@ def _work(arrival: FloatArray, done: FloatArray, correct: FloatArray) -> Work:
     left = _reached(law[None])[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         logits = np.where(left > 0, np.log(law) - np.log(np.append(left[1:], 0.0)), 0.0)
-    return Work(answer=from_logits(logits), never=float(waiting[-1]), done=from_logits(done),
+    return Work(answer=from_logits(logits), never=float(waiting[-1]), done=from_logits(done, entered=True),
                 p_correct=correct[:-1], p_correct_truncated=float(correct[-1]))
 
 

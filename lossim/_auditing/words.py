@@ -35,8 +35,8 @@ def over_shares(shares: Sequence[AtShare]) -> str:
     if ways == {0}:
         return f"no drift of mean length beyond the noise of this log, {whatever}"
     if len(ways) == 1:
-        found = [tokens(each.length_per_kl) for each in shares]
-        return f"responses get {WAYS[shares[0].way]}, {whatever}: {found[0]} to {found[-1]} tokens in a step of 0.01 nats"
+        first, last = (tokens(each.length_per_kl) for each in (shares[0], shares[-1]))
+        return f"responses get {WAYS[shares[0].way]}, {whatever}: {first} to {last} tokens in a step of 0.01 nats"
     each_says = [f"{WAYS[each.way]} if it is {each.share:.3g} ({tokens(each.length_per_kl)})" for each in shares]
     return ("undecided: the share of a right response that was needed decides, and the log does not tell it: "
             f"{', '.join(each_says)}, tokens in a step of 0.01 nats")
@@ -115,10 +115,11 @@ def numbers(finding: Finding) -> Iterator[str]:
     if finding.over_needed:
         yield _SHARES.row("if of a right response was needed", "tokens in 0.01 nats", "needed", "free",
                           "P(correct) per 100 tokens")
-    for each in finding.over_needed:
-        step = float(each.length_per_kl) / float(each.length) if float(each.length) else np.nan
-        yield _SHARES.row(f"  {each.share:.3g}", tokens(each.length_per_kl), f"{float(each.needed) * step:+.3g}",
-                          f"{float(each.free) * step:+.3g}", f"{float(each.accuracy_per_token) * 100.0:+.3g}")
+    for at in finding.over_needed:
+        step = float(at.length_per_kl) / float(at.length) if float(at.length) else np.nan
+        shown = [float(at.needed) * step, float(at.free) * step, float(at.accuracy_per_token) * 100.0]
+        yield _SHARES.row(f"  {at.share:.3g}", tokens(at.length_per_kl),
+                          *("" if np.isnan(x) else f"{x:+.3g}" for x in shown))
     yield _ROWS.row(f"if {OTHERWISE[finding.paths]}", tokens(finding.if_other_paths))
     yield from _by_source(finding, per)
     if finding.by_step is not None:

@@ -27,6 +27,7 @@ DONE = 0
 BAD_INPUT = 2
 STOPPED = 130
 NO_READER = 141
+PATHS = ("outcome", "one", "states", "column")
 FIGURES = (".png", ".pdf", ".svg")
 LOGS = "files (.jsonl, .csv, .tsv, .parquet; .gz may follow) or folders of them, one response per row"
 
@@ -139,6 +140,15 @@ def _reward(text: str) -> Reward | str:
                                      f"{LOGGED!r}, got {text!r}; for example 1,-1")
 
 
+def _shares(text: str) -> tuple[float, ...]:
+    with contextlib.suppress(ValueError):
+        shares = tuple(float(part) for part in text.split(","))
+        if all(0.0 <= share <= 1.0 for share in shares):
+            return shares
+    raise argparse.ArgumentTypeError(f"must be numbers in [0, 1] with commas between them, got {text!r}; for example "
+                                     "0.25,0.5,0.9")
+
+
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog="lossim", description="What an RL loss does to response length.", allow_abbrev=False,
                      exit_on_error=False)
@@ -218,8 +228,11 @@ def _shared_arguments(parser: argparse.ArgumentParser) -> None:
                        "the log has no grades")
     group.add_argument("--on-error", type=_one_of("raise", "report"), metavar="raise|report",
                        help="bad rows: stop at the first (default), or leave them out and count them")
-    group.add_argument("--paths", type=_one_of("outcome", "one"), metavar="outcome|one",
-                       help="whether right and wrong responses are paths of their own (default), or share one")
+    group.add_argument("--paths", type=_one_of(*PATHS), metavar="|".join(PATHS), help="whether right and wrong "
+                       "responses are paths of their own (default), share one, share one on which they are done once "
+                       "their answer is there, or take the paths that a column names")
+    group.add_argument("--needed", type=_shares, metavar="S[,S]", help="shares of a right response's length at which "
+                       "its answer was there, with --paths states; a column of the log, or 0.25,0.5,0.9, unless given")
     group.add_argument("--replicates", type=int, metavar="N", help="how often prompts are drawn again for standard "
                        "errors; 0 for none")
     group = parser.add_argument_group("output")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LOGGED = "logged"
 SIGMA = 0.7
 CONFIG_ONLY = ("trainer", "algorithm", "processes", "unsupported", "ignore")
-LOG_ONLY = ("column", "tokenizer", "format", "correct_above", "on_error", "paths", "replicates")
+LOG_ONLY = ("column", "tokenizer", "format", "correct_above", "on_error", "paths", "needed", "replicates")
 LAWS = ("solve_rate", "right", "wrong", "sigma")
 
 
@@ -53,7 +53,7 @@ def audit_log(args: Namespace) -> Answer:
     named, notes = _compared(args, own)
     rollouts, reading, cap, about_log = _read(args, config)
     notes += about_log
-    paths: Literal["outcome", "one"] = args.paths or "outcome"
+    paths: Literal["outcome", "one", "states", "column"] = args.paths or "outcome"
     ungraded = rollouts.correct is None and args.correct_above is None
     if args.paths is None and ungraded and len(reward_levels(rollouts)) == 1:
         paths = "one"
@@ -62,8 +62,8 @@ def audit_log(args: Namespace) -> Answer:
     if reward is not None and config is not None:
         reward = config.scheme.reward  # with the length penalties of the config
     schemes = named if own is None else [own, *named]
-    found = audit(rollouts, schemes, reward=reward, paths=paths, max_tokens=cap, correct_above=args.correct_above,
-                  progress=_progress(args), **_given(replicates=args.replicates))
+    found = audit(rollouts, schemes, reward=reward, paths=paths, needed=args.needed, max_tokens=cap,
+                  correct_above=args.correct_above, progress=_progress(args), **_given(replicates=args.replicates))
     verdict = _comparison(found.findings) if own is None and len(named) > 1 else found.verdict
     said = found.sections() | {"verdict": [verdict]}
     said |= {name: reading.sections()[name] for name in ("left out", "first")}
@@ -206,8 +206,10 @@ def _compared(args: Namespace, own: Scheme | None) -> tuple[list[Scheme], list[s
     return [_preset("--compare", name, _reward(args)) for name in beside], notes
 
 
+UNDECIDED = 2.0
 WAYS = {1.0: ("responses get longer", "longer"), -1.0: ("responses get shorter", "shorter"),
-        0.0: ("no drift of mean length beyond the noise of this log",) * 2}
+        0.0: ("no drift of mean length beyond the noise of this log",) * 2,
+        UNDECIDED: ("undecided by the needed share",) * 2}
 """Which way length goes, as the first words of a sentence and further on, by the sign of the drift."""
 
 
@@ -218,7 +220,8 @@ def _comparison(findings: Sequence[Finding]) -> str:
         return f"nothing moves under any of the {count} presets"
 
     # how many go which way
-    signs = [float(np.sign(float(each.length))) * each.significant for each in findings]
+    signs = [UNDECIDED if each.undecided else float(np.sign(float(each.length))) * each.significant
+             for each in findings]
     found = [(words, signs.count(sign)) for sign, words in WAYS.items() if sign in signs]
     (first, number), *others = found
     said = f"{first[0]} under {number} of {count} presets" if others else f"{first[0]} under all {count} presets"

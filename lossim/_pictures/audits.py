@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from lossim.estimates import Estimate
 
 AS_LOGGED = "as logged"
+LENGTHS = "as logged, lengths on paths change"
+PATHS = "as logged, paths change frequency"
+NEEDED = "as logged, needed: it changes accuracy"
+FREE = "as logged, free: it only pays the loss"
 BARS = 12
 """Bars at most on the right: the largest ones."""
 
@@ -24,9 +28,10 @@ BARS = 12
 def plot_audit(audit: Audit) -> Figure:
     """Where the drift of the first scheme comes from, and what other settings would do, as one figure.
 
-    Left: contributions of responses by length, stacked by outcome. Right: the drift under other settings of the scheme,
-    or under the other schemes where the audit has several, as far as it is told from noise. Bars of one standard error.
-    All in a step of 0.01 nats, the left side per unit step where such a step is not known.
+    Left: contributions of responses by length, stacked by outcome. Right: the drift, what it is made of and what it buys,
+    and what it is under other needed shares and other settings of the scheme; or the drifts of the other schemes where
+    the audit has several; as far as they are told from noise. Bars of one standard error. All in a step of 0.01 nats,
+    the left side per unit step where such a step is not known.
     """
     rows = _rows(audit)
     title = textwrap.fill(signs(audit.verdict), 96)
@@ -45,8 +50,14 @@ def _rows(audit: Audit) -> list[tuple[str, Estimate]]:
     other = [(each.change, each.length_per_kl) for each in first.what_if if np.isfinite(float(each.length_per_kl))]
     if np.isnan(float(first.length_per_kl)):
         return other[:BARS]
-    apart = sorted(other, key=lambda row: -abs(float(row[1]) - float(first.length_per_kl)))[:BARS - 1]
-    return [(AS_LOGGED, first.length_per_kl), *(row for row in other if row in apart)]
+    parts = ((LENGTHS, first.drift.within), (PATHS, first.drift.composition), (NEEDED, first.drift.needed),
+             (FREE, first.drift.free))
+    own = [(AS_LOGGED, first.length_per_kl)]
+    own += [(label, x * first.rate) for label, x in parts if np.isfinite(float(x)) and float(x)]
+    own += [(f"if {at.share:.3g} of a right response was needed", at.length_per_kl) for at in first.over_needed
+            if np.isfinite(float(at.length_per_kl))]
+    apart = sorted(other, key=lambda row: -abs(float(row[1]) - float(first.length_per_kl)))[:max(BARS - len(own), 3)]
+    return [*own, *(row for row in other if row in apart)]
 
 
 def _draw_lengths(ax: Axes, finding: Finding) -> None:
@@ -87,7 +98,7 @@ def _draw_rows(ax: Axes, rows: list[tuple[str, Estimate]], schemes: bool) -> Non
     y = np.arange(len(rows))[::-1]
     value = np.array([float(x) for _, x in rows])
     noise = np.nan_to_num([float(x.stderr) for _, x in rows])
-    colours = ["#0072B2" if label == AS_LOGGED else "#999999" for label, _ in rows]
+    colours = ["#0072B2" if label.startswith(AS_LOGGED) else "#999999" for label, _ in rows]
     ax.barh(y, value, xerr=noise, color=colours, edgecolor="black", linewidth=0.5, height=0.7,
             error_kw={"linewidth": 1.0})
     ax.axvline(0.0, color="black", linewidth=0.8)

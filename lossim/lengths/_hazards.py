@@ -26,10 +26,11 @@ class Length(ABC):
         """Hazard logits [N] at the positions t = 1..N = ``max_tokens``, in nats."""
 
 
-def hazard_logits(law: Length, max_tokens: int) -> FloatArray:
+def hazard_logits(law: Length, max_tokens: int, *, entered: bool = False) -> FloatArray:
     """The hazard logits of any law, checked: one float for each of the positions t = 1..N = ``max_tokens``, none NaN.
 
-    Behind a hazard of 1, which nobody passes, they are +inf whatever the law says there.
+    Behind a hazard of 1, which nobody passes, they are +inf whatever the law says there; but for a state that is
+    ``entered`` on the way, behind it too.
 
     >>> hazard_logits(table([0.5, 1.0]), 3)
     array([ 0., inf, inf])
@@ -41,7 +42,7 @@ def hazard_logits(law: Length, max_tokens: int) -> FloatArray:
         fail(name, z.shape, f"must have the shape ({max_tokens},) (theirs is shown)", fix)
     if np.isnan(z).any():
         fail(f"{name}[{np.flatnonzero(np.isnan(z))[0]}]", math.nan, "must not be nan", _NO_NAN)
-    return closed(z)
+    return z if entered else closed(z)
 
 
 def closed(z: FloatArray) -> FloatArray:
@@ -133,6 +134,7 @@ class Tabulated(ByKey):
     values: FloatArray
     label: str
     limit: str
+    entered: bool = False
 
     def __post_init__(self) -> None:
         values = np.array(self.values, dtype=np.float64) + 0.0  # one zero: equal laws have equal bytes
@@ -140,7 +142,7 @@ class Tabulated(ByKey):
         object.__setattr__(self, "values", values)
 
     def __reduce__(self) -> tuple[Any, ...]:  # by construction again, which makes the values read-only
-        return partial(type(self), values=self.values, label=self.label, limit=self.limit), ()
+        return partial(type(self), values=self.values, label=self.label, limit=self.limit, entered=self.entered), ()
 
     def logits(self, max_tokens: int) -> FloatArray:
         count = whole("max_tokens", max_tokens)
@@ -150,10 +152,10 @@ class Tabulated(ByKey):
                  f"use max_tokens={given}, or give the hazards beyond with lengths.table")
         z = np.full(count, math.inf)
         z[:given] = self.values[:count]
-        return closed(z)
+        return z if self.entered else closed(z)
 
     def _key(self) -> tuple[Any, ...]:
-        return self.values.tobytes(), self.label
+        return self.values.tobytes(), self.label, self.entered
 
     def __repr__(self) -> str:
         return self.label
@@ -180,12 +182,14 @@ def table(hazard: ArrayLike) -> Tabulated:
     return Tabulated(values=logit(h), label=_called("table", h), limit="the number of hazards given (none of them 1)")
 
 
-def from_logits(logits: ArrayLike) -> Tabulated:
+def from_logits(logits: ArrayLike, *, entered: bool = False) -> Tabulated:
     """A law given by its hazard logits z(t) = log h(t) − log (1 − h(t)), t = 1, 2, ..., in nats.
 
     Args:
         logits: [t], none nan; −inf is a hazard of 0, +inf one of 1. Longer than ``max_tokens`` it is cut there;
             shorter it must hold a +inf.
+        entered: for the law once done (:class:`lossim.Work`): responses come in on the way, also behind a hazard of 1,
+            which else nobody passes.
 
     >>> from_logits([-2.0, 0.0, float("inf")]).logits(4)
     array([-2.,  0., inf, inf])
@@ -195,7 +199,8 @@ def from_logits(logits: ArrayLike) -> Tabulated:
         fail("logits", z.shape, "must have one axis and at least one position (its shape is shown)")
     if np.isnan(z).any():
         fail("logits", math.nan, "must not be nan", _NO_NAN)
-    return Tabulated(values=z, label=_called("from_logits", z), limit="the number of logits given (none of them +inf)")
+    return Tabulated(values=z, label=_called("from_logits", z), entered=entered,
+                     limit="the number of logits given (none of them +inf)")
 
 
 def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulated:

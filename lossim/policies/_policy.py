@@ -94,7 +94,8 @@ class Policy:
             layout=self.layout,
             class_weight=np.array([prompts.weight for prompts in self.classes]),
             probability=np.array([path.probability for path in self.paths]),
-            logits=np.array([hazard_logits(law, n) for path in self.paths for law in path.laws]),
+            logits=np.array([hazard_logits(law, n, entered=state > 0)
+                             for path in self.paths for state, law in enumerate(path.laws)]),
             correctness=np.concatenate([path.correctness(n) for path in self.paths]),
             others=np.concatenate([path.others(self.layout.grades[2:], n) for path in self.paths]),
             arrival=np.array(arrivals).reshape(-1, n))

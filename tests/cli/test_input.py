@@ -77,7 +77,13 @@ class Broken(io.StringIO):
     (["audit", "LOG", "--max-tokens", "many"], "argument --max-tokens: invalid int value: 'many'"),
     (["audit", "LOG", "--max-tokens", "0"], "max_tokens must be at least 1"),
     (["audit", "LOG", "--max-tokens", "10"], "must be at most 10"),
-    (["audit", "LOG", "--paths", "both"], "argument --paths: must be one of 'outcome', 'one', got 'both'"),
+    (["audit", "LOG", "--paths", "both"], "argument --paths: must be one of 'outcome', 'one', 'states', "
+     "'column', got 'both'"),
+    (["audit", "LOG", "--paths", "states", "--needed", "0.5,2"], "argument --needed: must be numbers in [0, 1] with "
+     "commas between them, got '0.5,2'; for example 0.25,0.5,0.9"),
+    (["audit", "LOG", "--needed", "0.5"], "needed is for paths='states', got (0.5,); leave it out, or use --paths states"),
+    (["audit", "LOG", "--paths", "column"], "paths needs a log that names the path of each response, got 'column'; give "
+     "--column path=NAME, or use --paths outcome"),
     (["audit", "LOG", "--on-error", "repot"], "did you mean 'report'?"),
     (["audit", "LOG", "--format", "json"], "did you mean 'jsonl'?"),
     (["audit", "LOG", "--reward", "1"], "must be two or three finite numbers"),
@@ -164,7 +170,7 @@ def test_messages_of_the_system(capsys: pytest.CaptureFixture[str], log: str, te
 
 SCHEME = {"--scheme", "--config", "--trainer", "--algorithm", "--processes", "--unsupported", "--ignore", "--reward"}
 READING = {"--column", "--tokenizer", "--format", "--max-tokens", "--correct-above", "--on-error", "--paths",
-           "--replicates"}
+           "--needed", "--replicates"}
 OUTPUT = {"--json", "--figure", "--progress", "--quiet", "--help"}
 
 

@@ -124,7 +124,8 @@ def test_features_print_and_compare_as_values() -> None:
     assert ls.coordinates(edges=[1, 4, 9]) == ls.coordinates(edges=np.array([1.0, 4.0, 9.0]))
     assert hash(ls.coordinates(edges=[1, 4, 9])) == hash(ls.coordinates(edges=(1, 4, 9)))
     assert repr(ls.coordinates(edges=[1, 4, 9])) == (
-        "Features(bins=2, edges=(1.0, 4.0, 9.0), sharing=0.7, path_scale=3.0, skill_scale=0.0)")
+        "Features(bins=2, edges=(1.0, 4.0, 9.0), sharing=0.7, path_scale=3.0)")
+    assert repr(ls.coordinates(skill_scale=0.5)).endswith("path_scale=3.0, skill_scale=0.5)")
 
 
 # ---- kernels as numbers ----
@@ -393,3 +394,24 @@ def test_where_nothing_moves_the_ratios_are_not_numbers() -> None:
     assert result.length.value == 0
     assert np.isnan([result.length_per_kl.value, result.length_per_reward.value, result.alignment.value]).all()
     assert "nothing moves" in str(result)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.4, 1.0])
+def test_paths_may_be_shared_across_classes_more_or_less_than_stops(shared: float) -> None:
+    law = ls.lengths.geometric(mean=3)
+    classes = [ls.PromptClass(name, weight=0.5, paths=[ls.Path(path, probability=0.5, length=law, p_correct=0.5)
+                                                       for path in ("long", "short")]) for name in ("a", "b")]
+    policy = ls.Policy(classes, max_tokens=4, coordinates=ls.coordinates(sharing=0.7, path_sharing=shared))
+    motion = policy.motion
+    paths = np.array([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]])  # log-odds of the first class, of the second
+    stops = np.zeros((2, 4, 4))
+    stops[:, [0, 2], 0] = np.eye(2)
+    moved = motion.push(motion.pull(stops, paths, np.zeros((2, 4))))
+    np.testing.assert_allclose(moved.paths @ paths.T, 3.0 * np.array([[1.0, shared], [shared, 1.0]]), atol=1e-14)
+    np.testing.assert_allclose(moved.stops[:, [0, 2], 0], [[1.0, 0.7], [0.7, 1.0]], atol=1e-14)
+
+
+def test_paths_are_shared_as_stops_are_unless_said() -> None:
+    with pytest.raises(ValueError, match=r"path_sharing must lie in \[0, 1\], got 2"):
+        ls.coordinates(path_sharing=2.0)
+    assert ls.coordinates().path_sharing is None
