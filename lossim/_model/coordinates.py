@@ -7,7 +7,7 @@ numbers they are the logits at the knots, and pull is K·g there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -65,9 +65,9 @@ class Coordinates(Protocol):
         """The coordinates of a policy with these logits; raises ValueError if they do not fit."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Features:
-    """Position bins, shared between cells: see :func:`coordinates`."""
+    """Position bins, shared between cells: see :func:`coordinates`. Prints all that is not left at its default."""
 
     bins: int | Literal["table"] = 1
     edges: tuple[float, ...] | None = None
@@ -94,6 +94,12 @@ class Features:
             checks.fail("bins", self.bins, "cannot be given together with edges", "leave one of them out")
         object.__setattr__(self, "bins", len(array) - 1)
         object.__setattr__(self, "edges", tuple(float(edge) for edge in array))
+
+    def __repr__(self) -> str:
+        always = ("bins", "edges", "sharing", "path_scale")
+        shown = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self)
+                 if each.name in always or getattr(self, each.name) != each.default]
+        return f"Features({', '.join(shown)})"
 
     def lay_out(self, layout: Layout) -> Motion:
         """Bins as the first position of each, and path names as numbers."""
@@ -211,7 +217,7 @@ def coordinates(bins: int | Literal["table"] = 1, *, edges: ArrayLike | None = N
         ValueError: a value is out of its range; the message names the rule.
 
     >>> coordinates(bins=8, sharing=0.0)
-    Features(bins=8, edges=None, sharing=0.0, path_scale=3.0, skill_scale=0.0, path_sharing=None)
+    Features(bins=8, edges=None, sharing=0.0, path_scale=3.0)
     """
     return Features(bins=bins, edges=edges, sharing=sharing, path_scale=path_scale,  # type: ignore[arg-type]
                     skill_scale=skill_scale, path_sharing=path_sharing)
