@@ -2,6 +2,7 @@
 
 from lossim._engine.credit import Credit, Groups, credit, group_credit
 from lossim._engine.drift import check_alike, drift
+from lossim._engine.effective import effective_reward
 from lossim._engine.exact import expected_measures, share_of_dead_groups
 from lossim._engine.gae import advantage_sums_of, entry_advantage
 from lossim._engine.gradients import TERMS, update_gradient
@@ -15,7 +16,6 @@ from lossim._engine.readout import (
     Ratios,
     Readout,
     Squares,
-    effective_reward,
     inner_product,
 )
 from lossim._engine.report import (

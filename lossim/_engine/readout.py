@@ -19,7 +19,6 @@ from lossim._engine.measures import Measures
 from lossim._engine.states import entered_of, going, mean_along
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits, Motion
-from lossim._support.positions import backward_recurrence
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 
@@ -28,8 +27,6 @@ NATS = 0.01
 """Size of the step behind ``length_per_kl``, nats of KL per response."""
 ALIKE = 1e-12
 """Paths of a class whose accuracies differ by no more than this are right equally often."""
-FAINT = 1e-12
-"""Chances of a position below which its effective reward is not told from rounding, where states change."""
 ROUNDING = 1e-12
 """An update this much smaller than its coefficients is a rounding error."""
 
@@ -388,46 +385,3 @@ class Readout(Record):
             alignment = inner_product(self.best_move, changes.gradient) / (np.sqrt(squares.size) * np.sqrt(best_size))
         return Ratios(length_per_kl=per_kl, length_per_reward=per_reward, accuracy_per_token=per_token,
                       alignment=alignment)
-
-
-def effective_reward(policy: CellArrays, stops: FloatArray) -> FloatArray:
-    """The reward v(t) on which REINFORCE has this gradient: see :attr:`lossim.Drift.effective_reward`.
-
-    With U_t = E[v | T >= t], from U_1 = 0:  U_{t+1} = U_t - g(t)/P(T > t),  v(t) = U_{t+1} + g(t) / (p(t)(1 - h(t))).
-    See docs/derivations.md, section 5. Where responses change state, section 18.
-    """
-    values = np.empty_like(stops)
-    here = np.empty_like(stops)  # U_t
-    for cells in policy.layout.blocks:
-        weight = policy.cell_weight[cells, None]
-        stay = policy.stay[cells]
-        pmf = policy.pmf[cells]
-        g = np.divide(stops[cells], weight, out=np.zeros_like(pmf), where=weight > 0)
-        survives = policy.at_risk[cells] * stay
-        spread = pmf * stay
-        known = (spread > 0) & (weight > 0)
-        with np.errstate(over="ignore", invalid="ignore"):  # far in the tail of an update on another policy's batch
-            beyond = -np.cumsum(np.divide(g, survives, out=np.zeros_like(g), where=survives > 0), axis=1)
-            value = beyond + np.divide(g, spread, out=np.zeros_like(g), where=known)
-        certain = (pmf > 0) & (stay == 0) & (weight > 0)  # the last possible length: U_t = v there
-        here[cells, 0] = 0.0
-        here[cells, 1:] = beyond[:, :-1]
-        value = np.where(known, value, np.where(certain, here[cells], np.nan))
-        values[cells] = np.where(np.isfinite(value), value, np.nan)
-    for source, target, arrival in zip(*policy.layout.moves[:2], policy.arrival, strict=True):
-        both = [source, target]
-        weight = policy.cell_weight[source]
-        if weight == 0:
-            continue
-        # Once done the values are known but for a level, while working from the last position on:
-        # U_t = q(t) U_t(done) + (1 - q(t)) (U_{t+1} + g(t)/P(working, T > t)), and v(t) as above.
-        survives = weight * policy.at_risk[source] * policy.stay[source]
-        gain = np.divide(stops[source], survives, out=np.zeros_like(survives), where=survives > FAINT)
-        value = backward_recurrence(1.0 - arrival, arrival * here[target] + (1.0 - arrival) * gain)
-        spread = weight * policy.pmf[source] * policy.stay[source]
-        jump = np.divide(stops[source], spread, out=np.full_like(spread, np.nan), where=spread > FAINT)
-        values[source] = np.append(value[1:], 0.0) + jump
-        # One level for both, by which the path has mean 0 but for what is cut.
-        paid = policy.pmf[both] * np.nan_to_num(values[both])
-        values[both] -= paid.sum() / max(float(policy.pmf[both].sum()), FAINT)
-    return values

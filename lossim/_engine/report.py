@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import scipy
 
+from lossim._engine.effective import effective_reward
 from lossim._engine.measures import Measures, ResponseTerm, by_outcome
-from lossim._engine.readout import Changes, Ratios, Readout, effective_reward
+from lossim._engine.readout import Changes, Ratios, Readout
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
 from lossim._model import Kernel

@@ -1,7 +1,8 @@
 """What engines see of a policy (its arrays), and how training moves it (coordinates, or a kernel as numbers)."""
 
-from lossim._model.arrays import CellArrays, Draws, Layout
+from lossim._model.arrays import CellArrays
 from lossim._model.coordinates import Coordinates, Features, Kernel, Logits, Motion, coordinates, kernel
+from lossim._model.layout import Draws, Layout
 
 __all__ = ["CellArrays", "Coordinates", "Draws", "Features", "Kernel", "Layout", "Logits", "Motion", "coordinates",
            "kernel"]

@@ -9,16 +9,14 @@ and from 2 on another grade of those not correct.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit
 
+from lossim._model.layout import Draws, Layout
 from lossim._support.positions import (
-    BLOCK,
     after,
     backward_chain,
     backward_recurrence,
@@ -28,159 +26,6 @@ from lossim._support.positions import (
 )
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
-
-__all__ = ["CellArrays", "Draws", "Layout", "Moves"]
-
-
-class Moves(NamedTuple):
-    """The moves from state to state within some cells.
-
-    ``source`` and ``target`` [move] are counted from the first of these cells; ``rows`` says which of all moves it is.
-    """
-
-    source: IntArray
-    target: IntArray
-    rows: slice
-
-
-class Layout(Record):
-    """The cells of a policy, class by class and path by path, and the cap.
-
-    Attributes:
-        cell_names: (class, path) per cell, and the state where the path has two.
-        class_of_path: index of the class, [path], increasing.
-        path_of_cell: index of the path, [cell], increasing; the cells of a path are its states in order.
-        max_tokens: N; positions run from 1 to N.
-        grades: names of the grades.
-    """
-
-    cell_names: tuple[tuple[str, ...], ...]
-    class_of_path: IntArray
-    path_of_cell: IntArray
-    max_tokens: int
-    grades: tuple[str, ...] = ("correct", "incorrect")
-
-    @property
-    def cells(self) -> int:
-        """Number of cells."""
-        return len(self.cell_names)
-
-    @property
-    def paths(self) -> int:
-        """Number of paths, over all classes."""
-        return len(self.class_of_path)
-
-    @cached_property
-    def class_of_cell(self) -> IntArray:
-        """Index of the class, [cell]."""
-        return self.class_of_path[self.path_of_cell]
-
-    @cached_property
-    def path_names(self) -> tuple[tuple[str, str], ...]:
-        """(class, path) per path."""
-        return tuple((self.cell_names[cell][0], self.cell_names[cell][1]) for cell in self.first_cells)
-
-    @cached_property
-    def first_cells(self) -> IntArray:
-        """The first state of each path, [path]."""
-        return np.flatnonzero(np.diff(self.path_of_cell, prepend=-1))
-
-    @cached_property
-    def class_cells(self) -> tuple[slice, ...]:
-        """The cells of each class."""
-        return _runs(self.class_of_cell)
-
-    @cached_property
-    def class_paths(self) -> tuple[slice, ...]:
-        """The paths of each class."""
-        return _runs(self.class_of_path)
-
-    @cached_property
-    def moves(self) -> Moves:
-        """All moves from state to state."""
-        target = np.flatnonzero(np.diff(self.path_of_cell, prepend=-1) == 0)
-        return Moves(target - 1, target, slice(0, len(target)))
-
-    def moves_within(self, cells: slice) -> Moves:
-        """The moves within some cells, which are whole paths."""
-        start, end, _ = cells.indices(self.cells)
-        target = self.moves.target
-        rows = slice(*np.searchsorted(target, [start, end]).tolist())
-        return Moves(target[rows] - 1 - start, target[rows] - start, rows)
-
-    @cached_property
-    def came_from(self) -> IntArray:
-        """The state before, [cell]; of a first state the cell itself."""
-        cell = np.arange(self.cells)
-        cell[self.moves.target] = self.moves.source
-        return cell
-
-    @cached_property
-    def move_into(self) -> IntArray:
-        """Which move leads into each cell, [cell]; where none does, one more than there are."""
-        move = np.full(self.cells, len(self.moves.target))
-        move[self.moves.target] = np.arange(len(self.moves.target))
-        return move
-
-    @cached_property
-    def move_from(self) -> IntArray:
-        """Which move leads out of each cell, [cell]; where none does, one more than there are."""
-        move = np.full(self.cells, len(self.moves.source))
-        move[self.moves.source] = np.arange(len(self.moves.source))
-        return move
-
-    @property
-    def blocks(self) -> Iterator[slice]:
-        """Slices of cells, whole paths each, of about ``BLOCK`` numbers [cell, t]."""
-        size = max(BLOCK // self.max_tokens, 1)
-        start = 0
-        while start < self.cells:
-            end = min(start + size, self.cells)
-            while end < self.cells and self.path_of_cell[end] == self.path_of_cell[end - 1]:
-                end += 1
-            yield slice(start, end)
-            start = end
-
-    def by_path(self, x: FloatArray) -> FloatArray:
-        """Sums over the states of each path: [..., cell] → [..., path]."""
-        return np.add.reduceat(x, self.first_cells, axis=-1)
-
-    @cached_property
-    def length(self) -> FloatArray:
-        """T for each end: 1, 2, ..., N, N."""
-        n = self.max_tokens
-        return np.append(np.arange(1.0, n + 1.0), float(n))
-
-    def repeated(self, count: int) -> Layout:
-        """The cells of so many policies as those of one: all cells of the first, then all of the second, ..."""
-        return Layout(cell_names=self.cell_names * count, max_tokens=self.max_tokens, grades=self.grades,
-                      class_of_path=_counted_on(self.class_of_path, count),
-                      path_of_cell=_counted_on(self.path_of_cell, count))
-
-
-def _runs(number: IntArray) -> tuple[slice, ...]:
-    """The places of each number, of numbers that increase by one from 0."""
-    first = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
-    return tuple(slice(start, end) for start, end in zip(first, [*first[1:], len(number)], strict=True))
-
-
-def _counted_on(number: IntArray, count: int) -> IntArray:
-    """The same numbers so many times, each time counted on from the last."""
-    size = int(number[-1]) + 1
-    return np.repeat(np.arange(count) * size, len(number)) + np.tile(number, count)
-
-
-class Draws(Record):
-    """Sampled responses as indices, arrays of one shape, [..., prompt, response].
-
-    ``cell``, ``grade`` and ``end`` say how they ended, ``entered`` is the column of the position at whose start they
-    moved into that cell (0 where none leads into it).
-    """
-
-    cell: IntArray
-    grade: IntArray
-    end: IntArray
-    entered: IntArray
 
 
 class CellArrays(Record):

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from lossim._model.arrays import Layout
+from lossim._model.layout import Layout
 from lossim._support import checks
 from lossim._support.records import Record
 from lossim._support.types import ArrayLike, FloatArray, IntArray
