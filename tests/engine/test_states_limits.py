@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,12 @@ CHAINS = {  # laws of stopping while working and once done, of the answer, and t
                                                                                                 sigma=0.3), 0.3),
     "stops early": (constant(hazard=0.3), constant(hazard=0.01), geometric(mean=50), 0.0),
 }
+
+
+THINKS = ls.Path("thinks", probability=0.6, length=geometric(mean=30), p_correct=0.05, work=ls.Work(
+    answer=lognormal(median=15, sigma=0.5), never=0.1, done=geometric(mean=8), p_correct=0.9, p_correct_truncated=0.4))
+POLICY = ls.Policy([ls.PromptClass("prompts", paths=[
+    THINKS, ls.Path("wrong", probability=0.4, length=geometric(mean=12), p_correct=0.1)])], max_tokens=64)
 
 
 def policy_of(name: str) -> ls.Policy:
@@ -77,13 +84,19 @@ def test_numbers_of_the_policy_are_those_of_the_chain(name: str) -> None:
     assert (np.abs(needed[0]) <= np.abs(policy.arrays.mean_length_gradient[0]) * (1.0 + 1e-9) + 1e-290).all()
 
 
+def test_a_result_says_what_the_work_was() -> None:
+    """Enough to run it again: both laws of stopping, that of the answer, and what content has learned."""
+    skilled = replace(THINKS, skill=0.5, work=replace(THINKS.work, skill=-0.25))
+    policy = replace(POLICY, classes=[replace(POLICY.classes[0], paths=[skilled, POLICY.classes[0].paths[1]])])
+    first, second = json.loads(json.dumps(ls.drift(ls.schemes.grpo(), policy).to_dict()))["provenance"]["policy"][
+        "classes"][0]["paths"]
+    assert first["work"] == {"answer": repr(THINKS.work.answer), "never": 0.1, "length": "geometric(mean=8)",
+                             "p_correct": 0.9, "p_correct_truncated": 0.4, "skill": -0.25}
+    assert (first["length"], first["skill"]) == ("geometric(mean=30)", 0.5)
+    assert "work" not in second
+
+
 # --- critics that see the state -------------------------------------------------------------------------------------
-
-THINKS = ls.Path("thinks", probability=0.6, length=geometric(mean=30), p_correct=0.05, work=ls.Work(
-    answer=lognormal(median=15, sigma=0.5), never=0.1, done=geometric(mean=8), p_correct=0.9, p_correct_truncated=0.4))
-POLICY = ls.Policy([ls.PromptClass("prompts", paths=[
-    THINKS, ls.Path("wrong", probability=0.4, length=geometric(mean=12), p_correct=0.1)])], max_tokens=64)
-
 
 def token_sum(gae_lambda: float, critic: critics.Critic) -> ls.Drift:
     return ls.drift(schemes.ppo(gae_lambda=gae_lambda, critic=critic,
