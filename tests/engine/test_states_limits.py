@@ -90,7 +90,7 @@ def test_a_result_says_what_the_work_was() -> None:
     policy = replace(POLICY, classes=[replace(POLICY.classes[0], paths=[skilled, POLICY.classes[0].paths[1]])])
     first, second = json.loads(json.dumps(ls.drift(ls.schemes.grpo(), policy).to_dict()))["provenance"]["policy"][
         "classes"][0]["paths"]
-    assert first["work"] == {"answer": repr(THINKS.work.answer), "never": 0.1, "length": "geometric(mean=8)",
+    assert first["work"] == {"answer": repr(THINKS.work.answer), "never": 0.1, "done": "geometric(mean=8)",
                              "p_correct": 0.9, "p_correct_truncated": 0.4, "skill": -0.25}
     assert (first["length"], first["skill"]) == ("geometric(mean=30)", 0.5)
     assert "work" not in second

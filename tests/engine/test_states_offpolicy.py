@@ -20,6 +20,7 @@ CASES = list(itertools.product(RULES, TRUNCATIONS, SAMPLINGS, OLD_PENALTIES))
 UNSIGNED = ("policy gradient", "importance", "cispo")
 WHOLE = ("gspo", "gmpo", "vespo", "off-policy mask")
 """Surrogates whose gain hangs on the ratio of a whole response."""
+WHOLE_AND_SIGN = "reads the ratio of the whole response and the sign of GAE's token advantages, on paths with work"
 WORK = {"curves": 0.2, "work": 0.7, "paths": [1, 2]}
 
 
@@ -28,7 +29,7 @@ def refusal(kind: str, name: str, penalty: str) -> str | None:
     if kind == "gae adaptive":
         return "on paths with work"
     if kind == "gae" and name in WHOLE:
-        return "the sign of GAE's token advantages, on paths with work"
+        return WHOLE_AND_SIGN
     if penalty in ("reward", "all") and (kind not in ("raw", "leave one out", "group mean", "gae")
                                          or (kind != "gae" and name not in UNSIGNED)):
         return "with a KL in the reward on paths with work"
@@ -58,6 +59,20 @@ def test_every_surrogate_is_exact(kind: str, name: str) -> None:
         truth = translate.flat(world, ref.expected_update(world, setting))
         np.testing.assert_allclose(translate.engine_flat(result), truth, rtol=1e-9,
                                    atol=1e-10 * max(1e-2, np.abs(truth).max()), err_msg=str(CASES[index]))
+
+
+@pytest.mark.parametrize("name", ["clip", "dual", "delta", "sapo", "topr"])
+def test_signs_of_token_advantages_over_five_tokens(name: str) -> None:
+    """GAE's advantages of the same token have both signs, by how the response goes on and when the answer is there."""
+    for seed, (rule, truncation, penalty) in enumerate([("1/T", "keep", "none"), ("token mean", "mask", "reward"),
+                                                        ("ΔL", "remove", "k3"), ("sum kept", "keep", "all")]):
+        world, scheme, setting, policies = setup(seed, name, kind="gae", rule=rule, truncation=truncation, prompts=1,
+                                                 penalty=penalty, paid="any shape", max_tokens=5,
+                                                 world={"curves": 0.0, "work": 1.0, "paths": 1, "zero_one": 0.2})
+        result = ls.drift(scheme, policies["policy"], old_policy=policies["old"], reference=policies["reference"])
+        truth = translate.flat(world, ref.expected_update(world, setting))
+        np.testing.assert_allclose(translate.engine_flat(result), truth, rtol=1e-9,
+                                   atol=1e-10 * max(1e-2, np.abs(truth).max()))
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -100,7 +115,7 @@ def test_whitening_under_a_clip_is_the_limit_of_large_batches(kind: str, name: s
                                    prompts=2_000, paid="three levels", world={"curves": 0.3, "work": 1.0})
     given = policies["policy"], policies["old"]
     if kind.endswith("gae") and name in WHOLE:
-        with pytest.raises(ls.NoClosedForm, match="sign of GAE's token advantages"):
+        with pytest.raises(ls.NoClosedForm, match=WHOLE_AND_SIGN):
             ls.drift(scheme, given[0], old_policy=given[1])
         return
     exact = translate.engine_flat(ls.drift(scheme, given[0], old_policy=given[1]))
