@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from lossim._engine import Drift
     from lossim._training import Training
-    from lossim.policies import Policy
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; paths take them in turn.
 _BLUE = "#0072B2"
@@ -71,13 +70,13 @@ def plot_drift(result: Drift) -> Figure:
     dot at the mean length. Where a curve rises, responses are drawn on. Sampled results are averaged over 12 bins of
     equal numbers of responses, with bars of about one standard error. Right: the contributions that add up to the
     drift, by path and token, split by the outcome of the response; sampled ones with bars of one standard error or
-    a little more.
+    a little more; below them the sum, and how much of it is needed for accuracy and how much free.
     """
     from matplotlib.patches import Patch
 
     rows = _rows(result)
     title = textwrap.fill(signs(f"{result.scheme.name}: {result.verdict}"), 90)
-    with sheet(title, 2, 8.6, max(3.6, 1.9 + 0.29 * len(rows))) as (figure, (left, right)):
+    with sheet(title, 2, 8.6, max(3.6, 2.5 + 0.29 * len(rows))) as (figure, (left, right)):
         _draw_reward(left, result)
         _draw_sources(right, result, rows)
         handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=name)
@@ -92,21 +91,24 @@ def signs(text: str) -> str:
     return re.sub(r"(?<![^\s(e])-(?=[\d.])", "−", text)
 
 
-def _looks(axes: Axes, policy: Policy) -> list[tuple[str, str, str | None]]:
-    """How the lines of cells look: a colour for each path, a dash for each class, and a name.
+def _looks(axes: Axes, names: Sequence[tuple[str, ...]]) -> list[tuple[str, str, str | None]]:
+    """How the lines of cells or paths look: a colour for each path, a dash for each class and state, and a name.
 
-    With many cells there is one dash, and one name for each path, which goes to the legend.
+    With many of them there is one dash, and one name for each path, which goes to the legend.
     """
-    many = len(policy.cell_names) > _MOST_CELLS
+    many = len(names) > _MOST_CELLS
+    classes = list(dict.fromkeys(prompts for prompts, *_ in names))
+    states = list(dict.fromkeys(tuple(state) for _, _, *state in names))
     colours: dict[str, str] = {}
     looks: list[tuple[str, str, str | None]] = []
-    for (prompts, path), of_class in zip(policy.cell_names, policy.class_of_cell, strict=True):
+    for prompts, path, *state in names:
         if path not in colours:
             colours[path] = _PATHS[len(colours) % len(_PATHS)]
             if many:
                 axes.plot([], [], color=colours[path], label=f"{path}: one line per class")
-        name = f"{prompts} / {path}" if len(policy.class_weight) > 1 else path
-        looks.append((colours[path], "-", None) if many else (colours[path], _DASHES[of_class % len(_DASHES)], name))
+        name = ", ".join([f"{prompts} / {path}" if len(classes) > 1 else path, *state])
+        dash = classes.index(prompts) + states.index(tuple(state))
+        looks.append((colours[path], "-", None) if many else (colours[path], _DASHES[dash % len(_DASHES)], name))
     return looks
 
 
@@ -114,18 +116,19 @@ def _draw_reward(axes: Axes, result: Drift) -> None:
     policy = result.policy
     many = len(result.cells) > _MOST_CELLS
     dots = False
-    for cell, (colour, dash, name) in enumerate(_looks(axes, policy)):
+    for cell, (colour, dash, name) in enumerate(_looks(axes, policy.cell_names)):
         t, value, bar = _curve(result, cell)
         if policy.cell_weight[cell] == 0 or not len(t):
             continue
         few = bar is not None or len(t) <= _BINS
+        share = 100 * policy.cell_weight[cell] * policy.ends[cell].sum()
         axes.plot(t, value, dash, color=colour, linewidth=1.0 if many else 1.6, marker="o" if few else "",
-                  markersize=3.0, label=name and f"{name} ({100 * policy.cell_weight[cell]:.3g} %)")
+                  markersize=3.0, label=name and f"{name} ({share:.3g} %)")
         if bar is not None:
             axes.errorbar(t, value, yerr=bar, fmt="none", ecolor=colour, elinewidth=1.0, capsize=2.0)
         if not few:
             dots = True
-            mean = float(policy.mean_length_by_path[cell])
+            mean = float(policy.ends[cell] @ policy.length / policy.ends[cell].sum())
             axes.plot(mean, np.interp(mean, t, value), "o", color=colour, markersize=3.0 if many else 5.0)
 
     # lengths by their logarithm, effective reward by its zero
@@ -149,6 +152,7 @@ def _draw_reward(axes: Axes, result: Drift) -> None:
 def _curve(result: Drift, cell: int) -> tuple[FloatArray, FloatArray, FloatArray | None]:
     """Lengths, effective reward and its standard error, where it is known in the middle of the law of ends."""
     ends = result.policy.ends[cell]  # truncated ones at the last position
+    ends = ends / (ends.sum() or 1.0)
     first, last = np.searchsorted(np.cumsum(ends), [_TAIL, 1.0 - _TAIL])
     inside = slice(first, min(last + 1, len(ends) - 1))
     value = np.asarray(result.effective_reward.value)[cell, inside]
@@ -194,7 +198,8 @@ def _rows(result: Drift) -> list[Row]:
     value = np.asarray(result.sources.value)
     stderr = np.broadcast_to(result.sources.stderr, value.shape)
     whole_name = len(result.policy.classes) > 1 and len(result.cells) <= _MOST_CELLS
-    labels = [f"{prompts} / {path}" if whole_name else path for prompts, path in result.cells]
+    labels = [", ".join([f"{prompts} / {path}" if whole_name else path, *state])
+              for prompts, path, *state in result.cells]
     rows: list[Row] = []
     for label in dict.fromkeys(labels):
         mine = [cell for cell, other in enumerate(labels) if other == label]
@@ -223,34 +228,35 @@ def _draw_sources(axes: Axes, result: Drift, rows: list[Row]) -> None:
         axes.set(xlim=(-1.0, 1.0), xticks=[0.0], ylim=(0.0, 1.0), yticks=[])
         axes.text(0.0, 0.5, "none", ha="center", va="center", backgroundcolor="white")
         return
-    bars = [*rows, ("sum", np.array([float(result.length)]), float(result.length.stderr))]
+    sums = [("sum", result.length), ("needed for accuracy", result.needed), ("free", result.free)]
+    bars = [*rows, *((label, np.array([float(x)]), float(x.stderr)) for label, x in sums)]
     places = np.arange(len(bars))[::-1]
     for place, (label, parts, stderr) in zip(places, bars, strict=True):
-        total = label == "sum"
+        total = place < len(sums)
         looks = [("white", "")] if total else [(colour, hatch) for _, colour, hatch in OUTCOMES]
         ends = {1: 0.0, -1: 0.0}  # parts of one sign are stacked
         for part, (colour, hatch) in zip(parts, looks, strict=True):
             side = 1 if part > 0 else -1
             axes.barh(place, part, left=ends[side], height=0.62, color=colour, hatch=hatch, edgecolor="black",
-                      linewidth=1.3 if total else 0.5)
+                      linewidth=1.3 if label == "sum" else 0.5)
             ends[side] += part
         net = float(parts.sum())
         if result.length.method == "monte carlo":
             axes.errorbar(net, place, xerr=stderr, fmt="none", ecolor="black", elinewidth=1.2, capsize=3.0)
         axes.text(1.01, place, signs(f"{net:+.3g}"), transform=axes.get_yaxis_transform(), va="center",
-                  ha="left", fontsize=8.0, fontweight="bold" if total else "normal")
+                  ha="left", fontsize=8.0, fontweight="bold" if label == "sum" else "normal")
     axes.use_sticky_edges = False
     axes.margins(x=0.06)
     axes.set_yticks(places, [label for label, *_ in bars])
     axes.set_ylim(-0.6, len(bars) - 0.4)
-    axes.axhline(0.5, color="black", linewidth=0.5)
+    axes.axhline(len(sums) - 0.5, color="black", linewidth=0.5)
     axes.grid(True, axis="x")
     axes.xaxis.set_major_formatter(lambda x, _: signs(f"{x:g}"))
     axes.locator_params(axis="x", nbins=5)
 
 
 def plot_training(run: Training) -> Figure:
-    """A run as one figure: mean length on each path, what moved it, and accuracy with the share of cut responses.
+    """A run as one figure: mean length on each path, what moved it and what that bought, accuracy and cut responses.
 
     Of a sampled run the median over replicates, with a band that 5 % of them are below and 5 % above.
     """
@@ -262,7 +268,8 @@ def plot_training(run: Training) -> Figure:
     if run.replicates is not None:
         title += f" ({run.replicates:,} replicates, 5–95 %)"
     with sheet(title, 3, 10.2, 3.5) as (figure, (lengths, causes, shares)):
-        for (colour, dash, name), weight, series in zip(_looks(lengths, run.start), run.start.cell_weight,
+        looks = _looks(lengths, run.start.layout.path_names)
+        for (colour, dash, name), weight, series in zip(looks, run.start.path_weight,
                                                         np.moveaxis(run.length_by_path, -1, 0), strict=True):
             if weight != 0:
                 _draw_series(lengths, series, name, colour, dash, 1.0)
@@ -271,12 +278,14 @@ def plot_training(run: Training) -> Figure:
         lengths.legend()
 
         start = np.zeros_like(run.length[:1])
-        for label, change, colour in (("lengths on paths", run.within, _BLUE),
-                                      ("paths' frequency", run.composition, _VERMILION)):
-            _draw_series(causes, np.concatenate([start, np.cumsum(change, axis=0)]), label, colour)
+        for label, change, colour, dash in (("lengths on paths", run.within, _BLUE, "-"),
+                                            ("paths' frequency", run.composition, _VERMILION, "-"),
+                                            ("needed for accuracy", run.needed, _GREEN, "--"),
+                                            ("free", run.free, "#666666", "--")):
+            _draw_series(causes, np.concatenate([start, np.cumsum(change, axis=0)]), label, colour, dash)
         causes.axhline(0.0, color="black", linewidth=0.8, zorder=1.5)
         causes.set(title="What moved the mean", ylabel="change of mean length (tokens)")
-        causes.legend(title="by a change of")
+        causes.legend(title="by cause (-), by what it buys (--)")
 
         _draw_series(shares, run.accuracy, "P(correct)", _GREEN)
         _draw_series(shares, run.truncation_rate, "P(truncated)", "#666666", "--")

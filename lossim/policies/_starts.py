@@ -72,14 +72,19 @@ def beta_solve_rates(a: float, b: float, *, classes: int = 8, right: Length | La
     names = [f"p={rate:.3g}" for rate in rates]
     if len(set(names)) < count:
         names = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
-    return Policy([_sometimes(name, float(share), float(rate), _at_rate(right, float(rate)),
-                              _at_rate(wrong, float(rate)))
+    return Policy([_sometimes(name, float(share), float(rate), _at_rate("right", right, float(rate)),
+                              _at_rate("wrong", wrong, float(rate)))
                    for name, rate, share in zip(names, rates, shares, strict=True)],
                   max_tokens=max_tokens, coordinates=Features() if coordinates is None else coordinates)
 
 
-def _at_rate(law: Length | LawOfRate, rate: float) -> Length:
-    return law if isinstance(law, Length) else law(rate)
+def _at_rate(name: str, law: Length | LawOfRate, rate: float) -> Length:
+    """The law of length at a solve rate."""
+    found = law(rate) if callable(law) else law
+    if not isinstance(found, Length):
+        checks.fail(name, law, "must be a length law, or a function of the solve rate that gives one",
+                    "for example lengths.geometric(mean=300)", TypeError)
+    return found
 
 
 def with_loops(policy: Policy, *, share: float, hazard: float = LOOPS) -> Policy:
