@@ -15,15 +15,20 @@ import numpy as np
 from lossim._engine.gae_pairs import credit_by_pairs, sums_by_pairs
 from lossim._engine.measures import TokenSums, TokenTerm, by_outcome
 from lossim._engine.states import going as going_on
+from lossim._engine.states import survival
 from lossim._engine.step import Step
 from lossim._model import Draws
-from lossim._support.positions import before, discounted_sum, forward_recurrence, running_sum
-from lossim._support.records import Record
+from lossim._support.positions import before, discounted_rows, discounted_sum, forward_recurrence, running_sum
+from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.advantages import GAE
 
 __all__ = ["advantage_sums", "advantage_sums_of", "entry_advantage", "gae_sums", "needed_gae", "one_state_each",
            "reach_sums", "token_advantages"]
+
+
+MOST_TOKENS = 1 << 22
+"""Tokens of sampled responses, or pairs of a position and an end, that are gone through at a time."""
 
 
 def gae_sums(step: Step, term: TokenTerm, cells: slice = slice(None)) -> TokenSums:
@@ -45,8 +50,10 @@ def gae_sums(step: Step, term: TokenTerm, cells: slice = slice(None)) -> TokenSu
     stop = credited[:, :2, :-1]
     source, target, rows = step.policy.layout.moves_within(cells)
     if gae.adaptive:
-        one_state_each(step, "a λ that depends on the length")
         go = credit_by_pairs(gae, step.policy.length, going, by_outcome(measure), credited)
+        for move in range(rows.start, rows.stop):
+            cell = target[move - rows.start]
+            go[cell], go[cell - 1] = _credit_by_ends(step, move, go[cell - 1], measure[cell], last[cell])
     else:
         x = gae.discount
         go = going[:, None] * going_on(step.policy, by_outcome(measure), term.weight.entered, cells)
@@ -64,6 +71,56 @@ def gae_sums(step: Step, term: TokenTerm, cells: slice = slice(None)) -> TokenSu
     return TokenSums(stop=stop * gains.stop[:, None], go=go * gains.go[:, None])
 
 
+def _credit_by_ends(step: Step, move: int, before_it: FloatArray, measure: FloatArray, last: FloatArray
+                    ) -> tuple[FloatArray, FloatArray]:
+    """Sums over those that go on of Â_t, [outcome, t], once done and before the move, where λ depends on the end.
+
+    For each end x is one number, and the recurrences of :func:`gae_sums` hold on the law of those that end so.
+    ``before_it`` are the sums over those that end before they move; ``measure`` and ``last`` [grade, end] are the
+    weight of those that end after it, and weight times their last TD error.
+    """
+    policy = step.old
+    gae = needed_gae(step)
+    errors = step.errors
+    source, target = (each[move] for each in policy.layout.moves[:2])
+    columns = np.arange(policy.max_tokens + 1)
+    positions = columns[:-1]
+    stop = np.append(policy.hazard[target], 1.0)
+    mass = policy.ends[target]
+    share = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
+    weight = by_outcome(measure[None])[0]
+    paid = by_outcome(last[None])[0]
+    done = np.zeros_like(before_it)
+    working = before_it.copy()
+    size = max(MOST_TOKENS // (8 * policy.max_tokens), 1)
+    for start in range(0, len(columns), size):
+        ends = columns[start:start + size]
+        x = gae.discount_by_length(policy.length[ends])
+        length = policy.length[ends, None]
+        # Of those that end so: when they moved [end, t], and Â by outcome while they are there [outcome, end, t].
+        moved = (policy.entering[move][:, None] * survival(policy, target, positions, ends)).T
+        moved *= (stop[ends] * share[ends])[:, None]
+        error = np.where(positions + 1 < length, errors.going[target], 0.0)
+        tail = discounted_rows(error, x)
+        reach = np.where(positions < length, np.power(x[:, None], np.maximum(length - 1 - positions, 0.0)), 0.0)
+        own = weight[:, ends, None] * tail + paid[:, ends, None] * reach
+        there = np.cumsum(moved, axis=1) * (positions < length)
+        done += (own * there).sum(axis=1)
+        # Before the move: the same recurrence, with what comes in from the move.
+        left = moved.sum(axis=1, keepdims=True) - np.cumsum(moved, axis=1)
+        arriving = np.zeros_like(moved)
+        arriving[:, :-1] = moved[:, 1:]
+        entry = np.zeros_like(own)
+        entry[:, :, :-1] = (own * moved)[:, :, 1:]
+        spent = errors.going[source] * (left - arriving) + errors.moving[move] * arriving
+        terms = weight[:, ends, None] * spent + x[:, None] * entry
+        rows = discounted_rows(terms.reshape(-1, len(positions)), np.tile(x, 3))
+        working += rows.reshape(terms.shape).sum(axis=1)
+    stops = paid[:2, :-1]
+    done[:2] -= stops
+    return done, working
+
+
 def entry_advantage(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
     """Â of the token at which each sampled response entered its last state, and how far its last reward reaches there.
 
@@ -77,14 +134,12 @@ def entry_advantage(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
     return tail[draws.cell, draws.entered] + reach * (last - tail[draws.cell, position]), reach
 
 
-def token_advantages(step: Step, draws: Draws) -> FloatArray:
+def token_advantages(step: Step, draws: Draws, paid: FloatArray) -> FloatArray:
     """Â_t of every token of some sampled responses [response], [response, t]; beyond the last token 0.
 
-    Raises:
-        NoClosedForm: λ depends on the length.
+    ``paid`` [response] are rewards of the last token that the step's table does not hold.
     """
     gae = needed_gae(step)
-    one_state_each(step, "a clip by the sign of advantages whose λ depends on the length", gae.adaptive)
     errors = step.errors
     layout = step.old.layout
     column = np.arange(step.old.max_tokens)
@@ -98,8 +153,10 @@ def token_advantages(step: Step, draws: Draws) -> FloatArray:
         error[moved, draws.entered[moved] - 1] = errors.moving[layout.move_into[draws.cell[moved]],
                                                                draws.entered[moved] - 1]
     error = np.where(column < position[:, None], error, 0.0)
-    error[np.arange(len(position)), position] = errors.last[draws.cell, draws.grade, draws.end]
-    return discounted_sum(error, gae.discount)
+    error[np.arange(len(position)), position] = errors.last[draws.cell, draws.grade, draws.end] + paid
+    if not gae.adaptive:
+        return discounted_sum(error, gae.discount)
+    return discounted_rows(error, gae.discount_by_length(step.old.length[draws.end]))
 
 
 def one_state_each(step: Step, what: str, asked: bool = True) -> None:
@@ -213,7 +270,8 @@ def advantage_sums_of(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]
     if not len(step.old.arrival):
         first, second = advantage_sums(step)
         return first[draws.cell, draws.grade, draws.end], second[draws.cell, draws.grade, draws.end]
-    one_state_each(step, "whitening where λ depends on the length", needed_gae(step).adaptive)
+    if needed_gae(step).adaptive:
+        return _sums_one_by_one(step, draws)
     x = needed_gae(step).discount
     errors = step.errors
     layout = step.old.layout
@@ -244,6 +302,20 @@ def advantage_sums_of(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]
     entry = entry_advantage(step, draws)[0]
     second += at_entry("second") + 2.0 * x * entry * at_entry("trace") + (x * entry) ** 2 * np.append(0.0, two)[entered]
     return first, second
+
+
+def _sums_one_by_one(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
+    """Σ_t Â_t and Σ_t Â_t² of each sampled response, token by token, some responses at a time."""
+    flat = mapped(np.ravel, draws)
+    first = np.empty(flat.cell.size)
+    second = np.empty(flat.cell.size)
+    size = max(MOST_TOKENS // step.old.max_tokens, 1)
+    for start in range(0, len(first), size):
+        some = slice(start, start + size)
+        advantage = token_advantages(step, mapped(lambda x, some=some: x[some], flat), np.zeros(1))
+        first[some] = advantage.sum(axis=1)
+        second[some] = (advantage**2).sum(axis=1)
+    return first.reshape(draws.cell.shape), second.reshape(draws.cell.shape)
 
 
 def _at_ends(y: FloatArray) -> FloatArray:

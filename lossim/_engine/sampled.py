@@ -16,7 +16,7 @@ from lossim._engine.credit import Credit, Groups, credit, unequal, whitening_of_
 from lossim._engine.gae import advantage_sums_of, entry_advantage, gae_sums, token_advantages
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenSums, TokenTerm
 from lossim._engine.states import along_draws, sums_by_token
-from lossim._engine.step import Step
+from lossim._engine.step import Roles, Step
 from lossim._model import Draws, Layout
 from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
@@ -211,9 +211,10 @@ def measures_of(step: Step, batches: Batches, over: int) -> Measures:
         return Measures(weight=plain, credit=ResponseTerm(total=summed(above + below), negative=summed(below),
                                                          ungained=ungained))
     mean = batches.mean
-    if step.signed and len(step.old.arrival):
+    gae = step.token_level
+    if len(step.old.arrival) and (step.signed or (gae is not None and gae.adaptive)):
         scaled = weight if batches.scale is None else weight * batches.scale
-        found = _sums_by_sign(step, batches, scaled)
+        found = _sums_one_by_one(step, batches, scaled)
         return Measures(weight=plain, credit=TokenTerm(
             weight=summed(scaled), credit=_entry_credit(step, draws, scaled, None) / over,
             shift=None if mean is None else summed(-scaled * mean),
@@ -231,15 +232,19 @@ def measures_of(step: Step, batches: Batches, over: int) -> Measures:
     return Measures(credit=term, weight=plain)
 
 
-def _sums_by_sign(step: Step, batches: Batches, weight: FloatArray) -> TokenSums:
-    """Sums by token of weight × advantage × gain where the gain reads the sign of each token's advantage.
+def _sums_one_by_one(step: Step, batches: Batches, weight: FloatArray) -> TokenSums:
+    """Sums by token of weight × advantage × gain, where they hang on each token of responses that change state.
 
-    Token by token, some responses at a time: O(responses · N).
+    Where the gain reads the sign of each token's advantage, or λ depends on the length. Token by token, some responses
+    at a time: O(responses · N).
     """
     shape = batches.draws.cell.shape
     flat = mapped(np.ravel, batches.draws)
     mean = np.zeros(shape) if batches.mean is None else np.broadcast_to(batches.mean, shape)
-    parts = [(sign, weight * _gain(step, batches.draws, sign), step.gains(sign)) for sign in (+1, -1)]
+    paid = batches.task if step.scheme.reward.group_relative else np.zeros(shape)
+    ones = Roles(stop=np.ones_like(step.policy.logits), go=np.ones_like(step.policy.logits))
+    parts = [(sign, weight * _gain(step, batches.draws, sign), step.gains(sign) or ones)
+             for sign in ((+1, -1) if step.signed else (0,))]
     cells = step.old.layout.cells
     positions = step.old.max_tokens
     stop = np.zeros((cells, 2, positions))
@@ -248,7 +253,7 @@ def _sums_by_sign(step: Step, batches: Batches, weight: FloatArray) -> TokenSums
     for start in range(0, flat.cell.size, at_once):
         some = slice(start, start + at_once)
         draws = mapped(lambda x, some=some: x[some], flat)
-        advantage = token_advantages(step, draws) - mean.ravel()[some, None]
+        advantage = token_advantages(step, draws, paid.ravel()[some]) - mean.ravel()[some, None]
         # Where each token is counted: its cell then, the response's outcome, its position.
         column = np.arange(positions)
         there = np.where(column < draws.entered[:, None], step.old.layout.came_from[draws.cell][:, None],
@@ -259,10 +264,8 @@ def _sums_by_sign(step: Step, batches: Batches, weight: FloatArray) -> TokenSums
         going = column < draws.end[:, None]
         last = np.flatnonzero(~cut)
         for sign, share, gains in parts:
-            if gains is None:
-                continue
-            signed = np.maximum(advantage, 0.0) if sign > 0 else np.minimum(advantage, 0.0)
-            signed *= share.ravel()[some, None]
+            of_sign = {+1: np.maximum(advantage, 0.0), -1: np.minimum(advantage, 0.0), 0: advantage}[sign]
+            signed = of_sign * share.ravel()[some, None]
             sums = np.bincount(place[going], weights=signed[going], minlength=go.size).reshape(go.shape)
             go += sums * gains.go[:, None]
             stops = (draws.cell[last] * 2 + outcome[last]) * positions + draws.end[last]
@@ -272,7 +275,7 @@ def _sums_by_sign(step: Step, batches: Batches, weight: FloatArray) -> TokenSums
 
 
 def _gain(step: Step, draws: Draws, sign: int) -> FloatArray | float:
-    """The gain of each whole response at that sign of its advantage."""
+    """The gain of each whole response at that sign of its advantage; of one that reads no sign, at any."""
     parts = step.response_parts(sign)
     if parts is None:
         return 1.0

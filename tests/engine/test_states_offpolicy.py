@@ -26,12 +26,12 @@ WORK = {"curves": 0.2, "work": 0.7, "paths": [1, 2]}
 
 def refusal(kind: str, name: str, penalty: str) -> str | None:
     """What the refusal of a case says that has no closed form on a path with work."""
-    if kind == "gae adaptive":
+    if kind == "gae adaptive" and name not in UNSIGNED:
         return "on paths with work"
     if kind == "gae" and name in WHOLE:
         return WHOLE_AND_SIGN
-    if penalty in ("reward", "all") and (kind not in ("raw", "leave one out", "group mean", "gae")
-                                         or (kind != "gae" and name not in UNSIGNED)):
+    if penalty in ("reward", "all") and (kind not in ("raw", "leave one out", "group mean", "gae", "gae adaptive")
+                                         or ("gae" not in kind and name not in UNSIGNED)):
         return "with a KL in the reward on paths with work"
     return None
 

@@ -125,7 +125,7 @@ def share_clipped(now: ref.World, old: ref.World, width: float) -> float:
 # --- sampled runs ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if "adaptive" not in kind])
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_step_is_the_plain_one(kind: str) -> None:
     """Random settings: learning rate × the reference's update of the batch that was drawn."""
     rng = np.random.default_rng(sum(map(ord, kind)))
