@@ -28,10 +28,10 @@ BARS = 12
 def plot_audit(audit: Audit) -> Figure:
     """Where the drift of the first scheme comes from, and what other settings would do, as one figure.
 
-    Left: contributions of responses by length, stacked by outcome. Right: the drift, what it is made of and buys,
-    and what it is under other needed shares and other settings of the scheme; or the drifts of the other schemes where
-    the audit has several; as far as they are told from noise. Bars of one standard error. All in a step of 0.01 nats,
-    the left side per unit step where such a step is not known.
+    Left: contributions of responses by length, stacked by outcome. Right: the drift, what it is made of and buys, and
+    what it is under other needed shares and other settings of the scheme; or the drifts of the other schemes where the
+    audit has several; as far as they are told from noise. Bars of one standard error. All in a step of 0.01 nats, the
+    left side per unit step where such a step is not known.
     """
     rows = _rows(audit)
     title = textwrap.fill(signs(audit.verdict), 96)

@@ -81,8 +81,8 @@ class Broken(io.StringIO):
      "'column', got 'both'"),
     (["audit", "LOG", "--paths", "states", "--needed", "0.5,2"], "argument --needed: must be numbers in [0, 1] with "
      "commas between them, got '0.5,2'; for example 0.25,0.5,0.9"),
-    (["audit", "LOG", "--needed", "0.5"], "needed is for paths='states', got (0.5,); leave it out, or use "
-     "--paths states"),
+    (["audit", "LOG", "--needed", "0.5"], "needed is for paths='states', got (0.5,); leave it out, or use --paths "
+     "states"),
     (["audit", "LOG", "--paths", "column"], "paths needs a log that names the path of each response, got 'column'; "
      "give --column path=NAME, or use --paths outcome"),
     (["audit", "LOG", "--on-error", "repot"], "did you mean 'report'?"),

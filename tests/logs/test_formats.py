@@ -14,14 +14,15 @@ from log_files import ALIASES, COLUMNS, read, values, write
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "two, \"quoted\"\nlines", "length": 3, "reward": 0.1, "truncated": False, "correct": True,
-     "class": "level 10", "step": 1, "kl": -0.25},
+     "class": "level 10", "step": 1, "kl": -0.25, "answered": 2, "path": "long"},
     {"prompt": "é 日本", "length": 7, "reward": -1e300, "truncated": True, "correct": False, "class": "level 2",
-     "step": 1, "kl": 0.0},
+     "step": 1, "kl": 0.0, "answered": 7, "path": "short"},
     {"prompt": "two, \"quoted\"\nlines", "length": 1, "reward": 5e-324, "truncated": False, "correct": False,
-     "class": "level 10", "step": 2, "kl": 1e-3}]
+     "class": "level 10", "step": 2, "kl": 1e-3, "answered": 1, "path": "long"}]
 EXPECTED: dict[str, list[Any]] = {
     "lengths": [3, 7, 1], "rewards": [0.1, -1e300, 5e-324], "prompt_ids": [0, 1, 0], "truncated": [False, True, False],
-    "correct": [True, False, False], "classes": [1, 0, 1], "steps": [1, 1, 2], "kl": [-0.25, 0.0, 1e-3]}
+    "correct": [True, False, False], "classes": [1, 0, 1], "steps": [1, 1, 2], "kl": [-0.25, 0.0, 1e-3],
+    "answered": [2.0, 7.0, 1.0], "path_names": ["long", "short", "long"]}
 
 
 def choices(rollouts: ls.Rollouts) -> tuple[str, ...]:
@@ -38,7 +39,8 @@ def test_every_format_gives_the_same_rollouts(tmp_path: Path, name: str) -> None
     assert values(rollouts) == EXPECTED
     assert rollouts.class_names == ("level 2", "level 10")
     types = [getattr(rollouts, column).dtype for column in COLUMNS]
-    assert types == [np.int32, np.float64, np.int32, np.bool_, np.bool_, np.int32, np.int32, np.float64]
+    assert types == [np.int32, np.float64, np.int32, np.bool_, np.bool_, np.int32, np.int32, np.float64,
+                     np.float64, np.dtype("<U5")]
     assert not any(getattr(rollouts, column).flags.writeable for column in COLUMNS)
     reading = rollouts.reading
     assert reading is not None
@@ -56,7 +58,7 @@ def test_content_and_not_the_name_counts_where_the_format_is_said(tmp_path: Path
 @pytest.mark.parametrize("name", ["jsonl", "csv", "parquet"])
 def test_files_of_a_folder_are_read_in_natural_order(tmp_path: Path, name: str) -> None:
     for number in (10, 2, 1):
-        write(tmp_path / f"{number}.{name}", [ROWS[0] | {"length": number, "prompt": f"p{number % 2}"}])
+        write(tmp_path / f"{number}.{name}", [ROWS[0] | {"length": number, "prompt": f"p{number % 2}", "answered": 1}])
     (tmp_path / ".hidden.jsonl").write_text("junk")
     (tmp_path / "notes.txt").write_text("junk")
     rollouts = ls.Rollouts.read(tmp_path)
@@ -265,3 +267,30 @@ def test_line_ends_blank_lines_and_byte_order_marks_are_no_rows(tmp_path: Path) 
 def test_progress_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read(tmp_path / "log.csv", ROWS, progress=True)
     assert capsys.readouterr() == ("", "\r3 rows read, 3 kept, in log.csv\n")
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.csv", "log.parquet"])
+def test_a_response_may_have_no_answer(tmp_path: Path, name: str) -> None:
+    rows = [{"prompt": "a", "length": 4, "reward": 1.0, "think_end": at} for at in (3, None, 4)]
+    rollouts = read(tmp_path / name, rows)
+    np.testing.assert_array_equal(rollouts.answered, [3.0, np.nan, 4.0])
+    assert "answered: column 'think_end', the position at which the answer is there" in choices(rollouts)
+
+
+@pytest.mark.parametrize(("at", "said"), [
+    (0, "answered must be a position, a whole number from 1, got 0"), (2.5, "a whole number from 1, got 2.5"),
+    (5, "answered must be at most the length, got 5"), ("soon", "answered must be a number, or nothing where")])
+def test_positions_of_answers_are_checked(tmp_path: Path, at: Any, said: str) -> None:
+    rows = [{"prompt": "a", "length": 4, "reward": 1.0, "answered": value} for value in (1, 2, at)]
+    with pytest.raises(ValueError, match=said):
+        read(tmp_path / "log.jsonl", rows)
+    assert len(read(tmp_path / "log.jsonl", rows, on_error="report")) == 2
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.csv", "log.parquet"])
+def test_names_of_paths_are_text_across_chunks_and_files(tmp_path: Path, name: str) -> None:
+    for number, mode in enumerate(("a", "longer"), start=1):
+        write(tmp_path / f"{number}{name}", [{"prompt": "p", "length": 4, "reward": 1.0, "mode": mode}] * 3)
+    rollouts = ls.Rollouts.read(tmp_path)
+    assert rollouts.path_names.tolist() == ["a"] * 3 + ["longer"] * 3
+    assert not rollouts.path_names.flags.writeable

@@ -16,7 +16,8 @@ from lossim._logs.names import ALIASES
 
 __all__ = ["ALIASES", "COLUMNS", "read", "values", "write"]
 
-COLUMNS = ("lengths", "rewards", "prompt_ids", "truncated", "correct", "classes", "steps", "kl")
+COLUMNS = ("lengths", "rewards", "prompt_ids", "truncated", "correct", "classes", "steps", "kl", "answered",
+           "path_names")
 
 
 def write(file: Path, rows: list[dict[str, Any]]) -> Path:

@@ -87,3 +87,23 @@ def test_columns_that_were_not_read_are_named(tmp_path: Path) -> None:
     rollouts = ls.Rollouts.read(log)
     assert rollouts.class_names == ("maths",)
     assert rollouts.reading.choices[-1] == "not read: 'kl_divergence', 'note'"
+
+
+def test_positions_of_answers_and_names_of_paths() -> None:
+    log = ls.Rollouts([3, 5, 4], [1, 0, 1], ["a", "b", "a"], answered=[2, None, np.nan], path_names=["long", "no tool", "x"])
+    np.testing.assert_array_equal(log.answered, [2.0, np.nan, np.nan])
+    assert log.by_group().path_names.tolist() == ["long", "x", "no tool"]
+    assert ls.Rollouts([3], [1], [0], path_names=[7]).path_names.tolist() == ["7"]
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"answered": [4, 1]}, r"answered\[0\] must be at most the length of its response, 3, got 4"),
+    ({"answered": [0, 1]}, "answered must be positions, whole numbers from 1, got 0"),
+    ({"answered": [1.5, 1]}, "answered must be positions, whole numbers from 1, got 1.5"),
+    ({"answered": [1]}, r"answered must have one entry per response, \(2,\), got \(1,\)"),
+    ({"answered": ["x", 1]}, "answered must be numbers, NaN or None"),
+    ({"path_names": [1.5, 2.5]}, "path_names must be one name per response, text or whole numbers"),
+    ({"path_names": ["a"]}, "path_names must have one entry per response")])
+def test_bad_positions_and_names(given: dict[str, list[object]], said: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=said):
+        ls.Rollouts([3, 5], [1, 0], [0, 1], **given)
