@@ -19,6 +19,7 @@ from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray
 
 __all__ = ["Place", "Reading", "Rollouts"]
 
+_SLACK = 1e-9  # a share of a length this near a whole number is that number
 _LARGEST = 2.0**53  # whole numbers beyond are not exact as floats
 
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -362,6 +363,15 @@ def settled_grades(rollouts: Rollouts, correct_above: float | None = None) -> tu
     low, high = levels
     note = Note("grades", f"grades are read off the rewards: {high:g} is correct, {low:g} is not")
     return np.asarray(rollouts.rewards > low), [note]
+
+
+def answered_at(length: IntArray, share: float | FloatArray) -> IntArray:
+    """The position at which an answer was there that took this share of a response's tokens, at least 1.
+
+    >>> answered_at(np.array([1, 2, 10]), 0.5)
+    array([1, 1, 5])
+    """
+    return np.maximum(np.ceil(share * length - _SLACK), 1).astype(np.int64)
 
 
 def settled_cuts(rollouts: Rollouts, max_tokens: int | None = None) -> tuple[BoolArray | None, int, list[Note]]:

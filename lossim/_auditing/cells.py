@@ -15,10 +15,9 @@ from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 from lossim.lengths import from_logits
 from lossim.policies import Path, Policy, PromptClass, Work
+from lossim.rollouts import answered_at
 
 Paths = Literal["outcome", "one", "states", "column"]
-SLACK = 1e-9
-"""A share of a length that is so near a whole number of tokens is that number."""
 
 
 class LoggedCells(Record):
@@ -48,8 +47,7 @@ class LoggedCells(Record):
         if cell is None:
             if self.needed is not None:
                 length = np.minimum(end + 1, self.log.max_tokens)
-                share = np.maximum(np.ceil(self.needed * length - SLACK), 1).astype(np.int64)
-                answered = np.where(grade == 0, share, 0)
+                answered = np.where(grade == 0, answered_at(length, self.needed), 0)
             cell = 2 * prompts + (answered > 0)
             entered = np.maximum(answered - 1, 0)
         return Draws(cell=cell, grade=grade, end=end, entered=entered)
@@ -120,7 +118,9 @@ class LoggedCells(Record):
                 cell = int(self._layout.first_cells[path])
                 work = None
                 if self.paths == "states":
-                    work = _work(arrival[number], logits[cell + 1], correct[cell + 1])
+                    done = correct[cell + 1]
+                    work = Work.arriving(arrival[number], done=from_logits(logits[cell + 1], entered=True),
+                                         p_correct=done[:-1], p_correct_truncated=float(done[-1]))
                 paths.append(Path(own, probability=float(probability[path]), length=from_logits(logits[cell]),
                                   p_correct=correct[cell, :-1], p_correct_truncated=float(correct[cell, -1]),
                                   work=work))
@@ -192,17 +192,6 @@ def _logits(counts: FloatArray, at_risk: FloatArray) -> FloatArray:
     stops = counts[:, :-1]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(there > 0, np.log(stops) - np.log(there - stops), 0.0)
-
-
-def _work(arrival: FloatArray, done: FloatArray, correct: FloatArray) -> Work:
-    """Work with these chances to move on [t], hazard logits [t] and grades [end] once done."""
-    waiting = np.cumprod(1.0 - arrival)  # P(W > t)
-    law = arrival * np.append(1.0, waiting[:-1])
-    left = _reached(law[None])[0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logits = np.where(left > 0, np.log(law) - np.log(np.append(left[1:], 0.0)), 0.0)
-    return Work(answer=from_logits(logits), never=float(waiting[-1]), done=from_logits(done, entered=True),
-                p_correct=correct[:-1], p_correct_truncated=float(correct[-1]))
 
 
 class CountedArrays(CellArrays):

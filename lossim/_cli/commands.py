@@ -113,7 +113,11 @@ def _drift_of_log(args: Namespace, scheme: Scheme, config: ParsedConfig | None, 
     if args.correct_above is not None:
         rollouts = replace(rollouts, correct=np.asarray(rollouts.rewards > args.correct_above))
         notes.append(f"grades are read off the rewards: above {args.correct_above:g} is correct")
-    fitted = fit(rollouts, paths=args.paths or "outcome", max_tokens=cap, **_given(replicates=args.replicates))
+    if args.needed is not None and len(args.needed) > 1:
+        checks.fail("--needed", args.needed, "must be one share where a policy is fitted", "ask for each by itself")
+    needed = None if args.needed is None else args.needed[0]
+    fitted = fit(rollouts, paths=args.paths or "outcome", needed=needed, max_tokens=cap,
+                 **_given(replicates=args.replicates))
     if args.reward == LOGGED:
         scheme = replace(scheme, reward=fitted.reward)
     if args.reward is None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lossim._fitting.mixture import Cells, class_laws, hazard_logits, make_cells, slopes
 from lossim._fitting.prior import Counts, merged, npmle, pairs, posterior
+from lossim._fitting.states import Shares, states
 from lossim._model import Coordinates
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray
@@ -22,7 +23,8 @@ class Responses(Record):
     """A log with nothing left open.
 
     ``length``, ``correct``, ``truncated`` and ``prompt`` (a number from 0, int32) are of each response. ``labels``
-    [prompt] is the class of each prompt by ``names``, or None where classes are to be found by solve rate.
+    [prompt] is the class of each prompt by ``names``, or None where classes are to be found by solve rate. ``path``
+    [response] is its path by ``path_names``; ``shares`` say when answers were there, None where nobody asks.
     """
 
     length: IntArray
@@ -33,6 +35,9 @@ class Responses(Record):
     labels: IntArray | None
     names: tuple[str, ...]
     max_tokens: int
+    path: IntArray
+    path_names: tuple[str, ...]
+    shares: Shares | None
 
 
 class Classes(Record):
@@ -58,8 +63,18 @@ class Law(Record):
     stopped: float
 
 
-Fitted = tuple[Classes, Law, Law]
-"""The numbers of a policy, compact enough to keep hundreds: its classes, and the laws of right and wrong responses."""
+class Fitted(Record):
+    """The numbers of a policy, compact enough to keep hundreds.
+
+    ``laws`` of right and wrong responses for each named path, and how many responses [path, grade, class] they are of.
+    """
+
+    classes: Classes
+    laws: tuple[tuple[Law, Law], ...]
+    responses: FloatArray
+
+
+Paths = Literal["outcome", "one", "states", "column"]
 
 
 class Fitter:
@@ -68,7 +83,7 @@ class Fitter:
     ``right`` and ``answers`` [prompt] are the correct responses and all of them. Of a response 12 bytes are kept.
     """
 
-    def __init__(self, log: Responses, *, paths: Literal["outcome", "one"], classes: int | None, smoothing: float,
+    def __init__(self, log: Responses, *, paths: Paths, classes: int | None, smoothing: float,
                  coordinates: Coordinates | None, seed: int) -> None:
         self.paths = paths
         self.classes = classes
@@ -78,6 +93,8 @@ class Fitter:
         self.max_tokens = log.max_tokens
         self.labels = log.labels
         self.names = log.names
+        self.path_names = log.path_names
+        self.shares = log.shares
         self.right: IntArray = np.bincount(log.prompt[log.correct], minlength=log.prompts)
         self.answers: IntArray = np.bincount(log.prompt, minlength=log.prompts)
         self.k, self.n, self.pair = pairs(self.right, self.answers)
@@ -85,12 +102,16 @@ class Fitter:
 
         # right and wrong responses: the prompt of each, its cell (the number of cells if it was cut) and its length
         stopped = ~log.truncated
+        self.together = paths in ("one", "column")
         self.sides: list[tuple[IntArray, IntArray, IntArray, Cells]] = []
-        for mine in (log.correct, ~log.correct):
-            cells = make_cells(log.length[stopped if paths == "one" else stopped & mine], log.max_tokens, smoothing)
-            length = log.length[mine].astype(np.int32)
-            cell = np.where(stopped[mine], cells.of(length), len(cells.last)).astype(np.int32)
-            self.sides.append((log.prompt[mine], cell, length, cells))
+        for path in range(len(log.path_names)):
+            taken = log.path == path
+            for grade in (log.correct, ~log.correct):
+                mine = taken & grade
+                cells = make_cells(log.length[stopped & (taken if self.together else mine)], log.max_tokens, smoothing)
+                length = log.length[mine].astype(np.int32)
+                cell = np.where(stopped[mine], cells.of(length), len(cells.last)).astype(np.int32)
+                self.sides.append((log.prompt[mine], cell, length, cells))
 
     def fit(self, times: IntArray | None = None) -> Fitted:
         """The fit with each prompt in the log ``times`` [prompt] over; once each unless given."""
@@ -107,9 +128,9 @@ class Fitter:
             counts.append(by_row.reshape(len(shares), columns))
             lengths.append(_sums(cell, often * length, columns)[:-1])
         stopped = [by_row.sum(axis=0)[:-1] for by_row in counts]
-        if self.paths == "one":
-            stopped = [stopped[0] + stopped[1]] * 2
-            lengths = [lengths[0] + lengths[1]] * 2
+        if self.together:
+            stopped, lengths = ([both for right, wrong in zip(x[::2], x[1::2], strict=True)
+                                 for both in [right + wrong] * 2] for x in (stopped, lengths))
 
         # the laws of length; the middle of a cell without responses is that of its positions
         laws = []
@@ -118,8 +139,9 @@ class Fitter:
                 middle = np.where(count > 0, total / count, (cells.first + cells.last) / 2.0)
             laws.append(Law(cells=cells, masses=class_laws(by_row, shares, middle, cells.raw),
                             slopes=slopes(cells, count, total), middle=middle, stopped=float(count.sum())))
-        right, wrong = laws
-        return classes, right, wrong
+        responses = np.array([shares.T @ by_row.sum(axis=1) for by_row in counts])
+        return Fitted(classes=classes, laws=tuple(zip(laws[::2], laws[1::2], strict=True)),
+                      responses=responses.reshape(len(self.path_names), 2, -1))
 
     def _labelled(self, weight: FloatArray) -> tuple[Classes, FloatArray, IntArray]:
         """The classes that the log names, those of them that are drawn; as `_by_solve_rate` gives them."""
@@ -158,8 +180,17 @@ class Fitter:
 
     def policy(self, fitted: Fitted) -> Policy:
         """The policy of some numbers."""
-        classes = fitted[0]
-        paths = _one_path(*fitted, self.max_tokens) if self.paths == "one" else _two_paths(*fitted)
+        classes = fitted.classes
+        if self.paths == "outcome":
+            paths = _two_paths(classes, *fitted.laws[0])
+        elif self.shares is not None:
+            right, wrong = fitted.laws[0]
+            paths = states(classes.rates, _logits(right), _logits(wrong), right.masses[:, -1], self.shares)
+        elif self.paths == "one":
+            paths = [[path] for path in _curves("only", classes.rates, np.ones(len(classes.rates)), *fitted.laws[0],
+                                                self.max_tokens)]
+        else:
+            paths = _named_paths(self.path_names, fitted, self.max_tokens)
         return Policy([PromptClass(name, weight=float(weight), paths=mine)
                        for name, weight, mine in zip(classes.names, classes.weights, paths, strict=True)],
                       max_tokens=self.max_tokens, **self.coordinates)
@@ -189,7 +220,7 @@ def _two_paths(classes: Classes, right: Law, wrong: Law) -> list[list[Path]]:
     made: list[list[Path]] = [[] for _ in classes.names]
     for name, p_correct, law, chances in (("right", 1.0, right, classes.rates),
                                           ("wrong", 0.0, wrong, 1.0 - classes.rates)):
-        logits = hazard_logits(law.masses, law.cells, law.slopes, law.stopped)
+        logits = _logits(law)
         for paths, chance, own, cut in zip(made, chances, logits, law.masses[:, -1], strict=True):
             if chance > 0.0:
                 paths.append(Path(name, probability=float(chance), length=from_logits(own), p_correct=p_correct,
@@ -197,14 +228,30 @@ def _two_paths(classes: Classes, right: Law, wrong: Law) -> list[list[Path]]:
     return made
 
 
-def _one_path(classes: Classes, right: Law, wrong: Law, max_tokens: int) -> list[list[Path]]:
-    """One path for each class, with the share correct of those that stop near t.
+def _logits(law: Law) -> FloatArray:
+    """Hazard logits [class, t]."""
+    return hazard_logits(law.masses, law.cells, law.slopes, law.stopped)
+
+
+def _named_paths(names: tuple[str, ...], fitted: Fitted, max_tokens: int) -> list[list[Path]]:
+    """The paths that the log names, for each class those that have a chance there."""
+    right, wrong = fitted.responses.swapaxes(0, 1)
+    taken = right + wrong  # [path, class]
+    rates = np.divide(right, taken, out=np.zeros_like(right), where=taken > 0)
+    chances = taken / taken.sum(axis=0)
+    made = [_curves(name, rates[k], chances[k], *fitted.laws[k], max_tokens) for k, name in enumerate(names)]
+    return [[path for path in paths if path.probability > 0] for paths in zip(*made, strict=True)]
+
+
+def _curves(name: str, rates: FloatArray, chances: FloatArray, right: Law, wrong: Law, max_tokens: int) -> list[Path]:
+    """A path for each class, taken with these chances and right at these rates, with the share correct of those that
+    stop near t.
 
     f = p f_right + (1-p) f_wrong and p_correct = p f_right/f in each cell, linear in log length between the cells'
     means (docs/derivations.md, section 17).
     """
-    solved = classes.rates[:, None] * right.masses
-    every = solved + (1.0 - classes.rates[:, None]) * wrong.masses
+    solved = rates[:, None] * right.masses
+    every = solved + (1.0 - rates[:, None]) * wrong.masses
     share = np.divide(solved, every, out=np.zeros_like(every), where=every > 0)
     curves = share[:, :-1]
     if not right.cells.raw:
@@ -212,6 +259,6 @@ def _one_path(classes: Classes, right: Law, wrong: Law, max_tokens: int) -> list
         middle = np.log(right.middle)
         curves = np.array([np.interp(t, middle, curve) for curve in curves])
     logits = hazard_logits(every, right.cells, right.slopes, right.stopped)
-    return [[Path("only", length=from_logits(own), p_correct=np.clip(curve, 0.0, 1.0),
-                  p_correct_truncated=float(min(cut, 1.0)))]
-            for own, curve, cut in zip(logits, curves, share[:, -1], strict=True)]
+    return [Path(name, probability=min(float(chance), 1.0), length=from_logits(own),
+                 p_correct=np.clip(curve, 0.0, 1.0), p_correct_truncated=float(min(cut, 1.0)))
+            for own, curve, cut, chance in zip(logits, curves, share[:, -1], chances, strict=True)]

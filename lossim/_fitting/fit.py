@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 
 from lossim._engine import versions
-from lossim._fitting.estimator import Classes, Fitter, Responses
+from lossim._fitting.estimator import Classes, Fitter, Paths, Responses
 from lossim._fitting.fitted import Fit, FittedClass
+from lossim._fitting.states import Shares
 from lossim._model import Coordinates, Features
 from lossim._support import checks
 from lossim._support.text import Note, Phrase, Way, argument
-from lossim._support.types import FloatArray, IntArray, Outcome
+from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
 from lossim.policies import Policy
 from lossim.rewards import Reward
 from lossim.rollouts import Rollouts, check_rollouts, numbered, reward_levels, settled_cuts, settled_grades
 
 BY_SOLVE_RATE = "solve rate"
+HALF = 0.5
+RUNS, LEAST = 24, 32
+"""Runs of lengths in which answers are looked at apart, at most, and right responses in each, at least."""
+QUANTILES = 16
+"""Shares that stand for those of all right responses in such a run."""
 MOST_POSITIONS = 1 << 20
 """The longest max_tokens: a law of length has a number for each position."""
 
 
-def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", classes: int | str | None = None,
-        max_tokens: int | None = None, correct_above: float | None = None, coordinates: Coordinates | None = None,
-        smoothing: float = 1.0, replicates: int = 100, rng: np.random.Generator | None = None,
-        progress: bool = False) -> Fit:
+def fit(rollouts: Rollouts, *, paths: Paths = "outcome", needed: float | None = None,
+        classes: int | str | None = None, max_tokens: int | None = None, correct_above: float | None = None,
+        coordinates: Coordinates | None = None, smoothing: float = 1.0, replicates: int = 100,
+        rng: np.random.Generator | None = None, progress: bool = False) -> Fit:
     """The policy that a log was drawn from, as far as the log tells.
 
     Prompts with k of n correct are taken to have a solve rate each. The law of solve rates is the nonparametric
@@ -39,7 +44,12 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
         rollouts: the log. Without ``correct``, rewards of two values stand for grades. Equal ids are one prompt, also
             in different steps.
         paths: ``"outcome"``: each class has a right and a wrong path, and a truncated response is on that of its grade.
-            ``"one"``: one path, whose correctness depends on the length where it stops.
+            ``"one"``: one path, whose correctness depends on the length where it stops. ``"states"``: one path with
+            work, on which a response is done once its answer is there, and right then; wrong ones work to their end.
+            ``"column"``: the paths that the log names, ``Rollouts(path_names=...)``, each as ``"one"``.
+        needed: with ``"states"``, the share of a right response's length, in [0, 1], at which its answer was there. By
+            default those of the log's right responses of about that length, ``Rollouts(answered=...)``; without these a
+            half, which the log does not say: fit with others too.
         classes: None: those of the log if it has any, else by solve rate; a number: so many by solve rate;
             ``"solve rate"``: by solve rate whatever the log has.
         max_tokens: the cut; by default the length of the truncated responses, or the longest length. If the log does
@@ -89,7 +99,10 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
     >>> ls.drift(scheme, true).verdict
     'responses get longer, +4.17 tokens in a step of 0.01 nats'
     """
-    checks.choice("paths", paths, ("outcome", "one"))
+    checks.choice("paths", paths, ("outcome", "one", "states", "column"))
+    if needed is not None and paths != "states":
+        checks.fail("needed", needed, "is for paths='states'",
+                    Phrase("leave it out, or use ", argument("paths", "states")))
     if isinstance(classes, str):
         checks.choice("classes", classes, (BY_SOLVE_RATE,))
     elif classes is not None:
@@ -102,7 +115,8 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
     if rng is not None:
         checks.of_kind("rng", rng, np.random.Generator, "a numpy Generator", "pass np.random.default_rng(0)")
     # what the log says, and what has to be assumed
-    log, assumed = _settled(rollouts, max_tokens=max_tokens, correct_above=correct_above, classes=classes)
+    log, assumed = _settled(rollouts, paths=paths, needed=needed, max_tokens=max_tokens, correct_above=correct_above,
+                            classes=classes)
     rewards, reward, of_rewards = _rewards(rollouts.rewards, log)
 
     # the fit, and how to make it again
@@ -111,14 +125,14 @@ def fit(rollouts: Rollouts, *, paths: Literal["outcome", "one"] = "outcome", cla
                     coordinates=coordinates, seed=seed)
     found = fitter.fit()
     policy = fitter.policy(found)
-    provenance = {"paths": paths, "classes": classes, "smoothing": width, "max_tokens": log.max_tokens,
-                  "correct_above": correct_above, "replicates": replicates, "seed": seed,
+    provenance = {"paths": paths, "needed": needed, "classes": classes, "smoothing": width,
+                  "max_tokens": log.max_tokens, "correct_above": correct_above, "replicates": replicates, "seed": seed,
                   "responses": len(log.length), "prompts": log.prompts} | versions()
 
     # the log and the policy side by side
     logged = {"mean_length": float(log.length.mean()), "accuracy": float(log.correct.mean()),
               "truncation_rate": float(log.truncated.mean())}
-    notes = [*assumed, *of_rewards, *_assumed(fitter, found[0], policy, classes)]
+    notes = [*assumed, *of_rewards, *_assumed(fitter, found.classes, policy, classes)]
     cut = int(np.count_nonzero(log.truncated))
     if cut and paths == "outcome":
         right = int(np.count_nonzero(log.truncated & log.correct))
@@ -145,7 +159,7 @@ def _classes(policy: Policy, prompts: int) -> tuple[FittedClass, ...]:
 
     made = []
     for each, cells in zip(policy.classes, policy.class_cells, strict=True):
-        law = np.tensordot(policy.probability[cells], policy.law[cells], axes=1)  # [grade, end]
+        law = np.tensordot(policy.arrays.cell_probability[cells], policy.law[cells], axes=1)  # [grade, end]
         right, wrong = (mean(mass, policy.length[:-1]) for mass in law[:, :-1])
         truncated = mean(law[:, -1].sum(keepdims=True), policy.length[-1:])
         made.append(FittedClass(
@@ -175,8 +189,8 @@ def _assumed(fitter: Fitter, found: Classes, policy: Policy, classes: int | str 
 # ---- what a log leaves open, settled ----
 
 
-def _settled(rollouts: Rollouts, *, max_tokens: int | None, correct_above: float | None, classes: int | str | None
-             ) -> tuple[Responses, list[Note]]:
+def _settled(rollouts: Rollouts, *, paths: Paths, needed: float | None, max_tokens: int | None,
+             correct_above: float | None, classes: int | str | None) -> tuple[Responses, list[Note]]:
     """A log, checked, with nothing left open; and notes on what was assumed."""
     check_rollouts(rollouts)
     correct, of_grades = settled_grades(rollouts, correct_above)
@@ -188,13 +202,45 @@ def _settled(rollouts: Rollouts, *, max_tokens: int | None, correct_above: float
         checks.fail("max_tokens", cap, f"must be at most {MOST_POSITIONS:,} to fit laws of length")
     prompt, prompts = numbered(rollouts.prompt_ids)
     labels, names = _labels(rollouts, prompt, prompts) if classes is None else (None, ())
-    notes = of_grades + of_cuts
+    path: IntArray = np.zeros(len(rollouts), dtype=np.int8)
+    path_names = np.array(["all"])
+    if paths == "column":
+        if rollouts.path_names is None:
+            checks.fail("paths", paths, "needs a log that names the path of each response", Phrase(
+                "give ", Way("column", "Rollouts(path_names=...)", "path"), ", or use ", argument("paths", "outcome")))
+        path_names, path = np.unique(rollouts.path_names, return_inverse=True)
+    shares, of_answers = _shares(rollouts, correct, needed) if paths == "states" else (None, [])
+    notes = of_grades + of_cuts + of_answers
     if rollouts.steps is not None and rollouts.steps.min() < rollouts.steps.max():
         notes.append(Note("steps", f"steps {rollouts.steps.min()} to {rollouts.steps.max()} are taken together, as if "
                           "one policy had drawn them"))
     return Responses(length=rollouts.lengths, correct=correct, prompt=prompt, prompts=prompts,
                      truncated=np.zeros(len(rollouts), dtype=np.bool_) if cut is None else cut,
-                     labels=labels, names=names, max_tokens=cap), notes
+                     labels=labels, names=names, max_tokens=cap, path=path, path_names=tuple(path_names.tolist()),
+                     shares=shares), notes
+
+
+def _shares(rollouts: Rollouts, correct: BoolArray, needed: float | None) -> tuple[Shares, list[Note]]:
+    """The shares of right responses' lengths at which answers were there, and what was assumed."""
+    none: IntArray = np.zeros(0, dtype=np.int64)
+    working = "wrong responses are taken to work to their end"
+    if needed is not None or rollouts.answered is None or not correct.any():
+        share = HALF if needed is None else checks.probability("needed", needed)
+        unsaid = ", which the log does not say: fit with other values of needed too" if needed is None else ""
+        return Shares(values=np.array([[share]]), last=none), [
+            Note("needed", f"answers are taken to be there at {share:.3g} of a right response{unsaid}; {working}")]
+    answered = rollouts.answered[correct]
+    length = rollouts.lengths[correct]
+    each = np.where(np.isnan(answered), 1.0, answered / length)
+    # in runs of lengths that hold about equally many, some quantiles stand for all
+    runs = int(np.clip(len(length) // LEAST, 1, RUNS))
+    last = np.unique(np.quantile(length, np.arange(1, runs) / runs, method="lower"))
+    last = last[last < length.max()]
+    run = np.searchsorted(last, length)
+    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    values = np.array([np.quantile(each[run == number], levels) for number in range(len(last) + 1)])
+    return Shares(values=values, last=last), [
+        Note("needed", f"answers are there at the shares that right responses of a length have in the log; {working}")]
 
 
 def _labels(rollouts: Rollouts, prompt: IntArray, prompts: int) -> tuple[IntArray | None, tuple[str, ...]]:

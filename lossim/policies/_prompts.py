@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from lossim._support import checks
 from lossim._support.positions import log_survival
 from lossim._support.types import ArrayLike, FloatArray
-from lossim.lengths import Length, hazard_logits
+from lossim.lengths import Length, from_logits, hazard_logits
 
 __all__ = ["Path", "PromptClass", "Work", "sums_to_one", "unique"]
 
@@ -63,6 +63,24 @@ class Work:
         for name in ("answer", "done"):
             _is_law(f"{name} of work", getattr(self, name))
         object.__setattr__(self, "p_correct", _correctness("p_correct of work", self.p_correct))
+
+    @classmethod
+    def arriving(cls, arrival: ArrayLike, *, done: Length, p_correct: Correctness = 1.0,
+                 p_correct_truncated: float = 0.0) -> Work:
+        """Work whose answer is there at t with these chances if it was not before, q(t) in [0, 1], [t].
+
+        >>> import lossim as ls
+        >>> ls.Work.arriving([0.0, 0.5, 0.0], done=ls.lengths.geometric(mean=2)).arrival(3)
+        array([0. , 0.5, 0. ])
+        """
+        chance = checks.number_array("arrival", arrival, ndim=1, low=0.0, high=1.0)
+        waiting = np.cumprod(1.0 - chance)  # P(W > t)
+        law = chance * np.append(1.0, waiting[:-1])
+        left = np.cumsum(law[::-1])[::-1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logits = np.where(left > 0, np.log(law) - np.log(np.append(left[1:], 0.0)), 0.0)
+        return cls(answer=from_logits(logits), never=float(waiting[-1]), done=done, p_correct=p_correct,
+                   p_correct_truncated=p_correct_truncated)
 
     def arrival(self, max_tokens: int) -> FloatArray:
         """q(t) = P(W = t | W ≥ t), [t]: the law's hazard times P(it comes at all | not by then)."""

@@ -90,7 +90,8 @@ def test_columns_that_were_not_read_are_named(tmp_path: Path) -> None:
 
 
 def test_positions_of_answers_and_names_of_paths() -> None:
-    log = ls.Rollouts([3, 5, 4], [1, 0, 1], ["a", "b", "a"], answered=[2, None, np.nan], path_names=["long", "no tool", "x"])
+    log = ls.Rollouts([3, 5, 4], [1, 0, 1], ["a", "b", "a"], answered=[2, None, np.nan],
+                      path_names=["long", "no tool", "x"])
     np.testing.assert_array_equal(log.answered, [2.0, np.nan, np.nan])
     assert log.by_group().path_names.tolist() == ["long", "x", "no tool"]
     assert ls.Rollouts([3], [1], [0], path_names=[7]).path_names.tolist() == ["7"]
