@@ -201,10 +201,10 @@ def _elsewhere(spread: Spread, cells: LoggedCells, *, whole: bool = False) -> Sp
 
 def _over_needed(spreads: Sequence[Spread], weights: FloatArray, shares: Sequence[float], say: Say
                  ) -> list[tuple[AtShare, ...]]:
-    """Each scheme under every needed share; nothing where there are none."""
+    """Each scheme under every needed share; nothing where there are not several."""
     first = spreads[0].plugin.cells
     found: list[list[AtShare]] = [[] for _ in spreads]
-    for share in shares:
+    for share in shares if len(shares) > 1 else ():
         under = list(spreads)
         if share != first.needed:
             cells = replace(first, needed=share)

@@ -112,7 +112,7 @@ class Finding:
         paths: how the log was made a policy, as :func:`lossim.audit` was told.
         needed_share: of a right response's length, as ``drift`` takes it with ``paths="states"``; None where the log
             says it or it is not asked.
-        over_needed: the same log under every needed share that was asked for; none where ``needed_share`` is None.
+        over_needed: the same log under every needed share where several were asked for; else none.
         if_other_paths: tokens in a step of 0.01 nats if right and wrong responses had a path each, or if the audit had
             those one for both.
         what_if: the same log under other settings.

@@ -31,12 +31,12 @@ OTHERWISE = {"outcome": "it cannot tell right from wrong", "one": "it knew right
 def over_shares(shares: Sequence[AtShare]) -> str:
     """Which way mean length goes, where that may hang on the share of a right response that was needed."""
     ways = {each.way for each in shares}
-    whatever = f"whatever share of a right response was needed, from {shares[0].share:.3g} to {shares[-1].share:.3g}"
+    whatever = f"whatever share was needed ({shares[0].share:.3g} to {shares[-1].share:.3g})"
     if ways == {0}:
         return f"no drift of mean length beyond the noise of this log, {whatever}"
     if len(ways) == 1:
         first, last = (tokens(each.length_per_kl) for each in (shares[0], shares[-1]))
-        return f"responses get {WAYS[shares[0].way]}, {whatever}: {first} to {last} tokens in a step of 0.01 nats"
+        return f"responses get {WAYS[shares[0].way]} {whatever}: {first} to {last} tokens in a step of 0.01 nats"
     each_says = [f"{WAYS[each.way]} if it is {each.share:.3g} ({tokens(each.length_per_kl)})" for each in shares]
     return ("undecided: the share of a right response that was needed decides, and the log does not tell it: "
             f"{', '.join(each_says)}, tokens in a step of 0.01 nats")
