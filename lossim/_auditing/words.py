@@ -139,7 +139,7 @@ def numbers(finding: Finding) -> Iterator[str]:
         for each in finding.what_if:
             yield _CHANGES.row(f"  {each.change}", tokens(each.length_per_kl), f"{float(each.covariance):+.3g}")
     if finding.stops:
-        yield "  what would stop it" + ("" if finding.significant else " (it is within the noise)")
+        yield "  what would stop it" + ("" if finding.significant or finding.undecided else " (it is within the noise)")
         yield from (f"    {each}" for each in finding.stops)
 
 

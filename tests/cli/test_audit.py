@@ -69,6 +69,9 @@ def test_compare_sets_presets_beside_the_scheme_once(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(("options", "keywords"), [
     (["--paths", "one"], {"paths": "one"}),
+    (["--paths", "states"], {"paths": "states"}),
+    (["--paths", "states", "--needed", "0.7,0.2"], {"paths": "states", "needed": (0.2, 0.7)}),
+    (["--paths", "states", "--needed", "1"], {"paths": "states", "needed": 1.0}),
     (["--reward", "1,-1"], {"reward": ls.Reward(correct=1.0, incorrect=-1.0)}),
     (["--reward", "2,0.5,-3"], {"reward": ls.Reward(correct=2.0, incorrect=0.5, truncated=-3.0)}),
     (["--reward", "logged"], {}),
@@ -338,3 +341,25 @@ def test_comparison_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: 
     steps = {each["scheme"]: each["drift"]["length_per_kl"]["value"] for each in said["audit"]["findings"]}
     named = {name: f"{step:+.3g} ({name})" for name, step in steps.items() if step is not None}
     assert said["verdict"] == sentence.format_map(named) + " in a step of 0.01 nats" * sentence.endswith("tokens")
+
+
+def test_columns_of_answers_and_paths_are_found(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    work = ls.Work(answer=ls.lengths.geometric(mean=6), done=ls.lengths.geometric(mean=4))
+    paths = [ls.Path(name, probability=0.5, length=ls.lengths.geometric(mean=mean), p_correct=0.0, work=work)
+             for name, mean in (("long", 12), ("short", 6))]
+    log = ls.Policy([ls.PromptClass("all", paths=paths)], max_tokens=32).sample(
+        np.random.default_rng(0), prompts=30, group_size=4)
+    rows = [{"prompt": int(p), "length": int(n), "reward": float(r), "truncated": bool(cut), "mode": str(mode)}
+            | ({} if np.isnan(at) else {"think_end": int(at)})
+            for p, n, r, cut, mode, at in zip(log.prompt_ids, log.lengths, log.rewards, log.truncated, log.path_names,
+                                              log.answered, strict=True)]
+    file = tmp_path / "run.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for paths_, more in (("states", ["column 'think_end'"]), ("column", ["column 'mode'", "share, accuracy by path"])):
+        out, _ = run(capsys, "audit", str(file), "--scheme", "grpo", "--paths", paths_, *QUICK)
+        found = ls.audit(ls.Rollouts.read(file), schemes.grpo(), paths=paths_, replicates=20)
+        assert found.verdict in out
+        assert all(each in out for each in more)
+    _, _ = run(capsys, "drift", "--log", str(file), "--scheme", "grpo", "--paths", "states", "--needed", "0.5", *QUICK)
+    assert "must be one share" in refused(capsys, "drift", "--log", str(file), "--scheme", "grpo", "--paths", "states",
+                                          "--needed", "0.5,0.9", *QUICK)
