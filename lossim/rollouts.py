@@ -19,6 +19,9 @@ from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray
 
 __all__ = ["Place", "Reading", "Rollouts"]
 
+NEEDED = (0.25, 0.5, 0.9)
+"""Shares of a right response's length that may have been needed, where a log does not say: by an answer that is checked
+and told again, one that is found half way, one that ends when it is found. A range to look at, not a measurement."""
 _SLACK = 1e-9  # a share of a length this near a whole number is that number
 _LARGEST = 2.0**53  # whole numbers beyond are not exact as floats
 

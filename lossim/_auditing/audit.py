@@ -25,14 +25,11 @@ from lossim._support.text import Note, Phrase, Way, argument, code
 from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
 from lossim.rewards import Reward
-from lossim.rollouts import Rollouts
+from lossim.rollouts import NEEDED, Rollouts
 from lossim.schemes import Scheme
 
 FEW = 50
 """Redrawn logs behind the error bars of other settings."""
-NEEDED = (0.25, 0.5, 0.9)
-"""Shares of a right response's length that may have been needed, where a log does not say: by an answer that is checked
-and told again, one that is found half way, one that ends when it is found. A range to look at, not a measurement."""
 Say = Callable[[str], None]
 
 

@@ -178,14 +178,15 @@ class Fitter:
         rounded, row = np.unique(np.round(shares, 2), axis=0, return_inverse=True)
         return classes, rounded / rounded.sum(axis=1, keepdims=True), row.ravel()[self.pair]
 
-    def policy(self, fitted: Fitted) -> Policy:
-        """The policy of some numbers."""
+    def policy(self, fitted: Fitted, needed: float | None = None) -> Policy:
+        """The policy of some numbers; if another share was ``needed``, with that."""
         classes = fitted.classes
         if self.paths == "outcome":
             paths = _two_paths(classes, *fitted.laws[0])
         elif self.shares is not None:
             right, wrong = fitted.laws[0]
-            paths = states(classes.rates, _logits(right), _logits(wrong), right.masses[:, -1], self.shares)
+            shares = self.shares if needed is None else Shares.constant(needed)
+            paths = states(classes.rates, _logits(right), _logits(wrong), right.masses[:, -1], shares)
         elif self.paths == "one":
             paths = [[path] for path in _curves("only", classes.rates, np.ones(len(classes.rates)), *fitted.laws[0],
                                                 self.max_tokens)]

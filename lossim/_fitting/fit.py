@@ -16,10 +16,18 @@ from lossim._support.text import Note, Phrase, Way, argument
 from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
 from lossim.policies import Policy
 from lossim.rewards import Reward
-from lossim.rollouts import Rollouts, check_rollouts, numbered, reward_levels, settled_cuts, settled_grades
+from lossim.rollouts import (
+    NEEDED,
+    Rollouts,
+    check_rollouts,
+    numbered,
+    reward_levels,
+    settled_cuts,
+    settled_grades,
+)
 
 BY_SOLVE_RATE = "solve rate"
-HALF = 0.5
+HALF = NEEDED[1]
 RUNS, LEAST = 24, 32
 """Runs of lengths in which answers are looked at apart, at most, and right responses in each, at least."""
 QUANTILES = 16
@@ -49,7 +57,7 @@ def fit(rollouts: Rollouts, *, paths: Paths = "outcome", needed: float | None = 
             ``"column"``: the paths that the log names, ``Rollouts(path_names=...)``, each as ``"one"``.
         needed: with ``"states"``, the share of a right response's length, in [0, 1], at which its answer was there. By
             default those of the log's right responses of about that length, ``Rollouts(answered=...)``; without these a
-            half, which the log does not say: fit with others too.
+            half, which the log does not say: a drift on the fit is given for 0.25 and 0.9 too.
         classes: None: those of the log if it has any, else by solve rate; a number: so many by solve rate;
             ``"solve rate"``: by solve rate whatever the log has.
         max_tokens: the cut; by default the length of the truncated responses, or the longest length. If the log does
@@ -129,6 +137,10 @@ def fit(rollouts: Rollouts, *, paths: Paths = "outcome", needed: float | None = 
                   "max_tokens": log.max_tokens, "correct_above": correct_above, "replicates": replicates, "seed": seed,
                   "responses": len(log.length), "prompts": log.prompts} | versions()
 
+    over: tuple[tuple[float, Policy], ...] = ()
+    if paths == "states" and needed is None and rollouts.answered is None:
+        over = tuple((share, policy if share == HALF else fitter.policy(found, share)) for share in NEEDED)
+
     # the log and the policy side by side
     logged = {"mean_length": float(log.length.mean()), "accuracy": float(log.correct.mean()),
               "truncation_rate": float(log.truncated.mean())}
@@ -145,7 +157,7 @@ def fit(rollouts: Rollouts, *, paths: Paths = "outcome", needed: float | None = 
     result = Fit(
         policy=policy, classes=_classes(policy, log.prompts), rewards=rewards, reward=reward, logged=logged,
         fitted={name: getattr(policy, name) for name in logged}, replicates=replicates, notes=tuple(notes),
-        provenance=provenance, _fitter=fitter)
+        provenance=provenance, _fitter=fitter, over_needed=over)
     if progress:
         for _ in result.refits(progress=True):
             pass
@@ -222,12 +234,11 @@ def _settled(rollouts: Rollouts, *, paths: Paths, needed: float | None, max_toke
 
 def _shares(rollouts: Rollouts, correct: BoolArray, needed: float | None) -> tuple[Shares, list[Note]]:
     """The shares of right responses' lengths at which answers were there, and what was assumed."""
-    none: IntArray = np.zeros(0, dtype=np.int64)
     working = "wrong responses are taken to work to their end"
     if needed is not None or rollouts.answered is None or not correct.any():
         share = HALF if needed is None else checks.probability("needed", needed)
-        unsaid = ", which the log does not say: fit with other values of needed too" if needed is None else ""
-        return Shares(values=np.array([[share]]), last=none), [
+        unsaid = ", which the log does not say: a drift is given for others too" if needed is None else ""
+        return Shares.constant(share), [
             Note("needed", f"answers are taken to be there at {share:.3g} of a right response{unsaid}; {working}")]
     answered = rollouts.answered[correct]
     length = rollouts.lengths[correct]

@@ -38,6 +38,8 @@ class FittedDrift(Printed):
         length, length_per_kl, accuracy, truncation_rate: its numbers of these names, with that standard error.
         replicates: the same numbers of each refit, name → [refit].
         failed: refits that have none, because the fit or the drift cannot be computed.
+        over_needed: shares of a right response that may have been needed, each with the drift if it was, where the fit
+            had to take one; else none.
         notes: what was assumed in the fit and in the drift.
     """
 
@@ -48,6 +50,7 @@ class FittedDrift(Printed):
     truncation_rate: Estimate
     replicates: dict[str, FloatArray]
     failed: int
+    over_needed: tuple[tuple[float, Drift], ...]
     notes: tuple[str, ...]
 
     def interval(self, name: str = "length_per_kl", level: float = LEVEL) -> tuple[float, float]:
@@ -63,6 +66,10 @@ class FittedDrift(Printed):
     @property
     def verdict(self) -> str:
         """Which way mean length goes, if the log is large enough to tell."""
+        if len({np.sign(float(each.length)) for _, each in self.over_needed}) > 1:
+            ways = (f"{float(each.length_per_kl):+.3g} if it is {share:.3g}" for share, each in self.over_needed)
+            return ("undecided: the share of a right response that was needed decides, and the log does not tell it: "
+                    f"{', '.join(ways)}, tokens in a step of 0.01 nats")
         low, high = self.interval()
         if not np.isfinite(low) or low > 0.0 or high < 0.0:
             return self.drift.verdict
@@ -72,6 +79,9 @@ class FittedDrift(Printed):
         """Plain Python values, ready for strict JSON; ``arrays`` as in :meth:`lossim.Drift.to_dict`."""
         return {name: getattr(self, name).to_dict() for name in NUMBERS} | {
             "drift": self.drift.to_dict(arrays=arrays), "failed": self.failed, "notes": list(self.notes),
+            "over_needed": [{"share": share, "length_per_kl": plain(float(each.length_per_kl)),
+                             "needed": float(each.needed), "free": float(each.free)}
+                            for share, each in self.over_needed],
             "verdict": self.verdict, "replicates": plain(self.replicates)}
 
     def sections(self) -> Sections:
@@ -84,6 +94,9 @@ class FittedDrift(Printed):
             low, high = self.interval(key)
             lines.append(table.row(label, f"{float(number):+.4g}", f"{float(number.stderr):.2g}",
                                    f"{low:+.4g} to {high:+.4g}"))
+        for share, each in self.over_needed:
+            part = f"{float(each.needed) / float(each.length):.0%} of it needed" if float(each.length) else ""
+            lines.append(table.row(f"if {share:.3g} was needed", f"{float(each.length_per_kl):+.4g}", "", part))
         failed = f", {self.failed:,} more failed" if self.failed else ""
         lines.append(f"  from {len(self.replicates['length']):,} refits{failed}")
         return {"verdict": [f"{self.drift.scheme.name}: {self.verdict}"], "numbers": lines, "notes": noted(self.notes)}
@@ -169,6 +182,8 @@ class Fit(Printed):
         logged, fitted: mean length (tokens), P(correct) and P(truncated) over the log's responses, and of the policy.
             They differ where prompts have different numbers of responses: prompts count alike in the policy.
         replicates: refits that standard errors are taken over.
+        over_needed: the policy for each share of a right response that may have been needed, where ``policy`` had to
+            take one; else none.
         notes: what was assumed.
         provenance: what it takes to fit again.
     """
@@ -180,6 +195,7 @@ class Fit(Printed):
     logged: dict[str, float]
     fitted: dict[str, float]
     replicates: int
+    over_needed: tuple[tuple[float, Policy], ...]
     notes: tuple[str, ...]
     provenance: dict[str, Any]
     _fitter: Fitter
@@ -221,7 +237,9 @@ class Fit(Printed):
             stderr = float(known.std(ddof=1)) if len(known) > 1 else np.nan
             estimates[name] = Estimate(value=float(getattr(here, name)), stderr=stderr, n=len(known),
                                        method="bootstrap")
-        return FittedDrift(drift=here, **estimates, failed=failed, notes=self.notes + here.notes,
+        over = tuple((share, here if policy is self.policy else drift(scheme, policy, **keywords))
+                     for share, policy in self.over_needed)
+        return FittedDrift(drift=here, **estimates, failed=failed, over_needed=over, notes=self.notes + here.notes,
                            replicates=dict(zip(NUMBERS, columns, strict=True)))
 
     def train(self, scheme: Scheme, *, steps: int, refits: int = 20, progress: bool = False, **keywords: Any

@@ -21,6 +21,11 @@ class Shares(Record):
     values: FloatArray
     last: IntArray
 
+    @classmethod
+    def constant(cls, share: float) -> Shares:
+        """One share for all."""
+        return cls(values=np.array([[share]]), last=np.zeros(0, dtype=np.int64))
+
 
 def states(rates: FloatArray, right: FloatArray, wrong: FloatArray, cut: FloatArray, shares: Shares
            ) -> list[list[Path]]:

@@ -97,3 +97,25 @@ def test_refits_and_what_is_assumed() -> None:
         fit(log, paths="states", needed=2.0)
     with pytest.raises(ValueError, match="paths needs a log that names the path of each response"):
         fit(bare, paths="column")
+
+
+def test_a_drift_is_given_over_what_may_have_been_needed() -> None:
+    log = log_of(THINKING, prompts=300)
+    bare = Rollouts(log.lengths, log.rewards, log.prompt_ids, log.truncated, log.correct)
+    found = fit(bare, paths="states", replicates=20)
+    drift = found.drift(GRPO, refits=20)
+    assert [share for share, _ in drift.over_needed] == [0.25, 0.5, 0.9]
+    assert drift.over_needed[1][1] is drift.drift
+    for share, each in drift.over_needed:
+        alone = fit(bare, paths="states", needed=share, replicates=0)
+        assert alone.over_needed == ()
+        assert float(each.length) == pytest.approx(float(ls.drift(GRPO, alone.policy).length), rel=1e-9)
+    assert "if 0.9 was needed" in str(drift)
+    scheme = ls.Scheme(name="ppo", advantage=ls.advantages.GAE(
+        gae_lambda=0.97, critic=ls.critics.Constant(value=0.45)), aggregation=ls.aggregation.SequenceMeanTokenMean())
+    even = ls.policies.two_paths(solve_rate=0.5, right=ls.lengths.geometric(mean=40),
+                                 wrong=ls.lengths.geometric(mean=40), max_tokens=200)
+    other = fit(Rollouts(*(getattr(log_of(even, 400), name) for name in (
+        "lengths", "rewards", "prompt_ids", "truncated", "correct"))), paths="states", replicates=20)
+    signs = {np.sign(float(each.length)) for _, each in other.drift(scheme, refits=0).over_needed}
+    assert other.drift(scheme, refits=0).verdict.startswith("undecided") == (len(signs) > 1)
