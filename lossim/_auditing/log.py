@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lossim._auditing.slabs import SameSize, Slab
 from lossim._support import checks
 from lossim._support.records import Record
 from lossim._support.text import Phrase, Way, argument
-from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
+from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim.rollouts import Rollouts, check_rollouts, settled_cuts, settled_grades
 
 MOST_BLOCKS = 256
@@ -30,74 +31,12 @@ SLAB = 1 << 16
 """Responses of a slab: its arrays stay in a processor's cache."""
 MOST_KEPT = 1 << 22
 """Responses of the largest log whose slabs are kept; those of a larger log are built for each pass."""
-Scalar = TypeVar("Scalar", bound=np.generic)
 SOLVE_RATES = ("never", "up to 1/4", "1/4 to 1/2", "1/2 to 3/4", "above 3/4", "always")
 
 
 def widening(blocks: int) -> float:
     """What the spread of redrawn means has to be multiplied by: it is (B - 1)/B of the variance of a mean."""
     return math.sqrt(blocks / max(blocks - 1.0, 1.0))
-
-
-class SameSize(Record):
-    """The groups of one size in a slab: which of its groups, and which of its responses."""
-
-    size: int
-    groups: slice
-    responses: slice
-
-    def of(self, x: NDArray[Scalar]) -> NDArray[Scalar]:
-        """An array over responses as [group, member]: a view, to be read or written."""
-        return x[self.responses].reshape(self.size, -1).T
-
-
-class Slab(Record):
-    """Some whole groups, those of one size side by side.
-
-    Arrays run over responses, but from ``prompt`` on over groups. Groups are ordered by size; responses by the size
-    of their group, then by member, then by group, so that a sum over the members of groups adds up contiguous rows.
-
-    Attributes:
-        end: N + 1 columns: stopped at 1..N, cut.
-        place: where a response stands in a flat array [kind, grade, end].
-        answered: the position at which its answer was there, 0 without one; None where the log has no such column.
-        block: the block of prompts that a group is redrawn with.
-        sizes: how many responses each group has.
-    """
-
-    length: FloatArray
-    reward: FloatArray
-    cut: BoolArray
-    correct: BoolArray
-    end: IntArray
-    place: IntArray
-    answered: IntArray | None
-    kl: FloatArray | None
-    prompt: IntArray
-    block: IntArray
-    step: IntArray
-    prompt_class: IntArray
-    sizes: IntArray
-    by_size: tuple[SameSize, ...]
-
-    @property
-    def outcome(self) -> IntArray:
-        """Codes of `Outcome`."""
-        return np.where(self.cut, Outcome.TRUNCATED, np.where(self.correct, Outcome.CORRECT, Outcome.INCORRECT))
-
-    def each(self, x: NDArray[Scalar]) -> NDArray[Scalar]:
-        """What a group has, at each of its responses."""
-        return np.concatenate([np.tile(x[same.groups], same.size) for same in self.by_size])
-
-    def by_group(self, x: NDArray[Scalar]) -> FloatArray:
-        """Sums over the responses of each group."""
-        return np.concatenate([same.of(x).sum(axis=1, dtype=np.float64) for same in self.by_size])
-
-    def by_step(self) -> list[IntArray]:
-        """The responses of each step."""
-        step = self.each(self.step)
-        order = np.argsort(step, kind="stable")
-        return np.split(order, np.flatnonzero(np.diff(step[order])) + 1)
 
 
 class Log(Record):

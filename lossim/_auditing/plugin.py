@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from lossim._auditing.cells import LoggedCells
-from lossim._auditing.log import Log, SameSize, Slab
+from lossim._auditing.log import Log
+from lossim._auditing.slabs import SameSize, Slab
 from lossim._engine import Directions, Groups, Logged, Step, advantage_sums_of, group_credit
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray

@@ -51,6 +51,8 @@ def by_path_table(found: ByPath) -> list[str]:
     lines = [table.row("share, accuracy by path", *found.names)]
     for run, (first, last) in enumerate(found.steps):
         label = f"  step {first}" if first == last else f"  steps {first} to {last}"
+        if len(found.steps) == 1:
+            label = "  all steps"
         cells = [f"{float(found.share.value[run, path]):.1%}, {number(found.accuracy[run, path], 3).lstrip('+')}"
                  for path in range(len(found.names))]
         lines.append(table.row(label, *cells))

@@ -1,11 +1,13 @@
 """Logs of responses: files of JSON lines, CSV or Parquet, read to columns in memory.
 
-From below: ``files`` (found and opened), ``raw`` (what entries are), ``names`` (which column serves what), ``reading``
-(the account), ``rows`` (the rules, checked chunk by chunk), ``text`` and ``parquet`` (formats), ``columns`` (it all).
+From below: ``files`` (found and opened), ``given`` (columns in memory), ``raw`` (what entries are), ``names`` (which
+column serves what), ``reading`` (the account), ``rows`` (the rules, checked chunk by chunk), ``text`` and ``parquet``
+(formats), ``columns`` (it all).
 """
 
 from lossim._logs.columns import read
 from lossim._logs.files import FORMATS
+from lossim._logs.given import COLUMNS, given_columns, given_names
 from lossim._logs.reading import Place, Reading
 
-__all__ = ["FORMATS", "Place", "Reading", "read"]
+__all__ = ["COLUMNS", "FORMATS", "Place", "Reading", "given_columns", "given_names", "read"]
