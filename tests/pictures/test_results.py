@@ -124,6 +124,8 @@ def test_bars_add_up_to_the_drift(name: str, drawn: dict[str, tuple[ls.Drift, Fi
         return
     net = widths(right)
     total = net.pop("sum")
+    bought = {"needed for accuracy": float(result.needed), "free": float(result.free)}
+    assert {name: net.pop(name) for name in bought} == bought
     gross = np.abs(result.sources.value).sum()
     assert total == pytest.approx(float(result.length), rel=1e-12)
     assert sum(net.values()) == pytest.approx(total, abs=1e-8 * gross)
@@ -212,7 +214,7 @@ def test_many_cells_share_names_and_colours() -> None:
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["right: one line per class", "wrong: one line per class"]
     assert set(widths(right)) <= {f"{path}: {role}" for path in ("right", "wrong")
-                                  for role in ("stop", "go on", "path")} | {"sum"}
+                                  for role in ("stop", "go on", "path")} | {"sum", "needed for accuracy", "free"}
     assert len({line.get_color() for line in left.get_lines() if len(line.get_xdata()) > 2}) == 2
 
 
