@@ -246,7 +246,7 @@ def _finding(spread: Spread, breakdown: Breakdown, other: Estimate, weights: Flo
     plugin = spread.plugin
     log = plugin.log
     drift = spread.drift()
-    n = spread.totals["n"]
+    n = spread.totals.n
     known = not plugin.adaptive
     count, length, weighted, advantage = breakdown.profile
     steps = tuple((int(names[0]), int(names[-1])) for names in np.split(

@@ -5,9 +5,9 @@ Responses go by once, and what they add up to is kept by block: a redrawn log is
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,8 @@ from lossim._engine import (
     reported,
 )
 from lossim._model import Logits
-from lossim._support.records import mapped
-from lossim._support.types import FloatArray
+from lossim._support.records import Kind, mapped
+from lossim._support.types import FloatArray, IntArray
 from lossim.estimates import Estimate
 from lossim.rewards import AsLogged
 
@@ -53,10 +53,8 @@ Watch = Callable[[Credited, Coefficients], None]
 
 def coefficient_scale(plugin: Plugin, sums: Coefficients) -> float:
     """The largest Σ |coefficient| of a measure [place], under GAE times its largest advantage."""
-    sizes = {name: float(np.abs(x).sum()) for name, x in sums.items() if name != "plain"}
-    if "gae" in sizes:
-        sizes["gae"] *= float(np.abs(plugin.step.errors.last).max())
-    return max(sizes.values(), default=0.0)
+    gae = None if sums.gae is None else sums.gae * np.abs(plugin.step.errors.last).max()
+    return max(float(np.abs(x).sum()) for x in (sums.response, gae, sums.extra, sums.kl) if x is not None)
 
 
 def read(plugin: Plugin, watch: Watch | None = None, *, pairs: bool = True) -> tuple[Totals, Coefficients]:
@@ -66,48 +64,58 @@ def read(plugin: Plugin, watch: Watch | None = None, *, pairs: bool = True) -> t
     place they are summed in less time.
     """
     log = plugin.log
-    places = len(log.counts) if pairs else len(log.count)
     # What was credited is kept where the log keeps its slabs, else made for each pass.
     kept = list(plugin.credited_log()) if log.kept is not None else None
-    by_step: Totals = defaultdict(lambda: np.zeros(len(log.steps)))
-    by_block: Totals = defaultdict(lambda: np.zeros(log.blocks))
-    for part in kept or plugin.credited_log():
-        for name, x in plugin.totals(part).items():
-            np.add.at(by_step[name], part.slab.step, x)
-            np.add.at(by_block[name], part.slab.block, x)
+    totals = [(part.slab, plugin.totals(part)) for part in kept or plugin.credited_log()]
+    by_step = _summed(((slab.step, each) for slab, each in totals), len(log.steps))
+    by_block = _summed(((slab.block, each) for slab, each in totals), log.blocks)
     # Weights alone are summed for an entropy bonus, or to take a mean off other advantages.
     needs_plain = plugin.scheme.entropy is not None or plugin.scheme.advantage.whitening is not None
     scales = plugin.scales(by_step)
-    sums: Coefficients = defaultdict(lambda: np.zeros(places))
-    for part in kept or plugin.credited_log():
-        made = plugin.coefficients(part, *scales)
-        at = log.pair(part.slab) if pairs else log.place(part.slab)
-        for name, x in made.items():
-            if name != "plain" or needs_plain:
-                np.add.at(sums[name], at, x)
-        if watch is not None:
-            watch(part, made)
-    return by_block, sums
+
+    def coefficients() -> Iterator[tuple[IntArray, Coefficients]]:
+        for part in kept or plugin.credited_log():
+            made = plugin.coefficients(part, *scales)
+            if watch is not None:
+                watch(part, made)
+            at = log.pair(part.slab) if pairs else log.place(part.slab)
+            yield at, made if needs_plain else replace(made, plain=None)
+
+    return by_block, _summed(coefficients(), len(log.counts) if pairs else len(log.count))
+
+
+def _summed(parts: Iterable[tuple[IntArray, Kind]], places: int) -> Kind:
+    """The sum of each field by place, of records with the places [...] that their fields [...] belong to."""
+    def added(at: IntArray, total: FloatArray, x: FloatArray) -> FloatArray:
+        np.add.at(total, at, x)
+        return total
+
+    rest = iter(parts)
+    at, first = next(rest)
+    sums = mapped(partial(added, at), mapped(lambda x: np.zeros(places), first), first)
+    for at, more in rest:
+        sums = mapped(partial(added, at), sums, more)
+    return sums
 
 
 def measures_of(plugin: Plugin, step: Step, sums: Coefficients) -> Measures:
     """Sums [log, place] as the engine takes them, the KL of the log among the advantages."""
     cells = plugin.cells
-    given = [cells.sums(sums[name]) for name in ("kl", "response") if name in sums]
+    given = [cells.sums(each) for each in (sums.kl, sums.response) if each is not None]
     response = [mapped(lambda *each: sum(each[1:], each[0]), *given)] if given else []
     credit: ResponseTerm | TokenTerm
-    if "gae" in sums:
-        weight = cells.sums(sums["gae"])
+    if sums.gae is not None and sums.extra is not None:
+        weight = cells.sums(sums.gae)
         at_entry = weight.entered
         if len(at_entry) and not plugin.adaptive:
             advantage, reach = entry_advantage(step, cells.draws_on(step.policy))
-            at_entry = cells.sums(sums["gae"] * advantage.reshape(sums["gae"].shape)
-                                  + sums["extra"] * reach.reshape(sums["gae"].shape)).entered
-        credit = TokenTerm(weight=weight, credit=at_entry, reward=cells.sums(sums["extra"]).ended,
+            at_entry = cells.sums(sums.gae * advantage.reshape(sums.gae.shape)
+                                  + sums.extra * reach.reshape(sums.gae.shape)).entered
+        credit = TokenTerm(weight=weight, credit=at_entry, reward=cells.sums(sums.extra).ended,
                            shift=next(iter(response), None))
     else:
         credit = ResponseTerm(total=response[0])
-    plain = cells.sums(sums["plain"]) if plugin.scheme.entropy is not None else None
+    plain = None if plugin.scheme.entropy is None or sums.plain is None else cells.sums(sums.plain)
     return Measures(credit=credit, weight=plain)
 
 
@@ -156,18 +164,18 @@ class Spread:
             return x[:, None]
 
         plugin = self.plugin
-        totals = {name: weights @ x for name, x in self.totals.items()}
-        whole = {name: x.sum(keepdims=True) for name, x in self.totals.items()}
+        totals = mapped(lambda x: weights @ x, self.totals)
+        whole = mapped(lambda x: x.sum(keepdims=True), self.totals)
         weight, mean, factor = plugin.scales(totals)
         weight_now, mean_now, factor_now = plugin.scales(whole)
-        sums = {name: plugin.log.redrawn(x, weights) for name, x in self.by_pair.items()}
-        if plugin.scheme.advantage.whitening is not None and factor_now[0] > 0:
-            sums["response"] -= by_log((mean - mean_now) * factor_now) * sums["plain"]
-            for name in ("response", "gae", "extra"):
-                if name in sums:
-                    sums[name] *= by_log(factor / factor_now)
-        ratio = weight / np.where(weight_now > 0, weight_now, 1.0) / np.maximum(totals["n"], 1.0)
-        return {name: x * by_log(ratio) for name, x in sums.items()}
+        sums = mapped(lambda x: plugin.log.redrawn(x, weights), self.by_pair)
+        if sums.plain is not None and sums.response is not None and factor_now[0] > 0:
+            off = by_log((mean - mean_now) * factor_now) * sums.plain
+            credit = mapped(lambda x: x * by_log(factor / factor_now),
+                            Coefficients(response=sums.response - off, gae=sums.gae, extra=sums.extra))
+            sums = replace(credit, plain=sums.plain, kl=sums.kl)
+        ratio = weight / np.where(weight_now > 0, weight_now, 1.0) / np.maximum(totals.n, 1.0)
+        return mapped(lambda x: x * by_log(ratio), sums)
 
     def _readout(self, directions: Directions) -> Readout:
         plugin = self.plugin
@@ -275,6 +283,6 @@ def redraw(spreads: Sequence[Spread], weights: FloatArray, say: Callable[[str], 
             some = slice(first, first + stacked)
             directions = cells.redrawn(law[some])
             for each, sums in zip(spreads, measures, strict=True):
-                each.add(directions, {name: x[some] for name, x in sums.items()})
+                each.add(directions, mapped(lambda x, some=some: x[some], sums))
             if say is not None:
                 say(f"prompts redrawn {min(start + some.stop, len(weights)):,} of {len(weights):,} times")

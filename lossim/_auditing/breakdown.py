@@ -10,6 +10,7 @@ import numpy as np
 from lossim._auditing.log import SOLVE_RATES, Log, widening
 from lossim._auditing.plugin import Coefficients, Credited, Plugin
 from lossim._engine import Directions, Logged, Step, along_draws, gae_projection_of
+from lossim._support.records import mapped
 from lossim._support.types import FloatArray, IntArray
 from lossim.advantages import GAE
 from lossim.estimates import Estimate
@@ -27,23 +28,25 @@ def projections(plugin: Plugin, directions: Directions, step: Step) -> Coefficie
     stop, go = directions.scores()
     draws = plugin.cells.draws_on(directions.policy)
     whole = along_draws(directions.policy, stop, go, draws)
-    tables = {"response": whole, "kl": whole}
+    tables = Coefficients(response=whole, kl=whole)
     gae = plugin.scheme.advantage.token_level
-    if gae is not None and not gae.adaptive:
-        # A step that pays each response 1 and expects nothing: what a unit of reward adds to token advantages.
-        scheme = replace(step.scheme, advantage=GAE(gamma=gae.gamma, gae_lambda=gae.gae_lambda))
-        logged = Logged(task=np.ones_like(plugin.task), expected_pay=np.zeros_like(directions.policy.ends))
-        tables["gae"] = gae_projection_of(step, draws, stop, go)
-        tables["extra"] = gae_projection_of(replace(step, scheme=scheme, logged=logged), draws, stop, go)
-    return tables
+    if gae is None or gae.adaptive:
+        return tables
+    # A step that pays each response 1 and expects nothing: what a unit of reward adds to token advantages.
+    scheme = replace(step.scheme, advantage=GAE(gamma=gae.gamma, gae_lambda=gae.gae_lambda))
+    logged = Logged(task=np.ones_like(plugin.task), expected_pay=np.zeros_like(directions.policy.ends))
+    return replace(tables, gae=gae_projection_of(step, draws, stop, go),
+                   extra=gae_projection_of(replace(step, scheme=scheme, logged=logged), draws, stop, go))
 
 
 def contributions(made: Coefficients, added_by: Coefficients) -> FloatArray:
     """Coefficients times what a unit of each adds, [term, ...]: terms policy and KL."""
-    added = np.zeros((2, *next(iter(made.values())).shape))
-    for name, x in made.items():
-        if name in added_by:
-            added[int(name == "kl")] += x * added_by[name]
+    terms = mapped(np.multiply, made, added_by)
+    shape = next(x.shape for x in (made.response, made.gae) if x is not None)
+    added = np.zeros((2, *shape))
+    for term, x in ((0, terms.response), (0, terms.gae), (0, terms.extra), (1, terms.kl)):
+        if x is not None:
+            added[term] += x
     return added
 
 
@@ -110,7 +113,7 @@ class Breakdown:
         self.dead_groups += int((~part.alive).sum())
         # By outcome, solve rate of the prompt and length.
         place = cells.log.place(slab)
-        added = contributions(made, {name: table[place] for name, table in self.tables.items()})
+        added = contributions(made, mapped(lambda table: table[place], self.tables))
         length_bin = self.bin_of_end[slab.end]
         outcomes, rates, bins = self.sources.shape[2:]
         of_group = (slab.block * outcomes * rates + cells.log.solve_rate[slab.prompt]) * bins
@@ -120,14 +123,14 @@ class Breakdown:
         _add(self.by_step, slab.block * runs + self.runs[slab.step],
              slab.by_group(added.sum(axis=0)), (part.in_step * slab.sizes).astype(np.float64))
         # By length alone.
-        weighted = made["plain"] * slab.length
+        weighted = slab.length * (0.0 if made.plain is None else made.plain)
         _add(self.profile, length_bin, np.ones_like(weighted), slab.length, weighted, part.worth)
 
     def redrawn(self, directions: Directions, step: Step, sums: Coefficients) -> FloatArray:
         """Contributions [log, term, outcome, length bin] of measures [log, place], under their own laws."""
         log = self.plugin.log
         tables = projections(self.plugin, directions, step)
-        added = contributions(sums, {name: table.reshape(-1, len(log.count)) for name, table in tables.items()})
+        added = contributions(sums, mapped(lambda table: table.reshape(-1, len(log.count)), tables))
         by_log = log.by_end(added).sum(axis=2).swapaxes(0, 1)
         in_bin = (self.bin_of_end[:, None] == np.arange(self.bins)).astype(np.float64)
         stopped = by_log[..., :-1] @ in_bin[:-1]

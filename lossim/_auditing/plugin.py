@@ -17,25 +17,53 @@ from lossim._auditing.cells import LoggedCells
 from lossim._auditing.log import Log
 from lossim._auditing.slabs import SameSize, Slab
 from lossim._engine import Directions, Groups, Logged, Step, advantage_sums_of, group_credit
-from lossim._support.records import Record
+from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray
 from lossim.penalties import KL
 from lossim.rewards import Reward, Shaping, applied
 from lossim.schemes import Scheme
 
-Totals = dict[str, FloatArray]
-"""Sums that denominators and whitening of a step take, of each group, each step or each block of prompts.
 
-``n`` responses in so many ``groups``; ``size`` in the aggregation's denominator, where that is a sum over the step;
-under whitening ``tokens`` in the loss, with the sums of their advantages (``first``) and of their squares (``second``).
-"""
-Coefficients = dict[str, FloatArray]
-"""What responses add to the measures of the engine, times n; single responses or sums of them.
+class TokenSums(Record):
+    """How many tokens are in the loss, the sum of their advantages, and that of the squares of these."""
 
-``plain``: the weight alone. One advantage per response: ``response``, weight × advantage. GAE: ``gae``, the weight, for
-the part of its token advantages that the critic makes; ``extra``, weight × reward; ``response``, what whitening takes
-off. ``kl``: weight × slope. Those that the scheme has, in this order: plain, response, gae, extra, kl.
-"""
+    tokens: FloatArray
+    first: FloatArray
+    second: FloatArray
+
+
+class Totals(Record):
+    """Sums that denominators and whitening of a step take, of each group, each step or each block of prompts.
+
+    Attributes:
+        n: responses.
+        groups: groups they are in.
+        size: their sum in the aggregation's denominator, where that is a sum over the step.
+        credit: under whitening, what it takes of the tokens in the loss.
+    """
+
+    n: FloatArray
+    groups: FloatArray
+    size: FloatArray | None = None
+    credit: TokenSums | None = None
+
+
+class Coefficients(Record):
+    """What responses add to the measures of the engine, times n; single responses or sums of them.
+
+    Attributes:
+        plain: the weight alone; None where no sum of it is needed.
+        response: weight × advantage, where that is one per response; under GAE what whitening takes off.
+        gae: the weight, for the part of token advantages that the critic makes.
+        extra: weight × reward, for the part that the reward makes.
+        kl: weight × slope of KL in the loss.
+    """
+
+    plain: FloatArray | None = None
+    response: FloatArray | None = None
+    gae: FloatArray | None = None
+    extra: FloatArray | None = None
+    kl: FloatArray | None = None
 
 
 class Credited(Record):
@@ -235,23 +263,22 @@ class Plugin(Record):
         """The sums of each group."""
         slab = part.slab
         groups = part.in_step.astype(np.float64)
-        sums = {"n": groups * slab.sizes, "groups": groups}
         rule = self.scheme.aggregation
         size = None if rule.within_group else rule.size(slab.length)
-        if size is not None:
-            sums["size"] = slab.by_group(size * part.in_loss)
-        if self.scheme.advantage.whitening is not None:
-            # Σ_t Â_t and Σ_t Â_t² of each response.
-            if part.credit is not None:
-                first = part.credit * slab.length
-                second = part.credit**2 * slab.length
-            else:
-                powers = np.stack([part.paid**0, part.paid, part.paid**2])
-                place = self.log.place(slab)
-                first, second = ((table[:, place] * powers).sum(axis=0) for table in self._gae_sums)
-            sums |= {"tokens": slab.by_group(slab.length * part.in_loss), "first": slab.by_group(first * part.in_loss),
-                     "second": slab.by_group(second * part.in_loss)}
-        return sums
+        sums = Totals(n=groups * slab.sizes, groups=groups,
+                      size=None if size is None else slab.by_group(size * part.in_loss))
+        if self.scheme.advantage.whitening is None:
+            return sums
+        # Σ_t Â_t and Σ_t Â_t² of each response.
+        if part.credit is not None:
+            first = part.credit * slab.length
+            second = part.credit**2 * slab.length
+        else:
+            powers = np.stack([part.paid**0, part.paid, part.paid**2])
+            place = self.log.place(slab)
+            first, second = ((table[:, place] * powers).sum(axis=0) for table in self._gae_sums)
+        each = TokenSums(tokens=slab.length, first=first, second=second)
+        return replace(sums, credit=mapped(lambda x: slab.by_group(x * part.in_loss), each))
 
     @cached_property
     def _gae_sums(self) -> tuple[FloatArray, FloatArray]:
@@ -268,20 +295,21 @@ class Plugin(Record):
         """
         scheme = self.scheme
         rule = scheme.aggregation
-        n = totals["n"]
+        n = totals.n
         if rule.within_group:
-            weight = n / np.maximum(totals["groups"], 1.0)
-        elif "size" in totals:
-            weight = n / np.where(totals["size"] > 0, totals["size"], 1.0)
+            weight = n / np.maximum(totals.groups, 1.0)
+        elif totals.size is not None:
+            weight = n / np.where(totals.size > 0, totals.size, 1.0)
         else:
             weight = np.full_like(n, rule.scale(scheme.group_size, scheme.prompts_per_step))
         whitening = scheme.advantage.whitening
-        if whitening is None:
+        sums = totals.credit
+        if whitening is None or sums is None:
             return weight, np.zeros_like(weight), np.ones_like(weight)
-        tokens = np.maximum(totals["tokens"], 1.0)
-        mean = totals["first"] / tokens
-        square = totals["second"] / tokens
-        return weight, mean, whitening.factor(square - mean**2, square, totals["tokens"])
+        tokens = np.maximum(sums.tokens, 1.0)
+        mean = sums.first / tokens
+        square = sums.second / tokens
+        return weight, mean, whitening.factor(square - mean**2, square, sums.tokens)
 
     # --- coefficients -----------------------------------------------------------------------------------------
 
@@ -291,16 +319,13 @@ class Plugin(Record):
         whitened = self.scheme.advantage.whitening is not None
         plain = part.weight * slab.each(weight[slab.step])
         scaled = plain * slab.each(factor[slab.step]) if whitened else plain
-        made = {"plain": plain}
+        off = slab.each(mean[slab.step]) if whitened else None
+        kl = None if part.kl_slope is None else plain * part.kl_slope
         if part.credit is not None:
-            made["response"] = scaled * (part.credit - slab.each(mean[slab.step]) if whitened else part.credit)
-        else:
-            if whitened:
-                made["response"] = -scaled * slab.each(mean[slab.step])
-            made |= {"gae": scaled, "extra": scaled * part.paid}
-        if part.kl_slope is not None:
-            made["kl"] = plain * part.kl_slope
-        return made
+            credit = part.credit if off is None else part.credit - off
+            return Coefficients(plain=plain, response=scaled * credit, kl=kl)
+        return Coefficients(plain=plain, response=None if off is None else -scaled * off, gae=scaled,
+                            extra=scaled * part.paid, kl=kl)
 
 
 def _mean(above: FloatArray, count: FloatArray, first: float) -> FloatArray:

@@ -17,7 +17,7 @@ from lossim._auditing.bootstrap import coefficient_scale, measures_of, read
 from lossim._auditing.findings import Stop
 from lossim._auditing.plugin import Plugin
 from lossim._engine import inner_product, update_gradient
-from lossim._support.records import Record
+from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray, IntArray, Outcome
 from lossim.advantages import GAE, Advantage, GroupMean, GroupStandardized, Raw
 from lossim.aggregation import (
@@ -292,8 +292,8 @@ def stop(knob: Knob) -> Stop:
         """Tokens per unit step; 0 where it is a rounding error."""
         plugin = knob.make(x)
         totals, by_place = read(plugin, pairs=False)
-        n = max(float(totals["n"].sum()), 1.0)
-        sums = {name: x[None] / n for name, x in by_place.items()}
+        n = max(float(totals.n.sum()), 1.0)
+        sums = mapped(lambda x: x[None] / n, by_place)
         gradient = update_gradient(plugin.step, measures_of(plugin, plugin.step, sums))
         length = float(inner_product(gradient, plugin.cells.directions.length))
         uncancelled = coefficient_scale(plugin, sums) * plugin.log.mean_length * plugin.cells.policy.motion.largest
