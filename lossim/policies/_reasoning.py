@@ -51,6 +51,11 @@ def reasoning_paths(goal: Goal) -> list[Path]:
     Raises:
         ValueError: no such paths exist; the message says which number stands in the way.
     """
+    most = (1.0 - goal.premature) * (1.0 - goal.accuracy)
+    if goal.truncated > most * (1.0 + 1e-9):
+        checks.fail("truncated", float(f"{goal.truncated:.4g}"), f"must be at most {most:.4g} for a class with "
+                    f"accuracy {goal.accuracy:.3g} and premature {goal.premature:.3g}: responses that stopped early are "
+                    "not cut", "lower truncated or premature")
     thinks = _thinks(goal)
     share = goal.accuracy / thinks.right
     rest = 1.0 - share
@@ -142,8 +147,8 @@ def _others(goal: Goal, thinks: _Thinks, share: float, rest: float) -> tuple[flo
     median = math.exp(brentq(lambda log: at(math.exp(log))[1] - wanted, math.log(1e-2), math.log(1e3 * cap)))
     loops, _, cut = at(median)
     if goal.truncated > 0 and abs(cut - goal.truncated) > 1e-6 * goal.truncated:
-        checks.fail("truncated", goal.truncated, f"must be {cut:.4g} for a class with accuracy {goal.accuracy:.3g}: so "
-                    f"long are its responses that as many are cut at {cap:,} tokens",
+        checks.fail("truncated", float(f"{goal.truncated:.4g}"), f"must be {cut:.4g} for a class with accuracy "
+                    f"{goal.accuracy:.3g}: so long are its responses that as many are cut at {cap:,} tokens",
                     "ask for 0, as few as the lengths allow; or lower mean_wrong or sigma, or raise max_tokens")
     return loops, lognormal(median=median, sigma=goal.sigma)
 

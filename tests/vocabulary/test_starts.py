@@ -102,6 +102,8 @@ def test_six_classes_have_the_numbers_asked_for_together(name: str, concentratio
     (dict(mean_wrong=1020.0), ValueError, "mean_wrong must lie between .* for a class with"),
     (dict(mean_wrong=5.0), ValueError, "mean_wrong must lie between .* stops before the answer are short"),
     (dict(mean_wrong=500.0, premature=0.1), ValueError, "truncated must be 0.04901 .* so long .* that as many are cut"),
+    (dict(truncated=0.5), ValueError, "truncated must be at most 0.21 .* premature 0.7: .* got 0.5; lower"),
+    (dict(premature=0.999), ValueError, "truncated must be at most 0.0007 .* that stopped early are not cut"),
     (dict(mean_right=1000.0), ValueError, "mean_right .*(is not reached|is so long)")])
 def test_what_cannot_be_had_says_so(change: dict[str, Any], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
