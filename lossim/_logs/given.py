@@ -70,8 +70,12 @@ def _positions(name: str, given: ArrayLike) -> FloatArray:
         positions = np.asarray(given, dtype=np.float64)  # None becomes NaN
     except (TypeError, ValueError):
         checks.fail(name, given, "must be numbers, NaN or None where there is no answer", error=TypeError)
+    raw = np.asarray(given)
+    if raw.dtype.kind in "bO" and any(isinstance(each, bool) for each in raw.ravel().tolist()):
+        checks.fail(name, given, "must be positions, not whether there is an answer", "give NaN where there is none",
+                    TypeError)
     held = np.where(np.isnan(positions), 1.0, positions)
-    broken = held[(held < 1) | (held % 1 > 0)]
+    broken = held[(held < 1) | (held != np.floor(held))]
     if broken.size:
         checks.fail(name, float(broken[0]), "must be positions, whole numbers from 1", "give NaN where there is none")
     return positions.copy()
@@ -80,7 +84,8 @@ def _positions(name: str, given: ArrayLike) -> FloatArray:
 def _path_names(name: str, given: ArrayLike) -> NDArray[np.str_]:
     """Names, as text."""
     names = np.asarray(given)
-    if names.dtype.kind not in "UbiO" or not all(isinstance(each, str | int) for each in names.ravel().tolist()):
+    kind = names.dtype.kind if names.size else "U"  # of an empty list numpy makes floats
+    if kind not in "UbiO" or not all(isinstance(each, str | int) for each in names.ravel().tolist()):
         checks.fail(name, given, "must be one name per response, text or whole numbers", error=TypeError)
     return names.astype(np.str_)
 

@@ -95,6 +95,7 @@ def test_positions_of_answers_and_names_of_paths() -> None:
     np.testing.assert_array_equal(log.answered, [2.0, np.nan, np.nan])
     assert log.by_group().path_names.tolist() == ["long", "x", "no tool"]
     assert ls.Rollouts([3], [1], [0], path_names=[7]).path_names.tolist() == ["7"]
+    assert len(ls.Rollouts([], [], [], answered=[], path_names=[])) == 0
 
 
 @pytest.mark.parametrize(("given", "said"), [
@@ -102,6 +103,9 @@ def test_positions_of_answers_and_names_of_paths() -> None:
     ({"answered": [0, 1]}, "answered must be positions, whole numbers from 1, got 0"),
     ({"answered": [1.5, 1]}, "answered must be positions, whole numbers from 1, got 1.5"),
     ({"answered": [1]}, r"answered must have one entry per response, \(2,\), got \(1,\)"),
+    ({"answered": [np.inf, 1]}, r"answered\[0\] must be at most the length of its response, 3, got inf"),
+    ({"answered": [True, None]}, "answered must be positions, not whether there is an answer"),
+    ({"answered": np.array([True, True])}, "answered must be positions, not whether there is an answer"),
     ({"answered": ["x", 1]}, "answered must be numbers, NaN or None"),
     ({"path_names": [1.5, 2.5]}, "path_names must be one name per response, text or whole numbers"),
     ({"path_names": ["a"]}, "path_names must have one entry per response")])
