@@ -10,7 +10,16 @@ from scipy.special import stdtrit
 
 from lossim._auditing.by_path import ByPath
 from lossim._auditing.log import SOLVE_RATES, widening
-from lossim._auditing.words import OUTCOMES, about_log, by_path_table, numbers, over_shares, side_by_side, tokens
+from lossim._auditing.words import (
+    OUTCOMES,
+    WAYS,
+    about_log,
+    by_path_table,
+    numbers,
+    over_shares,
+    side_by_side,
+    tokens,
+)
 from lossim._engine import Drift
 from lossim._support import checks
 from lossim._support.plain import plain
@@ -200,7 +209,7 @@ class Finding:
 
     @property
     def undecided(self) -> bool:
-        """Whether the way that length goes hangs on the needed share, which the log does not tell."""
+        """Whether the way that length goes hangs on the needed share, which the log does not tell; see ``verdict``."""
         return len({each.way for each in self.over_needed}) > 1
 
     @property
@@ -209,6 +218,9 @@ class Finding:
         if not np.any(self.drift.update.value):
             dead = self.dead_groups == 1.0 and self.drift.scheme.advantage.group_relative
             return "nothing moves: all groups are dead" if dead else "nothing moves"
+        if self.significant and self.drift.scheme.entropy is not None:
+            rest = float(self.length) - float(self.drift.source(term="entropy"))
+            return f"undecided: entropy also acts on content; all else makes responses {WAYS[int(np.sign(rest)) or -1]}"
         if self.over_needed:
             return over_shares(self.over_needed)
         if not self.significant:

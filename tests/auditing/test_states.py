@@ -237,6 +237,18 @@ def test_a_column_settles_it() -> None:
     assert any(note.startswith("answers are there where the log says") for note in found.notes)
 
 
+@pytest.mark.parametrize("paths", ["states", "one"])
+@pytest.mark.parametrize("coefficient", [0.01, 10.0])
+def test_with_an_entropy_bonus_no_sign_is_told(paths: Any, coefficient: float) -> None:
+    log = altered(sample(KNOWING, prompts=100), answered=None, path_names=None)
+    bare = replace(SCHEMES["std"], penalties=())
+    bonus = replace(bare, penalties=(Entropy(coefficient=coefficient),))
+    plain, found = (ls.audit(log, scheme, paths=paths, what_if=False)[0] for scheme in (bare, bonus))
+    assert plain.significant
+    way = "longer" if float(plain.length) > 0 else "shorter"
+    assert found.verdict == f"undecided: entropy also acts on content; all else makes responses {way}"
+
+
 def test_a_smaller_cap_takes_answers_beyond_it_away() -> None:
     log = sample(THINKING, prompts=60)
     cap = 8
