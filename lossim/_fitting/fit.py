@@ -243,6 +243,10 @@ def _shares(rollouts: Rollouts, correct: BoolArray, needed: float | None) -> tup
     answered = rollouts.answered[correct]
     length = rollouts.lengths[correct]
     each = np.where(np.isnan(answered), 1.0, answered / length)
+    there = ~np.isnan(rollouts.answered[~correct])
+    if there.any():
+        working += (f", though the log has an answer in {there.mean():.2g} of them: only an audit takes these as done, "
+                    "and length may go the other way there")
     # in runs of lengths that hold about equally many, some quantiles stand for all
     runs = int(np.clip(len(length) // LEAST, 1, RUNS))
     last = np.unique(np.quantile(length, np.arange(1, runs) / runs, method="lower"))

@@ -99,6 +99,17 @@ def test_refits_and_what_is_assumed() -> None:
         fit(bare, paths="column")
 
 
+def test_answers_of_wrong_responses_are_not_passed_over_in_silence() -> None:
+    log = log_of(THINKING, prompts=150)
+    there = ~np.isnan(log.answered)
+    cut = Rollouts(log.lengths, log.rewards, log.prompt_ids, log.truncated, log.correct,
+                   answered=np.where(log.correct | ~there, log.answered, np.nan))
+    told = f"the log has an answer in {there[~log.correct].mean():.2g} of them"
+    assert there[~log.correct].any()
+    assert any(told in note for note in fit(log, paths="states", replicates=0).notes)
+    assert not any("of them" in note for note in fit(cut, paths="states", replicates=0).notes)
+
+
 def test_a_drift_is_given_over_what_may_have_been_needed() -> None:
     log = log_of(THINKING, prompts=300)
     bare = Rollouts(log.lengths, log.rewards, log.prompt_ids, log.truncated, log.correct)
