@@ -54,8 +54,8 @@ def reasoning_paths(goal: Goal) -> list[Path]:
     most = (1.0 - goal.premature) * (1.0 - goal.accuracy)
     if goal.truncated > most * (1.0 + 1e-9):
         checks.fail("truncated", float(f"{goal.truncated:.4g}"), f"must be at most {most:.4g} for a class with "
-                    f"accuracy {goal.accuracy:.3g} and premature {goal.premature:.3g}: responses that stopped early are "
-                    "not cut", "lower truncated or premature")
+                    f"accuracy {goal.accuracy:.3g} and premature {goal.premature:.3g}: responses that stopped early "
+                    "are not cut", "lower truncated or premature")
     thinks = _thinks(goal)
     share = goal.accuracy / thinks.right
     rest = 1.0 - share
@@ -104,14 +104,17 @@ def _thinks(goal: Goal) -> _Thinks:
 def _made(goal: Goal, median: float, hazard: float) -> _Thinks:
     """The path with this median of the work and this chance to stop before the answer is there."""
     stops = constant(hazard=min(hazard, 1.0) if goal.premature > 0 else 0.0)
+    answer = lognormal(median=median, sigma=goal.sigma)
     path = Path("thinks", length=stops, p_correct=0.0, work=Work(
-        answer=lognormal(median=median, sigma=goal.sigma), done=constant(hazard=1.0 / goal.verbosity)))
+        answer=answer, done=constant(hazard=1.0 / goal.verbosity)))
     law = Policy([PromptClass("prompts", paths=[path])], max_tokens=goal.max_tokens).arrays
     right = law.law[:, 0].sum(axis=0)
     tokens = law.ends.sum(axis=0) @ law.length
     chance = float(right.sum())
     right_tokens = float(right @ law.length)
-    return _Thinks(path=path, right=chance, early=float(law.ends[0, :-1].sum()), cut=float(law.ends[:, -1].sum()),
+    later = np.cumsum(_ends(answer, goal.max_tokens)[::-1])[::-1][1:]  # P(W > t)
+    coming = 1.0 - np.divide(later[-1], later, out=np.ones_like(later), where=later > 0)  # an answer beyond N is none
+    return _Thinks(path=path, right=chance, early=float(law.ends[0, :-1] @ coming), cut=float(law.ends[:, -1].sum()),
                    mean_right=right_tokens / max(chance, 1e-300), wrong_tokens=float(tokens) - right_tokens)
 
 

@@ -127,8 +127,8 @@ def reasoning(*, accuracy: float, mean_right: float, mean_wrong: float, max_toke
             ``max_tokens``.
         max_tokens: N.
         verbosity: mean number of tokens from the answer being there to the stop, at least 1, below ``mean_right``.
-        premature: share of the wrong responses that stopped while working on an answer that would have come, in
-            [0, 1). A log does not tell it: it is what length can buy.
+        premature: share of the wrong responses that stopped while working on an answer that would have come
+            before the cap, in [0, 1). A log does not tell it: it is what length can buy.
         truncated: share of all responses that is cut, in [0, 1 - accuracy); 0 is as few as the lengths asked for allow,
             without loops.
         sigma: spread of the work and of wrong lengths, in logs, above 0.

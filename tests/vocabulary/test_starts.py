@@ -25,12 +25,22 @@ class Read:
         mass = policy.law * (policy.cell_weight * inside)[:, None, None]
         mass = mass / mass.sum()
         right, wrong = mass[:, 0].sum(axis=0), mass[:, 1].sum(axis=0)
-        early = np.array([name[1:] == ("thinks", "working") for name in policy.cell_names])
         self.accuracy = float(right.sum())
         self.mean_right = float(right @ policy.length / right.sum())
         self.mean_wrong = float(wrong @ policy.length / wrong.sum())
         self.truncated = float(mass[:, :, -1].sum())
-        self.premature = float(mass[early, 1, :-1].sum() / wrong.sum())
+        early = sum(prompts.weight * stopped_early(prompts, policy.max_tokens) for prompts in policy.classes[classes])
+        weight = sum(prompts.weight for prompts in policy.classes[classes])
+        self.premature = early / weight / float(wrong.sum())
+
+
+def stopped_early(prompts: ls.PromptClass, max_tokens: int) -> float:
+    """Chance to stop before an answer that would have come, by drawing when it comes first."""
+    thinks = next(path for path in prompts.paths if path.name == "thinks")
+    assert thinks.work is not None
+    comes, stops = (ls.Policy([ls.PromptClass("all", paths=[ls.Path("all", length=law, p_correct=0.0)])],
+                              max_tokens=max_tokens).ends[0, :-1] for law in (thinks.work.answer, thinks.length))
+    return thinks.probability * float(comes[1:] @ np.cumsum(stops)[:-1])
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
