@@ -207,19 +207,30 @@ def _over_needed(spreads: Sequence[Spread], weights: FloatArray, shares: Sequenc
             cells = replace(first, needed=share)
             under = [_elsewhere(spread, cells, whole=True) for spread in spreads]
             redraw(under, weights[:FEW], say)
-        for own, each in zip(found, under, strict=True):
-            own.append(_at_share(share, each))
+        cut_done = under
+        if first.log.cut_share > 0:
+            cells = replace(first, needed=share, cut_done=True)
+            cut_done = [_elsewhere(spread, cells, whole=True) for spread in spreads]
+            redraw(cut_done, weights[:FEW], say)
+        for own, each, other in zip(found, under, cut_done, strict=True):
+            own.append(_at_share(share, each, other))
     return [tuple(each) for each in found]
 
 
-def _at_share(share: float, spread: Spread) -> AtShare:
-    """What a scheme does where that share was needed."""
+def _at_share(share: float, spread: Spread, cut_done: Spread) -> AtShare:
+    """What a scheme does where that share was needed, of right responses alone and of cut ones too."""
     length, needed, free = (spread.estimate(getattr(spread.changes, name), getattr(spread.stderr, name))
                             for name in ("length", "needed", "free"))
     ratios = spread.ratios
-    way = int(np.sign(float(length))) if beyond_noise(length, spread.plugin.log.blocks) else 0
     return AtShare(share=share, length=length, needed=needed, free=free, length_per_kl=ratios.length_per_kl,
-                   accuracy_per_token=ratios.accuracy_per_token, way=way)
+                   accuracy_per_token=ratios.accuracy_per_token, way=_way(spread),
+                   if_cut_done=cut_done.ratios.length_per_kl, way_if_cut_done=_way(cut_done))
+
+
+def _way(spread: Spread) -> int:
+    """Which way length goes: 1 for longer, -1 for shorter, 0 within the noise."""
+    length = spread.estimate(spread.changes.length, spread.stderr.length)
+    return int(np.sign(float(length))) if beyond_noise(length, spread.plugin.log.blocks) else 0
 
 
 def _what_if(plugin: Plugin, weights: FloatArray) -> tuple[WhatIf, ...]:

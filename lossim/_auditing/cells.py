@@ -27,13 +27,14 @@ class LoggedCells(Record):
     their grade; with ``"one"`` a class has one path, on which some responses are right; with ``"column"`` it has the
     paths that the log names. With ``"states"`` it has one path with work: responses are working until their answer is
     there. That is at ``needed`` times the length of a right response, and wrong ones work all along; where ``needed``
-    is None the log says where it is.
+    is None the log says where it is. With ``cut_done`` cut responses are done from that share on as well.
     """
 
     log: Log
     paths: Paths
     coordinates: Coordinates
     needed: float | None = None
+    cut_done: bool = False
 
     # --- places as responses ------------------------------------------------------------------------------------
 
@@ -47,7 +48,8 @@ class LoggedCells(Record):
         if cell is None:
             if self.needed is not None:
                 length = np.minimum(end + 1, self.log.max_tokens)
-                answered = np.where(grade == 0, answered_at(length, self.needed), 0)
+                done = (grade == 0) | (self.cut_done & (end == self.log.max_tokens))
+                answered = np.where(done, answered_at(length, self.needed), 0)
             cell = 2 * prompts + (answered > 0)
             entered = np.maximum(answered - 1, 0)
         return Draws(cell=cell, grade=grade, end=end, entered=entered)

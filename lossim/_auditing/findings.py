@@ -60,6 +60,8 @@ class AtShare:
         length: tokens per unit step; ``needed`` and ``free`` as in :class:`~lossim.Drift`.
         accuracy_per_token: change of P(correct) per token of drift.
         way: 1 for longer, -1 for shorter, 0 where the drift is within the noise.
+        if_cut_done, way_if_cut_done: ``length_per_kl`` and ``way`` if truncated responses, too, were done from that
+            share of their length on, and went on to the cap.
     """
 
     share: float
@@ -69,6 +71,13 @@ class AtShare:
     free: Estimate
     accuracy_per_token: Estimate
     way: int
+    if_cut_done: Estimate
+    way_if_cut_done: int
+
+    @property
+    def ways(self) -> set[int]:
+        """Both, whatever truncated responses were."""
+        return {self.way, self.way_if_cut_done}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,16 +210,19 @@ class Finding:
     def significant(self) -> bool:
         """Whether the drift is beyond two standard errors (more with few prompts: 95.4 % of Student's t), if known.
 
-        Over several needed shares: whether it is, the same way, under each of them.
+        Over several needed shares: whether it is, the same way, under each of them, whatever truncated responses were.
         """
         if self.over_needed:
-            return len({each.way for each in self.over_needed}) == 1 and self.over_needed[0].way != 0
+            return not self.undecided and self.over_needed[0].way != 0
         return beyond_noise(self.length, self.blocks)
 
     @property
     def undecided(self) -> bool:
-        """Whether the way that length goes hangs on the needed share, which the log does not tell; see ``verdict``."""
-        return len({each.way for each in self.over_needed}) > 1
+        """Whether the way that length goes hangs on what the log does not tell.
+
+        That is the needed share, or whether truncated responses had their answer.
+        """
+        return len(set[int]().union(*(each.ways for each in self.over_needed))) > 1
 
     @property
     def verdict(self) -> str:

@@ -29,9 +29,16 @@ OTHERWISE = {"outcome": "it cannot tell right from wrong", "one": "it knew right
 
 
 def over_shares(shares: Sequence[AtShare]) -> str:
-    """Which way mean length goes, where that may hang on the share of a right response that was needed."""
+    """Which way mean length goes, where that may hang on what was needed, or on what cut responses had."""
     ways = {each.way for each in shares}
     whatever = f"whatever share was needed ({shares[0].share:.3g} to {shares[-1].share:.3g})"
+    if len(ways) == 1 and any(each.ways != ways for each in shares):
+        done = [f"{WAYS[each.way_if_cut_done]} if at {each.share:.3g} of their length ({tokens(each.if_cut_done)})"
+                for each in shares]
+        first, last = (tokens(each.length_per_kl) for each in (shares[0], shares[-1]))
+        return ("undecided: whether truncated responses had their answer decides, and the log does not tell it: "
+                f"{WAYS[shares[0].way]} if they had not ({first} to {last}), {', '.join(done)}, "
+                "tokens in a step of 0.01 nats")
     if ways == {0}:
         return f"no drift of mean length beyond the noise of this log, {whatever}"
     if len(ways) == 1:

@@ -229,6 +229,39 @@ def test_a_share_that_decides_is_named() -> None:
     assert "if it is 1 (" in found.verdict
 
 
+def test_cut_responses_that_had_their_answer_may_turn_the_sign() -> None:
+    """Responses that ramble on to the cap once done: DAPO shortens, and calling them all working would lengthen."""
+    path = ls.Path("all", length=ls.lengths.geometric(mean=300), p_correct=0.0, work=ls.Work(
+        answer=ls.lengths.geometric(mean=10), never=0.2, done=ls.lengths.geometric(mean=60)))
+    policy = ls.Policy([ls.PromptClass("all", paths=[path])], max_tokens=150)
+    scheme = ls.schemes.dapo()
+    log = policy.sample(np.random.default_rng(0), prompts=200, group_size=8)
+    assert float(ls.drift(scheme, policy).length) < 0
+    assert "shorter" in ls.audit(log, scheme, paths="states", what_if=False)[0].verdict
+    bare = altered(log, answered=None, path_names=None)
+    found = ls.audit(bare, scheme, paths="states", what_if=False)[0]
+    assert {at.way for at in found.over_needed} == {1}
+    assert found.undecided
+    assert not found.significant
+    assert found.verdict.startswith("undecided: whether truncated responses had their answer decides")
+    for at in found.over_needed:
+        had = bare.correct | bare.truncated
+        told = altered(bare, answered=np.where(had, np.ceil(at.share * bare.lengths), np.nan))
+        same = ls.audit(told, scheme, paths="states", what_if=False)[0]
+        assert float(at.if_cut_done) == pytest.approx(float(same.length_per_kl), rel=1e-3)  # other redraws
+        assert at.way_if_cut_done == np.sign(float(same.length)) * same.significant
+
+
+def test_without_cut_responses_nothing_hangs_on_them() -> None:
+    policy = ls.policies.two_paths(solve_rate=0.5, right=ls.lengths.geometric(mean=9),
+                                   wrong=ls.lengths.geometric(mean=7), max_tokens=400)
+    log = policy.sample(np.random.default_rng(3), prompts=100, group_size=GROUP)
+    assert not log.truncated.any()
+    for at in ls.audit(altered(log), PPO, paths="states", what_if=False)[0].over_needed:
+        assert at.if_cut_done.value == at.length_per_kl.value
+        assert at.ways == {at.way}
+
+
 def test_a_column_settles_it() -> None:
     found = ls.audit(sample(THINKING), PPO, paths="states", what_if=False)
     assert found[0].over_needed == ()
