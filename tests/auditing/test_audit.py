@@ -116,7 +116,8 @@ ALL = [GRPO, PPO, replace(GRPO, advantage=LeaveOneOut(), aggregation=TokenMean()
 @pytest.mark.parametrize("scheme", ALL, ids=lambda scheme: repr(scheme)[:60])
 def test_the_smallest_logs_have_an_answer(name: str, scheme: Scheme) -> None:
     audit = ls.audit(SMALL[name], scheme, replicates=20)
-    assert audit.verdict.split(": ", 1)[1].startswith(("nothing moves", "no drift", "responses get"))
+    assert audit.verdict.split(": ", 1)[1].startswith((
+        "nothing moves", "no drift", "responses get", "undecided: entropy"))
     json.dumps(audit.to_dict(), allow_nan=False)
     assert str(audit)
 
