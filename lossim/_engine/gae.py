@@ -65,10 +65,7 @@ def gae_sums(step: Step, term: TokenTerm, cells: slice = slice(None)) -> TokenSu
         go[:, 2, -1] += credited[:, 2, -1]
         go = discounted_sum(go, x)
         go[:, :2] -= stop
-    gains = step.gains(+1, cells)
-    if gains is None:
-        return TokenSums(stop=stop, go=go)
-    return TokenSums(stop=stop * gains.stop[:, None], go=go * gains.go[:, None])
+    return TokenSums(stop=stop, go=go).times(step.gains(+1, cells))
 
 
 def _credit_by_ends(step: Step, move: int, before_it: FloatArray, measure: FloatArray, last: FloatArray
@@ -88,8 +85,8 @@ def _credit_by_ends(step: Step, move: int, before_it: FloatArray, measure: Float
     stop = np.append(policy.hazard[target], 1.0)
     mass = policy.ends[target]
     share = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
-    weight = by_outcome(measure[None])[0]
-    paid = by_outcome(last[None])[0]
+    weight = by_outcome(measure)
+    paid = by_outcome(last)
     done = np.zeros_like(before_it)
     working = before_it.copy()
     size = max(MOST_TOKENS // (8 * policy.max_tokens), 1)
@@ -114,8 +111,7 @@ def _credit_by_ends(step: Step, move: int, before_it: FloatArray, measure: Float
         entry[:, :, :-1] = (own * moved)[:, :, 1:]
         spent = errors.going[source] * (left - arriving) + errors.moving[move] * arriving
         terms = weight[:, ends, None] * spent + x[:, None] * entry
-        rows = discounted_rows(terms.reshape(-1, len(positions)), np.tile(x, 3))
-        working += rows.reshape(terms.shape).sum(axis=1)
+        working += discounted_rows(terms, x).sum(axis=1)
     stops = paid[:2, :-1]
     done[:2] -= stops
     return done, working
@@ -319,8 +315,8 @@ def _sums_one_by_one(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
 
 
 def _at_ends(y: FloatArray) -> FloatArray:
-    """A number by position [cell, t] as one by end, [cell, 1, end]: a cut response ends at position N."""
-    return np.concatenate([y, y[:, -1:]], axis=1)[:, None, :]
+    """A number by position [..., t] as one by end, [..., 1, end]: a cut response ends at position N."""
+    return np.concatenate([y, y[..., -1:]], axis=-1)[..., None, :]
 
 
 def needed_gae(step: Step) -> GAE:

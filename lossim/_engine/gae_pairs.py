@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lossim._support.positions import discounted_rows
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 from lossim.advantages import GAE
@@ -31,22 +32,15 @@ def pair_blocks(gae: GAE, length: FloatArray, going: FloatArray) -> Iterator[Blo
     positions = np.arange(1.0, going.shape[1] + 1.0)
     for start in range(0, len(length), size):
         ends = slice(start, start + size)
-        x = gae.discount_by_length(length[ends])[:, None]
+        x = gae.discount_by_length(length[ends])
         gap = length[ends][:, None] - positions
-        power = np.where(gap >= 0, np.power(x, np.maximum(gap, 0.0)), 0.0)
+        power = np.where(gap >= 0, np.power(x[:, None], np.maximum(gap, 0.0)), 0.0)
         yield Block(ends=ends, power=power, base=earlier_errors(going, gap, x) if going.any() else None)
 
 
 def earlier_errors(going: FloatArray, gap: FloatArray, x: FloatArray) -> FloatArray:
-    """Σ_{u=t}^{T-1} x^{u-t} δ_u by doubling: after k rounds each entry sums 2^k terms of the recurrence."""
-    base = np.where(gap > 0, going[:, None, :], 0.0)
-    shift = 1
-    factor = x
-    while shift < going.shape[1]:
-        base[:, :, :-shift] += factor * base[:, :, shift:]
-        shift = 2 * shift
-        factor = factor * factor
-    return base
+    """Σ_{u=t}^{T-1} x^{u-t} δ_u, [cell, end, t], of ``gap`` T - t [end, t] and ``x`` [end]."""
+    return discounted_rows(np.where(gap > 0, going[:, None, :], 0.0), x)
 
 
 def credit_by_pairs(gae: GAE, length: FloatArray, going: FloatArray, measure: FloatArray, credited: FloatArray

@@ -56,7 +56,7 @@ def gae_sums_of_sign(step: Step, term: TokenTerm, sign: int, cells: slice) -> To
     go[:, :2] -= stop
     for move, (before, after) in enumerate(zip(source, target, strict=True), start=rows.start):
         go[before] += _before_the_move(step, move, weight[after], mean[before], sign)
-    return TokenSums(stop=stop * gains.stop[:, None], go=go * gains.go[:, None])
+    return TokenSums(stop=stop, go=go).times(gains)
 
 
 def _part(x: FloatArray, sign: int) -> FloatArray:
@@ -100,7 +100,7 @@ def _before_the_move(step: Step, move: int, weight: FloatArray, mean: float, sig
         gap = entered[:, None] - column
         before = gap > 0
         power = np.where(before, x ** np.maximum(gap, 0.0), 0.0)
-        until = earlier_errors(errors.going[None, source], gap, np.full((len(entered), 1), x))[0]
+        until = earlier_errors(errors.going[None, source], gap, np.full(len(entered), x))[0]
         last = np.where(before, x ** np.maximum(gap - 1.0, 0.0), 0.0)
         jump = np.append(0.0, errors.moving[move] - errors.going[source])[entered]
         until += last * jump[:, None]

@@ -46,9 +46,7 @@ def token_sums(step: Step, measures: Measures, cells: slice = slice(None)) -> Te
     kl = entropy = None
     weight = measures.weight
     if weight is not None and step.kl_slope is not None:
-        visits = sums_by_token(step.policy, weight, cells)
-        kl = TokenSums(stop=visits.stop * step.kl_slope.stop[cells, None],
-                       go=visits.go * step.kl_slope.go[cells, None])
+        kl = sums_by_token(step.policy, weight, cells).times(mapped(lambda x: x[cells], step.kl_slope))
     if weight is not None and step.scheme.entropy is not None:
         entropy = _entropy_sums(step.policy, step.scheme.entropy.coefficient, weight, cells)
     return TermSums(policy=_policy_sums(step, measures.credit, cells), kl=kl, entropy=entropy)
@@ -65,7 +63,7 @@ def _policy_sums(step: Step, credit: ResponseTerm | TokenTerm, cells: slice) -> 
         return (total + _response_sums(step, negative, +1, cells)
                 + _response_sums(step, credit.negative, -1, cells))
     if credit.by_token is not None:
-        return TokenSums(stop=credit.by_token.stop[cells], go=credit.by_token.go[cells])
+        return mapped(lambda x: x[cells], credit.by_token)
     if step.signed:
         return gae_sums_of_sign(step, credit, +1, cells) + gae_sums_of_sign(step, credit, -1, cells)
     by_token = gae_sums(step, credit, cells)
@@ -76,11 +74,7 @@ def _policy_sums(step: Step, credit: ResponseTerm | TokenTerm, cells: slice) -> 
 
 def _response_sums(step: Step, sums: EndSums, sign: int, cells: slice) -> TokenSums:
     """Sums of what responses are credited with, times the gains of tokens at that sign of the advantage."""
-    found = sums_by_token(step.policy, sums, cells)
-    gains = step.gains(sign, cells)
-    if gains is None:
-        return found
-    return TokenSums(stop=found.stop * gains.stop[:, None], go=found.go * gains.go[:, None])
+    return sums_by_token(step.policy, sums, cells).times(step.gains(sign, cells))
 
 
 def _entropy_sums(policy: CellArrays, coefficient: float, weight: EndSums, cells: slice) -> TokenSums:

@@ -13,7 +13,7 @@ import numpy as np
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 
-__all__ = ["EndSums", "Measures", "ResponseTerm", "TokenSums", "TokenTerm", "by_outcome"]
+__all__ = ["EndSums", "Measures", "ResponseTerm", "Roles", "TokenSums", "TokenTerm", "by_outcome"]
 
 
 class EndSums(Record):
@@ -57,8 +57,8 @@ class TokenTerm(Record):
             holds all.
         shift: what whitening takes off each token, times the weight: a coefficient for the whole response; or None.
         mean: [cell], what whitening takes off each token advantage, if that is the same for all responses of a cell.
-        by_token: the sums by token themselves, where they hang on more than how a response ended: gains that read the
-            sign of a token's advantage, on sampled responses that change state.
+        by_token: the sums by token themselves, of sampled responses that change state, where they hang on more than how
+            and when: gains that read the sign of a token's advantage, or a λ that depends on the length.
     """
 
     weight: EndSums
@@ -88,6 +88,13 @@ class Measures(Record):
 # --- sums by token ----------------------------------------------------------------------------------------------
 
 
+class Roles(Record):
+    """A number for each token by its role: the token that stops at t and the one that goes on at t, each [cell, t]."""
+
+    stop: FloatArray
+    go: FloatArray
+
+
 class TokenSums(Record):
     """Sums of coefficients over responses that stop at t and that go on at t, each [cell, outcome, t]."""
 
@@ -96,6 +103,12 @@ class TokenSums(Record):
 
     def __add__(self, other: TokenSums) -> TokenSums:
         return TokenSums(stop=self.stop + other.stop, go=self.go + other.go)
+
+    def times(self, each: Roles | None) -> TokenSums:
+        """The sums times a number for each token of the same cells; None is 1."""
+        if each is None:
+            return self
+        return TokenSums(stop=self.stop * each.stop[:, None], go=self.go * each.go[:, None])
 
     @property
     def first(self) -> FloatArray:
@@ -106,9 +119,9 @@ class TokenSums(Record):
 
 
 def by_outcome(x: FloatArray) -> FloatArray:
-    """[cell, grade, end] → [cell, outcome, end]: the truncated column becomes an outcome of its own."""
-    split = np.zeros((x.shape[0], 3, x.shape[2]))
-    split[:, 0, :-1] = x[:, 0, :-1]
-    split[:, 1, :-1] = x[:, 1, :-1] if x.shape[1] == 2 else x[:, 1:, :-1].sum(axis=1)
-    split[:, 2, -1] = x[:, :, -1].sum(axis=1)
+    """[..., grade, end] → [..., outcome, end]: the truncated column becomes an outcome of its own."""
+    split = np.zeros((*x.shape[:-2], 3, x.shape[-1]))
+    split[..., 0, :-1] = x[..., 0, :-1]
+    split[..., 1, :-1] = x[..., 1, :-1] if x.shape[-2] == 2 else x[..., 1:, :-1].sum(axis=-2)
+    split[..., 2, -1] = x[..., -1].sum(axis=-1)
     return split

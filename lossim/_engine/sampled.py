@@ -14,9 +14,9 @@ import numpy as np
 
 from lossim._engine.credit import Credit, Groups, credit, unequal, whitening_of_steps
 from lossim._engine.gae import advantage_sums_of, entry_advantage, gae_sums, token_advantages
-from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenSums, TokenTerm
+from lossim._engine.measures import EndSums, Measures, ResponseTerm, Roles, TokenSums, TokenTerm
 from lossim._engine.states import along_draws, sums_by_token
-from lossim._engine.step import Roles, Step
+from lossim._engine.step import Step
 from lossim._model import Draws, Layout
 from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm

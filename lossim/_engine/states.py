@@ -165,7 +165,7 @@ def reweighed(policy: CellArrays, ended: FloatArray, stop: FloatArray, go: Float
             total = (so_far - skipped)[moved, None] + mine
             weighed = chance * factor(total, np.broadcast_to(length, total.shape))
             by_end += weighed.sum(axis=0)
-            result.entered[move][:, moved] = by_outcome(each[None])[0] @ weighed.T
+            result.entered[move][:, moved] = by_outcome(each) @ weighed.T
         result.ended[target] = each * by_end
     return result
 

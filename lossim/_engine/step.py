@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lossim._engine.measures import EndSums
+from lossim._engine.measures import EndSums, Roles
 from lossim._engine.states import mean_along, reweighed, with_entries
 from lossim._model import CellArrays
 from lossim._support import checks
@@ -17,14 +17,7 @@ from lossim.aggregation import Aggregation
 from lossim.critics import CriticView, Exact
 from lossim.schemes import Scheme
 
-__all__ = ["Errors", "Logged", "Roles", "Step"]
-
-
-class Roles(Record):
-    """A number for each token by its role: the token that stops at t and the one that goes on at t, each [cell, t]."""
-
-    stop: FloatArray
-    go: FloatArray
+__all__ = ["Errors", "Logged", "Step"]
 
 
 class Logged(Record):

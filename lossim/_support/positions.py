@@ -89,7 +89,7 @@ def discounted_sum(x: FloatArray, discount: float, out: FloatArray | None = None
 
 
 def discounted_rows(x: FloatArray, discount: FloatArray) -> FloatArray:
-    """y_t = x_t + discount_row · y_{t+1} for ``x`` [row, t] and a discount from 0 to 1 of each row, by doubling.
+    """y_t = x_t + discount_row · y_{t+1} for ``x`` [..., row, t] and a discount from 0 to 1 of each row, by doubling.
 
     After k rounds an entry sums 2^k terms.
 
@@ -100,8 +100,8 @@ def discounted_rows(x: FloatArray, discount: FloatArray) -> FloatArray:
     y = x.copy()
     factor = discount[:, None]
     shift = 1
-    while shift < x.shape[1]:
-        y[:, :-shift] += factor * y[:, shift:]
+    while shift < x.shape[-1]:
+        y[..., :-shift] += factor * y[..., shift:]
         factor = factor * factor
         shift = 2 * shift
     return y
