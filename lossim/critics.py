@@ -14,6 +14,7 @@ import numpy as np
 
 from lossim._support import checks
 from lossim._support.positions import backward_chain
+from lossim._support.quotients import quotient
 from lossim._support.types import BoolArray, FloatArray, IntArray
 
 __all__ = ["Constant", "Critic", "CriticView", "Exact", "Learned", "LearnedTable", "Linear", "RunningMean", "Table",
@@ -262,8 +263,7 @@ class Learned(Critic):
         shared = slice(None) if self.per == "class" else slice(1)
         for x in (total, weight):
             x[..., shared] = _of_class(np.add, x[..., shared], class_of_cell)
-        reached = weight > 0
-        return np.divide(total, weight, out=np.zeros_like(total), where=reached), reached
+        return quotient(total, weight), weight > 0
 
     def learned(self, values: FloatArray, advantage_mean: FloatArray, reached: BoolArray) -> FloatArray:
         """V [..., cell, N+1] after one critic update: V_t + rate · advantage_mean_t where reached, and V_t elsewhere.

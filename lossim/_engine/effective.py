@@ -6,6 +6,7 @@ import numpy as np
 
 from lossim._model import CellArrays
 from lossim._support.positions import backward_recurrence
+from lossim._support.quotients import quotient
 from lossim._support.types import FloatArray
 
 FAINT = 1e-12
@@ -24,13 +25,13 @@ def effective_reward(policy: CellArrays, stops: FloatArray) -> FloatArray:
         weight = policy.cell_weight[cells, None]
         stay = policy.stay[cells]
         pmf = policy.pmf[cells]
-        g = np.divide(stops[cells], weight, out=np.zeros_like(pmf), where=weight > 0)
+        g = quotient(stops[cells], weight)
         survives = policy.at_risk[cells] * stay
         spread = pmf * stay
         known = (spread > 0) & (weight > 0)
         with np.errstate(over="ignore", invalid="ignore"):  # far in the tail of an update on another policy's batch
-            beyond = -np.cumsum(np.divide(g, survives, out=np.zeros_like(g), where=survives > 0), axis=1)
-            value = beyond + np.divide(g, spread, out=np.zeros_like(g), where=known)
+            beyond = -np.cumsum(quotient(g, survives), axis=1)
+            value = beyond + quotient(g, spread)
         certain = (pmf > 0) & (stay == 0) & (weight > 0)  # the last possible length: U_t = v there
         here[cells, 0] = 0.0
         here[cells, 1:] = beyond[:, :-1]
@@ -44,10 +45,10 @@ def effective_reward(policy: CellArrays, stops: FloatArray) -> FloatArray:
         # Once done the values are known but for a level, while working from the last position on:
         # U_t = q(t) U_t(done) + (1 - q(t)) (U_{t+1} + g(t)/P(working, T > t)), and v(t) as above.
         survives = weight * policy.at_risk[source] * policy.stay[source]
-        gain = np.divide(stops[source], survives, out=np.zeros_like(survives), where=survives > FAINT)
+        gain = quotient(stops[source], survives, above=FAINT)
         value = backward_recurrence(1.0 - arrival, arrival * here[target] + (1.0 - arrival) * gain)
         spread = weight * policy.pmf[source] * policy.stay[source]
-        jump = np.divide(stops[source], spread, out=np.full_like(spread, np.nan), where=spread > FAINT)
+        jump = quotient(stops[source], spread, nothing=np.nan, above=FAINT)
         values[source] = np.append(value[1:], 0.0) + jump
         # One level for both, by which the path has mean 0 but for what is cut.
         paid = policy.pmf[both] * np.nan_to_num(values[both])

@@ -19,6 +19,7 @@ from lossim._engine.states import survival
 from lossim._engine.step import Step
 from lossim._model import Draws
 from lossim._support.positions import before, discounted_rows, discounted_sum, forward_recurrence, running_sum
+from lossim._support.quotients import quotient
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.advantages import GAE
@@ -84,7 +85,7 @@ def _credit_by_ends(step: Step, move: int, before_it: FloatArray, measure: Float
     positions = columns[:-1]
     stop = np.append(policy.hazard[target], 1.0)
     mass = policy.ends[target]
-    share = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
+    share = quotient(1.0, mass)
     weight = by_outcome(measure)
     paid = by_outcome(last)
     done = np.zeros_like(before_it)
@@ -253,11 +254,11 @@ def _mean_sums_after(step: Step, move: int, until: _Until) -> tuple[FloatArray, 
     second = followed(until.second, 2.0 * x * going * trace + at_risk * going**2 * two)
 
     def mean(sums: FloatArray) -> FloatArray:
-        return _at_ends(np.divide(sums, at_risk, out=np.zeros_like(sums), where=at_risk > 0)[None])[0]
+        return _at_ends(quotient(sums, at_risk))
 
     last = step.errors.last[cell]
-    both = mean(first) + last * _at_ends(one[None])[0]
-    squares = mean(second) + 2.0 * x * last * mean(trace) + last**2 * _at_ends(two[None])[0]
+    both = mean(first) + last * _at_ends(one)
+    squares = mean(second) + 2.0 * x * last * mean(trace) + last**2 * _at_ends(two)
     return both, squares
 
 

@@ -10,6 +10,7 @@ from lossim._engine.measures import TokenSums, TokenTerm, by_outcome
 from lossim._engine.states import moves_and_ends, survival
 from lossim._engine.step import Step
 from lossim._support.positions import discounted_sum
+from lossim._support.quotients import quotient
 from lossim._support.types import FloatArray, IntArray, NoClosedForm
 
 NO_SIGN = "use a surrogate that does not read the sign, as surrogates.CISPO, or a response-level advantage"
@@ -91,7 +92,7 @@ def _before_the_move(step: Step, move: int, weight: FloatArray, mean: float, sig
     place = np.minimum(np.arange(policy.max_tokens + 1), policy.max_tokens - 1)
     excess = errors.last[target] - tail[place]
     mass = policy.ends[target]
-    each = np.divide(weight, mass, out=np.zeros_like(weight), where=mass > 0)
+    each = quotient(weight, mass)
     grade = np.minimum(np.arange(len(weight)), 1)[:, None]
     outcome = np.broadcast_to(np.where(np.arange(len(mass)) < policy.max_tokens, grade, 2), weight.shape).ravel()
     total = np.zeros((3, policy.max_tokens))

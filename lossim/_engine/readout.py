@@ -19,6 +19,7 @@ from lossim._engine.measures import Measures
 from lossim._engine.states import entered_of, going, mean_along
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits, Motion
+from lossim._support.quotients import quotient
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 
@@ -349,10 +350,9 @@ class Readout(Record):
         expected = mean(self.by_path)
         # dE[T | outcome] = (dE[T; outcome] - E[T | outcome] dP(outcome)) / P(outcome); NaN if it never occurs.
         mass = expected[4:7]
-        occurs = mass > 0
         needed = inner_product(Logits(*map(apart, self.directions.needed)), Logits(*map(apart, move)))
-        tokens = np.divide(expected[7:10], mass, out=np.full(mass.shape, np.nan), where=occurs)
-        by_outcome = (total[7:10] - tokens * total[4:7]) / np.where(occurs, mass, 1.0)
+        tokens = quotient(expected[7:10], mass, nothing=np.nan)
+        by_outcome = quotient(total[7:10] - tokens * total[4:7], mass, nothing=np.nan)
         return Changes(
             length=total[0], within=mean(within)[0], composition=mean(across)[0], needed=needed, free=total[0] - needed,
             length_by_class=apart(by_class), length_by_path=apart(within[:, 0]), length_by_outcome=by_outcome.T,

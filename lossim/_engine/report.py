@@ -19,6 +19,7 @@ from lossim._engine.step import Step
 from lossim._model import Kernel
 from lossim._support.plain import plain
 from lossim._support.positions import blocks
+from lossim._support.quotients import quotient
 from lossim._support.records import Record
 from lossim._support.text import Note
 from lossim._support.types import FloatArray
@@ -58,7 +59,7 @@ def linear_numbers(step: Step, readout: Readout, measures: Measures) -> Changes:
     ratio = np.full((len(total), 3, total.shape[-1] - 1), np.nan)
     for cells in blocks(*ratio.shape[::2]):
         mass = by_outcome(step.old.law[cells] * step.old.cell_weight[cells, None, None])
-        share = np.divide(by_outcome(total[cells]), mass, out=np.full_like(mass, np.nan), where=mass > 0)
+        share = quotient(by_outcome(total[cells]), mass, nothing=np.nan)
         ratio[cells, :2] = share[:, :2, :-1]
         ratio[cells, 2, -1] = share[:, 2, -1]
     return replace(changes, effective_reward=paid, response_weight=ratio)

@@ -14,6 +14,7 @@ import numpy as np
 from lossim._engine.measures import EndSums, TokenSums, by_outcome
 from lossim._model import CellArrays, Draws
 from lossim._support.positions import after, along, backward_recurrence, before, forward_recurrence
+from lossim._support.quotients import quotient
 from lossim._support.types import FloatArray, IntArray
 
 __all__ = ["along_draws", "entered_of", "entry_credit", "going", "mean_along", "moves_and_ends", "reweighed",
@@ -95,7 +96,7 @@ def _given_there(policy: CellArrays, sums: FloatArray) -> FloatArray:
     at_risk = policy.at_risk[policy.layout.moves.target][:, None]
     here = sums[:, :, :-1].copy()
     here[:, :, -1] += sums[:, :, -1]
-    return np.divide(here, at_risk, out=np.zeros_like(here), where=at_risk > 0)
+    return quotient(here, at_risk)
 
 
 def with_paid(policy: CellArrays, ended: FloatArray, slope: FloatArray, stop: FloatArray, go: FloatArray) -> EndSums:
@@ -130,7 +131,7 @@ def mean_along(policy: CellArrays, stop: FloatArray, go: FloatArray, cells: slic
         terms = entering * before(go[state_before])[:-1]
         terms[1:] += (stay * at_risk * go[state])[:-1]
         so_far = forward_recurrence(stay, terms)
-        mean = np.divide(so_far, at_risk, out=np.zeros_like(so_far), where=at_risk > 0)
+        mean = quotient(so_far, at_risk)
         total[state, :-1] = mean + stop[state]
         total[state, -1] = mean[-1] + go[state, -1]
     return total
@@ -159,7 +160,7 @@ def reweighed(policy: CellArrays, ended: FloatArray, stop: FloatArray, go: Float
         mine = along(stop[target], go[target])
         skipped = before(go[target])
         mass = policy.ends[target]
-        each = np.divide(ended[target], mass, out=np.zeros_like(ended[target]), where=mass > 0)
+        each = quotient(ended[target], mass)
         by_end = np.zeros_like(mass)
         for moved, chance in moves_and_ends(policy, move, max(MOST_PAIRS // len(length), 1)):
             total = (so_far - skipped)[moved, None] + mine

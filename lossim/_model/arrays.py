@@ -24,6 +24,7 @@ from lossim._support.positions import (
     log_survival,
     one_ahead,
 )
+from lossim._support.quotients import quotient
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
@@ -254,10 +255,10 @@ class CellArrays(Record):
                 continue
             waiting = np.cumprod(1.0 - arrival)  # P(W > t)
             coming = waiting - waiting[-1]  # P(t < W <= N)
-            share = np.divide(coming, waiting, out=np.zeros_like(waiting), where=waiting > 0)
+            share = quotient(coming, waiting)
             # Of those whose answer comes: P(W = t | t <= W <= N), and the tokens from t on.
             left = np.append(1.0, waiting[:-1]) - waiting[-1]
-            moves = np.divide(np.append(1.0, waiting[:-1]) * arrival, left, out=np.ones_like(left), where=left > 0)
+            moves = quotient(np.append(1.0, waiting[:-1]) * arrival, left, nothing=1.0)
             after_it = backward_recurrence(self.stay[done], np.ones_like(moves))
             tokens = backward_recurrence((1.0 - moves) * self.stay[cell], moves * after_it + (1.0 - moves))
             later = np.append(tokens[1:], 0.0)

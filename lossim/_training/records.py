@@ -9,6 +9,7 @@ from scipy.special import rel_entr
 
 from lossim._engine import Step
 from lossim._model import CellArrays
+from lossim._support.quotients import quotient
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 
@@ -93,7 +94,7 @@ class Recorder:
         return State(
             length=tokens.sum(axis=-1), length_by_path=length_by_path,
             length_by_class=np.add.reduceat(probability * length_by_path, self.first_paths, axis=-1),
-            length_by_outcome=np.divide(tokens, mass, out=np.full(tokens.shape, np.nan), where=mass > 0),
+            length_by_outcome=quotient(tokens, mass, nothing=np.nan),
             accuracy=everyone[..., 6], reward=everyone[..., 7], truncation_rate=mass[..., 2],
             accuracy_by_path=by_cell[..., 6], path_probability=probability,
             kl_to_start=np.sum(weight * (decisions + paths), axis=-1), coordinates=coordinates, critic=critic)

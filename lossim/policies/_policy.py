@@ -11,6 +11,7 @@ import numpy as np
 
 from lossim._model import CellArrays, Coordinates, Draws, Features, Layout, Motion
 from lossim._support import checks
+from lossim._support.quotients import quotient
 from lossim._support.types import ArrayLike, FloatArray
 from lossim.lengths import Length, from_logits, hazard_logits
 from lossim.policies._moved import moved
@@ -273,7 +274,7 @@ class Policy:
 def _one_path(law: FloatArray, grades: Sequence[str]) -> list[Path]:
     """A law [grade, end] as one path on which P(correct) depends on the end."""
     ends = law.sum(axis=0)
-    correct = np.divide(law[0], ends, out=np.zeros_like(ends), where=ends > 0)
+    correct = quotient(law[0], ends)
     return [Path("all", length=_law_of(ends), p_correct=correct[:-1], p_correct_truncated=float(correct[-1]),
                  grades=_shares(law[1:], grades))]
 
@@ -290,9 +291,8 @@ def _two_paths(law: FloatArray, grades: Sequence[str]) -> list[Path]:
 
 def _shares(wrong: FloatArray, grades: Sequence[str]) -> dict[str, Any]:
     """P(grade | end, not correct) of the grades from 2 on, from masses of those not correct, [grade - 1, end]."""
-    total = wrong.sum(axis=0)
-    share = np.divide(wrong, total, out=np.zeros_like(wrong), where=total > 0)
-    return {name: share[number] for number, name in enumerate(grades[2:], start=1)}
+    share = quotient(wrong, wrong.sum(axis=0))
+    return dict(zip(grades[2:], share[1:], strict=True))
 
 
 def _law_of(ends: FloatArray) -> Length:

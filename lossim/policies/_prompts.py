@@ -10,6 +10,7 @@ from scipy.special import expit, logit
 
 from lossim._support import checks
 from lossim._support.positions import log_survival
+from lossim._support.quotients import quotient
 from lossim._support.types import ArrayLike, FloatArray
 from lossim.lengths import Length, from_logits, hazard_logits
 
@@ -88,7 +89,7 @@ class Work:
         log_hazard = 0.0 - np.logaddexp(0.0, -logits)
         comes = (1.0 - self.never) * np.exp(log_survival(0.0 - np.logaddexp(0.0, logits))[:-1])
         left = comes + self.never
-        return np.exp(log_hazard) * np.divide(comes, left, out=np.ones_like(comes), where=left > 0)
+        return np.exp(log_hazard) * quotient(comes, left, nothing=1.0)
 
 
 @dataclass(frozen=True, eq=False)
