@@ -164,25 +164,16 @@ def one_state_each(step: Step, what: str, asked: bool = True) -> None:
 
 
 def advantage_sums(step: Step) -> tuple[FloatArray, FloatArray]:
-    """Σ_t Â_t and Σ_t Â_t² of a response, on average given how it ended: [cell, grade, end]; for whitening.
-
-    Â_t = a_t + x^{T-t} (δ_last - a_T) with a_t = Σ_{u>=t} x^{u-t} δ_u over all positions, so both are running sums.
-    """
+    """Σ_t Â_t and Σ_t Â_t² of a response, on average given how it ended: [cell, grade, end]; for whitening."""
     gae = needed_gae(step)
     errors = step.errors
     if gae.adaptive:
         one_state_each(step, "whitening where λ depends on the length")
         return sums_by_pairs(gae, step.policy.length, errors.going, errors.last)
-    x = gae.discount
-    tail = discounted_sum(errors.going, x)
-    ones = np.ones_like(tail)
-    excess = errors.last - _at_ends(tail)
-    first = _at_ends(np.cumsum(tail, axis=1)) + excess * _at_ends(running_sum(ones, x))
-    second = (_at_ends(np.cumsum(tail**2, axis=1)) + 2.0 * excess * _at_ends(running_sum(tail, x))
-              + excess**2 * _at_ends(running_sum(ones, x * x)))
-    for move, (cell, until) in enumerate(zip(step.old.layout.moves.target, _sums_until(step), strict=True)):
-        first[cell], second[cell] = _mean_sums_after(step, move, until)
-    return first, second
+    known = _known_at(step)
+    one, two = map(_at_ends, _powers(step))
+    closed = _with_error(mapped(_at_ends, known), errors.last, gae.discount, one, two)
+    return closed.first, closed.second
 
 
 def reach_sums(step: Step) -> FloatArray:
@@ -194,11 +185,10 @@ def reach_sums(step: Step) -> FloatArray:
         return np.where(x < 1.0, (1.0 - x**length) / (1.0 - x), length)
 
 
-class _Until(Record):
-    """Of responses that change state at t, over the tokens before it, all [t], with δ as far as it is known there:
+class _Known(Record):
+    """Sums over the tokens s < t of a response that gets to t, with P_s(t) = Σ_{s<=u<t} x^{u-s} δ_u known of Â_s there:
 
-    ``first`` Σ_u δ_u Σ_{s<=u} x^{u-s}, the sum of their advantages; ``second`` the sum of their squares; and ``trace``
-    Σ_s x^{t-1-s} (partial advantage of token s), which multiplies what comes later.
+    ``first`` Σ_s P_s, ``second`` Σ_s P_s² and ``trace`` Σ_s x^{t-1-s} P_s, which multiplies what comes later; [..., t].
     """
 
     first: FloatArray
@@ -206,60 +196,68 @@ class _Until(Record):
     trace: FloatArray
 
 
-def _sums_until(step: Step) -> list[_Until]:
-    """What the tokens before a change of state add, for each move."""
+def _powers(step: Step) -> tuple[FloatArray, FloatArray]:
+    """Σ_{s<=t} x^{t-s} and Σ_{s<=t} x^{2(t-s)}, [t] each."""
     x = needed_gae(step).discount
-    errors = step.errors
+    ones = np.ones(step.policy.max_tokens)
+    return running_sum(ones, x), running_sum(ones, x * x)
+
+
+def _with_error(known: _Known, error: FloatArray, x: float, one: FloatArray, two: FloatArray) -> _Known:
+    """The sums with token t and its TD error: P_s(t+1) = P_s(t) + x^{t-s} δ_t for s up to t."""
+    return _Known(first=known.first + error * one, trace=x * known.trace + error * two,
+                  second=known.second + 2.0 * x * error * known.trace + error**2 * two)
+
+
+def _from_start(step: Step) -> _Known:
+    """The sums of responses that were in the cell from their start, [cell, t]."""
+    x = needed_gae(step).discount
+    one, two = _powers(step)
+    going = step.errors.going
+    trace = _a_token_later(running_sum(going * two, x))
+    return _Known(first=before(going * one)[:, :-1], trace=trace,
+                  second=before(2.0 * x * going * trace + going**2 * two)[:, :-1])
+
+
+def _until_move(step: Step) -> _Known:
+    """The sums of responses that change state at t, [move, t]: the last token before has the TD error of a move."""
     source = step.old.layout.moves.source
-    positions = step.old.max_tokens
-    one = running_sum(np.ones(positions), x)
-    two = running_sum(np.ones(positions), x * x)
-    found = []
-    for going, moving in zip(errors.going[source], errors.moving, strict=True):
-        trace = np.append(0.0, running_sum(going * two, x)[:-1])
-        staying = before(2.0 * x * going * trace + going**2 * two)[:-1]
-        # The last token before the change has the TD error of a move.
-        first = np.append(0.0, (before(going * one)[:-1] + moving * one)[:-1])
-        second = np.append(0.0, (staying + 2.0 * x * moving * trace + moving**2 * two)[:-1])
-        found.append(_Until(first=first, second=second, trace=np.append(0.0, (x * trace + moving * two)[:-1])))
-    return found
+    known = mapped(lambda x: x[source], _from_start(step))
+    return mapped(_a_token_later, _with_error(known, step.errors.moving, needed_gae(step).discount, *_powers(step)))
 
 
-def _mean_sums_after(step: Step, move: int, until: _Until) -> tuple[FloatArray, FloatArray]:
-    """Σ_t Â_t and Σ_t Â_t² of those that ended in the state that is moved to, on average over when, [grade, end].
+def _known_at(step: Step) -> _Known:
+    """The sums on average over those who are in a cell at t, [cell, t].
 
-    The sums until t, and the trace by which later TD errors multiply, follow on average over those who are there:
-
-        first_{t+1} = first_t + δ_t Σ_{s<=t} x^{t-s} ,    trace_{t+1} = x trace_t + δ_t Σ_{s<=t} x^{2(t-s)} ,
-        second_{t+1} = second_t + 2 x δ_t trace_t + δ_t² Σ_{s<=t} x^{2(t-s)} .
+    In a state that is moved to they are followed with those who are there: of those who come, and of those who stayed,
+    with what token t-1 added.
     """
     x = needed_gae(step).discount
     policy = step.old
-    cell = policy.layout.moves.target[move]
-    entering = policy.entering[move]
-    at_risk = policy.at_risk[cell]
-    stay = policy.stay[cell]
-    going = step.errors.going[cell]
-    one = running_sum(np.ones(len(going)), x)
-    two = running_sum(np.ones(len(going)), x * x)
+    target = policy.layout.moves.target
+    known = _from_start(step)
+    at_risk = policy.at_risk[target]
+    stay = policy.stay[target]
+    going = step.errors.going[target]
+    one, two = _powers(step)
 
     def followed(start: FloatArray, added: FloatArray, factor: float = 1.0) -> FloatArray:
-        """Sums over those who are there at t: of those who come, and of those who stayed, with what t-1 added."""
-        terms = entering * start
-        terms[1:] += (stay * added)[:-1]
-        return forward_recurrence(factor * stay, terms)
+        terms = policy.entering * start + _a_token_later(stay * added)
+        return np.array([forward_recurrence(*each) for each in zip(factor * stay, terms, strict=True)])
 
-    first = followed(until.first, at_risk * going * one)
-    trace = followed(until.trace, at_risk * going * two, x)
-    second = followed(until.second, 2.0 * x * going * trace + at_risk * going**2 * two)
+    if len(target):
+        until = _until_move(step)
+        trace = followed(until.trace, at_risk * going * two, x)
+        known.first[target] = quotient(followed(until.first, at_risk * going * one), at_risk)
+        known.trace[target] = quotient(trace, at_risk)
+        known.second[target] = quotient(
+            followed(until.second, 2.0 * x * going * trace + at_risk * going**2 * two), at_risk)
+    return known
 
-    def mean(sums: FloatArray) -> FloatArray:
-        return _at_ends(quotient(sums, at_risk))
 
-    last = step.errors.last[cell]
-    both = mean(first) + last * _at_ends(one)
-    squares = mean(second) + 2.0 * x * last * mean(trace) + last**2 * _at_ends(two)
-    return both, squares
+def _a_token_later(y: FloatArray) -> FloatArray:
+    """[row, t] one position on, 0 at the first."""
+    return np.column_stack([np.zeros(len(y)), y[:, :-1]])
 
 
 def advantage_sums_of(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
@@ -272,21 +270,16 @@ def advantage_sums_of(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]
     x = needed_gae(step).discount
     errors = step.errors
     layout = step.old.layout
-    until = _sums_until(step)
     move = layout.move_into[draws.cell]
     entered = draws.entered
     nothing = np.zeros(step.old.max_tokens)
-
-    def at_entry(name: str) -> FloatArray:
-        return np.stack([*(getattr(each, name) for each in until), nothing])[move, entered]
-
+    until = mapped(lambda y: np.vstack([y, nothing])[move, entered], _until_move(step))
     position = np.minimum(draws.end, step.old.max_tokens - 1)
     tokens = position - entered + 1
-    one = running_sum(np.ones(step.old.max_tokens), x)
-    two = running_sum(np.ones(step.old.max_tokens), x * x)
+    one, two = _powers(step)
     last = errors.last[draws.cell, draws.grade, draws.end]
     so_far = before(errors.going * one)
-    first = (at_entry("first") + so_far[draws.cell, position] - so_far[draws.cell, entered] + last * one[position])
+    first = until.first + so_far[draws.cell, position] - so_far[draws.cell, entered] + last * one[position]
     # The tokens in the last state, by Â_t = a_t + x^{T-t} (δ_last - a_T).
     tail = discounted_sum(errors.going, x)
     squared = before(tail**2)
@@ -297,7 +290,7 @@ def advantage_sums_of(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]
               + excess**2 * two[tokens - 1])
     # Those before it have a partial advantage of their own, and x^{t-s} of the advantage at entry.
     entry = entry_advantage(step, draws)[0]
-    second += at_entry("second") + 2.0 * x * entry * at_entry("trace") + (x * entry) ** 2 * np.append(0.0, two)[entered]
+    second += until.second + 2.0 * x * entry * until.trace + (x * entry) ** 2 * np.append(0.0, two)[entered]
     return first, second
 
 

@@ -16,7 +16,7 @@ __all__ = ["gae_projection", "gae_projection_of"]
 def gae_projection(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
     """Σ_t Â_t · score_t by [cell, grade, end] of some cells, for scores of the tokens that stop and that go on.
 
-    From Â_t = a_t + x^{T-t} (δ_last - a_T), as in :func:`advantage_sums`.
+    From Â_t = a_t + x^{T-t} (δ_last - a_T), with a_t = Σ_{u>=t} x^{u-t} δ_u over all positions.
     """
     x = needed_gae(step).discount
     tail = discounted_sum(step.errors.going[cells], x)

@@ -107,13 +107,12 @@ def with_paid(policy: CellArrays, ended: FloatArray, slope: FloatArray, stop: Fl
     """
     source = policy.layout.moves.source
     alike = with_entries(policy, slope)
-    on_average = with_entries(policy, slope * mean_along(policy, stop, go)[:, None])
+    others = with_entries(policy, ended - slope * mean_along(policy, stop, go)[:, None])
     last = np.concatenate([stop, go[:, -1:]], axis=1)[:, None]
-    going = np.concatenate([go[:, :-1], np.zeros((len(go), 1))], axis=1)
+    not_last = np.concatenate([go[:, :-1], np.zeros((len(go), 1))], axis=1)
     until = before(go[source])[:, None, :-1] * alike.entered
-    since = entry_credit(policy, alike, np.broadcast_to(last, slope.shape), going, 1.0)
-    sums = with_entries(policy, ended)
-    return EndSums(ended=ended, entered=sums.entered - on_average.entered + until + since)
+    since = entry_credit(policy, alike, np.broadcast_to(last, slope.shape), not_last, 1.0)
+    return EndSums(ended=ended, entered=others.entered + until + since)
 
 
 def mean_along(policy: CellArrays, stop: FloatArray, go: FloatArray, cells: slice = slice(None)) -> FloatArray:
