@@ -27,7 +27,16 @@ from lossim._engine.report import (
     versions,
 )
 from lossim._engine.result import Drift
-from lossim._engine.sampled import Batches, credited, critic_sums, end_sums, measures_of, sums_by_end, unequal_groups
+from lossim._engine.sampled import (
+    Batches,
+    credited,
+    critic_sums,
+    end_sums,
+    measures_of,
+    refuse_whitened_pay,
+    sums_by_end,
+    unequal_groups,
+)
 from lossim._engine.states import along_draws, sums_by_token, with_entries
 from lossim._engine.step import Logged, Step
 
@@ -35,6 +44,6 @@ __all__ = ["NATS", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions
            "Logged", "Measures", "Question", "Ratios", "Readout", "ResponseTerm", "Squares", "Step", "TokenTerm",
            "advantage_sums_of", "along_draws", "check_alike", "credit", "credited", "critic_sums", "describe_policy",
            "describe_rng", "describe_scheme", "drift", "effective_reward", "end_sums", "entry_advantage",
-           "expected_measures", "gae_projection_of", "group_credit", "inner_product", "measures_of", "reported",
-           "share_of_dead_groups", "sums_by_end", "sums_by_token", "unequal_groups", "update_gradient", "versions",
-           "with_entries"]
+           "expected_measures", "gae_projection_of", "group_credit", "inner_product", "measures_of",
+           "refuse_whitened_pay", "reported", "share_of_dead_groups", "sums_by_end", "sums_by_token", "unequal_groups",
+           "update_gradient", "versions", "with_entries"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from lossim._engine.gae import needed_gae, one_state_each
 from lossim._engine.gae_pairs import MOST_ENTRIES, earlier_errors, pair_blocks
-from lossim._engine.measures import TokenSums, TokenTerm, by_outcome
+from lossim._engine.measures import TokenSums, TokenTerm, by_outcome, of_sign
 from lossim._engine.states import moves_and_ends, survival
 from lossim._engine.step import Step
 from lossim._support.positions import discounted_sum
@@ -44,7 +44,7 @@ def gae_sums_of_sign(step: Step, term: TokenTerm, sign: int, cells: slice) -> To
         advantage = last[:, :, block.ends, None] * block.power - mean[:, None, None, None]
         if block.base is not None:
             advantage = advantage + block.base[:, None]
-        advantage = _part(advantage, sign)
+        advantage = of_sign(advantage, sign)
         advantage *= step.policy.length[block.ends, None] >= np.arange(1, ends)
         for cell in target:  # as many as were there by then
             advantage[cell] *= _there(step, first + cell, block.ends)
@@ -53,15 +53,11 @@ def gae_sums_of_sign(step: Step, term: TokenTerm, sign: int, cells: slice) -> To
         go[:, 0] += paid[:, 0, inside].sum(axis=1)
         go[:, 1] += paid[:, 1:, inside].sum(axis=(1, 2))
         go[:, 2] += paid[:, :, ~inside].sum(axis=(1, 2))
-    stop = by_outcome(weight * _part(last - mean[:, None, None], sign))[:, :2, :-1]
+    stop = by_outcome(weight * of_sign(last - mean[:, None, None], sign))[:, :2, :-1]
     go[:, :2] -= stop
     for move, (before, after) in enumerate(zip(source, target, strict=True), start=rows.start):
         go[before] += _before_the_move(step, move, weight[after], mean[before], sign)
     return TokenSums(stop=stop, go=go).times(gains)
-
-
-def _part(x: FloatArray, sign: int) -> FloatArray:
-    return np.maximum(x, 0.0) if sign > 0 else np.minimum(x, 0.0)
 
 
 def _there(step: Step, cell: int, ends: slice) -> FloatArray:

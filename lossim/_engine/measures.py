@@ -13,7 +13,8 @@ import numpy as np
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 
-__all__ = ["EndSums", "Measures", "ResponseTerm", "Roles", "TokenSums", "TokenTerm", "by_outcome"]
+__all__ = ["EndSums", "Measures", "ResponseTerm", "Roles", "TokenSums", "TokenTerm", "by_outcome",
+           "of_sign"]
 
 
 class EndSums(Record):
@@ -116,6 +117,11 @@ class TokenSums(Record):
         total = self.go[:, :, 0].copy()
         total[:, : self.stop.shape[1]] += self.stop[:, :, 0]
         return total
+
+
+def of_sign(x: FloatArray, sign: int) -> FloatArray:
+    """Numbers above 0, or below it, and 0 for the others."""
+    return np.maximum(x, 0.0) if sign > 0 else np.minimum(x, 0.0)
 
 
 def by_outcome(x: FloatArray) -> FloatArray:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lossim._engine.credit import Credit, Groups, credit, unequal, whitening_of_steps
-from lossim._engine.gae import advantage_sums_of, entry_advantage, gae_sums, token_advantages
-from lossim._engine.measures import EndSums, Measures, ResponseTerm, Roles, TokenSums, TokenTerm
+from lossim._engine.credit import Groups, credit, unequal, whitening_of_steps
+from lossim._engine.gae import MOST_TOKENS, advantage_sums_of, entry_advantage, gae_sums, token_advantages
+from lossim._engine.measures import EndSums, Measures, ResponseTerm, Roles, TokenSums, TokenTerm, of_sign
 from lossim._engine.states import along_draws, sums_by_token
 from lossim._engine.step import Step
 from lossim._model import Draws, Layout
@@ -22,12 +22,10 @@ from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
 
 __all__ = ["MOST_RESPONSES", "Batches", "batch_measures", "block_measures", "credited", "critic_sums", "draw_batches",
-           "end_sums", "measures_of", "sums_by_end", "unequal_groups"]
+           "end_sums", "measures_of", "refuse_whitened_pay", "sums_by_end", "unequal_groups"]
 
 MOST_RESPONSES = 1 << 20
 """Responses held in memory at once."""
-MOST_TOKENS = 1 << 22
-"""Tokens of sampled responses that are gone through one by one at a time."""
 MOST_DRAWS = 10_000
 """Rounds of resampling before a step counts as impossible to fill."""
 MOST_FRUITLESS = 1_000_000
@@ -137,24 +135,25 @@ def credited(step: Step, draws: Draws) -> Batches:
         in_loss=step.in_loss[draws.end], baseline=step.baseline[step.old.class_of_cell[draws.cell[..., :1]]]))
     moving = found.unequal if scheme.dynamic_sampling == "drop" else np.ones_like(found.unequal)
     batches = Batches(draws=draws, task=task, in_loss=found.in_loss, moving=moving, advantage=found.advantage)
-    return batches if step.whitening is None else _whitened(step, batches, found, length)
-
-
-def _whitened(step: Step, batches: Batches, found: Credit, length: FloatArray) -> Batches:
-    """Whitened over the tokens of each batch: response-level advantages at once, those of GAE when they are summed."""
     if step.whitening is None:
         return batches
+    # Over the tokens of each batch: response-level advantages at once, those of GAE when they are summed.
     advantage = found.advantage
     if advantage is not None:
         mean, scale = whitening_of_steps(step.whitening, advantage * length, advantage**2 * length, length,
                                          found.in_loss)
         return replace(batches, advantage=(advantage - mean) * scale)
-    if step.scheme.reward.group_relative:
-        raise NoClosedForm("reward", "whitened GAE with a reward that compares the lengths of a group",
-                           hint="use a response-level advantage or leave whitening out")
-    first, second = advantage_sums_of(step, batches.draws)
+    refuse_whitened_pay(step)
+    first, second = advantage_sums_of(step, draws)
     mean, scale = whitening_of_steps(step.whitening, first, second, length, found.in_loss)
     return replace(batches, mean=mean, scale=scale)
+
+
+def refuse_whitened_pay(step: Step) -> None:
+    """Say that whitened GAE is not summed where a reward compares a group."""
+    if step.token_level is not None and step.whitening is not None and step.scheme.reward.group_relative:
+        raise NoClosedForm("reward", "whitened GAE with a reward that compares the lengths of a group",
+                           hint="use a response-level advantage or leave whitening out")
 
 
 # --- measures ---------------------------------------------------------------------------------------------------
@@ -206,30 +205,23 @@ def measures_of(step: Step, batches: Batches, over: int) -> Measures:
         if not step.signed:
             total = summed(weight * advantage * _gain(step, draws, +1))
             return Measures(credit=ResponseTerm(total=total, ungained=ungained), weight=plain)
-        below = weight * np.minimum(advantage, 0.0) * _gain(step, draws, -1)
-        above = weight * np.maximum(advantage, 0.0) * _gain(step, draws, +1)
+        below = weight * of_sign(advantage, -1) * _gain(step, draws, -1)
+        above = weight * of_sign(advantage, +1) * _gain(step, draws, +1)
         return Measures(weight=plain, credit=ResponseTerm(total=summed(above + below), negative=summed(below),
                                                          ungained=ungained))
-    mean = batches.mean
     gae = step.token_level
+    scaled = weight if batches.scale is None else weight * batches.scale
+    by_token = None
     if len(step.old.arrival) and (step.signed or (gae is not None and gae.adaptive)):
-        scaled = weight if batches.scale is None else weight * batches.scale
-        found = _sums_one_by_one(step, batches, scaled)
-        return Measures(weight=plain, credit=TokenTerm(
-            weight=summed(scaled), credit=_entry_credit(step, draws, scaled, None) / over,
-            shift=None if mean is None else summed(-scaled * mean),
-            by_token=TokenSums(stop=found.stop / over, go=found.go / over)))
-    if not step.signed:
-        weight = weight * _gain(step, draws, +1)
-    if mean is None or batches.scale is None:
-        paid = weight * batches.task if scheme.reward.group_relative else None
-        reward = None if paid is None else summed(paid).ended
-        credit = _entry_credit(step, draws, weight, paid) / over
-        return Measures(credit=TokenTerm(weight=summed(weight), credit=credit, reward=reward), weight=plain)
-    scaled = weight * batches.scale
-    term = TokenTerm(weight=summed(scaled), credit=_entry_credit(step, draws, scaled, None) / over,
-                     shift=summed(-scaled * mean), mean=_mean_by_cell(step, draws, mean))
-    return Measures(credit=term, weight=plain)
+        by_token = mapped(lambda sums: sums / over, _sums_one_by_one(step, batches, scaled))
+    elif not step.signed:
+        scaled = scaled * _gain(step, draws, +1)
+    paid = scaled * batches.task if scheme.reward.group_relative else None
+    mean = batches.mean
+    return Measures(weight=plain, credit=TokenTerm(
+        weight=summed(scaled), credit=_entry_credit(step, draws, scaled, paid) / over,
+        reward=None if paid is None else summed(paid).ended, shift=None if mean is None else summed(-scaled * mean),
+        mean=None if mean is None else _mean_by_cell(step, draws, mean), by_token=by_token))
 
 
 def _sums_one_by_one(step: Step, batches: Batches, weight: FloatArray) -> TokenSums:
@@ -258,14 +250,12 @@ def _sums_one_by_one(step: Step, batches: Batches, weight: FloatArray) -> TokenS
         column = np.arange(positions)
         there = np.where(column < draws.entered[:, None], step.old.layout.came_from[draws.cell][:, None],
                          draws.cell[:, None])
-        cut = draws.end == positions
-        outcome = np.where(cut, 2, np.minimum(draws.grade, 1))
+        outcome = _outcome(draws, positions)
         place = (there * 3 + outcome[:, None]) * positions + column
         going = column < draws.end[:, None]
-        last = np.flatnonzero(~cut)
+        last = np.flatnonzero(draws.end < positions)
         for sign, share, gains in parts:
-            of_sign = {+1: np.maximum(advantage, 0.0), -1: np.minimum(advantage, 0.0), 0: advantage}[sign]
-            signed = of_sign * share.ravel()[some, None]
+            signed = (advantage if sign == 0 else of_sign(advantage, sign)) * share.ravel()[some, None]
             sums = np.bincount(place[going], weights=signed[going], minlength=go.size).reshape(go.shape)
             go += sums * gains.go[:, None]
             stops = (draws.cell[last] * 2 + outcome[last]) * positions + draws.end[last]
@@ -326,12 +316,16 @@ def end_sums(layout: Layout, draws: Draws, x: FloatArray) -> EndSums:
     """Sums of a number of responses by [cell, grade, end], and by [move, outcome, t] of those that changed state."""
     moves = len(layout.moves.target)
     positions = layout.max_tokens
-    outcome = np.where(draws.end == positions, 2, np.minimum(draws.grade, 1))
     entered = np.zeros((moves + 1, 3, positions))
     if moves:
-        index = ((layout.move_into[draws.cell] * 3 + outcome) * positions + draws.entered).ravel()
+        index = ((layout.move_into[draws.cell] * 3 + _outcome(draws, positions)) * positions + draws.entered).ravel()
         entered = np.bincount(index, weights=x.ravel(), minlength=entered.size).reshape(entered.shape).astype(float)
     return EndSums(ended=sums_by_end(layout, draws, x), entered=entered[:moves])
+
+
+def _outcome(draws: Draws, max_tokens: int) -> IntArray:
+    """0 for correct, 1 for not, 2 for cut responses."""
+    return np.where(draws.end == max_tokens, 2, np.minimum(draws.grade, 1))
 
 
 def sums_by_end(layout: Layout, draws: Draws, x: FloatArray | None = None) -> FloatArray:

@@ -11,7 +11,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossim._engine import Step, credited, critic_sums, measures_of, sums_by_end, unequal_groups, update_gradient
+from lossim._engine import (
+    Step,
+    credited,
+    critic_sums,
+    measures_of,
+    refuse_whitened_pay,
+    sums_by_end,
+    unequal_groups,
+    update_gradient,
+)
 from lossim._model import CellArrays, Draws, Motion
 from lossim._support.positions import log_survival
 from lossim._support.records import mapped
@@ -58,9 +67,7 @@ def _refuse(step: Step) -> None:
     scheme = step.scheme
     if step.token_level is None or not scheme.reward.group_relative:
         return
-    if step.whitening is not None:
-        raise NoClosedForm("reward", "whitened GAE with a reward that compares the lengths of a group",
-                           hint="use a response-level advantage or leave whitening out")
+    refuse_whitened_pay(step)
     if scheme.ppo_epochs * scheme.minibatches > 1 and scheme.surrogate.signed:
         raise NoClosedForm("surrogate", f"{scheme.surrogate!r} reads the sign of GAE's token advantages, with a reward "
                            "that compares a group, on each optimiser step of a rollout but the first",
@@ -193,7 +200,7 @@ def _sampler(policy: CellArrays, count: int, group_size: int, rng: np.random.Gen
              ) -> Callable[[IntArray, int], Draws]:
     """A function that draws groups of some replicates, [row, prompt, response], by inverse cdf.
 
-    Cumulative chances are in grains: of the classes [class], the paths [cell] and the ends but the last [cell · t].
+    Cumulative chances are in grains: of the classes [class], the paths [path] and the ends but the last [cell · t].
     Each row of the last two has the row's number times ``GRAIN`` on top, so that one search serves all rows.
     """
     n = policy.max_tokens
