@@ -37,7 +37,7 @@ def effective_reward(policy: CellArrays, stops: FloatArray) -> FloatArray:
         here[cells, 1:] = beyond[:, :-1]
         value = np.where(known, value, np.where(certain, here[cells], np.nan))
         values[cells] = np.where(np.isfinite(value), value, np.nan)
-    for source, target, arrival in zip(*policy.layout.moves[:2], policy.arrival, strict=True):
+    for (source, target), arrival in zip(policy.layout.moves.pairs, policy.arrival, strict=True):
         both = [source, target]
         weight = policy.cell_weight[source]
         if weight == 0:

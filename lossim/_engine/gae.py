@@ -80,7 +80,7 @@ def _credit_by_ends(step: Step, move: int, before_it: FloatArray, measure: Float
     policy = step.old
     gae = needed_gae(step)
     errors = step.errors
-    source, target = (each[move] for each in policy.layout.moves[:2])
+    source, target = policy.layout.moves.pairs[move]
     columns = np.arange(policy.max_tokens + 1)
     positions = columns[:-1]
     stop = np.append(policy.hazard[target], 1.0)

@@ -81,7 +81,7 @@ def _before_the_move(step: Step, move: int, weight: FloatArray, mean: float, sig
     policy = step.old
     errors = step.errors
     x = needed_gae(step).discount
-    source, target = (each[move] for each in policy.layout.moves[:2])
+    source, target = policy.layout.moves.pairs[move]
     column = np.arange(float(policy.max_tokens))
     # A by grade and end, as far as it does not depend on the move: A = a_W + x^{T-W} (δ_last - a_T).
     tail = discounted_sum(errors.going[target], x)

@@ -26,8 +26,6 @@ from lossim._support.types import FloatArray
 ROLES = ("stop", "go on", "path")
 NATS = 0.01
 """Size of the step behind ``length_per_kl``, nats of KL per response."""
-ALIKE = 1e-12
-"""Paths of a class whose accuracies differ by no more than this are right equally often."""
 ROUNDING = 1e-12
 """An update this much smaller than its coefficients is a rounding error."""
 
@@ -158,10 +156,9 @@ class Directions(Record):
         policy = self.policy
         layout = policy.layout
         accuracy = layout.by_path(policy.law[:, 0].sum(axis=-1))
-        alike = [np.ptp(accuracy[paths]) <= ALIKE for paths in layout.class_paths]
         paths = policy.path_weight * centred(policy, policy.mean_length_by_path)
         return Logits(policy.cell_weight[:, None] * policy.needed_length_gradient,
-                      np.where(np.array(alike)[layout.class_of_path], 0.0, paths), np.zeros(layout.cells))
+                      np.where(layout.unlike(accuracy), paths, 0.0), np.zeros(layout.cells))
 
     def scores(self, cells: slice = slice(None)) -> tuple[FloatArray, FloatArray]:
         """What a unit of coefficient on a token adds to dE[T]: of one that stops and of one that goes on, [cell, t].
@@ -314,7 +311,7 @@ class Readout(Record):
     @cached_property
     def by_path(self) -> FloatArray:
         """E[function | path], [path, function]."""
-        return self.policy.layout.by_path(self.expectations.T).T
+        return self.policy.layout.by_path(self.expectations, axis=0)
 
     @cached_property
     def _centred_expectations(self) -> FloatArray:
@@ -334,7 +331,7 @@ class Readout(Record):
         for cells in policy.layout.blocks:
             moved = policy.law[cells] * log_likelihood_move(policy, move, cells)
             by_cell[cells] = moved.reshape(len(moved), -1) @ self._functions.T
-        within = policy.layout.by_path(by_cell.T).T
+        within = policy.layout.by_path(by_cell, axis=0)
         within -= within[:, -1:] * self.by_path
         # The same as paths change frequency.
         change = centred(policy, move.paths)

@@ -154,7 +154,7 @@ def reweighed(policy: CellArrays, ended: FloatArray, stop: FloatArray, go: Float
     """
     length = policy.length
     result = with_entries(policy, ended * factor(along(stop, go), length)[:, None])
-    for move, (source, target) in enumerate(zip(*policy.layout.moves[:2], strict=True)):
+    for move, (source, target) in enumerate(policy.layout.moves.pairs):
         so_far = before(go[source])
         mine = along(stop[target], go[target])
         skipped = before(go[target])

@@ -124,13 +124,10 @@ class CellArrays(Record):
 
             A_t = Π_{u<t} (1 - h(u)) · Π_{u≤t} (1 - q(u)) ,    D_t = m_t + (1 - h(t-1)) D_{t-1}
         """
-        leaving = np.zeros_like(self.logits)
         source, target, _ = self.layout.moves
-        with np.errstate(divide="ignore"):
-            leaving[source] = np.log1p(-self.arrival)
         going = log_survival(self.log_stay)
-        going[:, :-1] += np.cumsum(leaving, axis=1)
-        going[:, -1] += leaving.sum(axis=1)
+        going[source, :-1] += self.log_waiting
+        going[source, -1] += self.log_waiting[:, -1]
         with np.errstate(divide="ignore"):
             for cell, stay, entering in zip(target, self.stay[target], self.entering, strict=True):
                 inside = forward_recurrence(stay, entering)
@@ -138,13 +135,16 @@ class CellArrays(Record):
         return going
 
     @cached_property
+    def log_waiting(self) -> FloatArray:
+        """log P(W > t) = Σ_{u<=t} log (1 - q(u)) of the position W of a move, [move, t]."""
+        with np.errstate(divide="ignore"):
+            return np.cumsum(np.log1p(-self.arrival), axis=1)
+
+    @cached_property
     def entering(self) -> FloatArray:
         """m_t = P(moves on at the start of t | path), [move, t]: the source's survival to there, times q."""
-        source = self.layout.moves.source
-        with np.errstate(divide="ignore"):
-            left = np.cumsum(np.log1p(-self.arrival), axis=1)
-        stayed = log_survival(self.log_stay[source])[:, :-1]
-        stayed[:, 1:] += left[:, :-1]
+        stayed = log_survival(self.log_stay[self.layout.moves.source])[:, :-1]
+        stayed[:, 1:] += self.log_waiting[:, :-1]
         return np.exp(stayed) * self.arrival
 
     @cached_property
@@ -191,11 +191,6 @@ class CellArrays(Record):
     def mean_length_by_path(self) -> FloatArray:
         """E[T | path], tokens."""
         return self.layout.by_path(self.ends @ self.length)
-
-    @property
-    def mean_length_by_cell(self) -> FloatArray:
-        """E[T | path] of each cell's path, tokens."""
-        return self.mean_length_by_path[self.layout.path_of_cell]
 
     @property
     def mean_length(self) -> float:
@@ -250,15 +245,15 @@ class CellArrays(Record):
         curved = np.setdiff1d(np.flatnonzero(rising.any(axis=1)), np.concatenate([source, target]))
         if len(curved):
             gradient[curved] = self.mean_length_gradient[curved] * rising[curved]
-        for cell, done, arrival in zip(source, target, self.arrival, strict=True):
+        for (cell, done), arrival in zip(self.layout.moves.pairs, self.arrival, strict=True):
             if (self.correctness[done] <= self.correctness[cell]).all():
                 continue
             waiting = np.cumprod(1.0 - arrival)  # P(W > t)
             coming = waiting - waiting[-1]  # P(t < W <= N)
             share = quotient(coming, waiting)
             # Of those whose answer comes: P(W = t | t <= W <= N), and the tokens from t on.
-            left = np.append(1.0, waiting[:-1]) - waiting[-1]
-            moves = quotient(np.append(1.0, waiting[:-1]) * arrival, left, nothing=1.0)
+            reached = np.append(1.0, waiting[:-1])  # P(W >= t)
+            moves = quotient(reached * arrival, reached - waiting[-1], nothing=1.0)
             after_it = backward_recurrence(self.stay[done], np.ones_like(moves))
             tokens = backward_recurrence((1.0 - moves) * self.stay[cell], moves * after_it + (1.0 - moves))
             later = np.append(tokens[1:], 0.0)
@@ -290,12 +285,10 @@ class CellArrays(Record):
             mine = cell == c
             end[mine] = np.searchsorted(waited[c, 1:], waiting[mine], side="right")
         # The move to the next state likewise, if it comes first; the end there counts from the move.
-        for source, target, leaving in zip(*self.layout.moves[:2], self.arrival, strict=True):
+        for (source, target), log_waiting in zip(self.layout.moves.pairs, self.log_waiting, strict=True):
             mine = np.flatnonzero(cell.ravel() == source)
-            with np.errstate(divide="ignore"):
-                left = -np.cumsum(np.log1p(-leaving))
-            moved = np.searchsorted(left, rng.standard_exponential(len(mine)), side="right")
-            first = moved <= np.minimum(end.ravel()[mine], len(leaving) - 1)
+            moved = np.searchsorted(-log_waiting, rng.standard_exponential(len(mine)), side="right")
+            first = moved <= np.minimum(end.ravel()[mine], self.max_tokens - 1)
             mine = mine[first]
             moved = moved[first]
             cell.ravel()[mine] = target

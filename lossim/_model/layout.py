@@ -14,7 +14,10 @@ import numpy as np
 
 from lossim._support.positions import BLOCK
 from lossim._support.records import Record
-from lossim._support.types import FloatArray, IntArray
+from lossim._support.types import BoolArray, FloatArray, IntArray
+
+ALIKE = 1e-12
+"""Numbers of the paths of a class that differ by no more than this are the same, but for rounding."""
 
 
 class Moves(NamedTuple):
@@ -26,6 +29,11 @@ class Moves(NamedTuple):
     source: IntArray
     target: IntArray
     rows: slice
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The source and the target of each."""
+        return list(zip(self.source.tolist(), self.target.tolist(), strict=True))
 
 
 class Layout(Record):
@@ -126,9 +134,14 @@ class Layout(Record):
             yield slice(start, end)
             start = end
 
-    def by_path(self, x: FloatArray) -> FloatArray:
-        """Sums over the states of each path: [..., cell] → [..., path]."""
-        return np.add.reduceat(x, self.first_cells, axis=-1)
+    def by_path(self, x: FloatArray, axis: int = -1) -> FloatArray:
+        """Sums over the states of each path, along an axis of cells: [..., cell] → [..., path]."""
+        return np.add.reduceat(x, self.first_cells, axis=axis)
+
+    def unlike(self, x: FloatArray) -> BoolArray:
+        """Whether the paths of a class differ in a number by more than rounding, [..., path] both."""
+        spread = [np.ptp(x[..., paths], axis=-1) > ALIKE for paths in self.class_paths]
+        return np.stack(spread, axis=-1)[..., self.class_of_path]
 
     @cached_property
     def length(self) -> FloatArray:

@@ -11,10 +11,7 @@ from lossim._engine import Step
 from lossim._model import CellArrays
 from lossim._support.quotients import quotient
 from lossim._support.records import Record
-from lossim._support.types import BoolArray, FloatArray
-
-ALIKE = 1e-12
-"""Paths of a class whose accuracies differ by no more than this are right equally often."""
+from lossim._support.types import FloatArray
 
 
 class State(Record):
@@ -59,7 +56,7 @@ class Recorder:
     def __init__(self, first: Step) -> None:
         start = first.policy
         self.first = first
-        self.class_weight = start.class_weight[start.layout.class_of_path]
+        self.weight = start.class_weight[start.layout.class_of_path]  # of each path's class
         self.first_paths = [paths.start for paths in start.layout.class_paths]
         self.task = first.task[0] + (np.nan if first.scheme.reward.group_relative else 0.0)
 
@@ -67,37 +64,32 @@ class Recorder:
         """Numbers of the policy at coordinates [..., coordinate], whose leading axes they get."""
         start = self.first.policy
         lead = coordinates.shape[:-1]
-
-        def by_path(x: FloatArray) -> FloatArray:
-            """Sums over states: [cell, ...] of all replicates as [..., path, ...]."""
-            return start.layout.by_path(x.reshape(*lead, start.layout.cells, -1).swapaxes(-1, -2)).swapaxes(-1, -2)
-
-        # Of each cell: tokens and chances of the three outcomes, P(correct), and the reward.
+        # Of each cell, then of each path: tokens and chances of the three outcomes, P(correct), the reward, and nats.
         right = policy.law[:, 0]
         wrong = policy.law[:, 1:].sum(axis=1)
         stopped = [right[:, :-1], wrong[:, :-1]]
         cut = policy.ends[:, -1]
         length = policy.length[:-1]
         rows = [*(part @ length for part in stopped), cut * length[-1], *(part.sum(axis=1) for part in stopped), cut,
-                right.sum(axis=1), np.einsum("cge,ge->c", policy.law, self.task)]
-        by_cell = by_path(np.stack(rows, axis=-1))
+                right.sum(axis=1), np.einsum("cge,ge->c", policy.law, self.task),
+                _kl_of_decisions(policy, start, math.prod(lead))]
+        by_path = start.layout.by_path(np.stack(rows, axis=-1).reshape(*lead, start.layout.cells, -1), axis=-2)
         probability = policy.probability.reshape(*lead, -1)
-        weight = self.class_weight * probability
-        everyone = np.sum(weight[..., None] * by_cell, axis=-2)
+        weight = self.weight * probability
+        everyone = np.sum(weight[..., None] * by_path, axis=-2)
         tokens = everyone[..., :3]
         mass = everyone[..., 3:6]
-        length_by_path = by_cell[..., :3].sum(axis=-1)
+        length_by_path = by_path[..., :3].sum(axis=-1)
         # KL(policy || start) of a whole response, finite since moves keep the support
         with np.errstate(divide="ignore", invalid="ignore"):
             paths = np.where(probability > 0, np.log(probability) - np.log(start.probability), 0.0)
-        decisions = by_path(_kl_of_decisions(policy, start, math.prod(lead)))[..., 0]
         return State(
             length=tokens.sum(axis=-1), length_by_path=length_by_path,
             length_by_class=np.add.reduceat(probability * length_by_path, self.first_paths, axis=-1),
             length_by_outcome=quotient(tokens, mass, nothing=np.nan),
             accuracy=everyone[..., 6], reward=everyone[..., 7], truncation_rate=mass[..., 2],
-            accuracy_by_path=by_cell[..., 6], path_probability=probability,
-            kl_to_start=np.sum(weight * (decisions + paths), axis=-1), coordinates=coordinates, critic=critic)
+            accuracy_by_path=by_path[..., 6], path_probability=probability,
+            kl_to_start=everyone[..., 8] + np.sum(weight * paths, axis=-1), coordinates=coordinates, critic=critic)
 
     def transition(self, old: State, new: State, while_working: FloatArray, *, dead_groups: FloatArray,
                    clip_fraction: FloatArray, learning_rate: FloatArray) -> Transition:
@@ -108,17 +100,13 @@ class Recorder:
         """
         mixing = (new.path_probability - old.path_probability) * (new.length_by_path + old.length_by_path) / 2.0
         frequency = (new.path_probability + old.path_probability) / 2.0
-        needed = while_working + np.where(self._unlike(old) | self._unlike(new), mixing, 0.0) @ self.class_weight
-        return Transition(composition=mixing @ self.class_weight,
-                          within=frequency * (new.length_by_path - old.length_by_path) @ self.class_weight,
+        unlike = self.first.policy.layout.unlike
+        bought = unlike(old.accuracy_by_path) | unlike(new.accuracy_by_path)
+        needed = while_working + np.where(bought, mixing, 0.0) @ self.weight
+        return Transition(composition=mixing @ self.weight,
+                          within=frequency * (new.length_by_path - old.length_by_path) @ self.weight,
                           needed=needed, free=new.length - old.length - needed, dead_groups=dead_groups,
                           clip_fraction=clip_fraction, learning_rate=learning_rate)
-
-    def _unlike(self, state: State) -> BoolArray:
-        """Whether the paths of a class differ in accuracy, [..., path]."""
-        accuracy = state.accuracy_by_path
-        spread = [np.ptp(accuracy[..., paths], axis=-1) > ALIKE for paths in self.first.policy.layout.class_paths]
-        return np.stack(spread, axis=-1)[..., self.first.policy.layout.class_of_path]
 
 
 def _kl_of_decisions(policy: CellArrays, start: CellArrays, count: int) -> FloatArray:

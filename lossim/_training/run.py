@@ -10,20 +10,12 @@ import numpy as np
 
 from lossim._engine import Step, sums_by_token, with_entries
 from lossim._model import CellArrays, Logits, Motion
-from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 from lossim._training.records import Entry, Recorder, State
 from lossim.advantages import GAE
 from lossim.critics import Learned, Table
 from lossim.optimizers import Optimizer
 from lossim.schemes import Scheme
-
-
-class _Standing(Record):
-    """Where a run stands: the logits, and the slope of mean length in each that is needed, [cell, t]."""
-
-    logits: FloatArray
-    slopes: FloatArray
 
 
 class Run(ABC):
@@ -42,7 +34,6 @@ class Run(ABC):
         self.memory = optimizer.start(self.coordinates.shape)
         self.current = None if stack else first.policy
         self.state: State
-        self.standing: _Standing
         self.learned: tuple[Learned, GAE, FloatArray] | None = None  # with its values V, [..., cell, t]
         gae = first.token_level
         if gae is not None and isinstance(gae.critic, Learned):
@@ -77,7 +68,6 @@ class Run(ABC):
     def begin(self) -> Entry:
         """The state before the first step."""
         self.state = self._state()
-        self.standing = self._standing()
         return Entry(state=self.state)
 
     def advance(self) -> Entry:
@@ -92,22 +82,17 @@ class Run(ABC):
         # What it did: stops that moved while responses worked on an answer, by the slopes before and after.
         before = self.state
         self.state = self._state()
-        was = self.standing
-        self.standing = now = self._standing()
-        working = np.einsum("ct,ct->c", (was.slopes + now.slopes) / 2.0, now.logits - was.logits)
+        moved = self.motion.push(self.coordinates - before.coordinates).stops
+        slopes = (_needed(first.old) + _needed(self.policy)) / 2.0
+        working = np.einsum("...ct,...ct->...", slopes.reshape(moved.shape), moved)
         transition = self.recorder.transition(
-            before, self.state, working.reshape(self.shape).sum(axis=-1), dead_groups=self.dead_groups(first),
-            clip_fraction=clipped, learning_rate=np.full(self.replicates, rate))
+            before, self.state, working, dead_groups=self.dead_groups(first), clip_fraction=clipped,
+            learning_rate=np.full(self.replicates, rate))
         return Entry(state=self.state, transition=transition)
 
     def _state(self) -> State:
         critic = self.learned[2].reshape(*self.shape, -1) if self.learned else None
         return self.recorder.state(self.policy, self.coordinates, critic)
-
-    def _standing(self) -> _Standing:
-        policy = self.policy
-        return _Standing(logits=np.where(np.isfinite(policy.logits), policy.logits, 0.0),
-                         slopes=policy.cell_weight[:, None] * policy.needed_length_gradient)
 
     # --- its parts --------------------------------------------------------------------------------------------------
 
@@ -154,6 +139,11 @@ class Run(ABC):
         move, self.memory = self.optimizer.step(self.memory, self.pulled(gradient), self.coordinates)
         self.coordinates = self.coordinates + move
         self.current = None
+
+
+def _needed(policy: CellArrays) -> FloatArray:
+    """What a move of each stop logit does to mean length, as far as that changes accuracy, [cell, t]."""
+    return policy.cell_weight[:, None] * policy.needed_length_gradient
 
 
 def _clip_fraction(step: Step, mass: FloatArray, lead: tuple[int, ...]) -> FloatArray:

@@ -128,7 +128,6 @@ class Policy:
     law = _view("law", "P(grade, end in the cell | path) [cell, grade, end]; sums to 1 over the states of a path.")
     correctness = _view("correctness", "P(correct | end) [cell, end].")
     mean_length_by_path = _view("mean_length_by_path", "E[T | path], tokens.")
-    mean_length_by_cell = _view("mean_length_by_cell", "E[T | path] of each cell's path, tokens.")
     mean_length_gradient = _view("mean_length_gradient", "∂E[T | path]/∂z(t), [cell, t], tokens per unit logit.")
     mean_length = _view("mean_length", "E[T], tokens.")
     length_std = _view("length_std", "Standard deviation of T over all responses, tokens.")
