@@ -1,7 +1,7 @@
 """Critics: V_t, the value before token t, for GAE. Given as data, or learned while training goes on.
 
-V_1 is per prompt class, since the path is not chosen yet; from t = 2 on it is per cell, or per class for a critic
-that cannot tell paths apart.
+V_1 is per prompt class, since the path is not chosen yet; from t = 2 on it is per cell, a path or a state of it, or per
+class for a critic that cannot tell these apart.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from lossim._support import checks
-from lossim._support.positions import backward_chain
+from lossim._support.positions import backward_chain, one_ahead
 from lossim._support.quotients import quotient
 from lossim._support.types import BoolArray, FloatArray, IntArray
 
@@ -143,7 +143,7 @@ class Exact(Critic):
 
         V_t = h_t r_stop(t) + (1 - h_t) (r_go(t) + γ V_{t+1}) ,    V_{N+1} = 0
 
-    where r_go at N includes the pay of a cut response. ``per="cell"`` knows the path from the second token on,
+    where r_go at N includes the pay of a cut response. ``per="cell"`` knows path and state from the second token on,
     ``per="class"`` never does. At λ < 1 the first leaves no artefact under token sum; the second does.
     """
 
@@ -174,7 +174,7 @@ class Learned(Critic):
     Attributes:
         rate: share of the way to the target that one critic update goes, in [0, 1].
         start: V before training, reward: one number, or an array where the critic says so.
-        per: ``"class"`` sees the prompt class alone, ``"cell"`` the path too, from the second token on.
+        per: ``"class"`` sees the prompt class alone, ``"cell"`` path and state too, from the second token on.
         gae_lambda: λ of the targets, in [0, 1]; the actor's is that of :class:`~lossim.advantages.GAE`.
         pretrain: critic updates before the policy moves, at least 0.
 
@@ -207,7 +207,7 @@ class Learned(Critic):
 
         with ``values`` V [cell, N+1], reward, and the ``view`` of the policy that draws. r_go at N includes the pay of
         a cut response, and V_{N+1} counts as 0 unless cut responses are bootstrapped, where it must be known. Cells
-        that the critic cannot tell apart are averaged by P(path, still going at t). Both results are [cell, t]:
+        that the critic cannot tell apart are averaged by P(in the cell at t). Both results are [cell, t]:
         means, 0 where nobody gets, and who gets there with a chance above 0.
 
         >>> half = np.full((1, 2), 0.5)
@@ -219,9 +219,7 @@ class Learned(Critic):
         (array([[ 0.25, -0.5 ]]), array([[ True,  True]]))
         """
         now = values[:, :-1]
-        ahead = values[:, 1:].copy()
-        moved = values[view.left + 1, 1:-1] - values[view.left, 1:-1]
-        ahead[view.left, :-1] += view.arrival[:, 1:] * moved
+        ahead = one_ahead(values, view.left, np.pad(view.arrival, ((0, 0), (0, 1))))[:, :-1]
         if not bootstrap_truncated:
             ahead[:, -1] = 0.0
         if not np.isfinite(ahead[:, -1]).all():
@@ -371,13 +369,13 @@ def _of_class(sum_or_max: np.ufunc, x: FloatArray, class_of_cell: IntArray) -> F
 
 
 def _log_going(view: CriticView) -> FloatArray:
-    """log P(path, still going at t | class), [cell, t]."""
+    """log P(in the cell at t | class), [cell, t]."""
     with np.errstate(divide="ignore"):
         return np.log(view.probability)[:, None] + view.log_at_risk
 
 
 def _share_going(view: CriticView) -> FloatArray:
-    """P(path, still going at t) over the largest in the class, [cell, t]; from logs, since tails underflow."""
+    """P(in the cell at t) over the largest in the class, [cell, t]; from logs, since tails underflow."""
     going = _log_going(view)
     top = _of_class(np.maximum, going, view.class_of_cell)
     return np.exp(going - np.where(np.isfinite(top), top, 0.0))

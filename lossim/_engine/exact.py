@@ -53,6 +53,8 @@ def expected_measures(step: Step) -> Expected:
             reason = "it scales by a statistic of the whole step"
         if reason is not None:
             raise NoClosedForm("advantage", reason)
+        if step.paid is not None and len(step.old.arrival):
+            _refuse_paid(step, estimator)
     average = _Average(step=step, rule=scheme.aggregation)
     term: ResponseTerm | TokenTerm
     if estimator is None:
@@ -101,7 +103,6 @@ def _response_term(average: _Average, estimator: ResponseAdvantage) -> tuple[Res
     eps = estimator.traits.step_eps
     paid = average.step.paid
     if paid is not None and len(average.step.old.arrival):
-        _refuse_paid(average.step, estimator)
         slope = average.weighted(lambda law, factor: return_slope(law, estimator, factor))
         return ResponseTerm(total=with_paid(average.step.old, total, slope, paid.stop, paid.go)), False
     if eps is None:
@@ -113,8 +114,6 @@ def _response_term(average: _Average, estimator: ResponseAdvantage) -> tuple[Res
 
 def _whitened_response_term(average: _Average, estimator: ResponseAdvantage, whitening: Whitened) -> ResponseTerm:
     """(A - μ)/σ with the mean and the standard deviation over all tokens of a large batch."""
-    if average.step.paid is not None and len(average.step.old.arrival):
-        _refuse_paid(average.step, estimator)
     mean, scale = _whitening(average.step, whitening)
     raw = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
     total = scale * (raw - mean * average.presence)

@@ -50,16 +50,16 @@ class Drift:
         alignment: cosine between the update and the gradient of E[task reward], inner products by the kernel. NaN if
             sampling noise hides the direction.
         step_std: standard deviation of one step's length change over batches, per unit step. ``exact`` knows it on
-            policy where responses are not coupled (raw returns and GAE, no random denominator, no entropy term), and
-            gives NaN elsewhere; Monte Carlo gives it always.
+            policy where responses are not coupled (raw returns and GAE, no random denominator, no entropy term) and
+            no path has work, and gives NaN elsewhere; Monte Carlo gives it always.
         hazard_gradient: [cell, t], expected update of the hazard logits before coordinates, each cell weighted by how
             often it occurs (ascent direction).
         path_gradient: [class, path], the same for the path logits (NaN where a class has fewer paths).
         skill_gradient: [cell], the same for the log-odds of being correct; 0 where the coordinates hold skill fixed.
         update: the update in coordinates; ``policy.moved(eta * drift.update)`` takes the step.
         effective_reward: [cell, t], the reward of the length on which plain REINFORCE has the same expected update,
-            mean 0 in each cell, NaN where no response can stop or none goes on. Where it rises with t, responses are
-            drawn on. Of two states that follow one another each has a level of its own.
+            mean 0 on each path, NaN where no response can stop or none goes on. Where it rises with t, responses are
+            drawn on.
         response_weight: [cell, outcome, t], n·weight·E[advantage] of a response that ended at t; None under GAE.
         sources: [cell, outcome, role, term] with roles stop, go on, path and terms policy, kl, entropy: contributions
             that add up to ``length``.

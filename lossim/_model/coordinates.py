@@ -62,7 +62,7 @@ class Coordinates(Protocol):
     """What ``Policy(coordinates=...)`` takes."""
 
     def lay_out(self, layout: Layout) -> Motion:
-        """The coordinates of a policy with these logits; raises ValueError if they do not fit."""
+        """The coordinates of a policy with these cells; raises ValueError if they do not fit."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -83,8 +83,7 @@ class Features:
         checks.keep(self, "sharing", checks.probability)
         checks.keep(self, "path_scale", checks.at_least, 0.0)
         checks.keep(self, "skill_scale", checks.at_least, 0.0)
-        if self.path_sharing is not None:
-            checks.keep(self, "path_sharing", checks.probability)
+        checks.keep(self, "path_sharing", checks.probability)
         if self.edges is None:
             return
         array = checks.number_array("edges", self.edges, ndim=1, low=1.0)
@@ -327,7 +326,7 @@ def kernel(stops: ArrayLike, *, positions: ArrayLike, paths: ArrayLike | None = 
     Args:
         stops: [cell, knot, cell, knot]: the stop token's log-odds; linear between knots, constant beyond the ends.
         positions: [knot], increasing, ≥ 1.
-        paths: [log-odds, log-odds]: each path against the last path of its class, in the order of the cells.
+        paths: [log-odds, log-odds]: each path but the last of its class against that one, in order.
             Left out, paths do not move.
         cross: [log-odds, cell, knot]: between both. Left out, zero.
 

@@ -2,7 +2,7 @@
 
 Arrays run over cells (class, path, state), flattened in order; most paths have one state. An *end* is how a response
 ended: column t-1 of an array [..., N+1] is "stopped at t", the last column "cut at max_tokens". A *grade* is 0 for
-correct, 1 for incorrect.
+correct, 1 for incorrect, and from 2 on another grade of those not correct.
 """
 
 from lossim._model import Draws

@@ -57,13 +57,7 @@ class Work:
     grades: Mapping[str, Correctness] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "grades", _other_grades("grades of work", self.grades))
-        for name in ("never", "p_correct_truncated"):
-            checks.keep(self, name, checks.probability, called=f"{name} of work")
-        checks.keep(self, "skill", checks.finite, called="skill of work")
-        for name in ("answer", "done"):
-            _is_law(f"{name} of work", getattr(self, name))
-        object.__setattr__(self, "p_correct", _correctness("p_correct of work", self.p_correct))
+        _keep(self, "work", chances=("never", "p_correct_truncated"), laws=("answer", "done"))
 
     @classmethod
     def arriving(cls, arrival: ArrayLike, *, done: Length, p_correct: Correctness = 1.0,
@@ -123,12 +117,7 @@ class Path:
 
     def __post_init__(self) -> None:
         checks.text("name of path", self.name)
-        for name in ("probability", "p_correct_truncated"):
-            checks.keep(self, name, checks.probability, called=f"{name} of path {self.name!r}")
-        checks.keep(self, "skill", checks.finite, called=f"skill of path {self.name!r}")
-        object.__setattr__(self, "grades", _other_grades(f"grades of path {self.name!r}", self.grades))
-        _is_law(f"length of path {self.name!r}", self.length)
-        object.__setattr__(self, "p_correct", _correctness(f"p_correct of path {self.name!r}", self.p_correct))
+        _keep(self, f"path {self.name!r}", chances=("probability", "p_correct_truncated"), laws=("length",))
         if self.work is not None and not isinstance(self.work, Work):
             checks.fail(f"work of path {self.name!r}", self.work, "must be Work, or None",
                         "for example Work(answer=lengths.lognormal(median=100, sigma=0.5), "
@@ -145,9 +134,15 @@ class Path:
         return (self.length,) if self.work is None else (self.length, self.work.done)
 
     @property
+    def _graded(self) -> dict[str, Path | Work]:
+        """What says how responses of each state are graded, by what messages call it."""
+        name = f"path {self.name!r}"
+        return {name: self} if self.work is None else {name: self, f"{name} once done": self.work}
+
+    @property
     def skills(self) -> tuple[float, ...]:
         """What training has added to the log-odds of being correct in each state, nats."""
-        return (self.skill,) if self.work is None else (self.skill, self.work.skill)
+        return tuple(state.skill for state in self._graded.values())
 
     def moved(self, probability: float, laws: Sequence[Length], skills: Sequence[float] = (0.0, 0.0)) -> Path:
         """The path with another chance, other laws in its states, and more skill in them."""
@@ -158,33 +153,40 @@ class Path:
 
     def correctness(self, max_tokens: int) -> FloatArray:
         """P(correct | end in the state), [state, end]."""
-        name = f"p_correct of path {self.name!r}"
-        rows = [_skilled(np.append(_curve(name, self.p_correct, max_tokens), self.p_correct_truncated), self.skill)]
-        if self.work is not None:
-            done = _curve(f"{name} once done", self.work.p_correct, max_tokens)
-            rows.append(_skilled(np.append(done, self.work.p_correct_truncated), self.work.skill))
+        rows = []
+        for name, state in self._graded.items():
+            chance = np.append(_curve(f"p_correct of {name}", state.p_correct, max_tokens), state.p_correct_truncated)
+            rows.append(expit(logit(chance) + state.skill) if state.skill else chance)
         return np.array(rows)
-
 
     @property
     def other_grades(self) -> tuple[str, ...]:
         """The names of its grades beside correct and incorrect, in all of its states."""
-        done = {} if self.work is None else self.work.grades
-        return tuple(dict.fromkeys([*self.grades, *done]))
+        return tuple(dict.fromkeys(name for state in self._graded.values() for name in state.grades))
 
     def others(self, names: Sequence[str], max_tokens: int) -> FloatArray:
         """P(grade | end in the state, not correct) of other grades by name, [state, grade, end]."""
-        states = [(f"grades of path {self.name!r}", self.grades)]
-        if self.work is not None:
-            states.append((f"grades of path {self.name!r} once done", self.work.grades))
-        table = np.zeros((len(states), len(names), max_tokens + 1))
-        for row, (what, grades) in zip(table, states, strict=True):
-            for name, chance in grades.items():
-                row[names.index(name)] = _with_cut(f"{what}: {name!r}", chance, max_tokens)
-            if row.sum(axis=0).max(initial=0.0) > 1.0 + 1e-9:
-                checks.fail(what, float(row.sum(axis=0).max()), "must sum to at most 1 (the largest sum is shown)",
+        table = np.zeros((len(self._graded), len(names), max_tokens + 1))
+        for row, (what, state) in zip(table, self._graded.items(), strict=True):
+            for name, chance in state.grades.items():
+                row[names.index(name)] = _with_cut(f"grades of {what}: {name!r}", chance, max_tokens)
+            largest = float(row.sum(axis=0).max())
+            if largest > 1.0 + 1e-9:
+                checks.fail(f"grades of {what}", largest, "must sum to at most 1 (the largest sum is shown)",
                             "each is a chance given that the response is not correct")
         return table
+
+
+def _keep(given: Path | Work, called: str, *, chances: Sequence[str], laws: Sequence[str]) -> None:
+    """Check what paths and work have in common: chances and laws by name, and how responses are graded."""
+    for name in chances:
+        checks.keep(given, name, checks.probability, called=f"{name} of {called}")
+    checks.keep(given, "skill", checks.finite, called=f"skill of {called}")
+    for name in laws:
+        checks.of_kind(f"{name} of {called}", getattr(given, name), Length, "a length law",
+                       "for example lengths.geometric(mean=300)")
+    object.__setattr__(given, "grades", _other_grades(f"grades of {called}", given.grades))
+    object.__setattr__(given, "p_correct", _correctness(f"p_correct of {called}", given.p_correct))
 
 
 def _other_grades(what: str, given: object) -> dict[str, Correctness]:
@@ -205,16 +207,6 @@ def _with_cut(name: str, chance: Correctness, max_tokens: int) -> FloatArray:
         return chance
     curve = _curve(name, chance, max_tokens)
     return np.append(curve, curve[-1])
-
-
-def _skilled(chance: FloatArray, skill: float) -> FloatArray:
-    """Chances to be correct with so much more in their log-odds."""
-    return expit(logit(chance) + skill) if skill else chance
-
-
-def _is_law(name: str, given: object) -> None:
-    if not isinstance(given, Length):
-        checks.fail(name, given, "must be a length law", "for example lengths.geometric(mean=300)", TypeError)
 
 
 def _correctness(name: str, given: Correctness) -> Correctness:
