@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from lossim._support.text import Phrase
-from lossim._support.types import ArrayLike, FloatArray
+from lossim._support.types import ArrayLike, FloatArray, Outcome
 
 LARGEST_WHOLE = 2**53  # up to here whole numbers are exact as floats
 LONGEST = 300  # characters of a value that a message shows
@@ -173,6 +173,15 @@ def text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         fail(name, value, "must be a string", "", TypeError)
     return value
+
+
+def other_grade(name: str, value: Any) -> str:
+    """The name of a grade beside correct and incorrect."""
+    grade = text(f"a name in {name}", value)
+    if grade in (each.name.lower() for each in Outcome):
+        fail(name, grade, "must not name a grade that every response can have",
+             "leave it out: these have arguments of their own")
+    return grade
 
 
 def members(name: str, values: Any, kind: type | tuple[type, ...], what: str, fix: str = "") -> tuple[Any, ...]:

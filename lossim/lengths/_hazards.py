@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logit
 
-from lossim._support.checks import at_least, fail, floats, number_array, probability, whole
+from lossim._support.checks import at_least, fail, flag, floats, number_array, probability, whole
 from lossim._support.types import ArrayLike, FloatArray
 
 _LONGEST = 2.0**24  # tokens; a longer response is a slip, and would fill the memory
@@ -199,7 +199,7 @@ def from_logits(logits: ArrayLike, *, entered: bool = False) -> Tabulated:
         fail("logits", z.shape, "must have one axis and at least one position (its shape is shown)")
     if np.isnan(z).any():
         fail("logits", math.nan, "must not be nan", _NO_NAN)
-    return Tabulated(values=z, label=_called("from_logits", z), entered=entered,
+    return Tabulated(values=z, label=_called("from_logits", z), entered=flag("entered", entered),
                      limit="the number of logits given (none of them +inf)")
 
 

@@ -240,20 +240,26 @@ class Policy:
                         "(its shape is shown)")
         return self.shifted(*self.motion.push(move))
 
-    def shifted(self, stops: FloatArray, paths: FloatArray, skills: FloatArray | None = None) -> Policy:
+    def shifted(self, stops: ArrayLike, paths: ArrayLike, skills: ArrayLike | None = None) -> Policy:
         """The policy after its logits moved by ``stops`` [cell, t], ``paths`` [path] and ``skills`` [cell].
 
         What is certain stays: logits of ±inf, and chances to be correct of 0 and 1.
         """
-        checks.number_array("stops", stops)
-        shift = np.where(np.isfinite(self.logits), stops, 0.0)  # a certain stop beyond this cap stays certain
-        probability = iter(self.arrays.tilted(paths).tolist())
-        shifts = iter(shift)
-        learned = iter(np.zeros(len(shift)) if skills is None else skills)
+        def given(name: str, value: ArrayLike, *shape: int) -> FloatArray:
+            move = checks.number_array(name, value)
+            if move.shape != shape:
+                checks.fail(name, move.shape, f"must have shape {shape} (its shape is shown)")
+            return move
+
+        shift = given("stops", stops, *self.logits.shape)
+        shifts = iter(np.where(np.isfinite(self.logits), shift, 0.0))  # a certain stop beyond this cap stays certain
+        probability = iter(self.arrays.tilted(given("paths", paths, self.layout.paths)).tolist())
+        cells = len(shift)
+        learned = iter(given("skills", np.zeros(cells) if skills is None else skills, cells).tolist())
         classes = []
         for prompts in self.classes:
             now = [path.moved(next(probability), [moved(law, next(shifts)) for law in path.laws],
-                              [float(next(learned)) for _ in path.laws]) for path in prompts.paths]
+                              [next(learned) for _ in path.laws]) for path in prompts.paths]
             classes.append(replace(prompts, paths=now))
         return replace(self, classes=classes)
 

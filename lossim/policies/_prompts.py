@@ -16,8 +16,6 @@ from lossim.lengths import Length, from_logits, hazard_logits
 
 __all__ = ["Path", "PromptClass", "Work", "sums_to_one", "unique"]
 
-TAKEN = ("correct", "incorrect", "truncated")
-"""Names that other grades cannot have."""
 Correctness = float | ArrayLike | Callable[[FloatArray], ArrayLike]
 
 
@@ -69,6 +67,8 @@ class Work:
         array([0. , 0.5, 0. ])
         """
         chance = checks.number_array("arrival", arrival, ndim=1, low=0.0, high=1.0)
+        if not len(chance):
+            checks.fail("arrival", [], "must hold at least one chance")
         waiting = np.cumprod(1.0 - chance)  # P(W > t)
         law = chance * np.append(1.0, waiting[:-1])
         left = np.cumsum(law[::-1])[::-1]
@@ -193,12 +193,8 @@ def _other_grades(what: str, given: object) -> dict[str, Correctness]:
     """Chances of other grades as they are kept."""
     if not isinstance(given, Mapping):
         checks.fail(what, given, "must map names of grades to chances", "for example {'partly': 0.3}", TypeError)
-    for name in given:
-        checks.text(f"a name in {what}", name)
-        if name in TAKEN:
-            checks.fail(what, name, "must not name a grade that every response can have",
-                        "say it with p_correct, or leave it out: the rest is incorrect")
-    return {name: _correctness(f"{what}: {name!r}", chance) for name, chance in given.items()}
+    return {checks.other_grade(what, name): _correctness(f"{what}: {name!r}", chance)
+            for name, chance in given.items()}
 
 
 def _with_cut(name: str, chance: Correctness, max_tokens: int) -> FloatArray:

@@ -104,6 +104,7 @@ def with_loops(policy: Policy, *, share: float, hazard: float = LOOPS) -> Policy
     >>> ls.policies.with_loops(solved, share=0.2)
     Policy(1 class, 3 cells, max_tokens=1024: mean length 276.7, accuracy 0.4, truncated 0.2)
     """
+    checks.of_kind("policy", policy, Policy, "a Policy")
     share = checks.probability("share", share)
     loops = Path("loops", probability=share, length=constant(hazard=hazard), p_correct=0.0)
     classes = [replace(prompts, paths=[*(replace(path, probability=(1.0 - share) * path.probability)

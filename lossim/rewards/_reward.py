@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lossim._support.checks import fail, finite, number_array
+from lossim._support.checks import fail, finite, number_array, other_grade
 from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray, Outcome
 from lossim.rewards._shapings import GroupShaping, Shaping
 
@@ -41,7 +41,7 @@ class Reward:
     def __post_init__(self) -> None:
         if not isinstance(self.grades, Mapping):
             fail("grades", self.grades, "must map names of grades to rewards", "for example {'partly': 0.5}", TypeError)
-        paid = {name: finite(f"grades: {name!r}", value) for name, value in self.grades.items()}
+        paid = {other_grade("grades", name): finite(f"grades: {name!r}", value) for name, value in self.grades.items()}
         object.__setattr__(self, "grades", paid)
         object.__setattr__(self, "correct", finite("correct", self.correct))
         object.__setattr__(self, "incorrect", finite("incorrect", self.incorrect))
