@@ -102,13 +102,13 @@ def _entropy_sums(policy: CellArrays, coefficient: float, weight: EndSums, cells
 
 
 def update_gradient(step: Step, measures: Measures, skills: bool = False) -> Logits:
-    """The gradient of all terms, by g(t) = (1 - h) Σ_stop - h Σ_go; that in the skills is 0 unless asked for."""
+    """The gradient of all terms; that in the skills is 0 unless asked for."""
     policy = step.policy
     stops = np.zeros_like(policy.logits)
     first = np.zeros(policy.layout.cells)
     for cells in policy.layout.blocks:
         for _, sums in token_sums(step, measures, cells).present:
-            stops[cells] += policy.stay[cells] * sums.stop.sum(axis=1) - policy.hazard[cells] * sums.go.sum(axis=1)
+            stops[cells] += sums.gradient(policy, cells)
             first[cells] += sums.first.sum(axis=1)
     return Logits(stops, path_gradient(policy, first), skill_gradient(step, measures, skills))
 

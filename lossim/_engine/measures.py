@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lossim._model import CellArrays
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 
@@ -110,6 +111,10 @@ class TokenSums(Record):
         if each is None:
             return self
         return TokenSums(stop=self.stop * each.stop[:, None], go=self.go * each.go[:, None])
+
+    def gradient(self, policy: CellArrays, cells: slice) -> FloatArray:
+        """g(t) = (1 - h) Σ_stop - h Σ_go in the stop logits of these cells, [cell, t]."""
+        return policy.stay[cells] * self.stop.sum(axis=1) - policy.hazard[cells] * self.go.sum(axis=1)
 
     @property
     def first(self) -> FloatArray:

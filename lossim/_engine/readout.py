@@ -112,10 +112,11 @@ def inner_product(one: Logits, other: Logits) -> Value:
 
 
 def centred(policy: CellArrays, paths: FloatArray) -> FloatArray:
-    """x_k - Σ_l π_l x_l within each class, of [path]."""
-    class_of_path = policy.layout.class_of_path
-    means = np.bincount(class_of_path, weights=policy.probability * paths)
-    return paths - means[class_of_path]
+    """x_k - Σ_l π_l x_l within each class, of [path, ...]."""
+    layout = policy.layout
+    weighed = (policy.probability * paths.T).T
+    means = np.add.reduceat(weighed, [mine.start for mine in layout.class_paths], axis=0)
+    return paths - means[layout.class_of_path]
 
 
 class Directions(Record):
@@ -133,9 +134,13 @@ class Directions(Record):
         """[cell, ...], [path, ...] or [class, ...] of all policies as [..., cell, ...] and so on."""
         return x.reshape(*self.shape, -1, *x.shape[1:])
 
+    def logits_apart(self, logits: Logits) -> Logits:
+        """The same of a number for each logit."""
+        return Logits(*map(self.apart, logits))
+
     def pull(self, gradient: Logits) -> FloatArray:
         """The move [..., coordinate] that a gradient in the logits of all policies makes."""
-        return self.motion.pull(*map(self.apart, gradient))
+        return self.motion.pull(*self.logits_apart(gradient))
 
     def push(self, update: FloatArray) -> Logits:
         """The move of the logits of all policies that a move of their coordinates is."""
@@ -205,8 +210,8 @@ class Directions(Record):
 
     def length_changes(self, step: Step, measures: Measures) -> Changes:
         """What the ratio of length to nats is made of, and no other number; accuracy and reward stand still."""
-        gradient = Logits(*map(self.apart, update_gradient(step, measures, self.motion.skill_scale > 0)))
-        return Changes(length=inner_product(gradient, Logits(*map(self.apart, self.length))),
+        gradient = self.logits_apart(update_gradient(step, measures, self.motion.skill_scale > 0))
+        return Changes(length=inner_product(gradient, self.logits_apart(self.length)),
                        accuracy=np.zeros(self.shape), reward=np.zeros(self.shape), hazard_gradient=gradient.stops,
                        path_gradient=gradient.paths, skill_gradient=gradient.skills,
                        update=self.motion.pull(*gradient))
@@ -280,7 +285,7 @@ class Readout(Record):
             stopping = stay * ahead.stops[cells]
             going = hazard * ahead.stops[cells]
             for term, part in token_sums(step, measures, cells).present:
-                stops[cells] += stay * part.stop.sum(axis=1) - hazard * part.go.sum(axis=1)
+                stops[cells] += part.gradient(policy, cells)
                 first[cells] += part.first.sum(axis=1)
                 table[cells, : part.stop.shape[1], 0, term] = np.einsum("cet,ct->ce", part.stop, stopping)
                 table[cells, :, 1, term] = -np.einsum("cet,ct->ce", part.go, going)
@@ -313,11 +318,6 @@ class Readout(Record):
         """E[function | path], [path, function]."""
         return self.policy.layout.by_path(self.expectations, axis=0)
 
-    @cached_property
-    def _centred_expectations(self) -> FloatArray:
-        """The same less their mean over the paths of the class."""
-        return np.array([centred(self.policy, column) for column in self.by_path.T]).T
-
     def changes(self, step: Step, measures: Measures) -> Changes:
         """Every number that is linear in the gradient, but for rewards in effect and weights of responses, [...]."""
         policy = self.policy
@@ -335,7 +335,7 @@ class Readout(Record):
         within -= within[:, -1:] * self.by_path
         # The same as paths change frequency.
         change = centred(policy, move.paths)
-        across = change[:, None] * self._centred_expectations
+        across = change[:, None] * centred(policy, self.by_path)
 
         def mean(x: FloatArray) -> FloatArray:
             """Over the paths, by function: [path, function] of all policies as [function, ...]."""
@@ -347,7 +347,8 @@ class Readout(Record):
         expected = mean(self.by_path)
         # dE[T | outcome] = (dE[T; outcome] - E[T | outcome] dP(outcome)) / P(outcome); NaN if it never occurs.
         mass = expected[4:7]
-        needed = inner_product(Logits(*map(apart, self.directions.needed)), Logits(*map(apart, move)))
+        split = self.directions.logits_apart
+        needed = inner_product(split(self.directions.needed), split(move))
         tokens = quotient(expected[7:10], mass, nothing=np.nan)
         by_outcome = quotient(total[7:10] - tokens * total[4:7], mass, nothing=np.nan)
         return Changes(
