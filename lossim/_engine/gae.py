@@ -15,10 +15,10 @@ import numpy as np
 from lossim._engine.gae_pairs import credit_by_pairs, sums_by_pairs
 from lossim._engine.measures import TokenSums, TokenTerm, by_outcome
 from lossim._engine.states import going as going_on
-from lossim._engine.states import survival
+from lossim._engine.states import moved_given_end
 from lossim._engine.step import Step
 from lossim._model import Draws
-from lossim._support.positions import before, discounted_rows, discounted_sum, forward_recurrence, running_sum
+from lossim._support.positions import before, blocks, discounted_rows, discounted_sum, forward_recurrence, running_sum
 from lossim._support.quotients import quotient
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray, NoClosedForm
@@ -81,23 +81,16 @@ def _credit_by_ends(step: Step, move: int, before_it: FloatArray, measure: Float
     gae = needed_gae(step)
     errors = step.errors
     source, target = policy.layout.moves.pairs[move]
-    columns = np.arange(policy.max_tokens + 1)
-    positions = columns[:-1]
-    stop = np.append(policy.hazard[target], 1.0)
-    mass = policy.ends[target]
-    share = quotient(1.0, mass)
+    positions = np.arange(policy.max_tokens)
     weight = by_outcome(measure)
     paid = by_outcome(last)
     done = np.zeros_like(before_it)
     working = before_it.copy()
-    size = max(MOST_TOKENS // (8 * policy.max_tokens), 1)
-    for start in range(0, len(columns), size):
-        ends = columns[start:start + size]
+    for ends in blocks(policy.max_tokens + 1, 8 * policy.max_tokens, MOST_TOKENS):
         x = gae.discount_by_length(policy.length[ends])
         length = policy.length[ends, None]
         # Of those that end so: when they moved [end, t], and Â by outcome while they are there [outcome, end, t].
-        moved = (policy.entering[move][:, None] * survival(policy, target, positions, ends)).T
-        moved *= (stop[ends] * share[ends])[:, None]
+        moved = moved_given_end(policy, move, ends)
         error = np.where(positions + 1 < length, errors.going[target], 0.0)
         tail = discounted_rows(error, x)
         reach = np.where(positions < length, np.power(x[:, None], np.maximum(length - 1 - positions, 0.0)), 0.0)
@@ -299,9 +292,7 @@ def _sums_one_by_one(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
     flat = mapped(np.ravel, draws)
     first = np.empty(flat.cell.size)
     second = np.empty(flat.cell.size)
-    size = max(MOST_TOKENS // step.old.max_tokens, 1)
-    for start in range(0, len(first), size):
-        some = slice(start, start + size)
+    for some in blocks(len(first), step.old.max_tokens, MOST_TOKENS):
         advantage = token_advantages(step, mapped(lambda x, some=some: x[some], flat), np.zeros(1))
         first[some] = advantage.sum(axis=1)
         second[some] = (advantage**2).sum(axis=1)

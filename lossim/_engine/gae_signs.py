@@ -7,9 +7,9 @@ import numpy as np
 from lossim._engine.gae import needed_gae, one_state_each
 from lossim._engine.gae_pairs import MOST_ENTRIES, earlier_errors, pair_blocks
 from lossim._engine.measures import TokenSums, TokenTerm, by_outcome, of_sign
-from lossim._engine.states import moves_and_ends, survival
+from lossim._engine.states import moved_given_end, moves_and_ends
 from lossim._engine.step import Step
-from lossim._support.positions import discounted_sum
+from lossim._support.positions import blocks, discounted_sum
 from lossim._support.quotients import quotient
 from lossim._support.types import FloatArray, IntArray, NoClosedForm
 
@@ -38,7 +38,6 @@ def gae_sums_of_sign(step: Step, term: TokenTerm, sign: int, cells: slice) -> To
     weight = term.weight.ended[cells] * step.response_gain(sign)[cells, None]
     ends = weight.shape[-1]
     source, target, rows = step.policy.layout.moves_within(cells)
-    first = cells.indices(step.policy.layout.cells)[0]
     go = np.zeros((len(weight), 3, ends - 1))
     for block in pair_blocks(gae, step.policy.length, step.errors.going[cells]):
         advantage = last[:, :, block.ends, None] * block.power - mean[:, None, None, None]
@@ -46,8 +45,8 @@ def gae_sums_of_sign(step: Step, term: TokenTerm, sign: int, cells: slice) -> To
             advantage = advantage + block.base[:, None]
         advantage = of_sign(advantage, sign)
         advantage *= step.policy.length[block.ends, None] >= np.arange(1, ends)
-        for cell in target:  # as many as were there by then
-            advantage[cell] *= _there(step, first + cell, block.ends)
+        for move, cell in enumerate(target, start=rows.start):  # as many as were there by then
+            advantage[cell] *= np.cumsum(moved_given_end(step.old, move, block.ends), axis=1)
         paid = weight[:, :, block.ends, None] * advantage
         inside = np.arange(ends)[block.ends] < ends - 1
         go[:, 0] += paid[:, 0, inside].sum(axis=1)
@@ -58,18 +57,6 @@ def gae_sums_of_sign(step: Step, term: TokenTerm, sign: int, cells: slice) -> To
     for move, (before, after) in enumerate(zip(source, target, strict=True), start=rows.start):
         go[before] += _before_the_move(step, move, weight[after], mean[before], sign)
     return TokenSums(stop=stop, go=go).times(gains)
-
-
-def _there(step: Step, cell: int, ends: slice) -> FloatArray:
-    """P(in the cell at t | ended in it so), [end, t], of a cell that is moved to."""
-    policy = step.old
-    with np.errstate(divide="ignore"):
-        reached = policy.log_at_risk[cell]
-    columns = np.arange(len(reached))[ends]
-    passed = survival(policy, cell, np.arange(len(reached) - 1), columns).T
-    with np.errstate(invalid="ignore"):
-        odds = np.exp(np.minimum(reached[None, :-1] - reached[columns, None], 700.0))
-    return np.minimum(np.nan_to_num(odds * passed), 1.0)
 
 
 def _before_the_move(step: Step, move: int, weight: FloatArray, mean: float, sign: int) -> FloatArray:
@@ -92,7 +79,7 @@ def _before_the_move(step: Step, move: int, weight: FloatArray, mean: float, sig
     grade = np.minimum(np.arange(len(weight)), 1)[:, None]
     outcome = np.broadcast_to(np.where(np.arange(len(mass)) < policy.max_tokens, grade, 2), weight.shape).ravel()
     total = np.zeros((3, policy.max_tokens))
-    for moved, chance in moves_and_ends(policy, move, max(MOST_ENTRIES // (16 * policy.max_tokens), 1)):
+    for moved in blocks(policy.max_tokens, 16 * policy.max_tokens, MOST_ENTRIES):
         entered = np.arange(policy.max_tokens)[moved]
         gap = entered[:, None] - column
         before = gap > 0
@@ -103,7 +90,7 @@ def _before_the_move(step: Step, move: int, weight: FloatArray, mean: float, sig
         until += last * jump[:, None]
         reach = x ** np.maximum(place - entered[:, None], 0.0)
         advantage = tail[entered, None, None] + reach[:, None] * excess
-        weighed = chance[:, None] * each
+        weighed = moves_and_ends(policy, move, moved, slice(None))[:, None] * each
         rows = len(entered)
         found = _sums(advantage.reshape(rows, -1), weighed.reshape(rows, -1), outcome, until - mean, power, sign)
         total += (found * before[:, None]).sum(axis=0)

@@ -18,11 +18,12 @@ from lossim._engine.measures import EndSums, Measures, ResponseTerm, Roles, Toke
 from lossim._engine.states import along_draws, sums_by_token
 from lossim._engine.step import Step
 from lossim._model import Draws, Layout
+from lossim._support.positions import blocks
 from lossim._support.records import Record, mapped
-from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
+from lossim._support.types import BoolArray, FloatArray, IntArray
 
 __all__ = ["MOST_RESPONSES", "Batches", "batch_measures", "block_measures", "credited", "critic_sums", "draw_batches",
-           "end_sums", "measures_of", "refuse_whitened_pay", "sums_by_end", "unequal_groups"]
+           "end_sums", "measures_of", "sums_by_end", "unequal_groups"]
 
 MOST_RESPONSES = 1 << 20
 """Responses held in memory at once."""
@@ -59,9 +60,8 @@ class Batches(Record):
         def of_groups(x: Any) -> Any:
             return np.take_along_axis(x, rows, axis=1)
 
-        advantage = None if self.advantage is None else of_groups(self.advantage)
-        return replace(self, draws=mapped(of_groups, self.draws), task=of_groups(self.task),
-                       in_loss=of_groups(self.in_loss), moving=of_groups(self.moving), advantage=advantage)
+        by_group = mapped(of_groups, replace(self, mean=None, scale=None))
+        return replace(by_group, mean=self.mean, scale=self.scale)
 
 
 # --- draws ------------------------------------------------------------------------------------------------------
@@ -143,17 +143,10 @@ def credited(step: Step, draws: Draws) -> Batches:
         mean, scale = whitening_of_steps(step.whitening, advantage * length, advantage**2 * length, length,
                                          found.in_loss)
         return replace(batches, advantage=(advantage - mean) * scale)
-    refuse_whitened_pay(step)
+    step.refuse_whitened_groups()
     first, second = advantage_sums_of(step, draws)
     mean, scale = whitening_of_steps(step.whitening, first, second, length, found.in_loss)
     return replace(batches, mean=mean, scale=scale)
-
-
-def refuse_whitened_pay(step: Step) -> None:
-    """Say that whitened GAE is not summed where a reward compares a group."""
-    if step.token_level is not None and step.whitening is not None and step.scheme.reward.group_relative:
-        raise NoClosedForm("reward", "whitened GAE with a reward that compares the lengths of a group",
-                           hint="use a response-level advantage or leave whitening out")
 
 
 # --- measures ---------------------------------------------------------------------------------------------------
@@ -241,9 +234,7 @@ def _sums_one_by_one(step: Step, batches: Batches, weight: FloatArray) -> TokenS
     positions = step.old.max_tokens
     stop = np.zeros((cells, 2, positions))
     go = np.zeros((cells, 3, positions))
-    at_once = max(MOST_TOKENS // positions, 1)
-    for start in range(0, flat.cell.size, at_once):
-        some = slice(start, start + at_once)
+    for some in blocks(flat.cell.size, positions, MOST_TOKENS):
         draws = mapped(lambda x, some=some: x[some], flat)
         advantage = token_advantages(step, draws, paid.ravel()[some]) - mean.ravel()[some, None]
         # Where each token is counted: its cell then, the response's outcome, its position.

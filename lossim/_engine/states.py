@@ -7,18 +7,18 @@ of one state are the case without moves. See docs/derivations.md, section 18.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from lossim._engine.measures import EndSums, TokenSums, by_outcome
 from lossim._model import CellArrays, Draws
-from lossim._support.positions import after, along, backward_recurrence, before, forward_recurrence
+from lossim._support.positions import after, along, backward_recurrence, before, blocks, forward_recurrence
 from lossim._support.quotients import quotient
-from lossim._support.types import FloatArray, IntArray
+from lossim._support.types import FloatArray
 
-__all__ = ["along_draws", "entered_of", "entry_credit", "going", "mean_along", "moves_and_ends", "reweighed",
-           "sums_by_token", "survival", "with_entries", "with_paid"]
+__all__ = ["along_draws", "entered_of", "entry_credit", "going", "mean_along", "moved_given_end",
+           "moves_and_ends", "reweighed", "sums_by_token", "with_entries", "with_paid"]
 
 MOST_PAIRS = 1 << 22
 """Pairs (move, end) that are held at once."""
@@ -161,8 +161,9 @@ def reweighed(policy: CellArrays, ended: FloatArray, stop: FloatArray, go: Float
         mass = policy.ends[target]
         each = quotient(ended[target], mass)
         by_end = np.zeros_like(mass)
-        for moved, chance in moves_and_ends(policy, move, max(MOST_PAIRS // len(length), 1)):
+        for moved in blocks(policy.max_tokens, len(length), MOST_PAIRS):
             total = (so_far - skipped)[moved, None] + mine
+            chance = moves_and_ends(policy, move, moved, slice(None))
             weighed = chance * factor(total, np.broadcast_to(length, total.shape))
             by_end += weighed.sum(axis=0)
             result.entered[move][:, moved] = by_outcome(each) @ weighed.T
@@ -170,22 +171,22 @@ def reweighed(policy: CellArrays, ended: FloatArray, stop: FloatArray, go: Float
     return result
 
 
-def moves_and_ends(policy: CellArrays, move: int, size: int) -> Iterator[tuple[slice, FloatArray]]:
-    """P(moves at t and ends there | path) of all pairs [t, end], in blocks of ``size`` t."""
+def moves_and_ends(policy: CellArrays, move: int, moved: slice, ends: slice) -> FloatArray:
+    """P(moves at t and ends there | path) of pairs [t, end]: m_t Π_{t <= u < end} (1 - h(u)) h(end)."""
     target = policy.layout.moves.target[move]
     columns = np.arange(policy.max_tokens + 1)
+    start = columns[:-1][moved, None]
+    end = columns[ends]
     stop = np.append(policy.hazard[target], 1.0)
-    for start in range(0, policy.max_tokens, size):
-        moved = slice(start, min(start + size, policy.max_tokens))
-        survives = survival(policy, target, columns[moved], columns)
-        yield moved, policy.entering[move, moved, None] * survives * stop
+    log_stay = policy.log_stay[target]
+    certain = ~np.isfinite(log_stay)  # a stop that nobody passes, and whoever comes behind it does not meet
+    waited = np.append(0.0, np.cumsum(np.where(certain, 0.0, log_stay)))
+    stopped = np.append(0, np.cumsum(certain))
+    goes_on = np.exp(np.minimum(waited[end] - waited[start], 0.0)) * (stopped[end] == stopped[start])
+    return policy.entering[move, moved, None] * goes_on * (end >= start) * stop[end]
 
 
-def survival(policy: CellArrays, cell: int, start: IntArray, end: IntArray) -> FloatArray:
-    """Π_{start <= u < end} (1 - h(u)) in a cell, [start, end], of columns; 0 where the end lies before the start."""
-    log_stay = policy.log_stay[cell]
-    certain = ~np.isfinite(log_stay)
-    waited = np.concatenate([[0.0], np.cumsum(np.where(certain, 0.0, log_stay))])
-    stopped = np.concatenate([[0], np.cumsum(certain)])
-    goes_on = np.exp(np.minimum(waited[end] - waited[start, None], 0.0)) * (stopped[end] == stopped[start, None])
-    return goes_on * (end >= start[:, None])
+def moved_given_end(policy: CellArrays, move: int, ends: slice) -> FloatArray:
+    """P(moved at t | ended so after it), [end, t]; 0 where nobody ends so."""
+    mass = policy.ends[policy.layout.moves.target[move], ends]
+    return quotient(moves_and_ends(policy, move, slice(None), ends), mass).T

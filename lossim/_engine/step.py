@@ -11,7 +11,7 @@ from lossim._engine.states import mean_along, reweighed, with_entries
 from lossim._model import CellArrays
 from lossim._support import checks
 from lossim._support.records import Record
-from lossim._support.types import BoolArray, FloatArray, IntArray
+from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
 from lossim.advantages import GAE, ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation
 from lossim.critics import CriticView, Exact
@@ -84,6 +84,12 @@ class Step(Record):
     def whitening(self) -> Whitened | None:
         """Whitening over the tokens of the step, if there is any."""
         return self.scheme.advantage.whitening
+
+    def refuse_whitened_groups(self) -> None:
+        """Say that whitened GAE is not summed where a reward compares a group."""
+        if self.token_level is not None and self.whitening is not None and self.scheme.reward.group_relative:
+            raise NoClosedForm("reward", "whitened GAE with a reward that compares the lengths of a group",
+                               hint="use a response-level advantage or leave whitening out")
 
     @property
     def group_relative(self) -> bool:

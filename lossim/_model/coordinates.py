@@ -290,6 +290,8 @@ class _KernelMotion(Record):
     log_odds: IntArray
     cells: int
     paths: int
+    path_scale: float = 0.0
+    skill_scale: float = 0.0
 
     @property
     def size(self) -> int:
@@ -298,14 +300,6 @@ class _KernelMotion(Record):
     @property
     def largest(self) -> float:
         return float(np.abs(self.matrix).max(initial=0.0))
-
-    @property
-    def path_scale(self) -> float:
-        return 0.0
-
-    @property
-    def skill_scale(self) -> float:
-        return 0.0
 
     def pull(self, stops: FloatArray, paths: FloatArray, skills: FloatArray) -> FloatArray:
         at_knots = (stops @ self.hats.T).reshape(*paths.shape[:-1], -1)

@@ -111,16 +111,17 @@ class Layout(Record):
     @cached_property
     def move_into(self) -> IntArray:
         """Which move leads into each cell, [cell]; where none does, one more than there are."""
-        move = np.full(self.cells, len(self.moves.target))
-        move[self.moves.target] = np.arange(len(self.moves.target))
-        return move
+        return self._numbered(self.moves.target)
 
     @cached_property
     def move_from(self) -> IntArray:
         """Which move leads out of each cell, [cell]; where none does, one more than there are."""
-        move = np.full(self.cells, len(self.moves.source))
-        move[self.moves.source] = np.arange(len(self.moves.source))
-        return move
+        return self._numbered(self.moves.source)
+
+    def _numbered(self, cells: IntArray) -> IntArray:
+        number = np.full(self.cells, len(cells))
+        number[cells] = np.arange(len(cells))
+        return number
 
     @property
     def blocks(self) -> Iterator[slice]:

@@ -25,13 +25,13 @@ def log_survival(log_stay: FloatArray) -> FloatArray:
     return np.concatenate([np.zeros((*log_stay.shape[:-1], 1)), np.cumsum(log_stay, axis=-1)], axis=-1)
 
 
-def blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Slices of rows, about ``BLOCK`` numbers each.
+def blocks(rows: int, columns: int, most: int = BLOCK) -> Iterator[slice]:
+    """Slices of rows, at most so many numbers each, or one row.
 
     >>> list(blocks(3, 40_000))
     [slice(0, 1, None), slice(1, 2, None), slice(2, 3, None)]
     """
-    size = max(BLOCK // columns, 1)
+    size = max(most // columns, 1)
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
 

@@ -11,16 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossim._engine import (
-    Step,
-    credited,
-    critic_sums,
-    measures_of,
-    refuse_whitened_pay,
-    sums_by_end,
-    unequal_groups,
-    update_gradient,
-)
+from lossim._engine import Step, credited, critic_sums, measures_of, sums_by_end, unequal_groups, update_gradient
 from lossim._model import CellArrays, Draws, Motion
 from lossim._support.positions import log_survival
 from lossim._support.records import mapped
@@ -67,7 +58,7 @@ def _refuse(step: Step) -> None:
     scheme = step.scheme
     if step.token_level is None or not scheme.reward.group_relative:
         return
-    refuse_whitened_pay(step)
+    step.refuse_whitened_groups()
     if scheme.ppo_epochs * scheme.minibatches > 1 and scheme.surrogate.signed:
         raise NoClosedForm("surrogate", f"{scheme.surrogate!r} reads the sign of GAE's token advantages, with a reward "
                            "that compares a group, on each optimiser step of a rollout but the first",
