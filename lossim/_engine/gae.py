@@ -159,14 +159,11 @@ def one_state_each(step: Step, what: str, asked: bool = True) -> None:
 def advantage_sums(step: Step) -> tuple[FloatArray, FloatArray]:
     """Σ_t Â_t and Σ_t Â_t² of a response, on average given how it ended: [cell, grade, end]; for whitening."""
     gae = needed_gae(step)
-    errors = step.errors
     if gae.adaptive:
         one_state_each(step, "whitening where λ depends on the length")
-        return sums_by_pairs(gae, step.policy.length, errors.going, errors.last)
-    known = _known_at(step)
-    one, two = map(_at_ends, _powers(step))
-    closed = _with_error(mapped(_at_ends, known), errors.last, gae.discount, one, two)
-    return closed.first, closed.second
+        return sums_by_pairs(gae, step.policy.length, step.errors.going, step.errors.last)
+    ended = _ended(step, _known_at(step))
+    return ended.first, ended.second
 
 
 def reach_sums(step: Step) -> FloatArray:
@@ -253,37 +250,36 @@ def _a_token_later(y: FloatArray) -> FloatArray:
     return np.column_stack([np.zeros(len(y)), y[:, :-1]])
 
 
+def _ended(step: Step, known: _Known) -> _Known:
+    """The sums over all tokens of responses for which these are known at t, [cell, grade, end]."""
+    one, two = map(_at_ends, _powers(step))
+    return _with_error(mapped(_at_ends, known), step.errors.last, needed_gae(step).discount, one, two)
+
+
 def advantage_sums_of(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
     """Σ_t Â_t and Σ_t Â_t² of each sampled response."""
+    cell = draws.cell
     if not len(step.old.arrival):
         first, second = advantage_sums(step)
-        return first[draws.cell, draws.grade, draws.end], second[draws.cell, draws.grade, draws.end]
+        return first[cell, draws.grade, draws.end], second[cell, draws.grade, draws.end]
     if needed_gae(step).adaptive:
         return _sums_one_by_one(step, draws)
     x = needed_gae(step).discount
-    errors = step.errors
-    layout = step.old.layout
-    move = layout.move_into[draws.cell]
     entered = draws.entered
-    nothing = np.zeros(step.old.max_tokens)
-    until = mapped(lambda y: np.vstack([y, nothing])[move, entered], _until_move(step))
-    position = np.minimum(draws.end, step.old.max_tokens - 1)
-    tokens = position - entered + 1
-    one, two = _powers(step)
-    last = errors.last[draws.cell, draws.grade, draws.end]
-    so_far = before(errors.going * one)
-    first = until.first + so_far[draws.cell, position] - so_far[draws.cell, entered] + last * one[position]
-    # The tokens in the last state, by Â_t = a_t + x^{T-t} (δ_last - a_T).
-    tail = discounted_sum(errors.going, x)
-    squared = before(tail**2)
-    run = np.column_stack([np.zeros(layout.cells), running_sum(tail, x)])
-    excess = last - tail[draws.cell, position]
-    mixed = run[draws.cell, position + 1] - np.power(x, tokens) * run[draws.cell, entered]
-    second = (squared[draws.cell, position + 1] - squared[draws.cell, entered] + 2.0 * excess * mixed
-              + excess**2 * two[tokens - 1])
-    # Those before it have a partial advantage of their own, and x^{t-s} of the advantage at entry.
+    one, two = (np.append(0.0, powers)[entered] for powers in _powers(step))
+    ended = mapped(lambda y: y[cell, draws.grade, draws.end], _ended(step, _from_start(step)))
+    # The tokens before it entered, in the last state as these sums have them: Â_t = a_t + x^{e-t} (Â_e - a_e).
+    tail = discounted_sum(step.errors.going, x)
     entry = entry_advantage(step, draws)[0]
-    second += until.second + 2.0 * x * entry * until.trace + (x * entry) ** 2 * np.append(0.0, two)[entered]
+    gap = x * (entry - tail[cell, entered])
+    trace = np.column_stack([np.zeros(len(tail)), running_sum(tail, x)])[cell, entered]
+    first = ended.first - before(tail)[cell, entered] - gap * one
+    second = ended.second - before(tail**2)[cell, entered] - 2.0 * gap * trace - gap**2 * two
+    # And as they are: what is known of their advantages at entry, and x^{e-t} of the advantage there.
+    nothing = np.zeros(step.old.max_tokens)
+    until = mapped(lambda y: np.vstack([y, nothing])[step.old.layout.move_into[cell], entered], _until_move(step))
+    first += until.first + x * entry * one
+    second += until.second + 2.0 * x * entry * until.trace + (x * entry) ** 2 * two
     return first, second
 
 

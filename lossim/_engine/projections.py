@@ -38,31 +38,23 @@ def gae_projection_of(step: Step, draws: Draws, stop: FloatArray, go: FloatArray
 
         Â_t = Σ_{u=t}^{e-2} x^{u-t} δ_u + x^{e-1-t} δ_move + x^{e-t} Â_e .
     """
+    total = gae_projection(step, slice(None), stop, go)[draws.cell, draws.grade, draws.end]
     if not len(step.policy.arrival):
-        return gae_projection(step, slice(None), stop, go)[draws.cell, draws.grade, draws.end]
+        return total
     x = needed_gae(step).discount
     errors = step.errors
     layout = step.policy.layout
     cell = draws.cell
     entered = draws.entered
-    nothing = np.zeros((len(go), 1))
-    trace = np.column_stack([nothing, running_sum(go, x)])  # Σ_{s<t} x^{t-1-s} go_s
-
-    # The tokens in the last state, as in gae_projection.
-    tail = np.column_stack([discounted_sum(errors.going, x), nothing])
-    steady = before(tail[:, :-1] * go)
-    cut = draws.end == step.policy.max_tokens
-    last = errors.last[cell, draws.grade, draws.end]
-    reached = trace[cell, draws.end] - np.power(x, draws.end - entered) * trace[cell, entered]
-    excess = (last - tail[cell, draws.end]) * np.where(cut, 1.0, x)
-    total = steady[cell, draws.end] - steady[cell, entered] + excess * reached
-    stops = np.column_stack([stop, nothing])
-    total += np.where(cut, 0.0, last) * stops[cell, draws.end]
-
-    # The tokens before it; those that never changed state entered at 0 and have none.
+    trace = np.column_stack([np.zeros(len(go)), running_sum(go, x)])  # Σ_{s<t} x^{t-1-s} go_s
+    # The tokens before it entered, in the last state as the total has them: Â_t = a_t + x^{e-t} (Â_e - a_e).
+    tail = discounted_sum(errors.going, x)
+    entry = entry_advantage(step, draws)[0]
+    total -= before(tail * go)[cell, entered] + x * (entry - tail[cell, entered]) * trace[cell, entered]
+    # And as they are; responses that never changed state entered at 0 and have none.
     source = layout.came_from[cell]
-    until = before(errors.going * trace[:, 1:])
-    moving = np.concatenate([errors.moving, np.zeros((1, errors.moving.shape[1]))])
-    at_move = moving[layout.move_into[cell], np.maximum(entered - 1, 0)] + x * entry_advantage(step, draws)[0]
-    total += until[source, np.maximum(entered - 1, 0)] + at_move * trace[source, entered]
+    last_before = np.maximum(entered - 1, 0)
+    moving = np.vstack([errors.moving, np.zeros(step.policy.max_tokens)])
+    at_move = moving[layout.move_into[cell], last_before] + x * entry
+    total += before(errors.going * trace[:, 1:])[source, last_before] + at_move * trace[source, entered]
     return total

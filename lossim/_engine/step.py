@@ -211,10 +211,7 @@ class Step(Record):
         kl = self.scheme.kl_in_loss
         if kl is None:
             return None
-        drawn = self.drawn_ratio
-        if drawn is None:
-            zero = np.zeros_like(self.policy.logits)
-            drawn = Roles(stop=zero, go=zero)
+        drawn = self.drawn_ratio or _log_ratio(self.policy, self.old, "the old policy")
         held = drawn if kl.to == "old" else _log_ratio(self.policy, self.reference, "the reference")
         return Roles(stop=-kl.coefficient * kl.slope(held.stop, drawn.stop),
                      go=-kl.coefficient * kl.slope(held.go, drawn.go))
