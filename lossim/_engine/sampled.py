@@ -6,6 +6,7 @@ responses are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from lossim._engine.credit import Groups, credit, unequal, whitening_of_steps
 from lossim._engine.gae import MOST_TOKENS, advantage_sums_of, entry_advantage, gae_sums, token_advantages
-from lossim._engine.measures import EndSums, Measures, ResponseTerm, Roles, TokenSums, TokenTerm, of_sign
+from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenSums, TokenTerm, of_sign
 from lossim._engine.states import along_draws, sums_by_token
 from lossim._engine.step import Step
 from lossim._model import Draws, Layout
@@ -227,13 +228,11 @@ def _sums_one_by_one(step: Step, batches: Batches, weight: FloatArray) -> TokenS
     flat = mapped(np.ravel, batches.draws)
     mean = np.zeros(shape) if batches.mean is None else np.broadcast_to(batches.mean, shape)
     paid = batches.task if step.scheme.reward.group_relative else np.zeros(shape)
-    ones = Roles(stop=np.ones_like(step.policy.logits), go=np.ones_like(step.policy.logits))
-    parts = [(sign, weight * _gain(step, batches.draws, sign), step.gains(sign) or ones)
+    parts = [(sign, weight * _gain(step, batches.draws, sign), step.gains(sign))
              for sign in ((+1, -1) if step.signed else (0,))]
     cells = step.old.layout.cells
     positions = step.old.max_tokens
-    stop = np.zeros((cells, 2, positions))
-    go = np.zeros((cells, 3, positions))
+    total = TokenSums(stop=np.zeros((cells, 2, positions)), go=np.zeros((cells, 3, positions)))
     for some in blocks(flat.cell.size, positions, MOST_TOKENS):
         draws = mapped(lambda x, some=some: x[some], flat)
         advantage = token_advantages(step, draws, paid.ravel()[some]) - mean.ravel()[some, None]
@@ -247,12 +246,11 @@ def _sums_one_by_one(step: Step, batches: Batches, weight: FloatArray) -> TokenS
         last = np.flatnonzero(draws.end < positions)
         for sign, share, gains in parts:
             signed = (advantage if sign == 0 else of_sign(advantage, sign)) * share.ravel()[some, None]
-            sums = np.bincount(place[going], weights=signed[going], minlength=go.size).reshape(go.shape)
-            go += sums * gains.go[:, None]
             stops = (draws.cell[last] * 2 + outcome[last]) * positions + draws.end[last]
-            at_stop = np.bincount(stops, weights=signed[last, draws.end[last]], minlength=stop.size)
-            stop += at_stop.reshape(stop.shape) * gains.stop[:, None]
-    return TokenSums(stop=stop, go=go)
+            sums = TokenSums(stop=_added_up(stops, signed[last, draws.end[last]], total.stop.shape),
+                             go=_added_up(place[going], signed[going], total.go.shape))
+            total = total + sums.times(gains)
+    return total
 
 
 def _gain(step: Step, draws: Draws, sign: int) -> FloatArray | float:
@@ -307,11 +305,11 @@ def end_sums(layout: Layout, draws: Draws, x: FloatArray) -> EndSums:
     """Sums of a number of responses by [cell, grade, end], and by [move, outcome, t] of those that changed state."""
     moves = len(layout.moves.target)
     positions = layout.max_tokens
-    entered = np.zeros((moves + 1, 3, positions))
+    entered = np.zeros((0, 3, positions))
     if moves:
-        index = ((layout.move_into[draws.cell] * 3 + _outcome(draws, positions)) * positions + draws.entered).ravel()
-        entered = np.bincount(index, weights=x.ravel(), minlength=entered.size).reshape(entered.shape).astype(float)
-    return EndSums(ended=sums_by_end(layout, draws, x), entered=entered[:moves])
+        place = (layout.move_into[draws.cell] * 3 + _outcome(draws, positions)) * positions + draws.entered
+        entered = _added_up(place, x, (moves + 1, 3, positions))[:moves]
+    return EndSums(ended=sums_by_end(layout, draws, x), entered=entered)
 
 
 def _outcome(draws: Draws, max_tokens: int) -> IntArray:
@@ -322,7 +320,10 @@ def _outcome(draws: Draws, max_tokens: int) -> IntArray:
 def sums_by_end(layout: Layout, draws: Draws, x: FloatArray | None = None) -> FloatArray:
     """Numbers of responses, or sums of a number of theirs, by [cell, grade, end]."""
     shape = (layout.cells, len(layout.grades), layout.max_tokens + 1)
-    index = ((draws.cell * shape[1] + draws.grade) * shape[2] + draws.end).ravel()
-    weights = None if x is None else x.ravel()
-    sums = np.bincount(index, weights=weights, minlength=int(np.prod(shape)))
+    return _added_up((draws.cell * shape[1] + draws.grade) * shape[2] + draws.end, x, shape)
+
+
+def _added_up(place: IntArray, x: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
+    """Sums of numbers, or of ones, by their place in a flat array of that shape."""
+    sums = np.bincount(place.ravel(), weights=None if x is None else x.ravel(), minlength=math.prod(shape))
     return sums.reshape(shape).astype(np.float64, copy=False)

@@ -10,7 +10,7 @@ from lossim._engine.measures import EndSums, Roles
 from lossim._engine.states import mean_along, reweighed, with_entries
 from lossim._model import CellArrays
 from lossim._support import checks
-from lossim._support.records import Record
+from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
 from lossim.advantages import GAE, ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation
@@ -213,8 +213,7 @@ class Step(Record):
             return None
         drawn = self.drawn_ratio or _log_ratio(self.policy, self.old, "the old policy")
         held = drawn if kl.to == "old" else _log_ratio(self.policy, self.reference, "the reference")
-        return Roles(stop=-kl.coefficient * kl.slope(held.stop, drawn.stop),
-                     go=-kl.coefficient * kl.slope(held.go, drawn.go))
+        return mapped(lambda to, ratio: -kl.coefficient * kl.slope(to, ratio), held, drawn)
 
     @property
     def signed(self) -> bool:
@@ -225,17 +224,14 @@ class Step(Record):
         """The surrogate's gains of tokens for advantages of that sign, of some cells; None on-policy: they are 1."""
         if self.drawn_ratio is None:
             return None
-        surrogate = self.scheme.surrogate
-        return Roles(stop=surrogate.token_gain(self.drawn_ratio.stop[cells], sign),
-                     go=surrogate.token_gain(self.drawn_ratio.go[cells], sign))
+        return mapped(lambda ratio: self.scheme.surrogate.token_gain(ratio[cells], sign), self.drawn_ratio)
 
     def response_parts(self, sign: int) -> Roles | None:
         """What tokens add to the sum that the gain of a whole response reads; None where no gain reads it."""
         surrogate = self.scheme.surrogate
         if self.drawn_ratio is None or not surrogate.response_level:
             return None
-        return Roles(stop=surrogate.response_part(self.drawn_ratio.stop, sign),
-                     go=surrogate.response_part(self.drawn_ratio.go, sign))
+        return mapped(lambda ratio: surrogate.response_part(ratio, sign), self.drawn_ratio)
 
     def response_gain(self, sign: int) -> FloatArray:
         """The gain of a whole response, [cell, end]; where states change, that of the mean sum of its parts."""

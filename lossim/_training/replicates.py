@@ -164,7 +164,7 @@ def _sample(step: Step, count: int, rng: np.random.Generator) -> tuple[Draws, Fl
     if scheme.dynamic_sampling != "resample":
         draws = draw(np.arange(count), need)
         return draws, 1.0 - unequal_groups(step, draws).mean(axis=1)
-    filled = np.zeros((4, count, need, scheme.group_size), dtype=np.int64)
+    filled = mapped(lambda _: np.zeros((count, need, scheme.group_size), dtype=np.int64), NOTHING)
     have, drawn, kept = np.zeros((3, count), dtype=np.int64)
     while (rows := np.flatnonzero(have < need)).size:
         if (drawn[rows] > max(MOST_GROUPS * need, FEW_GROUPS)).any():
@@ -179,12 +179,12 @@ def _sample(step: Step, count: int, rng: np.random.Generator) -> tuple[Draws, Fl
         # Those that are kept go to the next free places of their replicate.
         place = have[rows, None] + np.cumsum(keep, axis=1) - 1
         row, group = np.nonzero(keep & (place < need))
-        for target, source in zip(filled, (draws.cell, draws.grade, draws.end, draws.entered), strict=True):
-            target[rows[row], place[row, group]] = source[row, group]
+        for name, found in vars(draws).items():
+            vars(filled)[name][rows[row], place[row, group]] = found[row, group]
         have[rows] += keep.sum(axis=1)
         drawn[rows] += ask
         kept[rows] += keep.sum(axis=1)
-    return Draws(cell=filled[0], grade=filled[1], end=filled[2], entered=filled[3]), 1.0 - kept / drawn
+    return filled, 1.0 - kept / drawn
 
 
 def _sampler(policy: CellArrays, count: int, group_size: int, rng: np.random.Generator

@@ -13,9 +13,9 @@ from lossim._model import CellArrays, Coordinates, Draws, Features, Layout, Moti
 from lossim._support import checks
 from lossim._support.quotients import quotient
 from lossim._support.types import ArrayLike, FloatArray
-from lossim.lengths import Length, from_logits, hazard_logits
+from lossim.lengths import hazard_logits
 from lossim.policies._moved import moved
-from lossim.policies._prompts import Path, PromptClass, sums_to_one, unique
+from lossim.policies._prompts import Path, PromptClass, law_of, sums_to_one, unique
 from lossim.rewards import Reward
 from lossim.rollouts import Rollouts
 
@@ -280,7 +280,7 @@ def _one_path(law: FloatArray, grades: Sequence[str]) -> list[Path]:
     """A law [grade, end] as one path on which P(correct) depends on the end."""
     ends = law.sum(axis=0)
     correct = quotient(law[0], ends)
-    return [Path("all", length=_law_of(ends), p_correct=correct[:-1], p_correct_truncated=float(correct[-1]),
+    return [Path("all", length=law_of(ends), p_correct=correct[:-1], p_correct_truncated=float(correct[-1]),
                  grades=_shares(law[1:], grades))]
 
 
@@ -289,7 +289,7 @@ def _two_paths(law: FloatArray, grades: Sequence[str]) -> list[Path]:
     ends = [law[0], law[1:].sum(axis=0)]
     share = np.sum(ends, axis=1)
     others: list[dict[str, Any]] = [{}, _shares(law[1:], grades)]
-    return [Path(name, probability=float(share[wrong] / share.sum()), length=_law_of(ends[wrong]),
+    return [Path(name, probability=float(share[wrong] / share.sum()), length=law_of(ends[wrong]),
                  p_correct=1.0 - wrong, p_correct_truncated=1.0 - wrong, grades=others[wrong])
             for wrong, name in enumerate(("right", "wrong")) if share[wrong] > 0]
 
@@ -298,11 +298,3 @@ def _shares(wrong: FloatArray, grades: Sequence[str]) -> dict[str, Any]:
     """P(grade | end, not correct) of the grades from 2 on, from masses of those not correct, [grade - 1, end]."""
     share = quotient(wrong, wrong.sum(axis=0))
     return dict(zip(grades[2:], share[1:], strict=True))
-
-
-def _law_of(ends: FloatArray) -> Length:
-    """The law of length with these masses of the ends, [end]; hazards of 1/2 where nobody gets."""
-    beyond = np.cumsum(ends[::-1])[::-1][1:]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logits = np.where(beyond + ends[:-1] > 0, np.log(ends[:-1]) - np.log(beyond), 0.0)
-    return from_logits(logits)

@@ -14,7 +14,7 @@ from lossim._support.quotients import quotient
 from lossim._support.types import ArrayLike, FloatArray
 from lossim.lengths import Length, from_logits, hazard_logits
 
-__all__ = ["Path", "PromptClass", "Work", "sums_to_one", "unique"]
+__all__ = ["Path", "PromptClass", "Work", "law_of", "sums_to_one", "unique"]
 
 Correctness = float | ArrayLike | Callable[[FloatArray], ArrayLike]
 
@@ -70,11 +70,8 @@ class Work:
         if not len(chance):
             checks.fail("arrival", [], "must hold at least one chance")
         waiting = np.cumprod(1.0 - chance)  # P(W > t)
-        law = chance * np.append(1.0, waiting[:-1])
-        left = np.cumsum(law[::-1])[::-1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logits = np.where(left > 0, np.log(law) - np.log(np.append(left[1:], 0.0)), 0.0)
-        return cls(answer=from_logits(logits), never=float(waiting[-1]), done=done, p_correct=p_correct,
+        answer = law_of(np.append(chance * np.append(1.0, waiting[:-1]), 0.0))
+        return cls(answer=answer, never=float(waiting[-1]), done=done, p_correct=p_correct,
                    p_correct_truncated=p_correct_truncated)
 
     def arrival(self, max_tokens: int) -> FloatArray:
@@ -175,6 +172,14 @@ class Path:
                 checks.fail(f"grades of {what}", largest, "must sum to at most 1 (the largest sum is shown)",
                             "each is a chance given that the response is not correct")
         return table
+
+
+def law_of(ends: FloatArray) -> Length:
+    """The law of length with these masses of the ends, [end]; hazards of 1/2 where nobody gets."""
+    beyond = np.cumsum(ends[::-1])[::-1][1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logits = np.where(beyond + ends[:-1] > 0, np.log(ends[:-1]) - np.log(beyond), 0.0)
+    return from_logits(logits)
 
 
 def _keep(given: Path | Work, called: str, *, chances: Sequence[str], laws: Sequence[str]) -> None:
