@@ -143,8 +143,9 @@ class Exact(Critic):
 
         V_t = h_t r_stop(t) + (1 - h_t) (r_go(t) + γ V_{t+1}) ,    V_{N+1} = 0
 
-    where r_go at N includes the pay of a cut response. ``per="cell"`` knows path and state from the second token on,
-    ``per="class"`` never does. At λ < 1 the first leaves no artefact under token sum; the second does.
+    where V_{t+1} is the mean over a change of state, and r_go at N includes the pay of a cut response. ``per="cell"``
+    knows path and state from the second token on, ``per="class"`` never does. At λ < 1 the first leaves no artefact
+    under token sum; the second does.
     """
 
     per: Literal["cell", "class"] = "cell"
@@ -205,10 +206,11 @@ class Learned(Critic):
             δ̄_t = h_t (r_stop - V_t) + (1 - h_t) (r_go + γV_{t+1} - V_t)
             A_t = δ̄_t + γλ (1 - h_t) A_{t+1} ,    A_{N+1} = 0
 
-        with ``values`` V [cell, N+1], reward, and the ``view`` of the policy that draws. r_go at N includes the pay of
-        a cut response, and V_{N+1} counts as 0 unless cut responses are bootstrapped, where it must be known. Cells
-        that the critic cannot tell apart are averaged by P(in the cell at t). Both results are [cell, t]:
-        means, 0 where nobody gets, and who gets there with a chance above 0.
+        with ``values`` V [cell, N+1], reward, and the ``view`` of the policy that draws. V_{t+1} and A_{t+1} are means
+        over a change of state, r_go at N includes the pay of a cut response, and V_{N+1} counts as 0 unless cut
+        responses are bootstrapped, where it must be known. Cells that the critic cannot tell apart are averaged by
+        P(in the cell at t). Both results are [cell, t]: means, 0 where nobody gets, and who gets there with a chance
+        above 0.
 
         >>> half = np.full((1, 2), 0.5)
         >>> view = CriticView(class_of_cell=np.array([0]), probability=np.ones(1), hazard=half, stay=half,

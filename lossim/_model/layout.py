@@ -110,12 +110,12 @@ class Layout(Record):
 
     @cached_property
     def move_into(self) -> IntArray:
-        """Which move leads into each cell, [cell]; where none does, one more than there are."""
+        """Which move leads into each cell, [cell]; where none does, how many there are."""
         return self._numbered(self.moves.target)
 
     @cached_property
     def move_from(self) -> IntArray:
-        """Which move leads out of each cell, [cell]; where none does, one more than there are."""
+        """Which move leads out of each cell, [cell]; where none does, how many there are."""
         return self._numbered(self.moves.source)
 
     def _numbered(self, cells: IntArray) -> IntArray:
