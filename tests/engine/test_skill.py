@@ -219,6 +219,22 @@ def test_policies_that_are_graded_by_other_rules_are_not_compared() -> None:
         ls.drift(schemes.grpo(), moved, old_policy=harder)
 
 
+def test_a_clip_that_holds_nothing_back_leaves_skill_its_reward() -> None:
+    """A reward that compares a group, on a path with work, where a surrogate with signs is summed token by token."""
+    law = ls.lengths.geometric
+    thinks = ls.Path("thinks", length=law(mean=20), p_correct=0.2, work=ls.Work(
+        answer=law(mean=10), done=law(mean=5), p_correct=0.7))
+    policy = skilled(ls.Policy([ls.PromptClass("prompts", paths=[thinks])], max_tokens=32))
+    old = policy.shifted(np.full((2, 32), 1e-9), np.zeros(1))
+    scheme = replace(schemes.ppo(gae_lambda=0.9, critic=ls.critics.Zero()), group_size=4,
+                     reward=ls.Reward(shaping=ls.rewards.KimiLength()))
+    free, held = (ls.drift(replace(scheme, surrogate=surrogate), policy, "monte_carlo", rng=np.random.default_rng(0),
+                           batches=16, old_policy=old).skill_gradient.value
+                  for surrogate in (surrogates.ImportanceWeight(), surrogates.PPOClip()))
+    assert free.all()
+    np.testing.assert_allclose(held, free, rtol=1e-6)
+
+
 def test_no_scale_leaves_content_where_it_is() -> None:
     frozen = replace(START, coordinates=ls.coordinates(bins=2))
     run = ls.train(schemes.grpo(), frozen, steps=3, optimizer=optimizers.SGD(learning_rate=1.0))
