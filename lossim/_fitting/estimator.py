@@ -8,7 +8,7 @@ import numpy as np
 
 from lossim._fitting.mixture import Cells, class_laws, hazard_logits, make_cells, slopes
 from lossim._fitting.prior import Counts, merged, npmle, pairs, posterior
-from lossim._fitting.states import Shares, states
+from lossim._fitting.states import Answers, states
 from lossim._model import Coordinates
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray
@@ -24,7 +24,7 @@ class Responses(Record):
 
     ``length``, ``correct``, ``truncated`` and ``prompt`` (a number from 0, int32) are of each response. ``labels``
     [prompt] is the class of each prompt by ``names``, or None where classes are to be found by solve rate. ``path``
-    [response] is its path by ``path_names``; ``shares`` say when answers were there, None where nobody asks.
+    [response] is its path by ``path_names``; ``answers`` say when these were there, None where nobody asks.
     """
 
     length: IntArray
@@ -37,7 +37,7 @@ class Responses(Record):
     max_tokens: int
     path: IntArray
     path_names: tuple[str, ...]
-    shares: Shares | None
+    answers: Answers | None
 
 
 class Classes(Record):
@@ -94,7 +94,7 @@ class Fitter:
         self.labels = log.labels
         self.names = log.names
         self.path_names = log.path_names
-        self.shares = log.shares
+        self.answered = log.answers
         self.right: IntArray = np.bincount(log.prompt[log.correct], minlength=log.prompts)
         self.answers: IntArray = np.bincount(log.prompt, minlength=log.prompts)
         self.k, self.n, self.pair = pairs(self.right, self.answers)
@@ -178,15 +178,15 @@ class Fitter:
         rounded, row = np.unique(np.round(shares, 2), axis=0, return_inverse=True)
         return classes, rounded / rounded.sum(axis=1, keepdims=True), row.ravel()[self.pair]
 
-    def policy(self, fitted: Fitted, needed: float | None = None) -> Policy:
-        """The policy of some numbers; if another share was ``needed``, with that."""
+    def policy(self, fitted: Fitted, answers: Answers | None = None) -> Policy:
+        """The policy of some numbers, with ``answers`` in place of those of the log."""
         classes = fitted.classes
         if self.paths == "outcome":
             paths = _two_paths(classes, *fitted.laws[0])
-        elif self.shares is not None:
+        elif self.answered is not None:
             right, wrong = fitted.laws[0]
-            shares = self.shares if needed is None else Shares.constant(needed)
-            paths = states(classes.rates, _logits(right), _logits(wrong), right.masses[:, -1], shares)
+            paths = states(classes.rates, _logits(right), _logits(wrong), right.masses[:, -1],
+                           answers or self.answered)
         elif self.paths == "one":
             paths = [[path] for path in _curves("only", classes.rates, np.ones(len(classes.rates)), *fitted.laws[0],
                                                 self.max_tokens)]

@@ -9,7 +9,7 @@ import numpy as np
 from lossim._engine import versions
 from lossim._fitting.estimator import Classes, Fitter, Paths, Responses
 from lossim._fitting.fitted import Fit, FittedClass
-from lossim._fitting.states import Shares
+from lossim._fitting.states import Answers, Shares
 from lossim._model import Coordinates, Features
 from lossim._support import checks
 from lossim._support.text import Note, Phrase, Way, argument
@@ -29,9 +29,9 @@ from lossim.rollouts import (
 BY_SOLVE_RATE = "solve rate"
 HALF = NEEDED[1]
 RUNS, LEAST = 24, 32
-"""Runs of lengths in which answers are looked at apart, at most, and right responses in each, at least."""
+"""Runs of ends in which answers are looked at apart, at most, and responses of a grade in each, at least."""
 QUANTILES = 16
-"""Shares that stand for those of all right responses in such a run."""
+"""Shares that stand for those of all responses in such a run."""
 MOST_POSITIONS = 1 << 20
 """The longest max_tokens: a law of length has a number for each position."""
 
@@ -53,11 +53,12 @@ def fit(rollouts: Rollouts, *, paths: Paths = "outcome", needed: float | None = 
             in different steps.
         paths: ``"outcome"``: each class has a right and a wrong path, and a truncated response is on that of its grade.
             ``"one"``: one path, whose correctness depends on the length where it stops. ``"states"``: one path with
-            work, on which a response is done once its answer is there, and right then; wrong ones work to their end.
+            work, on which a response is done once its answer is there.
             ``"column"``: the paths that the log names, ``Rollouts(path_names=...)``, each as ``"one"``.
         needed: with ``"states"``, the share of a right response's length, in [0, 1], at which its answer was there. By
-            default those of the log's right responses of about that length, ``Rollouts(answered=...)``; without these a
-            half, which the log does not say: a drift on the fit is given for 0.25 and 0.9 too.
+            default those of the log's responses of about that length and grade, ``Rollouts(answered=...)``; without
+            these a half, and wrong ones work to their end, which the log does not say: a drift on the fit is given for
+            0.25 and 0.9 too, and for truncated ones that are done.
         classes: None: those of the log if it has any, else by solve rate; a number: so many by solve rate;
             ``"solve rate"``: by solve rate whatever the log has.
         max_tokens: the cut; by default the length of the truncated responses, or the longest length. If the log does
@@ -138,8 +139,13 @@ def fit(rollouts: Rollouts, *, paths: Paths = "outcome", needed: float | None = 
                   "responses": len(log.length), "prompts": log.prompts} | versions()
 
     over: tuple[tuple[float, Policy], ...] = ()
+    if_cut_done: tuple[tuple[float, Policy], ...] = ()
     if paths == "states" and needed is None and rollouts.answered is None:
-        over = tuple((share, policy if share == HALF else fitter.policy(found, share)) for share in NEEDED)
+        over = tuple((share, policy if share == HALF else fitter.policy(found, Answers.at(share, log.max_tokens)))
+                     for share in NEEDED)
+        if np.any(log.truncated & ~log.correct):
+            if_cut_done = tuple((share, fitter.policy(found, Answers.at(share, log.max_tokens, if_cut=True)))
+                                for share in NEEDED)
 
     # the log and the policy side by side
     logged = {"mean_length": float(log.length.mean()), "accuracy": float(log.correct.mean()),
@@ -157,7 +163,8 @@ def fit(rollouts: Rollouts, *, paths: Paths = "outcome", needed: float | None = 
     result = Fit(
         policy=policy, classes=_classes(policy, log.prompts), rewards=rewards, reward=reward, logged=logged,
         fitted={name: getattr(policy, name) for name in logged}, replicates=replicates, notes=tuple(notes),
-        provenance=provenance, _fitter=fitter, over_needed=over)
+        provenance=provenance, _fitter=fitter, over_needed=over,
+        if_cut_done=if_cut_done)
     if progress:
         for _ in result.refits(progress=True):
             pass
@@ -221,41 +228,57 @@ def _settled(rollouts: Rollouts, *, paths: Paths, needed: float | None, max_toke
             checks.fail("paths", paths, "needs a log that names the path of each response", Phrase(
                 "give ", Way("column", "Rollouts(path_names=...)", "path"), ", or use ", argument("paths", "outcome")))
         path_names, path = np.unique(rollouts.path_names, return_inverse=True)
-    shares, of_answers = _shares(rollouts, correct, needed) if paths == "states" else (None, [])
+    truncated = np.zeros(len(rollouts), dtype=np.bool_) if cut is None else cut
+    answers, of_answers = _answers(rollouts, correct, truncated, cap, needed) if paths == "states" else (None, [])
     notes = of_grades + of_cuts + of_answers
     if rollouts.steps is not None and rollouts.steps.min() < rollouts.steps.max():
         notes.append(Note("steps", f"steps {rollouts.steps.min()} to {rollouts.steps.max()} are taken together, as if "
                           "one policy had drawn them"))
-    return Responses(length=rollouts.lengths, correct=correct, prompt=prompt, prompts=prompts,
-                     truncated=np.zeros(len(rollouts), dtype=np.bool_) if cut is None else cut,
-                     labels=labels, names=names, max_tokens=cap, path=path, path_names=tuple(path_names.tolist()),
-                     shares=shares), notes
+    return Responses(
+        length=rollouts.lengths, correct=correct, truncated=truncated, prompt=prompt, prompts=prompts, labels=labels,
+        names=names, max_tokens=cap, path=path, path_names=tuple(path_names.tolist()), answers=answers), notes
 
 
-def _shares(rollouts: Rollouts, correct: BoolArray, needed: float | None) -> tuple[Shares, list[Note]]:
-    """The shares of right responses' lengths at which answers were there, and what was assumed."""
-    working = "wrong responses are taken to work to their end"
+def _answers(rollouts: Rollouts, correct: BoolArray, cut: BoolArray, cap: int, needed: float | None
+             ) -> tuple[Answers, list[Note]]:
+    """When answers were there, and what was assumed."""
     if needed is not None or rollouts.answered is None or not correct.any():
         share = HALF if needed is None else checks.probability("needed", needed)
         unsaid = ", which the log does not say: a drift is given for others too" if needed is None else ""
-        return Shares.constant(share), [
-            Note("needed", f"answers are taken to be there at {share:.3g} of a right response{unsaid}; {working}")]
-    answered = rollouts.answered[correct]
-    length = rollouts.lengths[correct]
-    each = np.where(np.isnan(answered), 1.0, answered / length)
-    there = ~np.isnan(rollouts.answered[~correct])
-    if there.any():
-        working += (f", though the log has an answer in {there.mean():.2g} of them: only an audit takes these as done, "
-                    "and length may go the other way there")
-    # in runs of lengths that hold about equally many, some quantiles stand for all
-    runs = int(np.clip(len(length) // LEAST, 1, RUNS))
-    last = np.unique(np.quantile(length, np.arange(1, runs) / runs, method="lower"))
-    last = last[last < length.max()]
-    run = np.searchsorted(last, length)
+        return Answers.at(share, cap), [
+            Note("needed", f"answers are taken to be there at {share:.3g} of a right response{unsaid}; wrong responses "
+                 "are taken to work to their end")]
+    there = ~np.isnan(rollouts.answered)
+    # a right response has its answer at its end at the latest
+    at = np.where(correct & ~there, rollouts.lengths, rollouts.answered) / rollouts.lengths
+    end = rollouts.lengths + cut
+    wrong = f", as {there[~correct].mean():.2g} of the wrong ones do" if there[~correct].any() else ""
+    return Answers(right=_shares(at[correct], end[correct], cap), wrong=_shares(at[~correct], end[~correct], cap)), [
+        Note("needed", "answers are there at the shares that responses of a length and grade have in the log: right "
+             f"ones have one{wrong}")]
+
+
+def _shares(at: FloatArray, end: IntArray, cap: int) -> Shares:
+    """Quantiles of shares [response], NaN without an answer, by runs of ends that hold about equally many.
+
+    Truncated responses are a run of their own.
+    """
+    if not end.size:
+        return Shares(values=np.ones((1, 1)), last=np.zeros(0, dtype=np.int64), had=np.zeros(1))
+    runs = int(np.clip(len(end) // LEAST, 1, RUNS))
+    last = np.append(np.quantile(end, np.arange(1, runs) / runs, method="lower"), cap)
+    last = np.unique(last[last < end.max()])
+    run = np.searchsorted(last, end)
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    values = np.array([np.quantile(each[run == number], levels) for number in range(len(last) + 1)])
-    return Shares(values=values, last=last), [
-        Note("needed", f"answers are there at the shares that right responses of a length have in the log; {working}")]
+    values = np.ones((len(last) + 1, QUANTILES))
+    had = np.zeros(len(last) + 1)
+    for number in range(len(had)):
+        each = at[run == number]
+        answered = each[~np.isnan(each)]
+        had[number] = len(answered) / max(len(each), 1)
+        if answered.size:
+            values[number] = np.quantile(answered, levels)
+    return Shares(values=values, last=last, had=had)
 
 
 def _labels(rollouts: Rollouts, prompt: IntArray, prompts: int) -> tuple[IntArray | None, tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ class FittedDrift(Printed):
         failed: refits that have none, because the fit or the drift cannot be computed.
         over_needed: shares of a right response that may have been needed, each with the drift if it was, where the fit
             had to take one; else none.
+        if_cut_done: the same if truncated responses, too, had their answer from that share of their length on.
         notes: what was assumed in the fit and in the drift.
     """
 
@@ -51,6 +52,7 @@ class FittedDrift(Printed):
     replicates: dict[str, FloatArray]
     failed: int
     over_needed: tuple[tuple[float, Drift], ...]
+    if_cut_done: tuple[tuple[float, Drift], ...]
     notes: tuple[str, ...]
 
     def interval(self, name: str = "length_per_kl", level: float = LEVEL) -> tuple[float, float]:
@@ -66,10 +68,15 @@ class FittedDrift(Printed):
     @property
     def verdict(self) -> str:
         """Which way mean length goes, if the log is large enough to tell."""
-        if len({np.sign(float(each.length)) for _, each in self.over_needed}) > 1:
+        if _signs(self.over_needed) > 1:
             ways = (f"{float(each.length_per_kl):+.3g} if it is {share:.3g}" for share, each in self.over_needed)
             return ("undecided: the share of a right response that was needed decides, and the log does not tell it: "
                     f"{', '.join(ways)}, tokens in a step of 0.01 nats")
+        if _signs(self.over_needed + self.if_cut_done) > 1:
+            ways = (f"{float(each.length_per_kl):+.3g} if at {share:.3g} of their length"
+                    for share, each in self.if_cut_done)
+            return ("undecided: whether truncated responses had their answer decides, and the log does not tell it: "
+                    f"{float(self.length_per_kl):+.3g} if not, {', '.join(ways)}, tokens in a step of 0.01 nats")
         low, high = self.interval()
         if not np.isfinite(low) or low > 0.0 or high < 0.0:
             return self.drift.verdict
@@ -82,6 +89,8 @@ class FittedDrift(Printed):
             "over_needed": [{"share": share, "length_per_kl": plain(float(each.length_per_kl)),
                              "needed": float(each.needed), "free": float(each.free)}
                             for share, each in self.over_needed],
+            "if_cut_done": [{"share": share, "length_per_kl": plain(float(each.length_per_kl))}
+                            for share, each in self.if_cut_done],
             "verdict": self.verdict, "replicates": plain(self.replicates)}
 
     def sections(self) -> Sections:
@@ -97,9 +106,16 @@ class FittedDrift(Printed):
         for share, each in self.over_needed:
             part = f"{float(each.needed) / float(each.length):.0%} of it needed" if float(each.length) else ""
             lines.append(table.row(f"if {share:.3g} was needed", f"{float(each.length_per_kl):+.4g}", "", part))
+        for share, each in self.if_cut_done:
+            lines.append(table.row(f"  cut ones done at {share:.3g}", f"{float(each.length_per_kl):+.4g}", "", ""))
         failed = f", {self.failed:,} more failed" if self.failed else ""
         lines.append(f"  from {len(self.replicates['length']):,} refits{failed}")
         return {"verdict": [f"{self.drift.scheme.name}: {self.verdict}"], "numbers": lines, "notes": noted(self.notes)}
+
+
+def _signs(drifts: Sequence[tuple[float, Drift]]) -> int:
+    """How many ways length goes."""
+    return len({np.sign(float(each.length)) for _, each in drifts})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -184,6 +200,7 @@ class Fit(Printed):
         replicates: refits that standard errors are taken over.
         over_needed: the policy for each share of a right response that may have been needed, where ``policy`` had to
             take one; else none.
+        if_cut_done: the same if truncated responses, too, had their answer from that share of their length on.
         notes: what was assumed.
         provenance: what it takes to fit again.
     """
@@ -196,6 +213,7 @@ class Fit(Printed):
     fitted: dict[str, float]
     replicates: int
     over_needed: tuple[tuple[float, Policy], ...]
+    if_cut_done: tuple[tuple[float, Policy], ...]
     notes: tuple[str, ...]
     provenance: dict[str, Any]
     _fitter: Fitter
@@ -237,10 +255,11 @@ class Fit(Printed):
             stderr = float(known.std(ddof=1)) if len(known) > 1 else np.nan
             estimates[name] = Estimate(value=float(getattr(here, name)), stderr=stderr, n=len(known),
                                        method="bootstrap")
-        over = tuple((share, here if policy is self.policy else drift(scheme, policy, **keywords))
-                     for share, policy in self.over_needed)
-        return FittedDrift(drift=here, **estimates, failed=failed, over_needed=over, notes=self.notes + here.notes,
-                           replicates=dict(zip(NUMBERS, columns, strict=True)))
+        over, if_cut_done = (
+            tuple((share, here if policy is self.policy else drift(scheme, policy, **keywords))
+                  for share, policy in policies) for policies in (self.over_needed, self.if_cut_done))
+        return FittedDrift(drift=here, **estimates, failed=failed, over_needed=over, if_cut_done=if_cut_done,
+                           notes=self.notes + here.notes, replicates=dict(zip(NUMBERS, columns, strict=True)))
 
     def train(self, scheme: Scheme, *, steps: int, refits: int = 20, progress: bool = False, **keywords: Any
               ) -> FittedTraining:

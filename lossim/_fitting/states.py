@@ -1,4 +1,4 @@
-"""Right and wrong responses as one path with work: right ones done from a share of their length on."""
+"""Right and wrong responses as one path with work: done from a share of their length on, wrong ones if at all."""
 
 from __future__ import annotations
 
@@ -13,47 +13,78 @@ from lossim.rollouts import answered_at
 
 
 class Shares(Record):
-    """Shares of right responses' lengths at which answers were there: ``values`` [run, share], each as frequent.
+    """Shares of responses' lengths at which answers were there, by runs of ends: stopped at 1..N, truncated.
 
-    ``last`` [run] is the last length of each run of lengths but the last one, which has no end.
+    Attributes:
+        values: [run, share], each as frequent.
+        last: [run], the last end of each run but the last one, which has none.
+        had: [run], chance that a response of the run had its answer at all.
     """
 
     values: FloatArray
     last: IntArray
+    had: FloatArray
+
+    def run(self, ends: IntArray) -> IntArray:
+        """The run of each end."""
+        return np.searchsorted(self.last, ends)
+
+    def arrived(self, mass: FloatArray) -> FloatArray:
+        """The chance to have one's answer there at t, [end]: of these chances [end] to end so and to have one."""
+        ends = np.arange(1, len(mass) + 1)
+        length = np.minimum(ends, len(mass) - 1)
+        total = np.zeros(len(mass))
+        for share in self.values[self.run(ends)].T:
+            place = answered_at(length, share) - 1
+            total += np.bincount(place, weights=mass / self.values.shape[1], minlength=len(mass))
+        return total
+
+
+class Answers(Record):
+    """When the answers of right and of wrong responses were there."""
+
+    right: Shares
+    wrong: Shares
 
     @classmethod
-    def constant(cls, share: float) -> Shares:
-        """One share for all."""
-        return cls(values=np.array([[share]]), last=np.zeros(0, dtype=np.int64))
+    def at(cls, share: float, max_tokens: int, *, if_cut: bool = False) -> Answers:
+        """One share for all right responses; wrong ones had no answer, but those that were cut ``if_cut``."""
+        none = np.zeros(0, dtype=np.int64)
+        one = np.array([[share]])
+        return cls(right=Shares(values=one, last=none, had=np.ones(1)),
+                   wrong=Shares(values=np.repeat(one, 2, axis=0), last=np.array([max_tokens]),
+                                had=np.array([0.0, float(if_cut)])))
 
 
-def states(rates: FloatArray, right: FloatArray, wrong: FloatArray, cut: FloatArray, shares: Shares
+def states(rates: FloatArray, right: FloatArray, wrong: FloatArray, cut: FloatArray, answers: Answers
            ) -> list[list[Path]]:
     """A path with work for each class, from the solve rates [class] and hazard logits [class, t] of both grades.
 
     ``cut`` [class] is how many right responses were, as far as the log tells: others that are cut once done are wrong.
 
-    With R and W the chances to end right and wrong, and M(t) that of a right response to have its answer there at t,
+    With R the chance to end right, W and V to end wrong without an answer and with one, and M(t) to have one's answer
+    there at t,
 
-        working  A_t = Σ_{end >= t} W + Σ_{u > t} M(u) ,   a(t) = W(t)/A_t ,   q(t) = M(t)/(A_t + M(t)) ,
-        done     D_t = Σ_{end >= t} R - Σ_{u > t} M(u) ,   b(t) = R(t)/D_t .
+        working  A_t = Σ_{end >= t} W + Σ_{u > t} M(u) ,            a(t) = W(t)/A_t ,   q(t) = M(t)/(A_t + M(t)) ,
+        done     D_t = Σ_{end >= t} (R + V) - Σ_{u > t} M(u) ,      b(t) = (R(t) + V(t))/D_t ,
 
-    The joint law of length and grade is that of the two laws, whatever the shares are.
+    and who stops once done is correct with chance R/(R + V). The joint law of length and grade is that of the laws by
+    grade, whatever the shares are.
     """
-    return [[_path(float(rate), own_right, own_wrong, float(own_cut > 0), shares)]
+    return [[_path(float(rate), own_right, own_wrong, bool(own_cut > 0), answers)]
             for rate, own_right, own_wrong, own_cut in zip(rates, right, wrong, cut, strict=True)]
 
 
-def _path(rate: float, right: FloatArray, wrong: FloatArray, right_if_cut: float, shares: Shares) -> Path:
+def _path(rate: float, right: FloatArray, wrong: FloatArray, right_if_cut: bool, answers: Answers) -> Path:
     """One class."""
-    done = rate * _ends(right)
-    working = (1.0 - rate) * _ends(wrong)
-    ends = np.arange(1, len(done) + 1)
-    length = np.minimum(ends, len(right))
-    arrived = np.zeros(len(right) + 1)
-    of_length = shares.values[np.searchsorted(shares.last, length)]  # [end, share]
-    for share in of_length.T:
-        arrived += np.bincount(answered_at(length, share) - 1, weights=done / len(of_length.T), minlength=len(done))
+    done_right = rate * _ends(right)
+    ends_wrong = (1.0 - rate) * _ends(wrong)
+    had = answers.wrong.had[answers.wrong.run(np.arange(1, len(ends_wrong) + 1))]
+    done_wrong = ends_wrong * had
+    working = ends_wrong * (1.0 - had)
+    done = done_right + done_wrong
+    arrived = answers.right.arrived(done_right) + answers.wrong.arrived(done_wrong)
+    correct = np.divide(done_right, done, out=np.ones_like(done), where=done > 0)
     moved = arrived[:-1]
     later = _from_here(arrived)[1:]
     at_work = _from_here(working)[:-1] + later
@@ -63,7 +94,7 @@ def _path(rate: float, right: FloatArray, wrong: FloatArray, right_if_cut: float
     arrival = np.divide(moved, waiting, out=np.zeros_like(moved), where=waiting > 0)
     laws = (from_logits(_odds(working[:-1], at_work)), from_logits(_odds(done[:-1], there), entered=True))
     return Path("all", length=laws[0], p_correct=0.0, work=Work.arriving(
-        arrival, done=laws[1], p_correct_truncated=right_if_cut))
+        arrival, done=laws[1], p_correct=correct[:-1], p_correct_truncated=float(correct[-1]) if right_if_cut else 0.0))
 
 
 def _ends(logits: FloatArray) -> FloatArray:
