@@ -134,7 +134,7 @@ def _shares(log: Log, paths: Paths, needed: float | Sequence[float] | None) -> t
         return ()
     if needed is None:
         return () if log.answered is not None else NEEDED
-    given = [needed] if isinstance(needed, int | float) else list(needed)
+    given = [needed] if isinstance(needed, int | float | str) else list(needed)
     if not given:
         checks.fail("needed", needed, "must hold at least one share", "leave it out for the default")
     return tuple(sorted({checks.probability("needed", share) for share in given}))

@@ -117,7 +117,7 @@ def skill_gradient(step: Step, measures: Measures, asked: bool) -> FloatArray:
     """Σ credit · (1[correct] - s), [cell]: the score of the log-odds s of being correct; 0 where not asked for.
 
     What decides the grade is spread evenly over a response's tokens: with one advantage for each token it is credited
-    with their mean, on average given the end.
+    with their mean, on average given the end; off policy the gains of single tokens are left out of that.
     """
     if not asked:
         return np.zeros(step.policy.layout.cells)

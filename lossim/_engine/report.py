@@ -107,14 +107,25 @@ def _assumed(question: Question, step: Step) -> list[Note]:
         remark = estimator.remark(float(step.task.min()))
         if remark is not None:
             notes.append(Note("negative rewards", remark))
-    if scheme.entropy is not None:
-        notes.append(Note("entropy", "the entropy bonus is modelled on the decision to stop alone, which it shortens "
-                          "where stops are rare; what it does to content is not, and runs with a bonus went to the "
-                          "cap: the sign of its effect is undecided"))
+    notes += content_notes(scheme, question.policy)
     if question.old is not question.policy:
         notes.append(Note("old policy", f"responses are drawn by the old policy, {question.old!r}"))
     if question.reference is not question.policy and (scheme.kl_in_loss or scheme.kl_in_reward):
         notes.append(Note("reference", f"KL is to the reference, {question.reference!r}"))
+    return notes
+
+
+def content_notes(scheme: Scheme, policy: Policy) -> list[Note]:
+    """What a run leaves out of what happens to content."""
+    notes = []
+    if scheme.entropy is not None:
+        notes.append(Note("entropy", "the entropy bonus is modelled on the decision to stop alone, which it shortens "
+                          "where stops are rare; what it does to content is not, and runs with a bonus went to the "
+                          "cap: the sign of its effect is undecided"))
+    correctness = policy.arrays.correctness
+    if policy.motion.skill_scale > 0 and not np.any(correctness * (1.0 - correctness)):
+        notes.append(Note("skill", "skill_scale moves nothing here: chances to be correct of 0 and 1 stay, and this "
+                          "policy has no others"))
     return notes
 
 

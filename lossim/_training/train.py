@@ -8,7 +8,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lossim._engine import Question, check_alike, describe_policy, describe_rng, describe_scheme, versions
+from lossim._engine import (
+    Question,
+    check_alike,
+    content_notes,
+    describe_policy,
+    describe_rng,
+    describe_scheme,
+    versions,
+)
 from lossim._model import Kernel
 from lossim._support import checks
 from lossim._support.progress import Progress
@@ -110,7 +118,7 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
     of_step = {each.name: np.array([getattr(one, each.name) for one in taken], dtype=np.float64)
                .reshape(-1, *length.shape[1:]) for each in fields(Transition)}
     notes = [KNOTS] if rule.rescales and isinstance(policy.coordinates, Kernel) else []
-    notes += end + ([] if run is None else run.notes)
+    notes += content_notes(scheme, policy) + end + ([] if run is None else run.notes)
     notes += regime_notes(length, states["truncation_rate"], states["accuracy"])
     notes += turn_notes(policy.layout, states["accuracy_by_path"], states["path_probability"])
     how |= {"steps": len(done) - 1, "scheme": describe_scheme(scheme), "versions": versions(),

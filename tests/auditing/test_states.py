@@ -353,5 +353,7 @@ def test_what_cannot_be_read_is_refused() -> None:
         ls.audit(log, PPO, needed=0.5)
     with pytest.raises(ValueError, match=r"needed must lie in \[0, 1\], got 1.5"):
         ls.audit(log, PPO, paths="states", needed=(0.5, 1.5))
+    with pytest.raises(TypeError, match="needed must be a number, got 'half'"):
+        ls.audit(log, PPO, paths="states", needed="half")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="paths cannot be read under vapo, whose λ depends on the length"):
         ls.audit(log, adaptive, paths="states")

@@ -253,3 +253,16 @@ def test_a_turn_is_noted() -> None:
     still = ls.train(schemes.grpo(), replace(policy, coordinates=ls.coordinates()), steps=30,
                      optimizer=optimizers.SGD(learning_rate=0.5))
     assert not any("caught up" in note for note in still.notes)
+
+
+def test_what_a_run_leaves_out_of_content_is_said_by_drifts_and_runs() -> None:
+    bonus = replace(schemes.grpo(), penalties=(ls.penalties.Entropy(coefficient=0.01),))
+    for p_correct, inert in ((1.0, True), (0.9, False)):
+        paths = [ls.Path("right", probability=0.5, length=ls.lengths.geometric(mean=10), p_correct=p_correct),
+                 ls.Path("wrong", probability=0.5, length=ls.lengths.geometric(mean=20), p_correct=0.0)]
+        policy = ls.Policy([ls.PromptClass("prompts", paths=paths)], max_tokens=32,
+                           coordinates=ls.coordinates(skill_scale=1.0))
+        for scheme in (bonus, schemes.grpo()):
+            for result in (ls.drift(scheme, policy), ls.train(scheme, policy, steps=1)):
+                assert any("skill_scale moves nothing" in note for note in result.notes) == inert
+                assert any("its effect is undecided" in note for note in result.notes) == (scheme is bonus)
