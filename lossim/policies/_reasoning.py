@@ -60,7 +60,7 @@ def reasoning_paths(goal: Goal) -> list[Path]:
     share = goal.accuracy / thinks.right
     rest = 1.0 - share
     if rest < -1e-9:
-        checks.fail("mean_right", goal.mean_right, f"is so long that {thinks.cut:.3g} of the responses that think are "
+        checks.fail("mean_right", goal.mean_right, f"is so long that {thinks.cut:.1%} of the responses that think are "
                     f"cut at max_tokens {goal.max_tokens:,}, and the others are too few for an accuracy of "
                     f"{goal.accuracy:.3g}", "lower it, premature or difficulty, or raise max_tokens")
     rest = max(rest, 0.0)
@@ -86,7 +86,7 @@ def _thinks(goal: Goal) -> _Thinks:
 
     def missed(logs: FloatArray) -> list[float]:
         made = _made(goal, *np.exp(np.clip(logs, -30.0, 30.0)))
-        length = math.log(made.mean_right / goal.mean_right)
+        length = math.log(max(made.mean_right, 1e-300) / goal.mean_right)
         if early == 0:
             return [length, float(logs[1])]
         return [length, math.log(max(made.early, 1e-300) / max(made.right, 1e-300) / early)]
@@ -139,15 +139,20 @@ def _others(goal: Goal, thinks: _Thinks, share: float, rest: float) -> tuple[flo
         others = loops * looping + (rest - loops) * ends
         return loops, float(others @ length), share * thinks.cut + float(others[-1])
 
-    low, high = (at(median)[1] for median in (1e-2, 1e3 * cap))
+    shortest, longest = 1e-2, 1e3 * cap
+    low, high = (at(median)[1] for median in (shortest, longest))
     if rest == 0 and abs(wanted) <= 1e-6 * cap:
         return 0.0, constant(hazard=1.0)
-    if not low <= wanted <= high:
+    rounding = 1e-9 * cap
+    if not low - rounding <= wanted <= high:
         span = [(x + share * thinks.wrong_tokens) / (1.0 - goal.accuracy) for x in (low, high)]
         checks.fail("mean_wrong", goal.mean_wrong, f"must lie between {span[0]:.4g} and {span[1]:.4g} for a class with "
                     f"accuracy {goal.accuracy:.3g}, premature {goal.premature:.3g} and truncated {goal.truncated:.3g}",
                     "stops before the answer are short, cut responses have length max_tokens")
-    median = math.exp(brentq(lambda log: at(math.exp(log))[1] - wanted, math.log(1e-2), math.log(1e3 * cap)))
+    median = shortest
+    if wanted > low + rounding:
+        logs = math.log(shortest), math.log(longest)
+        median = math.exp(brentq(lambda log: at(math.exp(log))[1] - wanted, *logs))
     loops, _, cut = at(median)
     if goal.truncated > 0 and abs(cut - goal.truncated) > 1e-6 * goal.truncated:
         checks.fail("truncated", float(f"{goal.truncated:.4g}"), f"must be {cut:.4g} for a class with accuracy "

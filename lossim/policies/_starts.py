@@ -127,7 +127,8 @@ def reasoning(*, accuracy: float, mean_right: float, mean_wrong: float, max_toke
         mean_right, mean_wrong: mean length of right and of wrong responses, tokens; cut ones are wrong, with length
             ``max_tokens``.
         max_tokens: N.
-        verbosity: mean number of tokens from the answer being there to the stop, at least 1, below ``mean_right``.
+        verbosity: mean number of tokens from the answer being there to the stop, if nothing were cut; at least 1, below
+            ``mean_right``.
         premature: share of the wrong responses that stopped while working on an answer that would have come
             before the cap, in [0, 1). A log does not tell it: it is what length can buy.
         truncated: share of all responses that is cut, in [0, 1 - accuracy); 0 is as few as the lengths asked for allow,
@@ -149,7 +150,8 @@ def reasoning(*, accuracy: float, mean_right: float, mean_wrong: float, max_toke
     >>> ls.drift(ls.schemes.grpo(), start).verdict
     'responses get longer, +7.21 tokens in a step of 0.01 nats'
     """
-    accuracy = checks.in_interval("accuracy", accuracy, 1e-6, 1.0 - 1e-6, "for prompts never solved use unsolvable")
+    accuracy = checks.in_interval("accuracy", accuracy, 1e-6, 1.0 - 1e-6,
+                                  "for prompts never solved use unsolvable; a path that is always right needs no work")
     premature = checks.in_interval("premature", premature, 0.0, 1.0 - 1e-6, "some wrong responses are wrong anyway")
     truncated = checks.in_interval("truncated", truncated, 0.0, 1.0 - accuracy, "cut responses are wrong")
     cap = checks.whole("max_tokens", max_tokens)

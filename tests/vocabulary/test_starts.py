@@ -120,6 +120,14 @@ def test_what_cannot_be_had_says_so(change: dict[str, Any], error: type[Exceptio
         reasoning(**SETTINGS["as in the example"] | change)
 
 
+def test_one_position_has_no_answers_that_come_later() -> None:
+    numbers = {"accuracy": 0.5, "mean_right": 1, "mean_wrong": 1, "max_tokens": 1, "verbosity": 1}
+    start = reasoning(**numbers, premature=0.0)
+    assert (start.mean_length, start.accuracy) == (1.0, pytest.approx(0.5))
+    with pytest.raises(ValueError, match="responses that think are cut at max_tokens 1"):
+        reasoning(**numbers, premature=0.5)
+
+
 def test_starts_give_opposite_verdicts() -> None:
     """One model that grows and shrinks: early stops against long wrong answers."""
     early = ls.drift(ls.schemes.grpo(), reasoning(**SETTINGS["as in the example"]))
