@@ -278,4 +278,5 @@ def test_sampled(name: str) -> None:
     sampled = ls.drift(scheme, **policies, method="monte_carlo", rng=np.random.default_rng(0), batches=1 << 16)
     error = np.concatenate([sampled.hazard_gradient.stderr.ravel(), sampled.path_gradient.stderr.ravel()])
     assert np.abs(error).max() < 0.03 * np.abs(truth).max()
-    np.testing.assert_array_less(np.abs(translate.engine_flat(sampled) - truth), 4.0 * error)
+    missed = np.abs(translate.engine_flat(sampled) - truth)
+    assert (missed <= 4.0 * error).all(), (missed, error)  # some logits see no reward: both are 0
