@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -66,35 +67,38 @@ def read(plugin: Plugin, watch: Watch | None = None, *, pairs: bool = True) -> t
     log = plugin.log
     # What was credited is kept where the log keeps its slabs, else made for each pass.
     kept = list(plugin.credited_log()) if log.kept is not None else None
-    totals = [(part.slab, plugin.totals(part)) for part in kept or plugin.credited_log()]
-    by_step = _summed(((slab.step, each) for slab, each in totals), len(log.steps))
-    by_block = _summed(((slab.block, each) for slab, each in totals), log.blocks)
+    totals = (((part.slab.step, part.slab.block), plugin.totals(part)) for part in kept or plugin.credited_log())
+    by_step, by_block = _summed(totals, len(log.steps), log.blocks)
     # Weights alone are summed for an entropy bonus, or to take a mean off other advantages.
     needs_plain = plugin.scheme.entropy is not None or plugin.scheme.advantage.whitening is not None
     scales = plugin.scales(by_step)
 
-    def coefficients() -> Iterator[tuple[IntArray, Coefficients]]:
+    def coefficients() -> Iterator[tuple[tuple[IntArray], Coefficients]]:
         for part in kept or plugin.credited_log():
             made = plugin.coefficients(part, *scales)
             if watch is not None:
                 watch(part, made)
             at = log.pair(part.slab) if pairs else log.place(part.slab)
-            yield at, made if needs_plain else replace(made, plain=None)
+            yield (at,), made if needs_plain else replace(made, plain=None)
 
-    return by_block, _summed(coefficients(), len(log.counts) if pairs else len(log.count))
+    sums, = _summed(coefficients(), len(log.counts) if pairs else len(log.count))
+    return by_block, sums
 
 
-def _summed(parts: Iterable[tuple[IntArray, Kind]], places: int) -> Kind:
-    """The sum of each field by place, of records with the places [...] that their fields [...] belong to."""
+def _summed(parts: Iterable[tuple[tuple[IntArray, ...], Kind]], *places: int) -> list[Kind]:
+    """The sum of each field by place, one for each number of places.
+
+    Parts are records, with the places [...] of each kind that their fields [...] belong to; they go by once.
+    """
     def added(at: IntArray, total: FloatArray, x: FloatArray) -> FloatArray:
         np.add.at(total, at, x)
         return total
 
     rest = iter(parts)
-    at, first = next(rest)
-    sums = mapped(partial(added, at), mapped(lambda x: np.zeros(places), first), first)
-    for at, more in rest:
-        sums = mapped(partial(added, at), sums, more)
+    first = next(rest)
+    sums = [mapped(lambda x, size=size: np.zeros(size), first[1]) for size in places]
+    for ats, more in chain([first], rest):
+        sums = [mapped(partial(added, at), total, more) for at, total in zip(ats, sums, strict=True)]
     return sums
 
 
