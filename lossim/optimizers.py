@@ -29,6 +29,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lossim._support import checks
+from lossim._support.quotients import quotient
 from lossim._support.types import ArrayLike, FloatArray
 
 __all__ = ["SGD", "AdamW", "Optimizer", "Ramp", "State", "cosine", "linear", "warmup"]
@@ -225,7 +226,7 @@ class AdamW(Optimizer):
         mean = first * state.moments[0] + (1.0 - first) * gradient
         square = second * state.moments[1] + (1.0 - second) * gradient**2
         scale = np.sqrt(square / (1.0 - second**n)) + self.eps
-        ascent = np.divide(mean / (1.0 - first**n), scale, out=np.zeros_like(mean), where=scale > 0.0)
+        ascent = quotient(mean / (1.0 - first**n), scale)
         return rate * ascent - rate * self.weight_decay * position, (mean, square)
 
 

@@ -21,6 +21,7 @@ from lossim._engine import Drift, describe_rng, versions
 from lossim._model import Coordinates, Features, Kernel
 from lossim._support import checks
 from lossim._support.progress import Progress
+from lossim._support.quotients import quotient
 from lossim._support.text import Note, Phrase, Way, argument, code
 from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
@@ -267,7 +268,7 @@ def _finding(spread: Spread, breakdown: Breakdown, other: Estimate, weights: Flo
         drift=drift, sources=breakdown.source_estimate(n, weights) if known else None,
         length_bins=(1, *(int(edge) for edge in breakdown.edges)), share=count / count.sum(),
         mean_advantage=advantage / np.maximum(count, 1.0),
-        token_weight=np.divide(weighted, expected, out=np.zeros_like(weighted), where=expected > 0),
+        token_weight=quotient(weighted, expected),
         effective_reward=_paid_for(drift, breakdown), covariance=breakdown.covariance.estimate(weights),
         dead_groups=breakdown.dead_groups / breakdown.groups, graded=log.correct is not None, blocks=log.blocks,
         steps=steps, by_step=breakdown.step_estimate(weights) if known and len(steps) > 1 else None,

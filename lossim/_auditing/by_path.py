@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lossim._auditing.log import Log, widening
+from lossim._support.quotients import quotient
 from lossim._support.text import Note
 from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
@@ -58,9 +59,8 @@ def by_path(log: Log, weights: FloatArray) -> ByPath:
     def read(x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Shares and accuracies [..., run, path] of counts [..., run, path, grade]."""
         taken = x.sum(axis=-1)
-        all_of_run = taken.sum(axis=-1, keepdims=True)
-        share = np.divide(taken, all_of_run, out=np.full_like(taken, np.nan), where=all_of_run > 0)
-        return share, np.divide(x[..., 0], taken, out=np.full_like(taken, np.nan), where=taken > 0)
+        share = quotient(taken, taken.sum(axis=-1, keepdims=True), nothing=np.nan)
+        return share, quotient(x[..., 0], taken, nothing=np.nan)
 
     share, accuracy = read(counts.sum(axis=0))
     drawn_share, drawn = read(np.tensordot(weights, counts, axes=1))

@@ -11,6 +11,7 @@ from lossim._auditing.log import Log
 from lossim._engine import Directions, EndSums, end_sums
 from lossim._model import CellArrays, Coordinates, Draws, Layout
 from lossim._support.positions import after
+from lossim._support.quotients import log_odds, quotient
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 from lossim.lengths import from_logits
@@ -106,7 +107,7 @@ class LoggedCells(Record):
         """Hazards are stops over responses at risk; paths and classes are as frequent as in the log."""
         sums = self.sums(self.log.count[None])
         ends = sums.ended.sum(axis=1)
-        correct = np.divide(sums.ended[:, 0], ends, out=np.zeros_like(ends), where=ends > 0)
+        correct = quotient(sums.ended[:, 0], ends)
         entered = sums.entered.sum(axis=1)
         at_risk = _at_risk(self._layout, ends, entered)
         weight, probability = self._shares(ends, 1)
@@ -156,8 +157,7 @@ class LoggedCells(Record):
         """Class weights [class] and path probabilities [path] of so many logs in a row, from counts [cell, end]."""
         by_path = self._layout.repeated(count).by_path(ends.sum(axis=1)).reshape(count * len(self.log.classes), -1)
         by_class = by_path.sum(axis=1)
-        even = np.full_like(by_path, 1.0 / by_path.shape[1])
-        probability = np.divide(by_path, by_class[:, None], out=even, where=by_class[:, None] > 0)
+        probability = quotient(by_path, by_class[:, None], nothing=1.0 / by_path.shape[1])
         of_log = by_class.reshape(count, -1)
         weight = of_log / of_log.sum(axis=1, keepdims=True)
         return weight.ravel(), probability.ravel()
@@ -185,15 +185,12 @@ def _at_risk(layout: Layout, counts: FloatArray, moved: FloatArray) -> FloatArra
 def _arrival(layout: Layout, at_risk: FloatArray, moved: FloatArray) -> FloatArray:
     """Those who move on at t over those who could, [move, t]; 0 where nobody is left."""
     before_it = at_risk[layout.moves.source, :-1] + moved
-    return np.divide(moved, before_it, out=np.zeros_like(moved), where=before_it > 0)
+    return quotient(moved, before_it)
 
 
 def _logits(counts: FloatArray, at_risk: FloatArray) -> FloatArray:
-    """Hazard logits log(stops/goes) [cell, t] of counts [cell, end]; 0 where nobody is at risk, since any will do."""
-    there = at_risk[:, :-1]
-    stops = counts[:, :-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(there > 0, np.log(stops) - np.log(there - stops), 0.0)
+    """Hazard logits [cell, t] of counts [cell, end]."""
+    return log_odds(counts[:, :-1], at_risk[:, :-1] - counts[:, :-1])
 
 
 class CountedArrays(CellArrays):
@@ -231,7 +228,7 @@ class CountedArrays(CellArrays):
 
     def _of_those_at_risk(self, some: FloatArray) -> FloatArray:
         at_risk = self._at_risk[:, :-1]
-        return np.divide(some, at_risk, out=np.full_like(at_risk, 0.5), where=at_risk > 0)
+        return quotient(some, at_risk, nothing=0.5)
 
     @cached_property
     def ends(self) -> FloatArray:

@@ -10,6 +10,7 @@ from lossim._fitting.mixture import Cells, class_laws, hazard_logits, make_cells
 from lossim._fitting.prior import Counts, merged, npmle, pairs, posterior
 from lossim._fitting.states import Answers, states
 from lossim._model import Coordinates
+from lossim._support.quotients import quotient
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim.lengths import from_logits
@@ -238,7 +239,7 @@ def _named_paths(names: tuple[str, ...], fitted: Fitted, max_tokens: int) -> lis
     """The paths that the log names, for each class those that have a chance there."""
     right, wrong = fitted.responses.swapaxes(0, 1)
     taken = right + wrong  # [path, class]
-    rates = np.divide(right, taken, out=np.zeros_like(right), where=taken > 0)
+    rates = quotient(right, taken)
     chances = taken / taken.sum(axis=0)
     made = [_curves(name, rates[k], chances[k], *fitted.laws[k], max_tokens) for k, name in enumerate(names)]
     return [[path for path in paths if path.probability > 0] for paths in zip(*made, strict=True)]
@@ -253,7 +254,7 @@ def _curves(name: str, rates: FloatArray, chances: FloatArray, right: Law, wrong
     """
     solved = rates[:, None] * right.masses
     every = solved + (1.0 - rates[:, None]) * wrong.masses
-    share = np.divide(solved, every, out=np.zeros_like(every), where=every > 0)
+    share = quotient(solved, every)
     curves = share[:, :-1]
     if not right.cells.raw:
         t = np.log(np.arange(1.0, max_tokens + 1.0))

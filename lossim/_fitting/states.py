@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossim._support.positions import log_survival
+from lossim._support.positions import after, log_survival
+from lossim._support.quotients import log_odds, quotient
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 from lossim.lengths import from_logits
@@ -84,17 +85,16 @@ def _path(rate: float, right: FloatArray, wrong: FloatArray, right_if_cut: bool,
     working = ends_wrong * (1.0 - had)
     done = done_right + done_wrong
     arrived = answers.right.arrived(done_right) + answers.wrong.arrived(done_wrong)
-    correct = np.divide(done_right, done, out=np.ones_like(done), where=done > 0)
+    correct = quotient(done_right, done, nothing=1.0)
     moved = arrived[:-1]
-    later = _from_here(arrived)[1:]
-    at_work = _from_here(working)[:-1] + later
-    # Whoever stops done at t is done there, whatever rounding says.
-    there = np.maximum(_from_here(done)[:-1] - later, done[:-1])
-    waiting = at_work + moved
-    arrival = np.divide(moved, waiting, out=np.zeros_like(moved), where=waiting > 0)
-    laws = (from_logits(_odds(working[:-1], at_work)), from_logits(_odds(done[:-1], there), entered=True))
-    return Path("all", length=laws[0], p_correct=0.0, work=Work.arriving(
-        arrival, done=laws[1], p_correct=correct[:-1], p_correct_truncated=float(correct[-1]) if right_if_cut else 0.0))
+    later = after(arrived)
+    # Who goes on at t: those that end later, and those that change state later. Rounding leaves nobody below 0.
+    at_work = after(working) + later
+    there = np.maximum(after(done) - later, 0.0)
+    arrival = quotient(moved, working[:-1] + at_work + moved)
+    return Path("all", length=from_logits(log_odds(working[:-1], at_work)), p_correct=0.0, work=Work.arriving(
+        arrival, done=from_logits(log_odds(done[:-1], there), entered=True), p_correct=correct[:-1],
+        p_correct_truncated=float(correct[-1]) if right_if_cut else 0.0))
 
 
 def _ends(logits: FloatArray) -> FloatArray:
@@ -102,14 +102,3 @@ def _ends(logits: FloatArray) -> FloatArray:
     survives = log_survival(0.0 - np.logaddexp(0.0, logits))
     stopped = np.exp(survives[:-1] + 0.0 - np.logaddexp(0.0, -logits))
     return np.append(stopped, np.exp(survives[-1]))
-
-
-def _from_here(x: FloatArray) -> FloatArray:
-    """Sums from each place on."""
-    return np.cumsum(x[::-1])[::-1]
-
-
-def _odds(stops: FloatArray, there: FloatArray) -> FloatArray:
-    """Logits of the hazards stops/there; 0 where nobody is."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(there > 0, np.log(stops) - np.log(np.maximum(there - stops, 0.0)), 0.0)

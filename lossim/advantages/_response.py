@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from lossim._support import checks
+from lossim._support.quotients import quotient
 from lossim._support.types import BoolArray, FloatArray
 from lossim.advantages._base import Advantage, Group, group_of
 
@@ -307,7 +308,7 @@ class GroupStandardized(ResponseAdvantage):
         alone = 0.0 if self.group_of_one == "zero" else group.returns / (1.0 + self.eps)
         std = np.broadcast_to(np.sqrt(group.variance(self.ddof)) + self.eps, centred.shape)
         # All returns equal and eps = 0 is 0/0: no signal, so no advantage.
-        scaled = np.divide(centred, std, out=np.zeros(centred.shape), where=std > 0)
+        scaled = quotient(centred, std)
         return np.where(group.members > 1, scaled, alone)
 
     def of_step(self, credit: FloatArray, returns: FloatArray, counted: BoolArray) -> FloatArray:

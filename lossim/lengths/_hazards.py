@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import logit
 
 from lossim._support.checks import at_least, fail, flag, floats, number_array, probability, whole
+from lossim._support.quotients import log_odds
 from lossim._support.types import ArrayLike, FloatArray
 
 _LONGEST = 2.0**24  # tokens; a longer response is a slip, and would fill the memory
@@ -245,8 +246,7 @@ def observed(lengths: ArrayLike, truncated: ArrayLike | None = None) -> Tabulate
     ends = t.astype(np.int64)
     stopped = np.bincount(ends[~cut], minlength=ends.max() + 1)[1:]
     at_risk = np.cumsum(np.bincount(ends)[:0:-1])[::-1]
-    with np.errstate(divide="ignore"):
-        z = np.log(stopped) - np.log(at_risk - stopped)
+    z = log_odds(stopped, at_risk - stopped)
     label = f"observed({t.size} lengths, {cut.sum()} truncated, longest {ends.max()})"
     return Tabulated(values=z, label=label, limit="the largest truncated length (nothing is known beyond it)")
 

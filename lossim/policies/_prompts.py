@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import expit, logit
 
 from lossim._support import checks
-from lossim._support.positions import log_survival
-from lossim._support.quotients import quotient
+from lossim._support.positions import after, log_survival
+from lossim._support.quotients import log_odds, quotient
 from lossim._support.types import ArrayLike, FloatArray
 from lossim.lengths import Length, from_logits, hazard_logits
 
@@ -176,10 +176,7 @@ class Path:
 
 def law_of(ends: FloatArray) -> Length:
     """The law of length with these masses of the ends, [end]; hazards of 1/2 where nobody gets."""
-    beyond = np.cumsum(ends[::-1])[::-1][1:]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logits = np.where(beyond + ends[:-1] > 0, np.log(ends[:-1]) - np.log(beyond), 0.0)
-    return from_logits(logits)
+    return from_logits(log_odds(ends[:-1], after(ends)))
 
 
 def _keep(given: Path | Work, called: str, *, chances: Sequence[str], laws: Sequence[str]) -> None:

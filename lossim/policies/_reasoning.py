@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossim._support import checks
+from lossim._support.positions import after
+from lossim._support.quotients import quotient
 from lossim._support.types import FloatArray
 from lossim.lengths import Length, constant, lognormal
 from lossim.policies._policy import Policy
@@ -112,8 +114,8 @@ def _made(goal: Goal, median: float, hazard: float) -> _Thinks:
     tokens = law.ends.sum(axis=0) @ law.length
     chance = float(right.sum())
     right_tokens = float(right @ law.length)
-    later = np.cumsum(_ends(answer, goal.max_tokens)[::-1])[::-1][1:]  # P(W > t)
-    coming = 1.0 - np.divide(later[-1], later, out=np.ones_like(later), where=later > 0)  # an answer beyond N is none
+    later = after(_ends(answer, goal.max_tokens))  # P(W > t)
+    coming = 1.0 - quotient(later[-1], later, nothing=1.0)  # an answer beyond N is none
     return _Thinks(path=path, right=chance, early=float(law.ends[0, :-1] @ coming), cut=float(law.ends[:, -1].sum()),
                    mean_right=right_tokens / max(chance, 1e-300), wrong_tokens=float(tokens) - right_tokens)
 
