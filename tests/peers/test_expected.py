@@ -279,4 +279,6 @@ def test_sampled(name: str) -> None:
     error = np.concatenate([sampled.hazard_gradient.stderr.ravel(), sampled.path_gradient.stderr.ravel()])
     assert np.abs(error).max() < 0.03 * np.abs(truth).max()
     missed = np.abs(translate.engine_flat(sampled) - truth)
-    assert (missed <= 4.0 * error).all(), (missed, error)  # some logits see no reward: both are 0
+    still = error == 0.0  # logits that see no reward in any step
+    np.testing.assert_array_less(missed[~still], 4.0 * error[~still])
+    assert not missed[still].any()
