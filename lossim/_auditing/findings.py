@@ -213,16 +213,22 @@ class Finding:
         Over several needed shares: whether it is, the same way, under each of them, whatever truncated responses were.
         """
         if self.over_needed:
-            return not self.undecided and self.over_needed[0].way != 0
+            return len(self._ways) == 1 and self._ways != {0}
         return beyond_noise(self.length, self.blocks)
 
     @property
     def undecided(self) -> bool:
         """Whether the way that length goes hangs on what the log does not tell.
 
-        That is the needed share, or whether truncated responses had their answer.
+        That is the needed share, whether truncated responses had their answer, or what an entropy bonus does to
+        content.
         """
-        return len(set[int]().union(*(each.ways for each in self.over_needed))) > 1
+        return len(self._ways) > 1 or (self.significant and self.drift.scheme.entropy is not None)
+
+    @property
+    def _ways(self) -> set[int]:
+        """Which ways length goes, over needed shares and what truncated responses were."""
+        return set[int]().union(*(each.ways for each in self.over_needed))
 
     @property
     def verdict(self) -> str:

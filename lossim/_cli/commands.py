@@ -213,7 +213,7 @@ def _compared(args: Namespace, own: Scheme | None) -> tuple[list[Scheme], list[s
 UNDECIDED = 2.0
 WAYS = {1.0: ("responses get longer", "longer"), -1.0: ("responses get shorter", "shorter"),
         0.0: ("no drift of mean length beyond the noise of this log",) * 2,
-        UNDECIDED: ("undecided by the needed share",) * 2}
+        UNDECIDED: ("undecided by what the log does not tell",) * 2}
 """Which way length goes, as the first words of a sentence and further on, by the sign of the drift."""
 
 

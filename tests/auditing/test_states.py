@@ -280,6 +280,7 @@ def test_with_an_entropy_bonus_no_sign_is_told(paths: Any, coefficient: float) -
     assert plain.significant
     way = "longer" if float(plain.length) > 0 else "shorter"
     assert found.verdict == f"undecided: entropy also acts on content; all else makes responses {way}"
+    assert found.undecided
 
 
 def test_a_smaller_cap_takes_answers_beyond_it_away() -> None:

@@ -343,6 +343,23 @@ def test_comparison_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert said["verdict"] == sentence.format_map(named) + " in a step of 0.01 nats" * sentence.endswith("tokens")
 
 
+def test_a_comparison_names_no_unknown_that_does_not_decide(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Every fifth response is cut, and had its answer: that decides, and not the needed share."""
+    work = ls.Work(answer=ls.lengths.geometric(mean=10), done=ls.lengths.geometric(mean=60))
+    path = ls.Path("thinks", length=ls.lengths.geometric(mean=30), p_correct=0.0, work=work)
+    log = ls.Policy([ls.PromptClass("all", paths=[path])], max_tokens=100).sample(
+        np.random.default_rng(0), prompts=60, group_size=8)
+    file = tmp_path / "run.jsonl"
+    file.write_text("".join(json.dumps({"prompt": int(p), "length": int(n), "reward": float(r), "truncated": bool(cut)})
+                            + "\n" for p, n, r, cut in zip(log.prompt_ids, log.lengths, log.rewards, log.truncated,
+                                                           strict=True)))
+    asked = ["audit", str(file), "--paths", "states", "--compare", "dapo,dr_grpo", "--json"]
+    said = strict(run(capsys, *asked, *QUICK)[0])
+    assert all("whether truncated responses had their answer decides" in each["verdict"]
+               for each in said["audit"]["findings"])
+    assert said["verdict"].startswith("undecided by what the log does not tell under all 2 presets")
+
+
 def test_columns_of_answers_and_paths_are_found(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     work = ls.Work(answer=ls.lengths.geometric(mean=6), done=ls.lengths.geometric(mean=4))
     paths = [ls.Path(name, probability=0.5, length=ls.lengths.geometric(mean=mean), p_correct=0.0, work=work)
