@@ -32,7 +32,8 @@ from lossim import (
 from lossim._auditing import Audit, Finding, Stop, WhatIf, audit
 from lossim._engine import Drift, drift
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
-from lossim._model import coordinates, kernel
+from lossim._model import Kernels, coordinates, kernel, kernels
+from lossim._support.doubts import Doubt
 from lossim._support.types import NoClosedForm, Outcome
 from lossim._training import Training, train
 from lossim.configs import ParsedConfig, read_config
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Audit",
+    "Doubt",
     "Drift",
     "Estimate",
     "Finding",
@@ -53,6 +55,7 @@ __all__ = [
     "FittedClass",
     "FittedDrift",
     "FittedTraining",
+    "Kernels",
     "NoClosedForm",
     "Outcome",
     "ParsedConfig",
@@ -77,6 +80,7 @@ __all__ = [
     "fit",
     "formulas",
     "kernel",
+    "kernels",
     "lengths",
     "optimizers",
     "penalties",

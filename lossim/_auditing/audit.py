@@ -17,8 +17,8 @@ from lossim._auditing.findings import AtShare, Audit, Finding, WhatIf, beyond_no
 from lossim._auditing.log import Log, read_log
 from lossim._auditing.plugin import Plugin
 from lossim._auditing.settings import CHANGES, stops
-from lossim._engine import Drift, describe_rng, versions
-from lossim._model import Coordinates, Features, Kernel
+from lossim._engine import Drift, checked_family, describe_rng, versions
+from lossim._model import Coordinates, Features, Kernel, Kernels
 from lossim._support import checks
 from lossim._support.progress import Progress
 from lossim._support.quotients import quotient
@@ -37,8 +37,8 @@ Say = Callable[[str], None]
 def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Reward | None = None,
           paths: Paths = "outcome", needed: float | Sequence[float] | None = None,
           coordinates: Coordinates | None = None, max_tokens: int | None = None, correct_above: float | None = None,
-          what_if: bool | None = None, replicates: int = 200, rng: np.random.Generator | None = None,
-          progress: bool = False) -> Audit:
+          kernels: Kernels | Sequence[Coordinates] | None = None, what_if: bool | None = None, replicates: int = 200,
+          rng: np.random.Generator | None = None, progress: bool = False) -> Audit:
     """What schemes do to mean length on a logged run, with standard errors from its prompts drawn again.
 
     The log is made a policy: cells are class × outcome, hazards are stops over responses at risk. Each response is
@@ -57,6 +57,7 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
             or several, over which the verdict is given. By default the log's own positions,
             ``Rollouts(answered=...)``, or without these 0.25, 0.5 and 0.9. Numbers are those at the middle one.
         coordinates: what training moves, see :func:`lossim.coordinates`.
+        kernels: what the sign is told under, as for :func:`lossim.drift`.
         max_tokens: the cap, where the log does not say which responses were truncated.
         correct_above: responses paid more than this are correct, where the log has no grades and rewards take more
             than two values.
@@ -92,6 +93,7 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
         checks.fail("replicates", replicates, "must be 0 or at least 20", "fewer give no standard error")
     source = np.random.default_rng(0) if rng is None else rng
     seed = describe_rng(source)
+    family = checked_family(kernels)
     checks.choice("paths", paths, ("outcome", "one", "states", "column"))
     if correct_above is not None:
         checks.finite("correct_above", correct_above)
@@ -110,7 +112,7 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
         notes.append("a single prompt has no spread over prompts: no standard errors")
     even = np.full(log.blocks, 1.0 / log.blocks)
     weights = source.multinomial(log.blocks, even, size=replicates).astype(np.float64)
-    plugins = [Plugin(cells=cells, scheme=scheme, rule=reward) for scheme in chosen]
+    plugins = [Plugin(cells=cells, scheme=scheme, rule=reward, kernels=family) for scheme in chosen]
     asked = what_if if what_if is not None else len(chosen) == 1
     with Progress(wanted=progress) as reporter:
         found = _findings(plugins, weights, asked, shares, reporter.say)

@@ -260,7 +260,7 @@ class Spread:
         step_std = float(stderr.length) * np.sqrt(groups / plugin.scheme.prompts_per_step)
         step_std_error = step_std / np.sqrt(2.0 * max(plugin.log.blocks - 1, 1))
         policy = plugin.cells.policy
-        question = Question(scheme=plugin.bare, policy=policy, old=policy, reference=policy)
+        question = Question(scheme=plugin.bare, policy=policy, old=policy, reference=policy, kernels=plugin.kernels)
         drift = reported(question, plugin.step, self.readout, changes, ratios,
                          self.estimate(step_std, step_std_error), notes, {"method": "audit", "replicates": self.count})
         asked = replace(plugin.scheme, reward=AsLogged() if plugin.rule is None else plugin.rule)

@@ -22,6 +22,7 @@ from lossim._auditing.words import (
 )
 from lossim._engine import Drift
 from lossim._support import checks
+from lossim._support.doubts import undecided_by
 from lossim._support.plain import plain
 from lossim._support.text import Sections, noted, page, wrapped
 from lossim._support.types import FloatArray
@@ -220,10 +221,11 @@ class Finding:
     def undecided(self) -> bool:
         """Whether the way that length goes hangs on what the log does not tell.
 
-        That is the needed share, whether truncated responses had their answer, or what an entropy bonus does to
-        content.
+        That is the needed share, whether truncated responses had their answer, what an entropy bonus does to content,
+        or the kernel.
         """
-        return len(self._ways) > 1 or (self.significant and self.drift.scheme.entropy is not None)
+        return (len(self._ways) > 1 or (self.significant and self.drift.scheme.entropy is not None)
+                or bool(undecided_by(self.drift.doubts)))
 
     @property
     def _ways(self) -> set[int]:
@@ -239,13 +241,20 @@ class Finding:
         if self.significant and self.drift.scheme.entropy is not None:
             rest = float(self.length) - float(self.drift.source(term="entropy"))
             return f"undecided: entropy also acts on content; all else makes responses {WAYS[int(np.sign(rest)) or -1]}"
+        unsure = undecided_by(self.drift.doubts)
+        if unsure and len(self._ways) <= 1:
+            low, high = (f"{bound:+.3g}" for bound in self.drift.range)
+            return (f"undecided: {'; '.join(doubt.text for doubt in unsure)}; {low} to {high} tokens in a step of "
+                    "0.01 nats")
         if self.over_needed:
             return over_shares(self.over_needed)
         if not self.significant:
             return "no drift of mean length" + (" beyond the noise of this log" if float(self.length) else "")
         said = "responses get longer" if float(self.length) > 0 else "responses get shorter"
         if not np.isnan(float(self.length_per_kl)):
-            said += f", {tokens(self.length_per_kl)} tokens in a step of 0.01 nats"
+            low, high = (f"{bound:+.3g}" for bound in self.drift.range)
+            spread = f" ({low} to {high})" if low != high else ""
+            said += f", {tokens(self.length_per_kl)} tokens{spread} in a step of 0.01 nats"
         if np.isnan(float(self.length.stderr)):
             said += " (no error bar)"
         if self.sources is not None and self.graded:

@@ -16,7 +16,7 @@ import numpy as np
 from lossim._auditing.cells import LoggedCells
 from lossim._auditing.log import Log
 from lossim._auditing.slabs import SameSize, Slab
-from lossim._engine import Directions, Groups, Logged, Step, advantage_sums_of, group_credit
+from lossim._engine import Directions, Family, Groups, Logged, Step, advantage_sums_of, group_credit
 from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray
 from lossim.penalties import KL
@@ -103,6 +103,7 @@ class Plugin(Record):
     cells: LoggedCells
     scheme: Scheme
     rule: Reward | None = None
+    kernels: Family | None = None
     shapings: tuple[Shaping, ...] = ()
 
     @property

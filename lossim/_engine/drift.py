@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from lossim._engine.exact import expected_measures, update_scale
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
+from lossim._engine.over_kernels import checked_family
 from lossim._engine.projections import gae_projection
 from lossim._engine.readout import Changes, Directions, Readout, Value
 from lossim._engine.report import Question, linear_numbers, reported
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
+from lossim._model import Coordinates, Kernels
 from lossim._support import checks
 from lossim._support.positions import along
 from lossim._support.records import mapped
@@ -34,7 +37,8 @@ NO_STEP_STD = Note("step_std", "step_std is known to method='monte_carlo' only")
 
 def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"] = "exact", *,
           rng: np.random.Generator | None = None, batches: int | None = None, old_policy: Policy | None = None,
-          reference: Policy | None = None, progress: bool = False) -> Drift:
+          reference: Policy | None = None, kernels: Kernels | Sequence[Coordinates] | None = None,
+          progress: bool = False) -> Drift:
     """The expected effect of one step of ``scheme`` on ``policy``, tokens per unit step.
 
     Args:
@@ -48,6 +52,8 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
         old_policy: policy that drew the batch, for later epochs and mini-batches; by default the policy itself
             (on-policy). The scheme's surrogate then clips by the ratio of both.
         reference: policy that KL penalties refer to; by default the policy itself.
+        kernels: what training may move, over which the sign is told: a family, or coordinates one by one. By default
+            :func:`lossim.kernels`, and none beside a kernel that was measured.
         progress: report sampled blocks on stderr.
 
     Returns:
@@ -71,7 +77,8 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
     for name, other in (("old_policy", old_policy), ("reference", reference)):
         if other is not None and not isinstance(other, Policy):
             checks.fail(name, other, "must be a Policy", "leave it out for the policy itself", TypeError)
-    question = Question(scheme=scheme, policy=policy, reference=reference or policy, old=old_policy or policy)
+    question = Question(scheme=scheme, policy=policy, reference=reference or policy, old=old_policy or policy,
+                        kernels=checked_family(kernels))
     check_alike(policy, reference=question.reference, old_policy=question.old)
     step = question.step
     if method == "exact":

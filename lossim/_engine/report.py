@@ -13,32 +13,37 @@ import scipy
 
 from lossim._engine.effective import effective_reward
 from lossim._engine.measures import Measures, ResponseTerm, by_outcome
-from lossim._engine.readout import Changes, Ratios, Readout
+from lossim._engine.over_kernels import Family, KernelLengths, family_of, lengths_over
+from lossim._engine.readout import NATS, Changes, Ratios, Readout
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
-from lossim._model import Kernel
+from lossim._model import Kernel, Logits
+from lossim._support.doubts import Doubt
 from lossim._support.plain import plain
 from lossim._support.positions import blocks
 from lossim._support.quotients import quotient
 from lossim._support.records import Record
 from lossim._support.text import Note
-from lossim._support.types import FloatArray
+from lossim._support.types import BoolArray, FloatArray
 from lossim.estimates import Estimate
 from lossim.policies import Path, Policy, Work
 from lossim.schemes import Scheme
 
-LEAK = 0.025
-"""Cross term between path log-odds and stop logits in units of the geometric mean of both kernels, as seen in one
-small transformer (about 6 beside 433 and 135); its sign is an accident of the network."""
+STANDARD_ERRORS = {"monte carlo": 3.0, "bootstrap": 2.0}
+"""Standard errors within which a sampled change is not told from none."""
 
 
 class Question(Record):
-    """What was asked, in a user's own objects: a scheme on a policy; the others are the policy itself unless given."""
+    """What was asked, in a user's own objects: a scheme on a policy; the others are the policy itself unless given.
+
+    ``kernels`` are those that the sign is looked at under; None for the default.
+    """
 
     scheme: Scheme
     policy: Policy
     old: Policy
     reference: Policy
+    kernels: Family | None = None
 
     @property
     def step(self) -> Step:
@@ -66,21 +71,43 @@ def linear_numbers(step: Step, readout: Readout, measures: Measures) -> Changes:
 
 
 def reported(question: Question, step: Step, readout: Readout, changes: Changes, ratios: Ratios, step_std: Estimate,
-             notes: Sequence[str], provenance: dict[str, Any]) -> Drift:
-    """The result of numbers that are estimates."""
+             notes: Sequence[str], provenance: dict[str, Any], doubts: Sequence[Doubt] = ()) -> Drift:
+    """The result of numbers that are estimates; ``doubts`` beside that of the kernel."""
     scheme = question.scheme
     policy = question.policy
-    # How far cross terms of that size would move each path's length; 0 for a kernel as numbers, whose own are known.
-    size = LEAK * np.sqrt(readout.directions.motion.path_scale) * np.abs(changes.path_gradient.value).sum() / 2.0
-    leak = size * np.abs(readout.policy.layout.by_path(readout.policy.mean_length_gradient.sum(axis=1)))
+    gradient = Logits(changes.hazard_gradient.value, changes.path_gradient.value, changes.skill_gradient.value)
+    over = lengths_over(family_of(question.kernels, policy.coordinates), readout.directions, gradient)
+    undecided = np.zeros(policy.layout.paths, dtype=bool)
+    if over is not None:
+        doubts = (_kernel_doubt(over, changes, ratios), *doubts)
+        undecided = _both_signs(over.by_path, changes.length_by_path)
     changes = replace(changes, path_gradient=_by_class(policy, changes.path_gradient))
     return Drift(
-        **vars(changes), **vars(ratios), step_std=step_std, undecided=np.abs(changes.length_by_path.value) < leak,
+        **vars(changes), **vars(ratios), step_std=step_std, undecided=undecided, doubts=tuple(doubts),
         notes=(*notes, *_assumed(question, step)), scheme=scheme, policy=policy,
         provenance=provenance | versions() | {
             "scheme": describe_scheme(scheme), "policy": describe_policy(policy),
             "reference": None if question.reference is policy else describe_policy(question.reference),
             "old_policy": None if question.old is policy else describe_policy(question.old)})
+
+
+def _kernel_doubt(over: KernelLengths, changes: Changes, ratios: Ratios) -> Doubt:
+    """Tokens under each kernel; none where the update moves nothing that is told from rounding or noise."""
+    known = not np.isnan(float(ratios.length_per_kl))
+    lengths = np.where(known, over.per_kl, np.nan)
+    change = changes.length
+    # Rounding errors are those of the gradient, and so is its noise, in the unit of the kernels.
+    per_unit = np.sqrt(quotient(NATS, over.nats))
+    noise = STANDARD_ERRORS.get(change.method, 0.0) * np.nan_to_num(float(change.stderr))
+    return Doubt(unknown="kernel", options=tuple(f"kernel {number}" for number in range(1, len(lengths) + 1)),
+                 lengths=np.where(np.abs(lengths) <= float(change.error) * per_unit, 0.0, lengths),
+                 within=noise * float(np.median(per_unit)))
+
+
+def _both_signs(by_path: FloatArray, own: Estimate) -> BoolArray:
+    """Whether the mean length of each path goes both ways under some of the kernels, [path]."""
+    small = np.broadcast_to(own.error, by_path.shape[1:])
+    return np.any(by_path > small, axis=0) & np.any(by_path < -small, axis=0)
 
 
 def _by_class(policy: Policy, by_path: Estimate) -> Estimate:

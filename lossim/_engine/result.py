@@ -11,6 +11,7 @@ import numpy as np
 from lossim._engine.gradients import TERMS
 from lossim._engine.readout import ROLES
 from lossim._support import checks
+from lossim._support.doubts import Doubt, range_over, undecided_by
 from lossim._support.text import SAMPLED, Columns, Sections, decimals, noted, number, page, wrapped
 from lossim._support.types import BoolArray, Outcome
 from lossim.estimates import Estimate
@@ -63,8 +64,10 @@ class Drift:
         response_weight: [cell, outcome, t], n·weight·E[advantage] of a response that ended at t; None under GAE.
         sources: [cell, outcome, role, term] with roles stop, go on, path and terms policy, kl, entropy: contributions
             that add up to ``length``.
-        undecided: [path], True where ``length_by_path`` is smaller than cross terms between paths and stopping, of the
-            size seen in a real network, would make it: its sign is then not predictable without a measured kernel.
+        undecided: [path], True where ``length_by_path`` goes one way under some plausible kernels and the other way
+            under others: its sign is then not predictable without a measured kernel.
+        doubts: what is not known, and ``length_per_kl`` under each thing that it may be: the kernel, see
+            :func:`lossim.kernels`, and the critic where nobody said which.
         notes: what was assumed or approximated.
         provenance: what it takes to run it again.
     """
@@ -94,6 +97,7 @@ class Drift:
     response_weight: Estimate | None
     sources: Estimate
     undecided: BoolArray
+    doubts: tuple[Doubt, ...]
     notes: tuple[str, ...]
     scheme: Scheme = field(repr=False)
     policy: Policy = field(repr=False)
@@ -130,6 +134,18 @@ class Drift:
                         error=self.length.error, n=self.sources.n, method=self.sources.method)
 
     @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest ``length_per_kl`` over all doubts, the number itself among them; tokens."""
+        return range_over(float(self.length_per_kl), self.doubts)
+
+    @property
+    def sign(self) -> str:
+        """Which way mean length goes under how much of what is not known."""
+        if np.isnan(float(self.length_per_kl)):
+            return self.verdict
+        return "; ".join(doubt.text for doubt in self.doubts) or self.verdict
+
+    @property
     def verdict(self) -> str:
         """Which way mean length goes, and how many tokens in a step of 0.01 nats, in a few words."""
         change = self.length
@@ -137,12 +153,21 @@ class Drift:
         unknown = np.isnan(float(self.length_per_kl))
         if unknown and not (sampled and np.any(self.update.value)):
             return "nothing moves"
-        if unknown or abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
-            return "no drift of mean length" + (" beyond the noise" if sampled else "")
+        if unknown:
+            return "no drift of mean length beyond the noise"
         if self.scheme.entropy is not None:
             rest = float(change) - float(self.source(term="entropy"))
             return f"undecided: entropy also acts on content; all else makes responses {_way(rest)}"
-        return f"responses get {_way(change)}, {_to_three_digits(self.length_per_kl)} tokens in a step of 0.01 nats"
+        low, high = (f"{bound:+.3g}" for bound in self.range)
+        unsure = undecided_by(self.doubts)
+        if unsure:
+            return (f"undecided: {'; '.join(doubt.text for doubt in unsure)}; {low} to {high} tokens in a step of "
+                    "0.01 nats")
+        if abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
+            return "no drift of mean length" + (" beyond the noise" if sampled else "")
+        spread = f" ({low} to {high})" if low != high else ""
+        return (f"responses get {_way(change)}, {_to_three_digits(self.length_per_kl)} tokens{spread} in a step of "
+                "0.01 nats")
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
@@ -171,6 +196,7 @@ class Drift:
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if arrays or f.name not in _LONG}
         plain = {name: value.to_dict() for name, value in numbers.items() if isinstance(value, Estimate)}
         return {**plain, "cells": [list(cell) for cell in self.cells], "undecided": self.undecided.tolist(),
+                "doubts": [doubt.to_dict() for doubt in self.doubts], "range": list(self.range),
                 "notes": list(self.notes), "provenance": self.provenance}
 
 

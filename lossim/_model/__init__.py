@@ -2,7 +2,8 @@
 
 from lossim._model.arrays import CellArrays
 from lossim._model.coordinates import Coordinates, Features, Kernel, Logits, Motion, coordinates, kernel
+from lossim._model.kernels import Kernels, Members, kernels
 from lossim._model.layout import Draws, Layout
 
-__all__ = ["CellArrays", "Coordinates", "Draws", "Features", "Kernel", "Layout", "Logits", "Motion", "coordinates",
-           "kernel"]
+__all__ = ["CellArrays", "Coordinates", "Draws", "Features", "Kernel", "Kernels", "Layout", "Logits", "Members",
+           "Motion", "coordinates", "kernel", "kernels"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossim._engine import Step, expected_measures, share_of_dead_groups, update_gradient
+from lossim._engine import Directions, Step, expected_measures, lengths_over, share_of_dead_groups, update_gradient
 from lossim._model import Logits, Motion
 from lossim._support import checks
 from lossim._support.text import Note
@@ -59,8 +59,17 @@ class MeanField(Run):
         for number in range(self.inner_steps):
             if number:
                 step = replace(first, policy=self.policy)
-            self.move(self.update(step))
+            gradient = self.update(step)
+            if not number:
+                self.look(first, gradient)
+            self.move(gradient)
         return step
+
+    def look(self, first: Step, gradient: Logits) -> None:
+        """Take down which way the update of a rollout sends mean length, under each of the kernels."""
+        over = lengths_over(self.kernels, Directions(policy=first.policy, motion=self.motion), gradient)
+        if over is not None and not np.isnan(over.per_kl).all():
+            self.range = np.array(np.nanmin(over.per_kl)), np.array(np.nanmax(over.per_kl))
 
     def update(self, step: Step) -> Logits:
         """The expected update."""
@@ -94,6 +103,8 @@ class Flow(MeanField):
 
     def optimise(self, first: Step) -> Step:
         from scipy.integrate import solve_ivp  # takes longer to import than lossim does
+
+        self.look(first, self.update(first))
 
         def velocity(_: float, coordinates: FloatArray) -> FloatArray:
             return self.optimizer.learning_rate * self.pulled(self.update(self.step(self.at(coordinates))))

@@ -41,6 +41,8 @@ class Transition(Record):
     dead_groups: FloatArray
     clip_fraction: FloatArray
     learning_rate: FloatArray
+    range_low: FloatArray
+    range_high: FloatArray
 
 
 class Entry(Record):
@@ -92,7 +94,8 @@ class Recorder:
             kl_to_start=everyone[..., 8] + np.sum(weight * paths, axis=-1), coordinates=coordinates, critic=critic)
 
     def transition(self, old: State, new: State, while_working: FloatArray, *, dead_groups: FloatArray,
-                   clip_fraction: FloatArray, learning_rate: FloatArray) -> Transition:
+                   clip_fraction: FloatArray, learning_rate: FloatArray, range_low: FloatArray, range_high: FloatArray
+                   ) -> Transition:
         """Numbers of the step between two states.
 
         The change of mean length is that by paths changing frequency, at lengths halfway, and that by lengths changing
@@ -106,7 +109,8 @@ class Recorder:
         return Transition(composition=mixing @ self.weight,
                           within=frequency * (new.length_by_path - old.length_by_path) @ self.weight,
                           needed=needed, free=new.length - old.length - needed, dead_groups=dead_groups,
-                          clip_fraction=clip_fraction, learning_rate=learning_rate)
+                          clip_fraction=clip_fraction, learning_rate=learning_rate, range_low=range_low,
+                          range_high=range_high)
 
 
 def _kl_of_decisions(policy: CellArrays, start: CellArrays, count: int) -> FloatArray:

@@ -50,6 +50,9 @@ class Training(Printed):
         clip_fraction: share of tokens whose ratio has left the range in which the surrogate moves them, for the sign
             of advantage that it holds back, at the last optimiser step on each rollout, [step].
         learning_rate: of the first optimiser step on each rollout, [step].
+        range_low, range_high: change of mean length along the expected update of each rollout in a step of 0.01 nats,
+            the lowest and the highest over plausible kernels, tokens, [step]; NaN for a sampled run, whose updates are
+            noise in part, and beside a kernel that was measured.
         coordinates: displacement of the coordinates from the first policy, [step + 1, coordinate].
         critic: V before each step, [step + 1, cell, t], for a critic that learns, the mean over replicates; else None.
         notes: what was assumed, and where the run left the regime in which a first-order model means anything.
@@ -74,6 +77,8 @@ class Training(Printed):
     dead_groups: FloatArray
     clip_fraction: FloatArray
     learning_rate: FloatArray
+    range_low: FloatArray
+    range_high: FloatArray
     coordinates: FloatArray
     critic: FloatArray | None
     notes: tuple[str, ...]
@@ -205,6 +210,15 @@ def regime_notes(length: FloatArray, truncation_rate: FloatArray, accuracy: Floa
             where += f", in {int(beyond.any(axis=0).sum()):,} of {beyond.shape[1]:,} replicates in the end,"
         notes.append(Note("regime", f"{where} {what}: a model of first order in the logits means little"))
     return notes
+
+
+def sign_notes(low: FloatArray, high: FloatArray) -> list[Note]:
+    """In how many steps it hangs on the kernel which way the update sends mean length."""
+    unsure = np.flatnonzero((low < 0) & (high > 0))
+    if not len(unsure):
+        return []
+    return [Note("kernel", f"which way mean length goes hangs on the kernel, which nobody has measured, in "
+                 f"{len(unsure):,} of {len(low):,} steps, first in step {unsure[0] + 1}")]
 
 
 def turn_notes(layout: Layout, accuracy: FloatArray, probability: FloatArray) -> list[Note]:

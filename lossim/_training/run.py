@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossim._engine import Step, sums_by_token, with_entries
+from lossim._engine import Family, Step, sums_by_token, with_entries
 from lossim._model import CellArrays, Logits, Motion
 from lossim._support.types import BoolArray, FloatArray
 from lossim._training.records import Entry, Recorder, State
@@ -34,6 +34,8 @@ class Run(ABC):
         self.memory = optimizer.start(self.coordinates.shape)
         self.current = None if stack else first.policy
         self.state: State
+        self.kernels: Family = ()  # those that the way length goes is looked at under
+        self.range = (np.full(replicates, np.nan), np.full(replicates, np.nan))
         self.learned: tuple[Learned, GAE, FloatArray] | None = None  # with its values V, [..., cell, t]
         gae = first.token_level
         if gae is not None and isinstance(gae.critic, Learned):
@@ -87,7 +89,7 @@ class Run(ABC):
         working = np.einsum("...ct,...ct->...", slopes.reshape(moved.shape), moved)
         transition = self.recorder.transition(
             before, self.state, working, dead_groups=self.dead_groups(first), clip_fraction=clipped,
-            learning_rate=np.full(self.replicates, rate))
+            learning_rate=np.full(self.replicates, rate), range_low=self.range[0], range_high=self.range[1])
         return Entry(state=self.state, transition=transition)
 
     def _state(self) -> State:

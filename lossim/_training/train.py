@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -11,20 +11,22 @@ import numpy as np
 from lossim._engine import (
     Question,
     check_alike,
+    checked_family,
     content_notes,
     describe_policy,
     describe_rng,
     describe_scheme,
+    family_of,
     versions,
 )
-from lossim._model import Kernel
+from lossim._model import Coordinates, Kernel, Kernels
 from lossim._support import checks
 from lossim._support.progress import Progress
 from lossim._support.text import Note
 from lossim._training.mean_field import Flow, MeanField
 from lossim._training.records import Entry, Recorder, State, Transition
 from lossim._training.replicates import sampled_entries
-from lossim._training.result import Training, regime_notes, turn_notes
+from lossim._training.result import Training, regime_notes, sign_notes, turn_notes
 from lossim.optimizers import SGD, Optimizer
 from lossim.policies import Policy
 from lossim.schemes import Scheme
@@ -35,7 +37,8 @@ KNOTS = Note("knots", "with a kernel given as numbers the optimiser sees moves o
 
 def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | None = None,
           method: Literal["mean_field", "flow", "stochastic"] = "mean_field", reference: Policy | None = None,
-          replicates: int = 1, rng: np.random.Generator | None = None, progress: bool = False) -> Training:
+          replicates: int = 1, rng: np.random.Generator | None = None,
+          kernels: Kernels | Sequence[Coordinates] | None = None, progress: bool = False) -> Training:
     """Follow the update of a scheme through an RL run: the expected one, or that of sampled batches.
 
     ``"mean_field"`` takes, at each step, the exact expected update of every optimiser step on one rollout:
@@ -53,6 +56,7 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
         reference: what a KL compares with; ``policy`` unless given.
         replicates: independent runs for ``"stochastic"``, done side by side.
         rng: source of randomness for ``"stochastic"``; the same state gives the same numbers.
+        kernels: what the sign of each expected step is told under, as for :func:`lossim.drift`.
         progress: print the step to stderr.
 
     Returns:
@@ -105,6 +109,7 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
             checks.fail("replicates", replicates, f"must be 1 for method={method!r}, which samples nothing",
                         "pass method='stochastic' and an rng")
         run = (Flow if method == "flow" else MeanField)(policy.motion, rule, recorder)
+        run.kernels = family_of(checked_family(kernels), policy.coordinates)
         entries = run.entries()
     done, end, interrupted = _followed(entries, steps, progress)
 
@@ -119,6 +124,7 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
                .reshape(-1, *length.shape[1:]) for each in fields(Transition)}
     notes = [KNOTS] if rule.rescales and isinstance(policy.coordinates, Kernel) else []
     notes += content_notes(scheme, policy) + end + ([] if run is None else run.notes)
+    notes += sign_notes(of_step["range_low"], of_step["range_high"])
     notes += regime_notes(length, states["truncation_rate"], states["accuracy"])
     notes += turn_notes(policy.layout, states["accuracy_by_path"], states["path_probability"])
     how |= {"steps": len(done) - 1, "scheme": describe_scheme(scheme), "versions": versions(),

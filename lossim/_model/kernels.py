@@ -1,0 +1,288 @@
+"""Kernels that a network may have: a family of them, for what hangs on one that nobody has measured.
+
+Stop logits of two cells at two positions, with t₀ a typical length and ρ one number for each member of the family:
+
+    K = a a' · κ^[other path or state] · ν^[other class] · (t t'/t₀²)^(d/2) · exp(-|log t - log t'|/ℓ) ,
+
+path logits with half the path scale, shared between classes by ν, and cross terms x in units of the geometric mean of
+both. A product of kernels is a kernel, and a gradient meets it factor by factor: over knots in the logarithm of the
+position, between which it is linear, all members together cost what one pass over the gradient costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import ndtri
+
+from lossim._model.coordinates import Kernel
+from lossim._model.layout import Layout
+from lossim._support import checks
+from lossim._support.records import Record
+from lossim._support.types import FloatArray, IntArray
+
+__all__ = ["Kernels", "KnotMoves", "Members", "kernels"]
+
+KNOTS_APART = 0.7
+"""Distance of knots in log position, about."""
+
+Range = tuple[float, float]
+
+
+def _range(name: str, value: Any, low: float, high: float) -> Range:
+    """Two numbers within bounds, the lower one first."""
+    first, last = checks.pair(name, value, "must hold the lowest and the highest value", low)
+    if not low <= first <= last <= high:
+        checks.fail(name, value, f"must increase and lie in [{low:g}, {high:g}]")
+    return first, last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernels(checks.Checked):
+    """A family of plausible kernels: see :func:`kernels`."""
+
+    count: int = 64
+    sharing: Range = (0.5, 1.0)
+    class_sharing: Range = (0.6, 1.0)
+    path_scale: Range = (0.3, 6.0)
+    position_scale: Range = (2.0, 16.0)
+    slope: Range = (-0.5, 0.1)
+    amplitude: Range = (0.75, 1.5)
+    cross: float = 0.05
+    cross_by_cell: float = 0.02
+    seed: int = 0
+    _rules: ClassVar = {
+        "count": (checks.whole, 2), "sharing": (_range, 0.0, 1.0), "class_sharing": (_range, 0.0, 1.0),
+        "path_scale": (_range, 0.0, 1e6), "position_scale": (_range, 1e-3, 1e6), "slope": (_range, -2.0, 2.0),
+        "amplitude": (_range, 1e-3, 1e3), "cross": (checks.probability,), "cross_by_cell": (checks.probability,),
+        "seed": (checks.whole, 0)}
+
+    def lay_out(self, layout: Layout, typical_length: float, *, frozen_paths: bool = False) -> Members:
+        """The members for one policy; with ``frozen_paths`` the choice of the path does not move."""
+        roles = sorted({names[1:] for names in layout.cell_names})
+        role = np.array([roles.index(names[1:]) for names in layout.cell_names])
+        own = [path for _, path in layout.path_names]
+        names = sorted(set(own))
+        rng = np.random.default_rng(self.seed)
+        u = _even(rng, 4 + len(roles) + len(names), self.count)
+        sharing, class_sharing, path_scale, position_scale, slope = u[:5]
+        amplitude = np.ones((self.count, len(roles)))
+        amplitude[:, 1:] = _log_even(self.amplitude, u[5:4 + len(roles)]).T
+        sharing = _linear(self.sharing, sharing)
+        class_sharing = _linear(self.class_sharing, class_sharing)
+        common = self.cross * ndtri(u[4 + len(roles):]).T[:, :, None]
+        # What differs between cells is shared between them as stopping is, or the whole were no kernel.
+        apart = _shared_alike(rng, (1.0 - sharing, 1.0 - class_sharing), (role, layout.class_of_cell), len(names))
+        return Members(
+            layout=layout, role=role, name=np.array([names.index(path) for path in own]), sharing=sharing,
+            class_sharing=class_sharing, slope=_linear(self.slope, slope),
+            path_scale=np.zeros(self.count) if frozen_paths else _log_even(self.path_scale, path_scale),
+            position_scale=_log_even(self.position_scale, position_scale), amplitude=amplitude[:, role],
+            typical_length=typical_length, cross=common + self.cross_by_cell * apart)
+
+
+def kernels(count: int = 64, *, sharing: Range = (0.5, 1.0), class_sharing: Range = (0.6, 1.0),
+            path_scale: Range = (0.3, 6.0), position_scale: Range = (2.0, 16.0), slope: Range = (-0.5, 0.1),
+            amplitude: Range = (0.75, 1.5), cross: float = 0.05, cross_by_cell: float = 0.02, seed: int = 0) -> Kernels:
+    """Kernels that a network may have, drawn evenly from ranges; what a result says of its sign is said over them.
+
+    The ranges are those of two networks that were measured, one with 21,664 parameters and one pretrained with 135
+    million, and of both between them.
+
+    Args:
+        count: how many, at least 2.
+        sharing: kernel between the stop logits of two paths of a class, or two states of a path, over that within one.
+        class_sharing: the same between classes, and between their choices of the path.
+        path_scale: kernel of the log-odds of two paths over that of a stop logit at a typical length, drawn evenly in
+            its logarithm; 0 where the policy's coordinates freeze the paths.
+        position_scale: ℓ, distance in log position at which the kernel between positions has fallen by e; likewise.
+        slope: d, the kernel at one position grows as t^d.
+        amplitude: stop logits of a path or state other than the first, over those of the first; likewise.
+        cross: standard deviation of the cross terms between the choice of a path and stopping, in units of the
+            geometric mean of both kernels.
+        cross_by_cell: the same of what differs between cells.
+        seed: of the draws.
+
+    Raises:
+        ValueError: a range that does not increase or leaves its bounds.
+
+    >>> import lossim as ls
+    >>> policy = ls.policies.unsolvable(length=ls.lengths.geometric(mean=50), max_tokens=512)
+    >>> ls.drift(ls.schemes.dr_grpo(), policy, kernels=ls.kernels(16)).sign
+    'nothing moves'
+    """
+    return Kernels(count=count, sharing=sharing, class_sharing=class_sharing, path_scale=path_scale,
+                   position_scale=position_scale, slope=slope, amplitude=amplitude, cross=cross,
+                   cross_by_cell=cross_by_cell, seed=seed)
+
+
+def _even(rng: np.random.Generator, dimensions: int, count: int) -> FloatArray:
+    """Numbers in (0, 1), [dimension, draw]: one in each of ``count`` equal parts, in an order of its own."""
+    order = rng.permuted(np.tile(np.arange(count), (dimensions, 1)), axis=1)
+    return (order + 0.5) / count
+
+
+def _linear(bounds: Range, u: FloatArray) -> FloatArray:
+    low, high = bounds
+    return low + (high - low) * u
+
+
+def _log_even(bounds: Range, u: FloatArray) -> FloatArray:
+    """Evenly drawn in the logarithm; from 0 on evenly in the number itself."""
+    low, high = bounds
+    return low * (high / low) ** u if low > 0 else high * u
+
+
+def _shared_alike(rng: np.random.Generator, own: tuple[FloatArray, FloatArray], numbers: tuple[IntArray, IntArray],
+                  names: int) -> FloatArray:
+    """Normal numbers [member, name, cell] that cells have in common as far as their role and their class are shared.
+
+    ``own`` [member] is the share of the variance that differs between roles, and between classes.
+    """
+    by_role, by_class = (part[:, None, None] for part in own)
+    role, of_class = numbers
+    shape = (len(by_role), names)
+
+    def normal(number: IntArray) -> FloatArray:
+        return rng.standard_normal((*shape, int(number.max()) + 1))[:, :, number]
+
+    return (np.sqrt(by_role * (1.0 - by_class)) * normal(role) + np.sqrt((1.0 - by_role) * by_class) * normal(of_class)
+            + np.sqrt(by_role * by_class) * normal(np.arange(len(role))))
+
+
+class KnotMoves(Record):
+    """Moves of all members: of stop logits at the knots, [member, cell, knot], and of path logits, [member, path]."""
+
+    stops: FloatArray
+    paths: FloatArray
+
+
+class Members(Record):
+    """A family of kernels laid out for one policy; numbers are [member] unless said otherwise.
+
+    Attributes:
+        role: what a cell is in its class, [cell]: its path and its state.
+        name: number of each path's name, [path].
+        amplitude: [member, cell].
+        cross: [member, name, cell].
+    """
+
+    layout: Layout
+    role: IntArray
+    name: IntArray
+    sharing: FloatArray
+    class_sharing: FloatArray
+    path_scale: FloatArray
+    position_scale: FloatArray
+    slope: FloatArray
+    amplitude: FloatArray
+    typical_length: float
+    cross: FloatArray
+
+    @cached_property
+    def knots(self) -> IntArray:
+        """Positions of the knots, from 1 to max_tokens."""
+        last = self.layout.max_tokens
+        count = 1 + int(np.ceil(np.log(last) / KNOTS_APART))
+        return np.unique(np.rint(np.geomspace(1, last, count)).astype(np.int64))
+
+    @cached_property
+    def _beyond(self) -> FloatArray:
+        """How far each position lies beyond the knot before it, as a share of the way to the next, [t]."""
+        position = np.arange(1, self.layout.max_tokens + 1)
+        before = np.searchsorted(self.knots, position, side="right") - 1
+        gaps = np.append(np.diff(self.knots), 1)
+        return (position - self.knots[before]) / gaps[before]
+
+    def at_knots(self, stops: FloatArray) -> FloatArray:
+        """Σ_t x(t)·(weight of each knot at t), [..., t] → [..., knot]: the transpose of linear interpolation."""
+        starts = self.knots - 1
+        whole = np.add.reduceat(stops, starts, axis=-1)
+        beyond = np.add.reduceat(stops * self._beyond, starts, axis=-1)
+        whole -= beyond
+        whole[..., 1:] += beyond[..., :-1]
+        return whole
+
+    def squares_at_knots(self, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Σ_t w(t)·φ_k(t)² [..., knot] and Σ_t w(t)·φ_k(t)φ_{k+1}(t) [..., knot - 1] of the weights φ of the knots."""
+        starts = self.knots - 1
+        before = 1.0 - self._beyond
+        own = np.add.reduceat(weight * before**2, starts, axis=-1)
+        own[..., 1:] += np.add.reduceat(weight * self._beyond**2, starts, axis=-1)[..., :-1]
+        return own, np.add.reduceat(weight * before * self._beyond, starts, axis=-1)[..., :-1]
+
+    # --- the kernel, factor by factor ---------------------------------------------------------------------------
+
+    @cached_property
+    def _size(self) -> FloatArray:
+        """(t/t₀)^(d/2), [member, knot]."""
+        return (self.knots / self.typical_length) ** (self.slope[:, None] / 2.0)
+
+    @cached_property
+    def _positions(self) -> FloatArray:
+        """Kernel between knots, [member, knot, knot]."""
+        logs = np.log(self.knots)
+        distance = np.abs(logs[:, None] - logs)
+        return np.exp(-distance / self.position_scale[:, None, None]) * self._size[:, :, None] * self._size[:, None]
+
+    @cached_property
+    def _crossing(self) -> FloatArray:
+        """Kernel between path and stop logits over what the position adds, [member, path, cell]."""
+        scale = np.sqrt(self.path_scale / 2.0)
+        return scale[:, None, None] * self.cross[:, self.name] * self.amplitude[:, None]
+
+    def move(self, stops: FloatArray, paths: FloatArray) -> KnotMoves:
+        """K·g of a gradient at the knots [cell, knot] and in the path logits [path]."""
+        layout = self.layout
+        shared = self.sharing[:, None, None]
+        across = self.class_sharing[:, None, None]
+        given = self.amplitude[:, :, None] * stops
+        # κ^[other role] ν^[other class]: all cells, those of one role, those of one class, and the cell itself.
+        everywhere = given.sum(axis=1, keepdims=True)
+        same_role = _summed_by(given, self.role)
+        same_class = _summed_by(given, layout.class_of_cell)
+        mixed = (shared * across * everywhere + (1.0 - shared) * across * same_role
+                 + shared * (1.0 - across) * same_class + (1.0 - shared) * (1.0 - across) * given)
+        moved = self.amplitude[:, :, None] * (mixed @ self._positions)
+        moved += (paths @ self._crossing)[:, :, None] * self._size[:, None]
+        # Path logits: of one name, less between classes.
+        same_name = _summed_by(np.broadcast_to(paths[None, :, None], (len(self.sharing), len(paths), 1)), self.name)
+        kept = self.class_sharing[:, None]
+        chosen = kept * same_name[:, :, 0] + (1.0 - kept) * paths
+        chosen *= self.path_scale[:, None] / 2.0
+        chosen += (self._crossing @ (self._size @ stops.T)[:, :, None])[:, :, 0]
+        return KnotMoves(stops=moved, paths=chosen)
+
+    # --- the members one by one ---------------------------------------------------------------------------------
+
+    def each(self) -> Sequence[Kernel]:
+        """The members as kernels of numbers, for what takes one at a time."""
+        layout = self.layout
+        last = np.append(np.diff(layout.class_of_path) != 0, True)
+        odds = np.flatnonzero(~last)
+        against = np.flatnonzero(last)[layout.class_of_path[odds]]
+        between = (self.role[:, None] != self.role, layout.class_of_cell[:, None] != layout.class_of_cell)
+        other_class = layout.class_of_path[:, None] != layout.class_of_path
+        same_name = self.name[:, None] == self.name
+        found = []
+        for member, (shared, across) in enumerate(zip(self.sharing, self.class_sharing, strict=True)):
+            cells = np.where(between[0], shared, 1.0) * np.where(between[1], across, 1.0)
+            cells *= np.multiply.outer(self.amplitude[member], self.amplitude[member])
+            stops = np.einsum("cd,kl->ckdl", cells, self._positions[member])
+            logits = np.where(other_class, across, 1.0) * same_name * self.path_scale[member] / 2.0
+            paths = (logits[np.ix_(odds, odds)] - logits[np.ix_(odds, against)] - logits[np.ix_(against, odds)]
+                     + logits[np.ix_(against, against)])
+            crossing = np.einsum("pc,k->pck", self._crossing[member], self._size[member])
+            found.append(Kernel(stops=stops, positions=self.knots.astype(np.float64), paths=paths,
+                                cross=crossing[odds] - crossing[against]))
+        return found
+
+
+def _summed_by(x: FloatArray, number: IntArray) -> FloatArray:
+    """Each entry of [member, i, ...] as the sum over all of the same number."""
+    same = (number[:, None] == np.unique(number)).astype(np.float64)
+    return same @ (same.T @ x)
