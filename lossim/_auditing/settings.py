@@ -28,7 +28,7 @@ from lossim.aggregation import (
     SequenceMeanTokenSum,
     TokenMean,
 )
-from lossim.critics import Constant, Exact, Zero
+from lossim.critics import Constant, Exact
 from lossim.penalties import KL
 from lossim.rewards import LinearPenalty, Reward, Shaping
 from lossim.schemes import Truncation
@@ -181,16 +181,15 @@ def decay(plugin: Plugin) -> Knob | None:
         return None
     now: Any = gae.gae_lambda
     return Knob(name="λ", now=float(now), grid=np.array([0.0, 0.5, 0.9, 0.95, 0.99, 1.0]),
-                note=f"with the critic {gae.critic!r}", make=lambda x: _with_gae(plugin, gae, gae_lambda=x))
+                note=f"with the critic {gae.critic}", make=lambda x: _with_gae(plugin, gae, gae_lambda=x))
 
 
 def value_of_critic(plugin: Plugin) -> Knob | None:
     """The value of a critic that has one for all positions."""
     gae = _plain_gae(plugin)
-    if gae is None or not isinstance(gae.critic, Zero | Constant):
+    if gae is None or gae.critic.constant is None:
         return None
-    now = gae.critic.value if isinstance(gae.critic, Constant) else 0.0
-    return Knob(name="value of a constant critic", now=now, grid=np.linspace(*_range_of_pay(plugin), 9),
+    return Knob(name="value of a constant critic", now=gae.critic.constant, grid=np.linspace(*_range_of_pay(plugin), 9),
                 make=lambda x: _with_gae(plugin, gae, critic=Constant(value=x)))
 
 

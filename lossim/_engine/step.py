@@ -14,7 +14,7 @@ from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
 from lossim.advantages import GAE, ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation
-from lossim.critics import CriticView, Exact
+from lossim.critics import CriticView
 from lossim.schemes import Scheme
 
 __all__ = ["Errors", "Logged", "Step"]
@@ -275,7 +275,7 @@ class Step(Record):
         gae = self.token_level
         if gae is None:
             checks.fail("advantage", self.scheme.advantage, "must be GAE to have TD errors", error=TypeError)
-        if self.scheme.reward.group_relative and isinstance(gae.critic, Exact):
+        if self.scheme.reward.group_relative and gae.critic.knows_pay:
             checks.fail("critic", gae.critic, "is not defined for a reward that compares the lengths of a group",
                         "give its values as critics.Table")
         table = gae.critic.values(self.critic_view(gae))

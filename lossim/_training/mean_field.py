@@ -11,11 +11,10 @@ from lossim._engine import Directions, Step, expected_measures, lengths_over, sh
 from lossim._model import Logits, Motion
 from lossim._support import checks
 from lossim._support.text import Note
-from lossim._support.types import BoolArray, FloatArray
+from lossim._support.types import FloatArray
 from lossim._training.records import Entry, Recorder
-from lossim._training.run import Run
-from lossim.advantages import GAE
-from lossim.critics import Learned
+from lossim._training.run import Learning, Run
+from lossim.critics import Lesson
 from lossim.optimizers import SGD, Optimizer
 
 NONLINEAR = Note("mean field", "the mean field is the limit of large batches: Adam, a clip of the norm and several "
@@ -23,6 +22,9 @@ NONLINEAR = Note("mean field", "the mean field is the limit of large batches: Ad
                  "method='stochastic' tells by how much")
 LIMIT = Note("large batch", "advantages are scaled by statistics of a step, taken in the limit of a large batch; small "
              "batches need method='stochastic'")
+
+KEPT = Note("critic", "the critic learns from all groups that are drawn here; in a run with dynamic_sampling='resample', "
+            "and so in method='stochastic', from those that are kept")
 
 
 class MeanField(Run):
@@ -47,6 +49,8 @@ class MeanField(Run):
     def notes(self) -> list[Note]:
         """What stands between the run and one on small batches."""
         notes = [NONLINEAR] if self.inner_steps > 1 or self.optimizer.rescales else []
+        if self.learning and self.scheme.dynamic_sampling == "resample":
+            notes.append(KEPT)
         return [*notes, LIMIT] if self.limit else notes
 
     @property
@@ -77,8 +81,11 @@ class MeanField(Run):
         self.limit |= expected.method == "large-batch limit"
         return update_gradient(step, expected.measures, self.motion.skill_scale > 0)
 
-    def targets(self, critic: Learned, gae: GAE, values: FloatArray, step: Step) -> tuple[FloatArray, BoolArray]:
-        return critic.targets(values, step.critic_view(gae), bootstrap_truncated=gae.bootstrap_truncated)
+    def lesson(self, learning: Learning, step: Step) -> Lesson:
+        gae = learning.gae
+        mean, reached = learning.critic.targets(learning.values, step.critic_view(gae),
+                                                bootstrap_truncated=gae.bootstrap_truncated)
+        return Lesson(advantage_mean=mean, reached=reached, tokens=step.old.cell_weight[:, None] * step.old.at_risk)
 
     def dead_groups(self, step: Step) -> FloatArray:
         return np.array(share_of_dead_groups(step))
@@ -94,8 +101,8 @@ class Flow(MeanField):
         super().__init__(motion, optimizer, recorder)
         if optimizer != SGD(learning_rate=optimizer.learning_rate):
             checks.fail("optimizer", optimizer, "must be plain SGD for method='flow'", "use method='mean_field'")
-        if self.learned:
-            checks.fail("critic", self.learned[0], "must not learn for method='flow', which has no critic updates",
+        if self.learning:
+            checks.fail("critic", self.learning.critic, "must not learn for method='flow', which has no critic updates",
                         "use method='mean_field'")
         if self.inner_steps > 1:
             checks.fail("ppo_epochs", self.scheme.ppo_epochs, "and minibatches must be 1 for method='flow'",

@@ -15,11 +15,10 @@ from lossim._engine import Step, credited, critic_sums, measures_of, sums_by_end
 from lossim._model import CellArrays, Draws, Motion
 from lossim._support.positions import log_survival
 from lossim._support.records import mapped
-from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
+from lossim._support.types import FloatArray, IntArray, NoClosedForm
 from lossim._training.records import Entry, Recorder
-from lossim._training.run import Run
-from lossim.advantages import GAE
-from lossim.critics import Learned
+from lossim._training.run import Learning, Run
+from lossim.critics import Lesson
 from lossim.optimizers import Optimizer
 from lossim.schemes import Scheme
 
@@ -129,8 +128,12 @@ class _Replicates(Run):
             self.move(update_gradient(now, measures, self.motion.skill_scale > 0))
         return now
 
-    def targets(self, critic: Learned, gae: GAE, values: FloatArray, step: Step) -> tuple[FloatArray, BoolArray]:
-        return critic.batch_targets(*critic_sums(step, self.draws, critic.gae_lambda), step.old.class_of_cell)
+    def lesson(self, learning: Learning, step: Step) -> Lesson:
+        total, tokens = (sums.reshape(*self.shape, -1)
+                         for sums in critic_sums(step, self.draws, learning.critic.gae_lambda))
+        one = self.recorder.first.policy
+        mean, reached = learning.critic.batch_targets(total, tokens, one.class_of_cell)
+        return Lesson(advantage_mean=mean, reached=reached, tokens=tokens)
 
     def dead_groups(self, step: Step) -> FloatArray:
         return self.dead

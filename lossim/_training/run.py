@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from lossim._engine import Family, Step, sums_by_token, with_entries
 from lossim._model import CellArrays, Logits, Motion
-from lossim._support.types import BoolArray, FloatArray
+from lossim._support.records import Record
+from lossim._support.types import FloatArray
 from lossim._training.records import Entry, Recorder, State
 from lossim.advantages import GAE
-from lossim.critics import Learned, Table
+from lossim.critics import Learned, Lesson, Table
 from lossim.optimizers import Optimizer
 from lossim.schemes import Scheme
+
+
+class Learning(Record):
+    """A critic that learns, in which estimator, its values V [..., cell, N+1], and what it remembers beside them."""
+
+    critic: Learned
+    gae: GAE
+    values: FloatArray
+    memory: Any
 
 
 class Run(ABC):
@@ -36,11 +46,12 @@ class Run(ABC):
         self.state: State
         self.kernels: Family = ()  # those that the way length goes is looked at under
         self.range = (np.full(replicates, np.nan), np.full(replicates, np.nan))
-        self.learned: tuple[Learned, GAE, FloatArray] | None = None  # with its values V, [..., cell, t]
+        self.learning: Learning | None = None
         gae = first.token_level
         if gae is not None and isinstance(gae.critic, Learned):
-            values = gae.critic.start_values(first.critic_view(gae))
-            self.learned = gae.critic, gae, np.tile(values, (math.prod(replicates), 1))
+            values = np.tile(gae.critic.start_values(first.critic_view(gae)), (*replicates, 1, 1))
+            self.learning = Learning(critic=gae.critic, gae=gae, values=values,
+                                     memory=gae.critic.memory(values, first.policy.class_of_cell))
 
     # --- what a method does -----------------------------------------------------------------------------------------
 
@@ -49,8 +60,8 @@ class Run(ABC):
         """Move along the updates of one rollout, given the first optimiser step on it; the last one."""
 
     @abstractmethod
-    def targets(self, critic: Learned, gae: GAE, values: FloatArray, step: Step) -> tuple[FloatArray, BoolArray]:
-        """What the critic learns from a rollout, and where."""
+    def lesson(self, learning: Learning, step: Step) -> Lesson:
+        """What a rollout tells the critic."""
 
     @abstractmethod
     def dead_groups(self, step: Step) -> FloatArray:
@@ -64,7 +75,7 @@ class Run(ABC):
 
     def pretrain(self) -> None:
         """Train the critic alone, where that is asked for."""
-        for _ in range(self.learned[0].pretrain if self.learned else 0):
+        for _ in range(self.learning.critic.pretrain if self.learning else 0):
             self.learn(self.step())
 
     def begin(self) -> Entry:
@@ -93,8 +104,7 @@ class Run(ABC):
         return Entry(state=self.state, transition=transition)
 
     def _state(self) -> State:
-        critic = self.learned[2].reshape(*self.shape, -1) if self.learned else None
-        return self.recorder.state(self.policy, self.coordinates, critic)
+        return self.recorder.state(self.policy, self.coordinates, self.learning.values if self.learning else None)
 
     # --- its parts --------------------------------------------------------------------------------------------------
 
@@ -119,17 +129,18 @@ class Run(ABC):
         """The first optimiser step on a rollout of a policy, the present one unless given."""
         old = self.policy if policy is None else policy
         scheme = self.scheme
-        if self.learned:
-            values = self.learned[2]
+        if self.learning:
+            values = self.learning.values.reshape(-1, self.learning.values.shape[-1])
             known = values if np.isfinite(values[:, -1]).all() else values[:, :-1]
             scheme = replace(scheme, advantage=scheme.advantage.with_critic(Table(table=known)))
         return Step(scheme=scheme, policy=old, reference=self.reference, old=old)
 
     def learn(self, step: Step) -> None:
         """One update of the critic on a rollout, if it learns."""
-        if self.learned:
-            critic, gae, values = self.learned
-            self.learned = critic, gae, critic.learned(values, *self.targets(critic, gae, values, step))
+        if self.learning:
+            now = self.learning
+            values, memory = now.critic.update(now.values, now.memory, self.lesson(now, step))
+            self.learning = replace(now, values=values, memory=memory)
 
     def pulled(self, gradient: Logits) -> FloatArray:
         """A gradient of the logits in coordinates."""

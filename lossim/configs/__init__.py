@@ -43,7 +43,7 @@ def read_config(source: Mapping[str, Any] | str | os.PathLike[str] | Sequence[st
         processes: devices that TRL's batch sizes are per; None takes 1 unless the config tells.
         reward: what is paid, which a config does not say; None is ``Reward()``. Length penalties of the config are
             added to its shaping.
-        critic: the critic for GAE; None is ``critics.Zero()``.
+        critic: the critic for GAE; None is ``critics.NotGiven()``, which assumes V = 0.
         unsupported: what becomes of settings that no slot of a scheme can hold: ``"error"``, or ``"report"`` them and
             leave them out.
         ignore: keys of the config to pass over: settings of one's own, which are errors otherwise.

@@ -15,7 +15,7 @@ import numpy as np
 from lossim._support import checks
 from lossim._support.text import Phrase, argument
 from lossim.configs._parsed import Entry, ParsedConfig
-from lossim.critics import Critic, Zero
+from lossim.critics import Critic, NotGiven
 from lossim.rewards import Reward, Shaping
 from lossim.schemes import Scheme
 
@@ -104,7 +104,7 @@ def inert(names: Mapping[tuple[str, str], str]) -> dict[str, str]:
 
 
 TOLD = {"reward": anything(Reward(), why="a config does not say what is paid"),
-        "critic": anything(Zero(), why="a config has no critic")}
+        "critic": anything(NotGiven(), why="a config does not say in what state its critic is")}
 """Settings that the caller gives, and no config."""
 
 OTHER = "responses are drawn from another distribution than the loss has; here from it"

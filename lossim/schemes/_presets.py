@@ -27,7 +27,7 @@ from lossim.aggregation import (
     SequenceMeanTokenSum,
     TokenMean,
 )
-from lossim.critics import Critic, Zero
+from lossim.critics import Critic, NotGiven
 from lossim.penalties import KL, Entropy
 from lossim.rewards import Reward, SoftOverlong
 from lossim.schemes._scheme import Scheme
@@ -35,6 +35,7 @@ from lossim.surrogates import CISPO, GMPO, GSPO, SAPO, PPOClip
 
 ZERO_ONE = Reward(correct=1.0, incorrect=0.0)
 PLUS_MINUS = Reward(correct=1.0, incorrect=-1.0)
+NOT_GIVEN = NotGiven()
 
 
 def _kl(coefficient: float, *, estimator: Literal["k1", "k3"], place: Literal["loss", "reward"]) -> tuple[KL, ...]:
@@ -43,16 +44,17 @@ def _kl(coefficient: float, *, estimator: Literal["k1", "k3"], place: Literal["l
     return (penalty,) if coefficient else ()
 
 
-def ppo(*, gae_lambda: float = 0.95, gamma: float = 1.0, critic: Critic = Zero(), whiten: bool = False,
+def ppo(*, gae_lambda: float = 0.95, gamma: float = 1.0, critic: Critic = NOT_GIVEN, whiten: bool = False,
         aggregation: Aggregation = SequenceMeanTokenMean(), reward: Reward = PLUS_MINUS,
         penalties: tuple[KL | Entropy, ...] = (), group_size: int = 1, prompts_per_step: int = 512) -> Scheme:
-    """PPO on ±1: GAE with a critic given as data (zero unless given), mean over responses of the token mean.
+    """PPO on ±1: GAE with a critic given as data, mean over responses of the token mean.
 
-    Trainers also whiten the advantages over the tokens of a step; that is off here so that the drift is exact at any
-    batch size, and ``whiten=True`` turns it on. Source: arXiv 1707.06347, 1506.02438.
+    Unless a critic is given V = 0 is assumed, and said so. Trainers also whiten the advantages over the tokens of a
+    step; that is off here so that the drift is exact at any batch size, and ``whiten=True`` turns it on.
+    Source: arXiv 1707.06347, 1506.02438.
 
     >>> ppo(gae_lambda=1.0).advantage
-    GAE(gamma=1.0, gae_lambda=1.0, critic=Zero(), bootstrap_truncated=False)
+    GAE(gamma=1.0, gae_lambda=1.0, critic=NotGiven(), bootstrap_truncated=False)
     """
     advantage: Advantage = GAE(gamma=gamma, gae_lambda=gae_lambda, critic=critic)
     if checks.flag("whiten", whiten):
@@ -61,11 +63,12 @@ def ppo(*, gae_lambda: float = 0.95, gamma: float = 1.0, critic: Critic = Zero()
                   penalties=penalties, group_size=group_size, prompts_per_step=prompts_per_step)
 
 
-def vapo(*, alpha: float = 0.05, critic: Critic = Zero(), reward: Reward = PLUS_MINUS, group_size: int = 16,
+def vapo(*, alpha: float = 0.05, critic: Critic = NOT_GIVEN, reward: Reward = PLUS_MINUS, group_size: int = 16,
          prompts_per_step: int = 32) -> Scheme:
     """VAPO's actor: λ(T) = 1 - 1/(αT), clip-higher, token-mean over the step, ±1. Source: arXiv 2504.05118.
 
-    Its language-model loss on positives is not modelled. Exact takes O(max_tokens²) here.
+    Unless a critic is given V = 0 is assumed, and said so. Its language-model loss on positives is not modelled. Exact
+    takes O(max_tokens²) here.
     """
     return Scheme(name="vapo", reward=reward, advantage=GAE(gae_lambda=LengthAdaptive(alpha=alpha), critic=critic),
                   surrogate=PPOClip(high=0.28), aggregation=TokenMean(), group_size=group_size,

@@ -153,6 +153,8 @@ def short(value: object) -> str:
         return f"[{' × '.join(map(str, value.shape))}]"
     if not is_dataclass(value) or isinstance(value, type):
         return getattr(value, "__name__", None) or repr(value)
+    if type(value).__str__ is not object.__str__:  # it says itself how it prints
+        return str(value)
     shown = []
     for slot in fields(value):
         given = getattr(value, slot.name)

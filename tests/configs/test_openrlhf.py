@@ -13,7 +13,7 @@ from config_cases import accounted, mattering
 from config_keys import OPENRLHF_INERT, OPENRLHF_KEYS
 from lossim import advantages as adv
 from lossim import aggregation as agg
-from lossim import penalties, rewards, surrogates
+from lossim import critics, penalties, rewards, surrogates
 from lossim.configs import read_config
 from lossim.schemes import compare
 
@@ -46,7 +46,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "centred": ("--algo.advantage.estimator reinforce_baseline --algo.advantage.no_std_norm",
                 {"advantage": whitened(adv.GroupMean(), scale=False)}),
     "gae": ("--algo.advantage.estimator gae --algo.advantage.lambd 0.95 --algo.kl.init_coef 1e-3",
-            {"advantage": whitened(adv.GAE(gae_lambda=0.95)), "penalties": kl(0.001, place="reward")}),
+            {"advantage": whitened(adv.GAE(gae_lambda=0.95, critic=critics.NotGiven())),
+             "penalties": kl(0.001, place="reward")}),
     "kl in the loss": ("--algo.kl.use_loss --algo.kl.estimator k3 --algo.kl.init_coef 0.1",
                        {"penalties": kl(0.1, estimator="k3")}),
     "unbiased": ("--algo.kl.use_loss --algo.kl.estimator k2 --algo.kl.init_coef 0.1 --algo.kl.unbiased_gradient",
@@ -87,7 +88,8 @@ def test_schemes(name: str) -> None:
 
 def test_defaults() -> None:
     parsed = read_config({}, trainer="openrlhf")
-    expected = ls.Scheme(advantage=whitened(adv.GAE(gae_lambda=1.0)), surrogate=surrogates.PPOClip(),
+    expected = ls.Scheme(advantage=whitened(adv.GAE(gae_lambda=1.0, critic=critics.NotGiven())),
+                         surrogate=surrogates.PPOClip(),
                          aggregation=agg.TokenMean(), penalties=kl(0.01, place="reward"), group_size=1,
                          prompts_per_step=128, minibatches=8)
     assert compare(parsed.scheme, expected) == {}

@@ -21,7 +21,7 @@ BASE = {"algorithm.adv_estimator": "grpo", R + "n": 8, "data.train_batch_size": 
 GRPO = ls.Scheme(name="verl grpo (vanilla, token-mean)", advantage=adv.GroupStandardized(),
                  surrogate=surrogates.PPOClip(dual=3.0), aggregation=agg.TokenMean(), group_size=8,
                  prompts_per_step=256)
-GAE = adv.Whitened(inner=adv.GAE(gae_lambda=1.0))
+GAE = adv.Whitened(inner=adv.GAE(gae_lambda=1.0, critic=critics.NotGiven()))
 
 
 def loss_kl(beta: float, **more: Any) -> tuple[penalties.KL, ...]:
@@ -49,7 +49,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             {"advantage": adv.GPG(), "surrogate": surrogates.PolicyGradient()}),
     "gae": ({"algorithm.adv_estimator": "gae"}, {"advantage": GAE}),
     "gae, numbers": ({"algorithm.adv_estimator": "gae", "algorithm.gamma": 0.99, "algorithm.lam": "0.95"},
-                     {"advantage": adv.Whitened(inner=adv.GAE(gamma=0.99, gae_lambda=0.95))}),
+                     {"advantage": adv.Whitened(inner=adv.GAE(gamma=0.99, gae_lambda=0.95,
+                                                             critic=critics.NotGiven()))}),
     "reinforce++": ({"algorithm.adv_estimator": "reinforce_plus_plus"}, {"advantage": adv.Whitened(inner=adv.Raw())}),
     "reinforce++, discounted": ({"algorithm.adv_estimator": "reinforce_plus_plus", "algorithm.gamma": 0.99},
                                 {"advantage": adv.Whitened(inner=adv.ReturnToGo(gamma=0.99))}),
