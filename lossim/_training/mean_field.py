@@ -22,9 +22,8 @@ NONLINEAR = Note("mean field", "the mean field is the limit of large batches: Ad
                  "method='stochastic' tells by how much")
 LIMIT = Note("large batch", "advantages are scaled by statistics of a step, taken in the limit of a large batch; small "
              "batches need method='stochastic'")
-
-KEPT = Note("critic", "the critic learns from all groups that are drawn here; in a run with dynamic_sampling='resample', "
-            "and so in method='stochastic', from those that are kept")
+KEPT = Note("critic", "the critic learns here from all groups that are drawn, with dynamic_sampling='resample' too; "
+            "method='stochastic' has it learn from those that are kept")
 
 
 class MeanField(Run):
@@ -48,7 +47,8 @@ class MeanField(Run):
     @property
     def notes(self) -> list[Note]:
         """What stands between the run and one on small batches."""
-        notes = [NONLINEAR] if self.inner_steps > 1 or self.optimizer.rescales else []
+        rescales = self.optimizer.rescales or (self.learning is not None and self.learning.critic.rescales)
+        notes = [NONLINEAR] if self.inner_steps > 1 or rescales else []
         if self.learning and self.scheme.dynamic_sampling == "resample":
             notes.append(KEPT)
         return [*notes, LIMIT] if self.limit else notes

@@ -76,6 +76,10 @@ class LearnedLinear(Learned):
         "optimizer": (_optimizer,), "knots": (_knots,), "sharing": (checks.probability,), "epochs": (checks.whole,),
         "normalize": (checks.flag,), "start": (profile,)}
 
+    @property
+    def rescales(self) -> bool:
+        return self.optimizer.rescales
+
     def start_values(self, view: CriticView) -> FloatArray:
         return LearnedTable(rate=0.0, start=self.start).start_values(view)
 

@@ -127,6 +127,11 @@ class Learned(Critic):
             x[..., shared] = of_class(np.add, x[..., shared], class_of_cell)
         return quotient(total, weight), weight > 0
 
+    @property
+    def rescales(self) -> bool:
+        """Whether its move is not linear in what it is told."""
+        return False
+
     def memory(self, values: FloatArray, class_of_cell: IntArray) -> Any:
         """What it remembers beside its values [..., cell, N+1], before training; None where that is nothing."""
         return None

@@ -224,8 +224,18 @@ MAKERS: dict[str, Maker] = {
         critics.LearnedTable, {"rate": 0.1, "start": 0.0, "per": "class", "gae_lambda": 1.0, "pretrain": 0},
         {"rate": PROBABILITY, "start": either(FINITE, numbers_of((None,)), numbers_of((None, None))),
          "per": word("cell", "class"), "gae_lambda": PROBABILITY, "pretrain": whole(0)}),
-    "RunningMean": Maker(critics.RunningMean, {"rate": 0.1, "start": 0.0, "pretrain": 0}, {
-        "rate": PROBABILITY, "start": FINITE, "pretrain": whole(0)}),
+    "RunningMean": Maker(critics.RunningMean, {"rate": 0.1, "start": 0.0, "per": "class", "pretrain": 0}, {
+        "rate": PROBABILITY, "start": FINITE, "per": word("class", "all"), "pretrain": whole(0)}),
+    "LearnedLinear": Maker(
+        critics.LearnedLinear, {"optimizer": ASCENT, "start": 0.0, "per": "class", "gae_lambda": 1.0, "pretrain": 0,
+                                "knots": 8, "sharing": 0.0, "epochs": 1, "normalize": False},
+        {"optimizer": instance(optimizers.Optimizer, ASCENT),
+         "start": either(FINITE, numbers_of((None,)), numbers_of((None, None))), "per": word("cell", "class"),
+         "gae_lambda": PROBABILITY, "pretrain": whole(0), "knots": either(whole(), word("table")),
+         "sharing": PROBABILITY, "epochs": whole(), "normalize": FLAG}),
+    "Scaled": Maker(critics.Scaled, {"critic": critics.Zero(), "factor": 0.5}, {
+        "critic": Kind(lambda x: isinstance(x, critics.Critic) and not isinstance(x, critics.Learned),
+                       (critics.Exact(),)), "factor": FINITE}),
     # surrogates, aggregation, penalties
     "PPOClip": Maker(surrogates.PPOClip, {"low": 0.2, "high": 0.2, "dual": None, "delta": None}, {
         **CLIP, "dual": either(NOTHING, number(1.0, above=True)), "delta": either(NOTHING, number(1.2, above=True))}),

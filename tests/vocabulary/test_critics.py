@@ -61,7 +61,8 @@ def of_class(view: critics.CriticView, values: Array) -> Array:
 
 
 @pytest.mark.parametrize(("critic", "row"), [
-    (critics.Zero(), [0, 0, 0, 0, 0, 0]), (critics.Constant(value=-0.5), [-0.5] * 6),
+    (critics.Zero(), [0, 0, 0, 0, 0, 0]), (critics.NotGiven(), [0, 0, 0, 0, 0, 0]),
+    (critics.Constant(value=-0.5), [-0.5] * 6),
     (critics.Linear(level=1.0, slope=-0.25), [1.0, 0.75, 0.5, 0.25, 0.0, -0.25])], ids=repr)
 def test_plain_critics_say_the_same_everywhere_and_also_beyond_the_cut(critic: critics.Critic, row: Any) -> None:
     np.testing.assert_allclose(critic.values(make_view(np.random.default_rng(0))), np.tile(row, (3, 1)))
@@ -88,6 +89,35 @@ def test_exact_critic_per_class_averages_over_those_still_going(seed: int, gamma
     reached = ~np.isnan(expected)
     np.testing.assert_allclose(values[reached], expected[reached], atol=1e-12)
     assert np.isfinite(values).all()
+
+
+@settings(max_examples=60)
+@given(seed=SEEDS, gamma=st.floats(0, 1))
+def test_the_class_mean_is_the_mean_return_of_the_class_everywhere(seed: int, gamma: float) -> None:
+    view = make_view(np.random.default_rng(seed), gamma=gamma)
+    first = returns_to_go(view)[:, 0]
+    mean = view.probability[:2] @ first[:2]
+    expected = np.array([[mean], [mean], [first[2]]])
+    np.testing.assert_allclose(critics.ClassMean().values(view), np.tile(expected, (1, 6)), atol=1e-12)
+
+
+@pytest.mark.parametrize("inner", [
+    critics.Constant(value=-0.5), critics.Linear(level=1.0, slope=-0.25), critics.Exact(per="class", bias=0.1),
+    critics.ClassMean(), critics.Table(table=np.arange(10.0).reshape(2, 5)), critics.NotGiven()], ids=repr)
+@pytest.mark.parametrize("factor", [-0.5, 0.0, 0.5, 2.0])
+def test_a_scaled_critic_says_so_many_times_as_much(inner: critics.Critic, factor: float) -> None:
+    view, scaled = make_view(np.random.default_rng(1)), critics.Scaled(critic=inner, factor=factor)
+    values = inner.values(view)
+    for cell, t in np.ndindex(*values.shape):
+        assert scaled.values(view)[cell, t] == pytest.approx(factor * values[cell, t], nan_ok=True)
+    assert scaled.constant == (None if inner.constant is None else factor * inner.constant)
+    assert scaled.knows_pay == inner.knows_pay
+    assert repr(scaled.repeated(3)) == repr(critics.Scaled(critic=inner.repeated(3), factor=factor))
+
+
+def test_a_critic_that_learns_is_not_scaled() -> None:
+    with pytest.raises(TypeError, match="critic must be a critic that does not learn, got RunningMean"):
+        critics.Scaled(critic=critics.RunningMean(rate=0.1), factor=0.5)
 
 
 def test_exact_critic_per_class_deep_in_the_tail() -> None:
