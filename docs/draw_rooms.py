@@ -51,12 +51,12 @@ ROOMS = {
     "lengths": (0, "laws of length"),
     "estimates": (1, "numbers and errors"),
     "rewards": (1, "what a response is paid"),
-    "optimizers": (1, "from updates to moves"),
     "references": (1, "the papers behind it"),
     "critics": (2, "values of the tokens ahead"),
     "aggregation": (2, "weights of a loss's tokens"),
     "surrogates": (2, "ratios, clipped or not"),
     "penalties": (2, "KL and entropy"),
+    "optimizers": (0, "from updates to moves"),
     "_support": (1, "checks, texts, sums along positions"),
 }
 """The column in which each room stands on its floor, from above, and what it is for, short enough for its box."""
