@@ -9,6 +9,7 @@ import numpy as np
 
 from lossim._engine.exact import expected_measures, update_scale
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
+from lossim._engine.over_critics import critic_doubt
 from lossim._engine.over_kernels import checked_family
 from lossim._engine.projections import gae_projection
 from lossim._engine.readout import Changes, Directions, Readout, Value
@@ -144,12 +145,15 @@ def _exact_drift(question: Question, step: Step) -> Drift:
         length_by_path=tokens, length_by_outcome=tokens, path_probability=0.0, accuracy=0.0, reward=0.0,
         truncation_rate=0.0, sources=tokens, hazard_gradient=readout.scale, path_gradient=readout.scale,
         skill_gradient=readout.scale, update=readout.scale, effective_reward=0.0, response_weight=0.0)
-    notes = [LARGE_BATCH] if expected.method == "large-batch limit" else []
+    ratios = readout.ratios(changes)
+    doubts, notes = critic_doubt(step, directions, ratios.length_per_kl)
+    if expected.method == "large-batch limit":
+        notes.append(LARGE_BATCH)
     if spread is None:
         notes.append(NO_STEP_STD)
     return reported(question, step, readout, mapped(estimate, changes, floors),
-                    mapped(estimate, readout.ratios(changes)), estimate(np.nan if spread is None else spread), notes,
-                    {"method": "exact"})
+                    mapped(estimate, ratios), estimate(np.nan if spread is None else spread), notes,
+                    {"method": "exact"}, doubts)
 
 
 # --- the spread of single steps ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lossim._engine.exact import update_scale
+from lossim._engine.over_critics import critic_doubt
 from lossim._engine.readout import Changes, Directions, Ratios, Readout
 from lossim._engine.report import Question, describe_rng, linear_numbers, reported
 from lossim._engine.result import Drift
@@ -58,8 +59,8 @@ def sampled_drift(question: Question, step: Step, rng: np.random.Generator, batc
     def estimate(value: Any, error: Any) -> Estimate:
         return Estimate(value=value, stderr=error, n=blocks * per_block, method="monte carlo")
 
+    doubts, notes = critic_doubt(step, directions, ratios.length_per_kl)
     # What noise leaves unknown.
-    notes = []
     if np.isnan(ratios.length_per_kl) and np.any(mean.update):
         notes.append(UNKNOWN_STEP)
     elif ratios_stderr.alignment > 1.0:
@@ -72,7 +73,8 @@ def sampled_drift(question: Question, step: Step, rng: np.random.Generator, batc
     one_step = spread.length * np.sqrt(per_block)
     return reported(question, step, readout, mapped(estimate, mean, stderr), mapped(estimate, ratios, ratios_stderr),
                     estimate(one_step, one_step / np.sqrt(2.0 * (blocks - 1))), notes,
-                    {"method": "monte_carlo", "batches": blocks * per_block, "blocks": blocks, "rng": seed})
+                    {"method": "monte_carlo", "batches": blocks * per_block, "blocks": blocks, "rng": seed},
+                    doubts)
 
 
 def _moments(records: Iterator[Changes]) -> tuple[Changes, Changes]:

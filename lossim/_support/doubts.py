@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lossim._support.plain import plain
+from lossim._support.text import either
 from lossim._support.types import FloatArray, IntArray
 
 __all__ = ["Doubt", "range_over", "undecided_by"]
@@ -61,9 +62,11 @@ class Doubt:
         """Which way length goes under which of the options."""
         if len(self.options) > MOST_NAMED:
             return self._counted
-        first, *others = [f"{self._said(way)} if {{}} {option}{_size(length)}" for way, option, length
-                          in zip(self.ways.tolist(), self.options, self.lengths, strict=True)]
-        return ", ".join([first.format(f"the {self.unknown} is"), *(each.format("it is") for each in others)])
+        kinds: dict[str, list[str]] = {}
+        for way, option, length in zip(self.ways.tolist(), self.options, self.lengths, strict=True):
+            kinds.setdefault(self._said(way), []).append(f"{option}{_size(length)}")
+        said = [f"{kind} if {{}} {either(options)}" for kind, options in kinds.items()]
+        return ", ".join(each.format("it is" if i else f"the {self.unknown} is") for i, each in enumerate(said))
 
     @property
     def _counted(self) -> str:
@@ -88,7 +91,7 @@ UNTOLD = "within the noise"
 
 
 def _size(length: float) -> str:
-    return "" if np.isnan(length) else f" ({length:+.3g})"
+    return "" if np.isnan(length) or length == 0 else f" ({length:+.3g})"
 
 
 def range_over(number: float, doubts: Sequence[Doubt]) -> tuple[float, float]:
