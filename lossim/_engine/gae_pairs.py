@@ -16,12 +16,13 @@ MOST_ENTRIES = 1 << 23
 
 
 class Block(Record):
-    """Some ends, with x^{T-t}·1[t <= T] as ``power`` [end, t] and Σ_{u=t}^{T-1} x^{u-t} δ_u as ``base`` [cell, end, t].
+    """Some ends and their ``x`` [end], with x^{T-t}·1[t <= T] as ``power`` [end, t].
 
-    ``base`` is None where all δ are 0.
+    ``base`` [cell, end, t] is Σ_{u=t}^{T-1} x^{u-t} δ_u, or None where all δ are 0.
     """
 
     ends: slice
+    x: FloatArray
     power: FloatArray
     base: FloatArray | None
 
@@ -35,12 +36,10 @@ def pair_blocks(gae: GAE, length: FloatArray, going: FloatArray) -> Iterator[Blo
         x = gae.discount_by_length(length[ends])
         gap = length[ends][:, None] - positions
         power = np.where(gap >= 0, np.power(x[:, None], np.maximum(gap, 0.0)), 0.0)
-        yield Block(ends=ends, power=power, base=earlier_errors(going, gap, x) if going.any() else None)
-
-
-def earlier_errors(going: FloatArray, gap: FloatArray, x: FloatArray) -> FloatArray:
-    """Σ_{u=t}^{T-1} x^{u-t} δ_u, [cell, end, t], of ``gap`` T - t [end, t] and ``x`` [end]."""
-    return discounted_rows(np.where(gap > 0, going[:, None, :], 0.0), x)
+        base = None
+        if going.any():
+            base = discounted_rows(np.where(gap > 0, going[:, None, :], 0.0), x)
+        yield Block(ends=ends, x=x, power=power, base=base)
 
 
 def credit_by_pairs(gae: GAE, length: FloatArray, going: FloatArray, measure: FloatArray, credited: FloatArray

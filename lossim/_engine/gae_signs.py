@@ -1,125 +1,121 @@
-"""GAE under a surrogate that reads the sign of each token's advantage: all pairs (t, T), or (move, end), O(N²)."""
+"""GAE under a surrogate that reads the sign of each token's advantage: all pairs (t, T), and all (t, move) for each T.
+
+The advantage of token t of a response that ends at T hangs on t and T, and before a change of state on when that comes.
+See docs/derivations.md, sections 13 and 18.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from lossim._engine.gae import needed_gae, one_state_each
-from lossim._engine.gae_pairs import MOST_ENTRIES, earlier_errors, pair_blocks
+from lossim._engine.ahead import sums_ahead
+from lossim._engine.gae import needed_gae
+from lossim._engine.gae_pairs import Block, pair_blocks
 from lossim._engine.measures import TokenSums, TokenTerm, by_outcome, of_sign
-from lossim._engine.states import moved_given_end, moves_and_ends
+from lossim._engine.states import moved_given_end
 from lossim._engine.step import Step
-from lossim._support.positions import blocks, discounted_sum
-from lossim._support.quotients import quotient
-from lossim._support.types import FloatArray, IntArray, NoClosedForm
+from lossim._support.types import BoolArray, FloatArray, NoClosedForm
 
 NO_SIGN = "use a surrogate that does not read the sign, as surrogates.CISPO, or a response-level advantage"
-TINY = 1e-280
-"""A power of the discount below which a token sees nothing of what lies so far ahead."""
+SIGNS = (+1, -1)
 
 
-def gae_sums_of_sign(step: Step, term: TokenTerm, sign: int, cells: slice) -> TokenSums:
-    """The sums of :func:`~lossim._engine.gae.gae_sums` over the tokens whose advantage has that sign."""
-    gae = needed_gae(step)
-    one_state_each(step, "a clip by the sign of advantages whose λ depends on the length", gae.adaptive)
-    one_state_each(step, f"{type(step.scheme.surrogate).__name__}, which reads the ratio of the whole response and the "
-                   "sign of GAE's token advantages", step.response_parts(sign) is not None)
+def gae_sums_by_sign(step: Step, term: TokenTerm, cells: slice) -> TokenSums:
+    """The sums of :func:`~lossim._engine.gae.gae_sums` with the gains that the sign of each token's advantage has."""
+    _refuse(step, term)
+    last = step.errors.last[cells]
+    mean = np.zeros(len(last)) if term.mean is None else term.mean[cells]
+    weight = _weights(step, term, cells)
+    go = np.zeros((len(SIGNS), len(last), 3, step.policy.max_tokens))
+    for block in pair_blocks(needed_gae(step), step.policy.length, step.errors.going[cells]):
+        go += _of_block(step, block, last[:, :, block.ends], weight[..., block.ends], mean, cells)
+    total = None
+    for sign, each, of_token in zip(SIGNS, weight, go, strict=True):
+        stop = by_outcome(each * of_sign(last - mean[:, None, None], sign))[:, :2, :-1]
+        of_token[:, :2] -= stop
+        sums = TokenSums(stop=stop, go=of_token).times(step.gains(sign, cells))
+        total = sums if total is None else total + sums
+    return total
+
+
+def _refuse(step: Step, term: TokenTerm) -> None:
+    """Say what is not summed."""
     if term.reward is not None:
         raise NoClosedForm("surrogate", "a clip by the sign of GAE's token advantages with a reward that compares a "
                            "group", hint=f"neither method does it; {NO_SIGN}")
     if term.shift is not None and term.mean is None:
         raise NoClosedForm("surrogate", "a clip by the sign of whitened token advantages, over many batches",
                            hint=f"use method='exact', the limit of a large batch; or {NO_SIGN}")
-    gains = step.gains(sign, cells)
-    if gains is None:
+    if step.drawn_ratio is None:
         raise ValueError("a sign is read off policy alone: step.old must be another policy")
-    last = step.errors.last[cells]
-    mean = np.zeros(len(last)) if term.mean is None else term.mean[cells]
-    weight = term.weight.ended[cells] * step.response_gain(sign)[cells, None]
-    ends = weight.shape[-1]
-    source, target, rows = step.policy.layout.moves_within(cells)
-    go = np.zeros((len(weight), 3, ends - 1))
-    for block in pair_blocks(gae, step.policy.length, step.errors.going[cells]):
-        advantage = last[:, :, block.ends, None] * block.power - mean[:, None, None, None]
-        if block.base is not None:
-            advantage = advantage + block.base[:, None]
-        advantage = of_sign(advantage, sign)
-        advantage *= step.policy.length[block.ends, None] >= np.arange(1, ends)
-        for move, cell in enumerate(target, start=rows.start):  # as many as were there by then
-            advantage[cell] *= np.cumsum(moved_given_end(step.old, move, block.ends), axis=1)
-        paid = weight[:, :, block.ends, None] * advantage
-        inside = np.arange(ends)[block.ends] < ends - 1
-        go[:, 0] += paid[:, 0, inside].sum(axis=1)
-        go[:, 1] += paid[:, 1:, inside].sum(axis=(1, 2))
-        go[:, 2] += paid[:, :, ~inside].sum(axis=(1, 2))
-    stop = by_outcome(weight * of_sign(last - mean[:, None, None], sign))[:, :2, :-1]
-    go[:, :2] -= stop
-    for move, (before, after) in enumerate(zip(source, target, strict=True), start=rows.start):
-        go[before] += _before_the_move(step, move, weight[after], mean[before], sign)
-    return TokenSums(stop=stop, go=go).times(gains)
 
 
-def _before_the_move(step: Step, move: int, weight: FloatArray, mean: float, sign: int) -> FloatArray:
-    """Sums over tokens before a change of state, [outcome, t]; ``weight`` [grade, end] is of those that ended after it.
+def _weights(step: Step, term: TokenTerm, cells: slice) -> FloatArray:
+    """Weights times the gains of whole responses, [sign, cell, grade, end]; without them where these hang on a move."""
+    gain = np.stack([step.response_gain(sign)[cells] for sign in SIGNS])
+    gain[:, step.policy.layout.moves_within(cells).target] = 1.0
+    return term.weight.ended[cells] * gain[:, :, None]
 
-    The advantage of token t of a response that moves at W with advantage A there is c_t(W) + x^{W-t} A, with c the TD
-    errors until then. For each W the ends are sorted by A; which of them have the sign at t is then one search.
+
+def _of_block(step: Step, block: Block, last: FloatArray, weight: FloatArray, mean: FloatArray, cells: slice
+              ) -> FloatArray:
+    """Sums over the tokens of responses with some ends, [sign, cell, outcome, t].
+
+    ``last`` [cell, grade, end] and ``weight`` [sign, cell, grade, end] are of these ends.
     """
-    policy = step.old
-    errors = step.errors
-    x = needed_gae(step).discount
-    source, target = policy.layout.moves.pairs[move]
-    column = np.arange(float(policy.max_tokens))
-    # A by grade and end, as far as it does not depend on the move: A = a_W + x^{T-W} (δ_last - a_T).
-    tail = discounted_sum(errors.going[target], x)
-    place = np.minimum(np.arange(policy.max_tokens + 1), policy.max_tokens - 1)
-    excess = errors.last[target] - tail[place]
-    mass = policy.ends[target]
-    each = quotient(weight, mass)
-    grade = np.minimum(np.arange(len(weight)), 1)[:, None]
-    outcome = np.broadcast_to(np.where(np.arange(len(mass)) < policy.max_tokens, grade, 2), weight.shape).ravel()
-    total = np.zeros((3, policy.max_tokens))
-    for moved in blocks(policy.max_tokens, 16 * policy.max_tokens, MOST_ENTRIES):
-        entered = np.arange(policy.max_tokens)[moved]
-        gap = entered[:, None] - column
-        before = gap > 0
-        power = np.where(before, x ** np.maximum(gap, 0.0), 0.0)
-        until = earlier_errors(errors.going[None, source], gap, np.full(len(entered), x))[0]
-        last = np.where(before, x ** np.maximum(gap - 1.0, 0.0), 0.0)
-        jump = np.append(0.0, errors.moving[move] - errors.going[source])[entered]
-        until += last * jump[:, None]
-        reach = x ** np.maximum(place - entered[:, None], 0.0)
-        advantage = tail[entered, None, None] + reach[:, None] * excess
-        weighed = moves_and_ends(policy, move, moved, slice(None))[:, None] * each
-        rows = len(entered)
-        found = _sums(advantage.reshape(rows, -1), weighed.reshape(rows, -1), outcome, until - mean, power, sign)
-        total += (found * before[:, None]).sum(axis=0)
+    base = np.zeros((len(last), *block.power.shape)) if block.base is None else block.base
+    advantage = last[..., None] * block.power + base[:, None]
+    source, target, rows = step.policy.layout.moves_within(cells)
+    moved = [_moved(step, move, block.ends) for move in range(rows.start, rows.stop)]
+    cut = np.arange(step.policy.max_tokens + 1)[block.ends] == step.policy.max_tokens
+    inside = step.policy.length[block.ends, None] > np.arange(step.policy.max_tokens)
+    total = np.empty((len(SIGNS), len(last), 3, step.policy.max_tokens))
+    for number, sign in enumerate(SIGNS):
+        own = of_sign(advantage - mean[:, None, None, None], sign) * inside
+        for cell, when in zip(target, moved, strict=True):  # as many as were there by then
+            own[cell] *= np.cumsum(when[number % len(when)], axis=1)
+        total[number] = _by_outcome(weight[number][..., None] * own, cut)
+    for before, after, when, move in zip(source, target, moved, range(rows.start, rows.stop), strict=True):
+        found = _before_the_move(step, move, block, advantage[after], base[before], mean[before], when)
+        total[:, before] += _by_outcome(weight[:, after, :, :, None] * found, cut)
     return total
 
 
-def _sums(value: FloatArray, mass: FloatArray, outcome: IntArray, base: FloatArray, power: FloatArray, sign: int
-          ) -> FloatArray:
-    """Σ_i mass_i · max(base + power · value_i, 0) by outcome, or with min, [row, outcome, t].
+def _moved(step: Step, move: int, ends: slice) -> FloatArray:
+    """P(moved at t | ended so after it), with the gain of a whole response where there is one, [1 or sign, end, t]."""
+    moved = moved_given_end(step.old, move, ends)
+    gains = [step.response_gain_by_move(move, ends, sign) for sign in SIGNS]
+    return np.stack([moved * gain for gain in gains if gain is not None] or [moved])
 
-    ``value`` and ``mass`` [row, i], ``outcome`` [i], ``base`` and ``power`` [row, t].
+
+def _before_the_move(step: Step, move: int, block: Block, advantage: FloatArray, base: FloatArray, mean: float,
+                     moved: FloatArray) -> FloatArray:
+    """Sums over tokens before a change of state, given the end, [sign, grade, end, t].
+
+    With w_t the sum of the TD errors of the state before, to the end, A_W the advantage of the token that moves at W
+    and δ' the error of the token before it, the advantage of token t of a response with that end is
+
+        A_t = w_t + x^{W-1-t} ( δ'_{W-1} - δ_{W-1} + x (A_W - w_W) ) .
+
+    ``advantage`` A [grade, end, t] is of the state after, ``base`` w [end, t] of the state before; ``moved`` [1 or
+    sign, end, t] are the weights of W.
     """
-    rows = np.arange(len(value))[:, None]
-    order = np.argsort(value, axis=1)
-    ordered = np.take_along_axis(value, order, axis=1)
-    heavy = np.take_along_axis(mass, order, axis=1)[:, None] * (outcome[order][:, None] == np.arange(3)[:, None])
-    counts = np.concatenate([np.zeros((len(value), 3, 1)), np.cumsum(heavy, axis=2)], axis=2)
-    sums = np.concatenate([np.zeros((len(value), 3, 1)), np.cumsum(heavy * ordered[:, None], axis=2)], axis=2)
-    # How many values lie at or below the one at which the sign changes: one search in all rows, one behind the other.
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        turn = np.where(power > TINY, -base / power, np.where(base > 0, -np.inf, np.inf))
-    low = ordered[:, 0].min()
-    span = float(ordered[:, -1].max() - low) + 1.0
-    flat = (ordered - low + span * rows).ravel()
-    asked = np.clip(turn - low, -0.5, span - 0.5) + span * rows
-    below = np.searchsorted(flat, asked.ravel(), side="right").reshape(turn.shape) - value.shape[1] * rows
-    count = np.take_along_axis(counts, below[:, None], axis=2)
-    total = np.take_along_axis(sums, below[:, None], axis=2)
-    if sign > 0:
-        count = counts[:, :, -1:] - count
-        total = sums[:, :, -1:] - total
-    return base[:, None] * count + power[:, None] * total
+    grades = len(advantage)
+    errors = step.errors
+    jump = errors.moving[move] - errors.going[step.policy.layout.moves.source[move]]
+    until = int(step.policy.length[block.ends].max()) - 1
+    value = jump[:until] + block.x[:, None] * (advantage - base)[..., 1:until + 1]
+    start = np.broadcast_to(base[:, :until] - mean, value.shape)
+    weight = np.repeat(moved[:, None, :, 1:until + 1], grades, axis=1)
+    found = np.zeros((len(SIGNS), *advantage.shape))
+    if until:
+        sums = sums_ahead(start.reshape(-1, until), value.reshape(-1, until), weight.reshape(len(moved), -1, until),
+                          np.tile(block.x, grades))
+        found[..., :until] = sums.reshape(len(SIGNS), *value.shape)
+    return found
+
+
+def _by_outcome(x: FloatArray, cut: BoolArray) -> FloatArray:
+    """Sums over some ends [..., grade, end, t] by outcome [..., outcome, t]; ``cut`` [end] says which are cut."""
+    stopped = x[..., ~cut, :].sum(axis=-2)
+    return np.stack([stopped[..., 0, :], stopped[..., 1:, :].sum(axis=-2), x[..., cut, :].sum(axis=(-3, -2))], axis=-2)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from lossim._engine.gae import advantage_sums, gae_sums, reach_sums
-from lossim._engine.gae_signs import gae_sums_of_sign
+from lossim._engine.gae_signs import gae_sums_by_sign
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenSums, TokenTerm
 from lossim._engine.states import sums_by_token
 from lossim._engine.step import Step
@@ -65,7 +65,7 @@ def _policy_sums(step: Step, credit: ResponseTerm | TokenTerm, cells: slice) -> 
     if credit.by_token is not None:
         return mapped(lambda x: x[cells], credit.by_token)
     if step.signed:
-        return gae_sums_of_sign(step, credit, +1, cells) + gae_sums_of_sign(step, credit, -1, cells)
+        return gae_sums_by_sign(step, credit, cells)
     by_token = gae_sums(step, credit, cells)
     if credit.shift is None:
         return by_token

@@ -17,7 +17,7 @@ from lossim._support.positions import after, along, backward_recurrence, before,
 from lossim._support.quotients import quotient
 from lossim._support.types import FloatArray
 
-__all__ = ["along_draws", "entered_of", "entry_credit", "going", "mean_along", "moved_given_end",
+__all__ = ["along_draws", "along_pairs", "entered_of", "entry_credit", "going", "mean_along", "moved_given_end",
            "moves_and_ends", "reweighed", "sums_by_token", "with_entries", "with_paid"]
 
 MOST_PAIRS = 1 << 22
@@ -154,21 +154,27 @@ def reweighed(policy: CellArrays, ended: FloatArray, stop: FloatArray, go: Float
     """
     length = policy.length
     result = with_entries(policy, ended * factor(along(stop, go), length)[:, None])
-    for move, (source, target) in enumerate(policy.layout.moves.pairs):
-        so_far = before(go[source])
-        mine = along(stop[target], go[target])
-        skipped = before(go[target])
+    for move, target in enumerate(policy.layout.moves.target):
         mass = policy.ends[target]
         each = quotient(ended[target], mass)
         by_end = np.zeros_like(mass)
         for moved in blocks(policy.max_tokens, len(length), MOST_PAIRS):
-            total = (so_far - skipped)[moved, None] + mine
+            total = along_pairs(policy, move, stop, go, moved)
             chance = moves_and_ends(policy, move, moved, slice(None))
             weighed = chance * factor(total, np.broadcast_to(length, total.shape))
             by_end += weighed.sum(axis=0)
             result.entered[move][:, moved] = by_outcome(each) @ weighed.T
         result.ended[target] = each * by_end
     return result
+
+
+def along_pairs(policy: CellArrays, move: int, stop: FloatArray, go: FloatArray, moved: slice,
+                ends: slice = slice(None)) -> FloatArray:
+    """Σ over the tokens of a response that moves at t and ends there, of numbers by role [cell, t]: of pairs [t, end]."""
+    source, target = policy.layout.moves.pairs[move]
+    skipped = before(go[source]) - before(go[target])
+    total: FloatArray = skipped[moved, None] + along(stop[target], go[target])[ends]
+    return total
 
 
 def moves_and_ends(policy: CellArrays, move: int, moved: slice, ends: slice) -> FloatArray:

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from lossim._engine.measures import EndSums, Roles
-from lossim._engine.states import mean_along, reweighed, with_entries
+from lossim._engine.states import along_pairs, mean_along, reweighed, with_entries
 from lossim._model import CellArrays
 from lossim._support import checks
 from lossim._support.records import Record, mapped
@@ -240,6 +240,15 @@ class Step(Record):
             return np.ones_like(self.policy.ends)
         total = mean_along(self.old, parts.stop, parts.go)
         return self.scheme.surrogate.response_gain(total, self.policy.length, sign)
+
+    def response_gain_by_move(self, move: int, ends: slice, sign: int) -> FloatArray | None:
+        """The gain of a whole response that changes state at t, for some ends, [end, t]; None where it is 1."""
+        parts = self.response_parts(sign)
+        if parts is None:
+            return None
+        total = along_pairs(self.old, move, parts.stop, parts.go, slice(None, -1), ends).T
+        length = np.broadcast_to(self.old.length[ends, None], total.shape)
+        return self.scheme.surrogate.response_gain(total, length, sign)
 
     def gained(self, ended: FloatArray, sign: int) -> EndSums:
         """A measure over the law [cell, grade, end], times the gains of whole responses."""
