@@ -4,7 +4,8 @@ from lossim._engine.credit import Credit, Groups, credit, group_credit
 from lossim._engine.drift import check_alike, drift
 from lossim._engine.effective import effective_reward
 from lossim._engine.exact import expected_measures, share_of_dead_groups
-from lossim._engine.gae import advantage_sums_of, entry_advantage
+from lossim._engine.gae import entry_advantage
+from lossim._engine.gae_moments import advantage_sums_of
 from lossim._engine.gradients import TERMS, update_gradient
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenTerm
 from lossim._engine.over_kernels import Family, checked_family, family_of, lengths_over

@@ -1,10 +1,10 @@
 """Sums by sign over all that lies ahead of each position, where the sign hangs on both: O(N log² N) in each row.
 
-A number b_t + x^{v-t} y_v of two positions t <= v is to be summed over v where it is positive, and where it is negative.
+A number b_t + x^{v-t} y_v of two positions t <= v is summed over v where it is positive, and where it is negative.
 Positions are cut in short blocks, within which all pairs are gone through, and these in spans twice as long, and again.
-At each length the left one of two neighbouring spans looks into the right one, so that every pair is met once. From its
-first position v₀ on the right span's values are x^{v-v₀} y_v, and t sees them shrunk by x^{v₀-t}: powers stay at most 1.
-The sign changes at -b_t / x^{v₀-t}. These turns are sorted with the values, and cumulative sums then say the rest.
+At each length the left one of two neighbouring spans looks into the right one, so that every pair is met once. From
+its first position v₀ on the right span holds x^{v-v₀} y_v, which t sees shrunk by x^{v₀-t}: powers stay at most 1. The
+sign changes at -b_t / x^{v₀-t}. These turns are sorted with the values, and cumulative sums then say the rest.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from lossim._engine.denominators import ONE, Denominators
-from lossim._engine.gae import advantage_sums
+from lossim._engine.gae_moments import advantage_sums
 from lossim._engine.groups import ClassLaw
 from lossim._engine.mates import expected_credit, negative_credit, return_slope, squared_credit
 from lossim._engine.measures import Measures, ResponseTerm, TokenTerm

@@ -10,22 +10,22 @@ matters, all pairs (t, T) are summed in blocks, in O(N²). See docs/derivations.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from lossim._engine.gae_pairs import credit_by_pairs, sums_by_pairs
+from lossim._engine.gae_pairs import credit_by_pairs
 from lossim._engine.measures import TokenSums, TokenTerm, by_outcome
 from lossim._engine.states import going as going_on
 from lossim._engine.states import moved_given_end
 from lossim._engine.step import Step
 from lossim._model import Draws
-from lossim._support.positions import before, blocks, discounted_rows, discounted_sum, forward_recurrence, running_sum
-from lossim._support.quotients import quotient
-from lossim._support.records import Record, mapped
-from lossim._support.types import FloatArray, NoClosedForm
+from lossim._support.positions import blocks, discounted_rows, discounted_sum
+from lossim._support.records import Record
+from lossim._support.types import BoolArray, FloatArray
 from lossim.advantages import GAE
 
-__all__ = ["advantage_sums", "advantage_sums_of", "entry_advantage", "gae_sums", "needed_gae", "one_state_each",
-           "reach_sums", "token_advantages"]
+__all__ = ["MOST_TOKENS", "GivenEnds", "entry_advantage", "gae_sums", "given_ends", "needed_gae", "token_advantages"]
 
 
 MOST_TOKENS = 1 << 22
@@ -77,38 +77,61 @@ def _credit_by_ends(step: Step, move: int, before_it: FloatArray, measure: Float
     ``before_it`` are the sums over those that end before they move; ``measure`` and ``last`` [grade, end] are the
     weight of those that end after it, and weight times their last TD error.
     """
-    policy = step.old
-    gae = needed_gae(step)
+    source = step.old.layout.moves.source[move]
     errors = step.errors
-    source, target = policy.layout.moves.pairs[move]
-    positions = np.arange(policy.max_tokens)
     weight = by_outcome(measure)
     paid = by_outcome(last)
     done = np.zeros_like(before_it)
     working = before_it.copy()
-    for ends in blocks(policy.max_tokens + 1, 8 * policy.max_tokens, MOST_TOKENS):
-        x = gae.discount_by_length(policy.length[ends])
-        length = policy.length[ends, None]
-        # Of those that end so: when they moved [end, t], and Â by outcome while they are there [outcome, end, t].
-        moved = moved_given_end(policy, move, ends)
-        error = np.where(positions + 1 < length, errors.going[target], 0.0)
-        tail = discounted_rows(error, x)
-        reach = np.where(positions < length, np.power(x[:, None], np.maximum(length - 1 - positions, 0.0)), 0.0)
-        own = weight[:, ends, None] * tail + paid[:, ends, None] * reach
-        there = np.cumsum(moved, axis=1) * (positions < length)
-        done += (own * there).sum(axis=1)
+    for given in given_ends(step, move):
+        # Of those that end so: when they moved, and Â by outcome while they are there [outcome, end, t].
+        own = weight[:, given.ends, None] * given.tail + paid[:, given.ends, None] * given.reach
+        done += (own * np.cumsum(given.moved, axis=1) * given.inside).sum(axis=1)
         # Before the move: the same recurrence, with what comes in from the move.
-        left = moved.sum(axis=1, keepdims=True) - np.cumsum(moved, axis=1)
-        arriving = np.zeros_like(moved)
-        arriving[:, :-1] = moved[:, 1:]
+        left = given.moved.sum(axis=1, keepdims=True) - np.cumsum(given.moved, axis=1)
+        arriving = np.zeros_like(given.moved)
+        arriving[:, :-1] = given.moved[:, 1:]
         entry = np.zeros_like(own)
-        entry[:, :, :-1] = (own * moved)[:, :, 1:]
+        entry[:, :, :-1] = (own * given.moved)[:, :, 1:]
         spent = errors.going[source] * (left - arriving) + errors.moving[move] * arriving
-        terms = weight[:, ends, None] * spent + x[:, None] * entry
-        working += discounted_rows(terms, x).sum(axis=1)
+        terms = weight[:, given.ends, None] * spent + given.x[:, None] * entry
+        working += discounted_rows(terms, given.x).sum(axis=1)
     stops = paid[:2, :-1]
     done[:2] -= stops
     return done, working
+
+
+class GivenEnds(Record):
+    """Responses that changed state and then ended in some ways, where λ depends on the length.
+
+    Attributes:
+        ends: how they ended.
+        x: γλ of their lengths, [end].
+        inside: whether they get to t, [end, t].
+        moved: P(moved at t | ended so), [end, t].
+        tail: Σ_{u=t}^{T-1} x^{u-t} δ_u of the state they ended in, [end, t].
+        reach: x^{T-t}, by which their last TD error counts at t, [end, t]; 0 beyond.
+    """
+
+    ends: slice
+    x: FloatArray
+    inside: BoolArray
+    moved: FloatArray
+    tail: FloatArray
+    reach: FloatArray
+
+
+def given_ends(step: Step, move: int) -> Iterator[GivenEnds]:
+    """All ends, block by block."""
+    policy = step.old
+    going = step.errors.going[policy.layout.moves.target[move]]
+    positions = np.arange(policy.max_tokens)
+    for ends in blocks(policy.max_tokens + 1, 8 * policy.max_tokens, MOST_TOKENS):
+        gap = policy.length[ends, None] - 1 - positions
+        x = needed_gae(step).discount_by_length(policy.length[ends])
+        yield GivenEnds(ends=ends, x=x, inside=gap >= 0, moved=moved_given_end(policy, move, ends),
+                        tail=discounted_rows(np.where(gap > 0, going, 0.0), x),
+                        reach=np.where(gap >= 0, np.power(x[:, None], np.maximum(gap, 0.0)), 0.0))
 
 
 def entry_advantage(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
@@ -147,157 +170,6 @@ def token_advantages(step: Step, draws: Draws, paid: FloatArray) -> FloatArray:
     if not gae.adaptive:
         return discounted_sum(error, gae.discount)
     return discounted_rows(error, gae.discount_by_length(step.old.length[draws.end]))
-
-
-def one_state_each(step: Step, what: str, asked: bool = True) -> None:
-    """Refuse what is not summed where responses change state on their way."""
-    if asked and len(step.policy.arrival):
-        raise NoClosedForm("advantage", f"{what}, on paths with work", hint="give the path one state: "
-                           "policy.with_paths('one') has the same law of lengths and grades")
-
-
-def advantage_sums(step: Step) -> tuple[FloatArray, FloatArray]:
-    """Σ_t Â_t and Σ_t Â_t² of a response, on average given how it ended: [cell, grade, end]; for whitening."""
-    gae = needed_gae(step)
-    if gae.adaptive:
-        one_state_each(step, "whitening where λ depends on the length")
-        return sums_by_pairs(gae, step.policy.length, step.errors.going, step.errors.last)
-    ended = _ended(step, _known_at(step))
-    return ended.first, ended.second
-
-
-def reach_sums(step: Step) -> FloatArray:
-    """Σ_t x^{T-t} of a response by its end, [end]: how much of its last reward its tokens see."""
-    gae = needed_gae(step)
-    length = step.policy.length
-    x = gae.discount_by_length(length) if gae.adaptive else np.full_like(length, gae.discount)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(x < 1.0, (1.0 - x**length) / (1.0 - x), length)
-
-
-class _Known(Record):
-    """Sums over the tokens s < t of a response that gets to t, with P_s(t) = Σ_{s<=u<t} x^{u-s} δ_u known of Â_s there:
-
-    ``first`` Σ_s P_s, ``second`` Σ_s P_s² and ``trace`` Σ_s x^{t-1-s} P_s, which multiplies what comes later; [..., t].
-    """
-
-    first: FloatArray
-    second: FloatArray
-    trace: FloatArray
-
-
-def _powers(step: Step) -> tuple[FloatArray, FloatArray]:
-    """Σ_{s<=t} x^{t-s} and Σ_{s<=t} x^{2(t-s)}, [t] each."""
-    x = needed_gae(step).discount
-    ones = np.ones(step.policy.max_tokens)
-    return running_sum(ones, x), running_sum(ones, x * x)
-
-
-def _with_error(known: _Known, error: FloatArray, x: float, one: FloatArray, two: FloatArray) -> _Known:
-    """The sums with token t and its TD error: P_s(t+1) = P_s(t) + x^{t-s} δ_t for s up to t."""
-    return _Known(first=known.first + error * one, trace=x * known.trace + error * two,
-                  second=known.second + 2.0 * x * error * known.trace + error**2 * two)
-
-
-def _from_start(step: Step) -> _Known:
-    """The sums of responses that were in the cell from their start, [cell, t]."""
-    x = needed_gae(step).discount
-    one, two = _powers(step)
-    going = step.errors.going
-    trace = _a_token_later(running_sum(going * two, x))
-    return _Known(first=before(going * one)[:, :-1], trace=trace,
-                  second=before(2.0 * x * going * trace + going**2 * two)[:, :-1])
-
-
-def _until_move(step: Step) -> _Known:
-    """The sums of responses that change state at t, [move, t]: the last token before has the TD error of a move."""
-    source = step.old.layout.moves.source
-    known = mapped(lambda x: x[source], _from_start(step))
-    return mapped(_a_token_later, _with_error(known, step.errors.moving, needed_gae(step).discount, *_powers(step)))
-
-
-def _known_at(step: Step) -> _Known:
-    """The sums on average over those who are in a cell at t, [cell, t].
-
-    In a state that is moved to they are followed with those who are there: of those who come, and of those who stayed,
-    with what token t-1 added.
-    """
-    x = needed_gae(step).discount
-    policy = step.old
-    target = policy.layout.moves.target
-    known = _from_start(step)
-    at_risk = policy.at_risk[target]
-    stay = policy.stay[target]
-    going = step.errors.going[target]
-    one, two = _powers(step)
-
-    def followed(start: FloatArray, added: FloatArray, factor: float = 1.0) -> FloatArray:
-        terms = policy.entering * start + _a_token_later(stay * added)
-        return np.array([forward_recurrence(*each) for each in zip(factor * stay, terms, strict=True)])
-
-    if len(target):
-        until = _until_move(step)
-        trace = followed(until.trace, at_risk * going * two, x)
-        known.first[target] = quotient(followed(until.first, at_risk * going * one), at_risk)
-        known.trace[target] = quotient(trace, at_risk)
-        known.second[target] = quotient(
-            followed(until.second, 2.0 * x * going * trace + at_risk * going**2 * two), at_risk)
-    return known
-
-
-def _a_token_later(y: FloatArray) -> FloatArray:
-    """[row, t] one position on, 0 at the first."""
-    return np.column_stack([np.zeros(len(y)), y[:, :-1]])
-
-
-def _ended(step: Step, known: _Known) -> _Known:
-    """The sums over all tokens of responses for which these are known at t, [cell, grade, end]."""
-    one, two = map(_at_ends, _powers(step))
-    return _with_error(mapped(_at_ends, known), step.errors.last, needed_gae(step).discount, one, two)
-
-
-def advantage_sums_of(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
-    """Σ_t Â_t and Σ_t Â_t² of each sampled response."""
-    cell = draws.cell
-    if not len(step.old.arrival):
-        first, second = advantage_sums(step)
-        return first[cell, draws.grade, draws.end], second[cell, draws.grade, draws.end]
-    if needed_gae(step).adaptive:
-        return _sums_one_by_one(step, draws)
-    x = needed_gae(step).discount
-    entered = draws.entered
-    one, two = (np.append(0.0, powers)[entered] for powers in _powers(step))
-    ended = mapped(lambda y: y[cell, draws.grade, draws.end], _ended(step, _from_start(step)))
-    # The tokens before it entered, in the last state as these sums have them: Â_t = a_t + x^{e-t} (Â_e - a_e).
-    tail = discounted_sum(step.errors.going, x)
-    entry = entry_advantage(step, draws)[0]
-    gap = x * (entry - tail[cell, entered])
-    trace = np.column_stack([np.zeros(len(tail)), running_sum(tail, x)])[cell, entered]
-    first = ended.first - before(tail)[cell, entered] - gap * one
-    second = ended.second - before(tail**2)[cell, entered] - 2.0 * gap * trace - gap**2 * two
-    # And as they are: what is known of their advantages at entry, and x^{e-t} of the advantage there.
-    nothing = np.zeros(step.old.max_tokens)
-    until = mapped(lambda y: np.vstack([y, nothing])[step.old.layout.move_into[cell], entered], _until_move(step))
-    first += until.first + x * entry * one
-    second += until.second + 2.0 * x * entry * until.trace + (x * entry) ** 2 * two
-    return first, second
-
-
-def _sums_one_by_one(step: Step, draws: Draws) -> tuple[FloatArray, FloatArray]:
-    """Σ_t Â_t and Σ_t Â_t² of each sampled response, token by token, some responses at a time."""
-    flat = mapped(np.ravel, draws)
-    first = np.empty(flat.cell.size)
-    second = np.empty(flat.cell.size)
-    for some in blocks(len(first), step.old.max_tokens, MOST_TOKENS):
-        advantage = token_advantages(step, mapped(lambda x, some=some: x[some], flat), np.zeros(1))
-        first[some] = advantage.sum(axis=1)
-        second[some] = (advantage**2).sum(axis=1)
-    return first.reshape(draws.cell.shape), second.reshape(draws.cell.shape)
-
-
-def _at_ends(y: FloatArray) -> FloatArray:
-    """A number by position [..., t] as one by end, [..., 1, end]: a cut response ends at position N."""
-    return np.concatenate([y, y[..., -1:]], axis=-1)[..., None, :]
 
 
 def needed_gae(step: Step) -> GAE:

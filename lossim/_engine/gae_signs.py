@@ -6,6 +6,8 @@ See docs/derivations.md, sections 13 and 18.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lossim._engine.ahead import sums_ahead
@@ -25,17 +27,24 @@ def gae_sums_by_sign(step: Step, term: TokenTerm, cells: slice) -> TokenSums:
     _refuse(step, term)
     last = step.errors.last[cells]
     mean = np.zeros(len(last)) if term.mean is None else term.mean[cells]
-    weight = _weights(step, term, cells)
+    weight = term.weight.ended[cells]
+    _, target, rows = step.policy.layout.moves_within(cells)
+    # The gains of whole responses, on average given the end, [sign, cell, end].
+    gain = np.stack([step.response_gain(sign)[cells] for sign in SIGNS])
     go = np.zeros((len(SIGNS), len(last), 3, step.policy.max_tokens))
     for block in pair_blocks(needed_gae(step), step.policy.length, step.errors.going[cells]):
-        go += _of_block(step, block, last[:, :, block.ends], weight[..., block.ends], mean, cells)
-    total = None
-    for sign, each, of_token in zip(SIGNS, weight, go, strict=True):
-        stop = by_outcome(each * of_sign(last - mean[:, None, None], sign))[:, :2, :-1]
-        of_token[:, :2] -= stop
-        sums = TokenSums(stop=stop, go=of_token).times(step.gains(sign, cells))
-        total = sums if total is None else total + sums
-    return total
+        moved = [_moved(step, move, block.ends) for move in range(rows.start, rows.stop)]
+        for cell, when in zip(target, moved, strict=True):
+            gain[:, cell, block.ends] = when.sum(axis=-1)
+        gained = weight[..., block.ends] * gain[:, :, None, block.ends]
+        gained[:, target] = weight[target][..., block.ends]  # there they hang on the move
+        go += _of_block(step, block, last[..., block.ends], gained, mean, moved, cells)
+    stop = np.stack([by_outcome(weight * gain[number][:, None] * of_sign(last - mean[:, None, None], sign))[:, :2, :-1]
+                     for number, sign in enumerate(SIGNS)])
+    go[:, :, :2] -= stop
+    above, below = (TokenSums(stop=stop[number], go=go[number]).times(step.gains(sign, cells))
+                    for number, sign in enumerate(SIGNS))
+    return above + below
 
 
 def _refuse(step: Step, term: TokenTerm) -> None:
@@ -50,23 +59,16 @@ def _refuse(step: Step, term: TokenTerm) -> None:
         raise ValueError("a sign is read off policy alone: step.old must be another policy")
 
 
-def _weights(step: Step, term: TokenTerm, cells: slice) -> FloatArray:
-    """Weights times the gains of whole responses, [sign, cell, grade, end]; without them where these hang on a move."""
-    gain = np.stack([step.response_gain(sign)[cells] for sign in SIGNS])
-    gain[:, step.policy.layout.moves_within(cells).target] = 1.0
-    return term.weight.ended[cells] * gain[:, :, None]
-
-
-def _of_block(step: Step, block: Block, last: FloatArray, weight: FloatArray, mean: FloatArray, cells: slice
-              ) -> FloatArray:
+def _of_block(step: Step, block: Block, last: FloatArray, weight: FloatArray, mean: FloatArray,
+              moved: Sequence[FloatArray], cells: slice) -> FloatArray:
     """Sums over the tokens of responses with some ends, [sign, cell, outcome, t].
 
-    ``last`` [cell, grade, end] and ``weight`` [sign, cell, grade, end] are of these ends.
+    ``last`` [cell, grade, end] and ``weight`` [sign, cell, grade, end] are of these ends, ``moved`` of each move says
+    when those moved who ended after it, [1 or sign, end, t].
     """
     base = np.zeros((len(last), *block.power.shape)) if block.base is None else block.base
     advantage = last[..., None] * block.power + base[:, None]
     source, target, rows = step.policy.layout.moves_within(cells)
-    moved = [_moved(step, move, block.ends) for move in range(rows.start, rows.stop)]
     cut = np.arange(step.policy.max_tokens + 1)[block.ends] == step.policy.max_tokens
     inside = step.policy.length[block.ends, None] > np.arange(step.policy.max_tokens)
     total = np.empty((len(SIGNS), len(last), 3, step.policy.max_tokens))

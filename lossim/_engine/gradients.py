@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossim._engine.gae import advantage_sums, gae_sums, reach_sums
+from lossim._engine.gae import gae_sums
+from lossim._engine.gae_moments import advantage_sums, reach_sums
 from lossim._engine.gae_signs import gae_sums_by_sign
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenSums, TokenTerm
 from lossim._engine.states import sums_by_token

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from lossim._engine.credit import Groups, credit, unequal, whitening_of_steps
-from lossim._engine.gae import MOST_TOKENS, advantage_sums_of, entry_advantage, gae_sums, token_advantages
+from lossim._engine.gae import MOST_TOKENS, entry_advantage, gae_sums, token_advantages
+from lossim._engine.gae_moments import advantage_sums_of
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenSums, TokenTerm, of_sign
 from lossim._engine.states import along_draws, sums_by_token
 from lossim._engine.step import Step

@@ -170,7 +170,7 @@ def reweighed(policy: CellArrays, ended: FloatArray, stop: FloatArray, go: Float
 
 def along_pairs(policy: CellArrays, move: int, stop: FloatArray, go: FloatArray, moved: slice,
                 ends: slice = slice(None)) -> FloatArray:
-    """Σ over the tokens of a response that moves at t and ends there, of numbers by role [cell, t]: of pairs [t, end]."""
+    """Σ over the tokens of a response, of numbers by role [cell, t], by when it moved and how it ended, [t, end]."""
     source, target = policy.layout.moves.pairs[move]
     skipped = before(go[source]) - before(go[target])
     total: FloatArray = skipped[moved, None] + along(stop[target], go[target])[ends]

@@ -116,6 +116,16 @@ def running_sum(x: FloatArray, discount: float) -> FloatArray:
     return discounted_sum(x[..., ::-1], discount)[..., ::-1]
 
 
+def running_rows(x: FloatArray, discount: FloatArray) -> FloatArray:
+    """y_t = x_t + discount_row · y_{t-1} for ``x`` [..., row, t]: :func:`discounted_rows` from the other end.
+
+    >>> running_rows(np.array([[4.0, 1.0, 1.0], [4.0, 1.0, 1.0]]), np.array([0.5, 0.0]))
+    array([[4. , 3. , 2.5],
+           [4. , 1. , 1. ]])
+    """
+    return discounted_rows(x[..., ::-1], discount)[..., ::-1]
+
+
 @lru_cache(maxsize=16)
 def _triangles(discount: float, positions: int) -> tuple[FloatArray, ...]:
     """Lower triangles of discount^(span · (i - j)), one per level: span 1, ``STEP``, ``STEP``², ...
