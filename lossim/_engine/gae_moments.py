@@ -14,7 +14,15 @@ from lossim._engine.gae import MOST_TOKENS, entry_advantage, given_ends, needed_
 from lossim._engine.gae_pairs import sums_by_pairs
 from lossim._engine.step import Step
 from lossim._model import Draws
-from lossim._support.positions import before, blocks, discounted_sum, forward_recurrence, running_rows, running_sum
+from lossim._support.positions import (
+    after,
+    before,
+    blocks,
+    discounted_sum,
+    forward_recurrence,
+    running_rows,
+    running_sum,
+)
 from lossim._support.quotients import quotient
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
@@ -37,8 +45,8 @@ def advantage_sums(step: Step) -> tuple[FloatArray, FloatArray]:
 def _sums_after_move(step: Step, move: int) -> tuple[FloatArray, FloatArray]:
     """Both sums where λ depends on the length, of responses that changed state, on average given the end [grade, end].
 
-    For each end x is one number. With A the advantage at a move at W and P_s what is known there of those before,
-    Â_s = P_s + x^{W-s} A: all pairs of move and end, O(N² log N).
+    For each end x is one number. What is known at a move at W, closed by the advantage there as a TD error,
+    is Σ_{t<=W} of both: all pairs of move and end, O(N² log N).
     """
     errors = step.errors
     source, target = step.old.layout.moves.pairs[move]
@@ -51,20 +59,16 @@ def _sums_after_move(step: Step, move: int) -> tuple[FloatArray, FloatArray]:
         two = running_rows(ones, given.x**2)
         known = _known(errors.going[source], x, one, two, partial(running_rows, discount=given.x))
         until = mapped(_a_token_later, _with_error(known, errors.moving[move], x, one, two))
-        own = (given.tail + errors.last[target][:, given.ends, None] * given.reach) * given.inside
-        entry = x * own
-        one = _a_token_later(one)
-        two = _a_token_later(two)
-        sums = until.first + entry * one + _from_here(own)
-        squares = until.second + 2.0 * entry * until.trace + entry**2 * two + _from_here(own**2)
-        first[:, given.ends] = (given.moved * sums).sum(axis=-1)
-        second[:, given.ends] = (given.moved * squares).sum(axis=-1)
+        own = given.tail + errors.last[target][:, given.ends, None] * given.reach
+        closed = _with_error(until, own, x, one, two)
+        first[:, given.ends] = (given.moved * (closed.first + _later(own))).sum(axis=-1)
+        second[:, given.ends] = (given.moved * (closed.second + _later(own**2))).sum(axis=-1)
     return first, second
 
 
-def _from_here(y: FloatArray) -> FloatArray:
-    """Σ_{u>=t} y_u, [..., t]."""
-    return np.cumsum(y[..., ::-1], axis=-1)[..., ::-1]
+def _later(y: FloatArray) -> FloatArray:
+    """Σ_{u>t} y_u, [..., t]."""
+    return after(np.concatenate([y, np.zeros((*y.shape[:-1], 1))], axis=-1))
 
 
 def reach_sums(step: Step) -> FloatArray:
