@@ -87,7 +87,7 @@ def test_gradient_of_an_old_batch(kind: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["clip", "cispo"])
-@pytest.mark.parametrize("kind", ["gae", "whitened gae", "centred gae"])
+@pytest.mark.parametrize("kind", ["gae", "whitened gae", "centred gae", "gae adaptive", "whitened gae adaptive"])
 def test_many_batches_where_states_change_agree_with_the_plain_ones(kind: str, name: str) -> None:
     """GAE on paths with work, drawn by an older policy: the mean over 400 batches within 4.5 sigmas of their spread."""
     world, scheme, setting, policies = setup(2, name, kind=kind, rule="1/T", group_size=2, prompts=4, max_tokens=3,
