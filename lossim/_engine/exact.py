@@ -126,7 +126,7 @@ def _whitened_response_term(average: _Average, estimator: ResponseAdvantage, whi
 def _refuse_paid(step: Step, estimator: ResponseAdvantage) -> None:
     """Say what is not summed where the KL that is paid depends on when the answer was there."""
     here = "with a KL in the reward on paths with work, where what is paid depends on when the answer was there"
-    linear = isinstance(estimator, Raw) or estimator.traits.mates == "linear"
+    linear = isinstance(estimator, Raw) or estimator.traits.mates in ("linear", "length-weighted")
     if not linear or estimator.traits.step_eps is not None or step.whitening:
         raise NoClosedForm("advantage", f"{type(step.scheme.advantage).__name__} {here}")
     if step.signed or step.response_parts(+1) is not None:

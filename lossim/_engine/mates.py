@@ -36,7 +36,7 @@ def expected_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatAr
     if mates == "linear":
         return _linear_credit(law, estimator, factor)
     if mates == "length-weighted":
-        return _length_weighted_credit(law, estimator, factor)
+        return _length_weighted_credit(law, factor)
     return _composition_credit(law, estimator, factor, np.positive)
 
 
@@ -118,8 +118,11 @@ def _linear_terms(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArra
 
 def return_slope(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
     """dE[advantage · own group contributes]/dR of the own return, by row and end; of estimators linear in it."""
-    if estimator.traits.mates == "none":
+    mates = estimator.traits.mates
+    if mates == "none":
         return law.presence(factor)
+    if mates == "length-weighted":
+        return _length_weighted_terms(law, factor)[0]
     return _linear_terms(law, estimator, factor)[0]
 
 
@@ -150,18 +153,29 @@ def _second_moment(law: ClassLaw, estimator: ResponseAdvantage) -> FloatArray:
     return total
 
 
-def _length_weighted_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
+def _length_weighted_credit(law: ClassLaw, factor: FloatArray) -> FloatArray:
     """E[A · e^{-node·sizes}] for A = R - ΣTR/ΣT, by row and end."""
-    expected = _length_weighted_parts(law, factor, law.counted)
-    if _filters_unlike_returns(law):
+    slope, others = _length_weighted_terms(law, factor)
+    return _pivoted(law) * slope - others
+
+
+def _length_weighted_terms(law: ClassLaw, factor: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """E[(1 - T/ΣT) · ...], the slope in the own return, and E[Σ_mates TR/ΣT · ...], by row and end."""
+    slope, others = _length_weighted_parts(law, factor, law.counted)
+    shape = law.returns.shape
+    slope = np.broadcast_to(slope, shape)
+    others = np.broadcast_to(others, shape)
+    if _filters_unlike_returns(law):  # the same of groups with one task level, which are left out
         for level in range(len(law.level_values)):
             inside = law.level == level
-            expected = expected - inside * _length_weighted_parts(law, factor, law.counted * inside)
-    return expected
+            own, mates = _length_weighted_parts(law, factor, law.counted * inside)
+            slope = slope - inside * own
+            others = others - inside * mates
+    return slope, others
 
 
-def _length_weighted_parts(law: ClassLaw, factor: FloatArray, counted: FloatArray) -> FloatArray:
-    """R·E[...] - T·R·E[.../ΣT] - E[ΣTR .../ΣT] over mates of that law, the last two over nodes (a, b)."""
+def _length_weighted_parts(law: ClassLaw, factor: FloatArray, counted: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """E[...] - T·E[.../ΣT] and E[Σ_mates TR .../ΣT] over mates of that law, by end; ratios over nodes (a, b)."""
     near = law.denominators.decay
     far = law.denominators.baseline_decay
     length = law.step.old.length
@@ -189,7 +203,7 @@ def _length_weighted_parts(law: ClassLaw, factor: FloatArray, counted: FloatArra
             result[ends] = np.einsum("ae,ae->e", near[:, ends], (weights * x) @ far[:, ends])
         return result
 
-    return returns * ((factor * own) @ near - length * combined(both)) - combined(others)
+    return (factor * own) @ near - length * combined(both), combined(others)
 
 
 # --- any function of the group's reward levels ------------------------------------------------------------------
