@@ -15,8 +15,9 @@ import numpy as np
 from lossim._engine.denominators import ONE, Denominators
 from lossim._engine.gae import advantage_sums
 from lossim._engine.groups import ClassLaw
-from lossim._engine.mates import expected_credit, negative_credit, return_slope, squared_credit
+from lossim._engine.mates import by_quadrature, expected_credit, negative_credit, return_slope, squared_credit
 from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
+from lossim._engine.standardized import credit_error
 from lossim._engine.states import entry_credit, with_entries, with_paid
 from lossim._engine.step import Step
 from lossim._support.records import Record, mapped
@@ -66,10 +67,11 @@ def expected_measures(step: Step) -> Expected:
     penalised = scheme.kl_in_loss is not None or scheme.entropy is not None
     weight = with_entries(step.old, average.presence) if penalised else None
     denominators = average.denominators
-    method: Method = "sum" if denominators.aggregation is ONE else "quadrature"
+    standardized = average.standardized_error
+    method: Method = "sum" if denominators.aggregation is ONE and standardized is None else "quadrature"
     return Expected(measures=Measures(credit=term, weight=weight),
                     method="large-batch limit" if limit else method,
-                    error=denominators.aggregation.error + denominators.baseline.error)
+                    error=denominators.aggregation.error + denominators.baseline.error + (standardized or 0.0))
 
 
 def _token_term(average: _Average) -> tuple[TokenTerm, bool]:
@@ -183,6 +185,18 @@ class _Average(Record):
         return one_over.weights * group**others
 
     @cached_property
+    def standardized_error(self) -> float | None:
+        """The error of standardised advantages over the largest |R|, if one is averaged by quadrature; else None."""
+        estimator = self.step.response_level
+        nodes = len(self.denominators.aggregation.nodes)
+        if estimator is None:
+            return None
+        errors = [credit_error(law, estimator.traits) for law in self.classes if by_quadrature(law, estimator, nodes)]
+        if not errors:
+            return None
+        return max(errors) / _largest_pay(self.step)
+
+    @cached_property
     def presence(self) -> FloatArray:
         """P(end) × n·weight × P(own group contributes), [cell, grade, end]."""
         return self.weighted(ClassLaw.presence)
@@ -231,8 +245,14 @@ def update_scale(step: Step) -> float:
         groups = 1 if rule.within_group else step.scheme.prompts_per_step
         expected = step.scheme.group_size * groups * float((mass * denominators.size).sum())
         factor = factor / max(expected, float(denominators.size.max()))
-    largest = step.returns if step.token_level is None else step.errors.last
-    return float(mass @ factor) * float(np.abs(largest[:, :, mass > 0]).max(initial=0.0))
+    return float(mass @ factor) * _largest_pay(step)
+
+
+def _largest_pay(step: Step) -> float:
+    """The largest |R|, or |R - V| under GAE, of a response that can occur."""
+    mass = step.old.cell_weight @ step.old.ends
+    pay = step.returns if step.token_level is None else step.errors.last
+    return float(np.abs(pay[:, :, mass > 0]).max(initial=0.0))
 
 
 # --- statistics of a step, in the limit of a large batch --------------------------------------------------------

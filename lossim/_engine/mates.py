@@ -15,15 +15,18 @@ import numpy as np
 from scipy.special import gammaln, xlogy
 
 from lossim._engine.groups import ClassLaw
+from lossim._engine.standardized import standardized_credit
 from lossim._support.positions import blocks
 from lossim._support.types import FloatArray, IntArray, NoClosedForm
 from lossim.advantages import Group, ResponseAdvantage, group_of
 
-__all__ = ["composition_count", "compositions", "expected_credit", "negative_credit", "return_slope",
+__all__ = ["by_quadrature", "composition_count", "compositions", "expected_credit", "negative_credit", "return_slope",
            "squared_credit"]
 
 MOST_TERMS = 500_000_000
 """Largest number of compositions × levels × (nodes or levels) that is summed over before NoClosedForm is raised."""
+FEW_TERMS = 5_000_000
+"""Compositions × levels² beyond which a quadrature, of a few tenths of a second, is quicker; for standardised ones."""
 LEAST_LOG = -700.0
 """Logarithms of probabilities are held above this, so that 0 · log 0 is 0."""
 
@@ -37,7 +40,17 @@ def expected_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatAr
         return _linear_credit(law, estimator, factor)
     if mates == "length-weighted":
         return _length_weighted_credit(law, factor)
+    if by_quadrature(law, estimator, len(factor)):
+        return standardized_credit(law, estimator.traits, factor)
     return _composition_credit(law, estimator, factor, np.positive)
+
+
+def by_quadrature(law: ClassLaw, estimator: ResponseAdvantage, nodes: int) -> bool:
+    """Whether E[advantage] of a class is a quadrature: standardised, with more compositions than are quickly summed."""
+    if estimator.traits.mates != "standardized" or law.mates == 0:
+        return False
+    levels = len(_kinds(law, estimator)[0])
+    return _terms(law, levels, 1) > FEW_TERMS or _terms(law, levels, nodes) > MOST_TERMS
 
 
 def negative_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray, mean: float = 0.0) -> FloatArray:
@@ -54,7 +67,7 @@ def squared_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArr
         raise NoClosedForm("advantage", "the variance of OPO's advantages, which whitening needs")
     if mates == "none":
         return _fixed(law, estimator) ** 2 * law.presence(factor)
-    if _filters_unlike_returns(law):
+    if law.filters_unlike_returns:
         raise NoClosedForm("dynamic_sampling", "whitened advantages with a KL in the reward and equal groups left out")
     if mates == "linear":
         return factor[0] * _second_moment(law, estimator)
@@ -67,11 +80,6 @@ def _fixed(law: ClassLaw, estimator: ResponseAdvantage) -> FloatArray:
     return estimator.of_group(group_of(law.returns, baseline=baseline))
 
 
-def _filters_unlike_returns(law: ClassLaw) -> bool:
-    """Whether groups are left out for equal task rewards although their returns, with the KL, may differ."""
-    return law.step.scheme.dynamic_sampling != "none" and law.step.paid is not None
-
-
 # --- baselines that are sums over the mates ----------------------------------------------------------------------
 
 
@@ -81,15 +89,6 @@ def _pivoted(law: ClassLaw) -> FloatArray:
         return law.returns
     likeliest = law.level_values[np.argmax(law.level_mass)]
     return law.returns - likeliest
-
-
-def _kept_counts(law: ClassLaw) -> tuple[FloatArray, FloatArray]:
-    """k, the mates in the baseline, and the log of the number of ways times P(the others are removed), each [k]."""
-    k = np.arange(law.mates + 1.0)
-    ways = gammaln(law.mates + 1.0) - gammaln(k + 1.0) - gammaln(law.mates - k + 1.0)
-    weight = ways + xlogy(law.mates - k, law.removed)
-    keep = np.isfinite(weight) & (k >= law.step.least_kept - 1)
-    return k[keep], weight[keep]
 
 
 def _linear_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
@@ -108,7 +107,7 @@ def _linear_terms(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArra
     own, others = _linear_parts(law, estimator, psi, paid)
     slope = np.broadcast_to((factor * own) @ decay, returns.shape)
     rest = np.broadcast_to((factor * others) @ decay, returns.shape)
-    if _filters_unlike_returns(law):  # the same of groups with one task level, which are left out
+    if law.filters_unlike_returns:  # the same of groups with one task level, which are left out
         own, others = _linear_parts(law, estimator, law.by_level(counted), law.by_level(counted * returns))
         column = factor[:, None]
         slope = slope - law.at_level(column * own, law.level)
@@ -131,7 +130,7 @@ def _linear_parts(law: ClassLaw, estimator: ResponseAdvantage, psi: FloatArray, 
     """Factors of R and of 1 in E[A · ...], from ψ and E[R e^{-node·size}] of one mate (any shape)."""
     own = np.zeros_like(psi)
     others = np.zeros_like(psi)
-    k, weight = _kept_counts(law)
+    k, weight = law.kept_counts
     for kept, ways, u, v in zip(k, weight, *estimator.linear_factors(k), strict=True):
         own += u * np.exp(ways + xlogy(kept, psi))
         if kept > 0:
@@ -145,7 +144,7 @@ def _second_moment(law: ClassLaw, estimator: ResponseAdvantage) -> FloatArray:
     mass, paid, squared = (float((law.counted * returns**i).sum()) for i in range(3))
     mean, square = (paid / mass, squared / mass) if mass > 0 else (0.0, 0.0)
     total = np.zeros_like(returns)
-    k, weight = _kept_counts(law)
+    k, weight = law.kept_counts
     for kept, ways, u, v in zip(k, weight, *estimator.linear_factors(k), strict=True):
         of_mates = v * v * (kept * square + kept * (kept - 1) * mean**2)
         expected = (u * returns) ** 2 - 2 * u * v * kept * mean * returns + of_mates
@@ -165,7 +164,7 @@ def _length_weighted_terms(law: ClassLaw, factor: FloatArray) -> tuple[FloatArra
     shape = law.returns.shape
     slope = np.broadcast_to(slope, shape)
     others = np.broadcast_to(others, shape)
-    if _filters_unlike_returns(law):  # the same of groups with one task level, which are left out
+    if law.filters_unlike_returns:  # the same of groups with one task level, which are left out
         for level in range(len(law.level_values)):
             inside = law.level == level
             own, mates = _length_weighted_parts(law, factor, law.counted * inside)
@@ -190,7 +189,7 @@ def _length_weighted_parts(law: ClassLaw, factor: FloatArray, counted: FloatArra
     own = np.zeros_like(alone)
     both = np.zeros_like(psi)
     others = np.zeros_like(psi)
-    for kept, ways in zip(*_kept_counts(law), strict=True):
+    for kept, ways in zip(*law.kept_counts, strict=True):
         own += np.exp(ways + xlogy(kept, alone))
         both += np.exp(ways + xlogy(kept, psi))
         if kept > 0:
@@ -224,7 +223,7 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
     parts = levels + (law.removed > 0)  # being out of the baseline is one more thing a mate can do
     if levels == 0:
         return np.zeros(own.shape)
-    if composition_count(law.mates, parts) * levels * max(nodes, levels) > MOST_TERMS:
+    if _terms(law, levels, nodes) > MOST_TERMS:
         raise NoClosedForm("advantage", f"{type(estimator).__name__} over {levels} reward levels in groups of "
                            f"{law.mates + 1}: too many compositions to sum")
     phi = law.sums_by(law.counted, own, levels)
@@ -240,6 +239,11 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
         credit = function(advantages)
         expected += chance @ np.where(np.isnan(credit), 0.0, credit)
     return law.at_level(factor[:, None] * expected, own)
+
+
+def _terms(law: ClassLaw, levels: int, nodes: int) -> int:
+    """How many terms the compositions of the mates have."""
+    return composition_count(law.mates, levels + (law.removed > 0)) * levels * max(nodes, levels)
 
 
 def _kinds(law: ClassLaw, estimator: ResponseAdvantage) -> tuple[FloatArray, IntArray]:

@@ -78,8 +78,8 @@ def test_a_group_of_three(kind: str) -> None:
 def test_a_length_weighted_baseline_with_a_kl_in_the_reward(group_size: int) -> None:
     """OPO is linear in the returns of all: by when tokens were paid for the own one, on average for the mates."""
     world = world_with_work(53, max_tokens=6 - group_size, paths=1, curves=0.0, work=1.0)
-    cases = [("1/T", "keep", "none", "reward"), ("token mean", "remove", "none", "all"), ("ΔL", "mask", "drop", "reward"),
-             ("token mean", "keep", "resample", "reward")]
+    cases = [("1/T", "keep", "none", "reward"), ("token mean", "remove", "none", "all"),
+             ("ΔL", "mask", "drop", "reward"), ("token mean", "keep", "resample", "reward")]
     checked(world, [dict(kind="opo", rule=rule, truncation=truncation, sampling=sampling, penalty=penalty,
                          group_size=group_size, prompts=1, paid="three levels")
                     for rule, truncation, sampling, penalty in cases])
