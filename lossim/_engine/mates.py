@@ -1,9 +1,9 @@
 """The expected advantage of a response given its own end, averaged over the other responses of its group.
 
 One function for each way in which an advantage depends on the mates (:class:`lossim.advantages.Traits`): not at all,
-linearly, through a length-weighted mean, or as any function of the reward levels. ``factor`` [a] is the weight of each
-node of the aggregation's denominator times what the other groups of the step are expected to be; without a random
-denominator there is one node of decay 1. See docs/derivations.md, section 6.
+linearly, through a length-weighted mean, standardised by the group, or as any function of the reward levels. ``factor``
+[a] is the weight of each node of the aggregation's denominator times what the other groups of the step are expected to
+be; without a random denominator there is one node of decay 1. See docs/derivations.md, section 6.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def expected_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatAr
         return _length_weighted_credit(law, factor)
     if by_quadrature(law, estimator, len(factor)):
         return standardized_credit(law, estimator.traits, factor)
-    return _composition_credit(law, estimator, factor, np.positive)
+    return _composition_credit(law, estimator, factor, np.positive, "")
 
 
 def by_quadrature(law: ClassLaw, estimator: ResponseAdvantage, nodes: int) -> bool:
@@ -57,7 +57,8 @@ def negative_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatAr
     """E[min(advantage - mean, 0) · own group contributes], by row and end."""
     if estimator.traits.mates == "none":
         return np.minimum(_fixed(law, estimator) - mean, 0.0) * law.presence(factor)
-    return _composition_credit(law, estimator, factor, lambda advantage: np.minimum(advantage - mean, 0.0))
+    return _composition_credit(law, estimator, factor, lambda advantage: np.minimum(advantage - mean, 0.0),
+                               "a surrogate that reads the sign of ")
 
 
 def squared_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
@@ -71,7 +72,7 @@ def squared_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArr
         raise NoClosedForm("dynamic_sampling", "whitened advantages with a KL in the reward and equal groups left out")
     if mates == "linear":
         return factor[0] * _second_moment(law, estimator)
-    return _composition_credit(law, estimator, factor, np.square)
+    return _composition_credit(law, estimator, factor, np.square, "the square of ")
 
 
 def _fixed(law: ClassLaw, estimator: ResponseAdvantage) -> FloatArray:
@@ -211,8 +212,8 @@ def _length_weighted_parts(law: ClassLaw, factor: FloatArray, counted: FloatArra
 
 
 def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray,
-                       function: Callable[[FloatArray], FloatArray]) -> FloatArray:
-    """Σ over compositions of the mates of P(composition) · function(A), by row and end.
+                        function: Callable[[FloatArray], FloatArray], words: str) -> FloatArray:
+    """Σ over compositions of the mates of P(composition) · function(A), by row and end; ``words`` say what that is.
 
     Raises:
         NoClosedForm: there are too many compositions to sum.
@@ -224,7 +225,7 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
     if levels == 0:
         return np.zeros(own.shape)
     if _terms(law, levels, nodes) > MOST_TERMS:
-        raise NoClosedForm("advantage", f"{type(estimator).__name__} over {levels} reward levels in groups of "
+        raise NoClosedForm("advantage", f"{words}{type(estimator).__name__} over {levels} reward levels in groups of "
                            f"{law.mates + 1}: too many compositions to sum")
     phi = law.sums_by(law.counted, own, levels)
     if law.removed > 0:

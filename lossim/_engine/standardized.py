@@ -31,7 +31,7 @@ FAINT = 1e-13
 """What a scale can add to an advantage is left out below this."""
 NEIGHBOURS = 8.0
 """Rewards farther apart than so many 1/√v have e^{-vQ} < e^{-32}."""
-ALIKE = 1e-15
+ALIKE = 4e-16
 """Rewards are taken for equal that follow one another within this share of the largest: their rounding."""
 NEGLIGIBLE = 1e-14
 """Nodes of the denominator, and terms of an interpolation between them, of so small a share are left out."""
