@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pytest
 
 import lossim as ls
 from benchmarks.worlds import many_cells
-from lossim import rewards
 
 SCHEMES: dict[str, Callable[[], ls.Scheme]] = {
     "GRPO": ls.schemes.grpo,
@@ -23,11 +21,6 @@ SCHEMES: dict[str, Callable[[], ls.Scheme]] = {
     "OPO": ls.schemes.opo,
 }
 ROUNDS = {"DAPO": 3, "OPO": 1}
-PUNISHED: dict[str, Callable[[int], Any]] = {
-    "GRPO, soft overlong": lambda tokens: rewards.SoftOverlong(max_tokens=tokens, buffer=tokens // 4),
-    "GRPO, price per token": lambda tokens: rewards.LinearPenalty(slope=1.0 / tokens),
-}
-"""Shapings of length, by which a std is over thousands of rewards."""
 
 
 @cache
@@ -51,19 +44,6 @@ def test_drift(benchmark: Any, name: str, max_tokens: int) -> None:
     result = benchmark.pedantic(ls.drift, args=(scheme, policy), kwargs={"reference": reference}, rounds=rounds,
                                 warmup_rounds=1)
     assert result.length.value != 0.0
-
-
-@pytest.mark.parametrize("method", ["exact", "monte_carlo"])
-@pytest.mark.parametrize("name", PUNISHED)
-def test_drift_of_a_std_over_many_rewards(benchmark: Any, name: str, method: Literal["exact", "monte_carlo"]) -> None:
-    """A quadrature in each of 32 classes, against the samples that would take its place."""
-    policy = many_cells(8192)
-    scheme = ls.schemes.grpo(reward=ls.Reward(shaping=PUNISHED[name](8192)))
-    benchmark.group = f"drift of {name}, 64 cells × 8,192 positions"
-    benchmark.extra_info.update(name=name, method=method)
-    rng = None if method == "exact" else np.random.default_rng(0)
-    result = benchmark.pedantic(ls.drift, args=(scheme, policy, method), kwargs={"rng": rng}, rounds=1, warmup_rounds=1)
-    assert result.length.value < 0.0
 
 
 @pytest.mark.parametrize("max_tokens", [4096, 32_768])
