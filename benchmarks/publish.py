@@ -43,6 +43,11 @@ nodes at 4,096 positions and {high_nodes} at 32,768; the nodes are summed by mat
 {dapo_times:.1f} times as long as GRPO. OPO divides twice, by the group's tokens in its baseline and by the step's, and
 pays for every pair of nodes.
 
+A std over thousands of different rewards is a quadrature of its own in each class; at 8,192 positions
+([benchmarks/test_shapings.py](../benchmarks/test_shapings.py)), beside 262,144 sampled responses:
+
+{shapings}
+
 Where paths have work ([worlds.py](../benchmarks/worlds.py): as many cells, two states for each of 32 paths), at
 32,768 positions and with the law of the policy to be computed first, `drift` takes {work[GRPO]:.1f} times as long for
 GRPO, {work[PPO]:.1f} for PPO and {work[DAPO]:.1f} for DAPO, and three steps of `train` {work[train]:.1f} times as long.
@@ -158,6 +163,16 @@ def measured(file: str) -> list[dict[str, Any]]:
         return found
 
 
+def shaping_rows() -> list[list[str]]:
+    """Drifts with a shaping by length: exact, with the error that it reports, and sampled, with its standard error."""
+    cases: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for one in measured("test_shapings.py"):
+        info = one["extra_info"]
+        cases.setdefault((info["name"], info["cells"]), {})[info["method"]] = one
+    return [[name, str(cells), *(f"{seconds(case[how]['stats']['min'])} ± {case[how]['extra_info']['off']:.0e}"
+                                 for how in ("exact", "monte_carlo"))] for (name, cells), case in cases.items()]
+
+
 def run_rows() -> list[list[str]]:
     """Runs of training: what, how many steps, and how long."""
     return [[one["group"], f"{one['extra_info']['steps']:,}", seconds(one["stats"]["min"])]
@@ -253,6 +268,7 @@ def main() -> None:
         dapo_times=found["seconds"]["DAPO"][last] / found["seconds"]["GRPO"][last], work=found["work"],
         **found["memory"],
         runs=table(["", "steps", "time"], run_rows()),
+        shapings=table(["scheme", "cells", "exact, ± its error", "sampled, ± its standard error"], shaping_rows()),
         batches=table(["scheme", "max_tokens", "responses", "tokens", "lossim", "ragged", "padded"],
                       batch_rows(batches())),
         audits=table(["scheme", "responses", "max_tokens", "`audit`", "read once", "× read once"], audit_rows()),

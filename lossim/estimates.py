@@ -27,7 +27,8 @@ class Estimate:
     Attributes:
         value: the number, in the unit of the quantity it belongs to.
         stderr: one standard deviation of sampling noise; 0 for every method but ``"monte carlo"`` and ``"bootstrap"``.
-        error: bound on the numerical error of an exact method (rounding of sums, quadrature); 0 if sampled.
+        error: bound on the numerical error of an exact method (rounding of sums, quadrature); of a large-batch limit
+            about how far a step of this size is from it; 0 if sampled.
         n: number of independent samples behind ``stderr`` (0 if nothing was sampled).
         method: ``"closed form"``, ``"sum"`` (over the law, exact to rounding), ``"quadrature"``,
             ``"large-batch limit"``, ``"monte carlo"``, or ``"bootstrap"`` (from a log, its prompts drawn again).

@@ -32,7 +32,7 @@ ROUNDING = 1e-13
 ROUNDING_OF_TRANSFORMS = 2e-15
 """The same of a denominator's transform, for each response that it is taken to the power of."""
 LARGE_BATCH = Note("large batch", "advantages are scaled by statistics of a step: exact in the limit of a large batch; "
-                   "small steps need method='monte_carlo'")
+                   "the error says about how far this step is from it, and small steps need method='monte_carlo'")
 NO_STEP_STD = Note("step_std", "step_std is known to method='monte_carlo' only")
 
 
@@ -128,32 +128,39 @@ def _exact_drift(question: Question, step: Step) -> Drift:
     if expected.error:
         relative += expected.error + ROUNDING_OF_TRANSFORMS * step.scheme.responses_per_step
 
-    def estimate(value: Value, floor: float = 0.0) -> Estimate:
+    def estimate(value: Value, floor: float = 0.0, kinds: float = 0.0) -> Estimate:
         numbers = np.asarray(value)
         largest = float(np.fmax.reduce(numbers, axis=None, initial=0.0))
         lowest = float(np.fmin.reduce(numbers, axis=None, initial=0.0))
-        return Estimate(value=value, error=relative * max(floor, largest, -lowest), method=expected.method)
+        size = max(largest, -lowest)
+        error = relative * max(floor, size) + expected.finite_batch * max(kinds, size)
+        return Estimate(value=value, error=error, method=expected.method)
 
     # How large what adds up to each number is before anything cancels: rounding errors are relative to that.
     policy = step.policy
     mixing = policy.class_weight[policy.layout.class_of_path] * changes.path_probability
     contributions = np.abs(changes.sources).sum() + np.abs(mixing * policy.mean_length_by_path).sum()
     uncancelled = readout.scale * max(float(np.abs(direction).max()) for direction in directions.length)
-    tokens = max(float(contributions), uncancelled)
-    floors = Changes(
-        length=tokens, within=tokens, composition=tokens, needed=tokens, free=tokens, length_by_class=tokens,
-        length_by_path=tokens, length_by_outcome=tokens, path_probability=0.0, accuracy=0.0, reward=0.0,
-        truncation_rate=0.0, sources=tokens, hazard_gradient=readout.scale, path_gradient=readout.scale,
-        skill_gradient=readout.scale, update=readout.scale, effective_reward=0.0, response_weight=0.0)
+    floors = _by_unit(max(float(contributions), uncancelled), readout.scale)
+    # And what each kind of response adds up to: a finite step weighs these by other numbers than a large one.
+    kinds = _by_unit(float(np.abs(changes.sources.sum(axis=(2, 3))).sum()), 0.0)
     ratios = readout.ratios(changes)
     doubts, notes = critic_doubt(step, directions, ratios.length_per_kl)
     if expected.method == "large-batch limit":
         notes.append(LARGE_BATCH)
     if spread is None:
         notes.append(NO_STEP_STD)
-    return reported(question, step, readout, mapped(estimate, changes, floors),
-                    mapped(estimate, ratios), estimate(np.nan if spread is None else spread), notes,
-                    {"method": "exact"}, doubts)
+    return reported(question, step, readout, mapped(estimate, changes, floors, kinds), mapped(estimate, ratios),
+                    estimate(np.nan if spread is None else spread), notes, {"method": "exact"}, doubts)
+
+
+def _by_unit(tokens: float, logits: float) -> Changes:
+    """One number for all that is measured in tokens, one for all that is of logits, 0 for the rest."""
+    return Changes(
+        length=tokens, within=tokens, composition=tokens, needed=tokens, free=tokens, length_by_class=tokens,
+        length_by_path=tokens, length_by_outcome=tokens, path_probability=0.0, accuracy=0.0, reward=0.0,
+        truncation_rate=0.0, sources=tokens, hazard_gradient=logits, path_gradient=logits, skill_gradient=logits,
+        update=logits, effective_reward=0.0, response_weight=0.0)
 
 
 # --- the spread of single steps ---------------------------------------------------------------------------------

@@ -15,10 +15,12 @@ import numpy as np
 from lossim._engine.denominators import ONE, Denominators
 from lossim._engine.gae_moments import advantage_sums
 from lossim._engine.groups import ClassLaw
-from lossim._engine.mates import expected_credit, negative_credit, return_slope, squared_credit
+from lossim._engine.mates import by_quadrature, expected_credit, negative_credit, return_slope, squared_credit
 from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
+from lossim._engine.standardized import credit_error
 from lossim._engine.states import entry_credit, with_entries, with_paid
 from lossim._engine.step import Step
+from lossim._support.quotients import quotient
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.advantages import Raw, ResponseAdvantage, Whitened
@@ -27,13 +29,21 @@ from lossim.estimates import Method
 
 __all__ = ["Expected", "expected_measures", "share_of_dead_groups", "update_scale"]
 
+MOST_SCATTER = 0.9
+"""Relative variance of a step's statistic from which on no series in it says anything."""
+
 
 class Expected(Record):
-    """Expected measures with the method and the relative error of the ratios behind them."""
+    """Expected measures with the method and the relative error of the ratios behind them.
+
+    ``finite_batch`` is about how far a step of this size is from the limit of a large one, relative to what each kind
+    of response contributes; 0 where nothing is scaled by statistics of a step.
+    """
 
     measures: Measures
     method: Method
     error: float
+    finite_batch: float
 
 
 def expected_measures(step: Step) -> Expected:
@@ -60,28 +70,29 @@ def expected_measures(step: Step) -> Expected:
     if estimator is None:
         term, limit = _token_term(average)
     elif step.whitening is not None:
-        term, limit = _whitened_response_term(average, estimator, step.whitening), True
+        term, limit = _whitened_response_term(average, estimator, step.whitening)
     else:
         term, limit = _response_term(average, estimator)
     penalised = scheme.kl_in_loss is not None or scheme.entropy is not None
     weight = with_entries(step.old, average.presence) if penalised else None
     denominators = average.denominators
-    method: Method = "sum" if denominators.aggregation is ONE else "quadrature"
+    standardized = average.standardized_error
+    method: Method = "sum" if denominators.aggregation is ONE and standardized is None else "quadrature"
     return Expected(measures=Measures(credit=term, weight=weight),
-                    method="large-batch limit" if limit else method,
-                    error=denominators.aggregation.error + denominators.baseline.error)
+                    method="large-batch limit" if limit is not None else method, finite_batch=limit or 0.0,
+                    error=denominators.aggregation.error + denominators.baseline.error + (standardized or 0.0))
 
 
-def _token_term(average: _Average) -> tuple[TokenTerm, bool]:
-    """GAE's measures, and whether they are those of a large batch: whitened by μ and σ of all its tokens."""
+def _token_term(average: _Average) -> tuple[TokenTerm, float | None]:
+    """GAE's measures; if they are whitened by μ and σ of a large batch's tokens, how far a step is from that."""
     step = average.step
     weight = average.presence
     if step.whitening is None:
-        return _token_measures(step, weight), False
-    mean, scale = _whitening(step, step.whitening)
+        return _token_measures(step, weight), None
+    mean, scale, finite = _whitening(step, step.whitening)
     means = np.full(len(weight), mean)
     shift = step.gained(scale * (0.0 - mean * weight), +1)
-    return replace(_token_measures(step, scale * weight), shift=shift, mean=means), True
+    return replace(_token_measures(step, scale * weight), shift=shift, mean=means), finite
 
 
 def _token_measures(step: Step, weight: FloatArray) -> TokenTerm:
@@ -94,8 +105,8 @@ def _token_measures(step: Step, weight: FloatArray) -> TokenTerm:
     return TokenTerm(weight=sums, credit=credit)
 
 
-def _response_term(average: _Average, estimator: ResponseAdvantage) -> tuple[ResponseTerm, bool]:
-    """One advantage per response, and whether a std of the step divides it: then that of a large batch."""
+def _response_term(average: _Average, estimator: ResponseAdvantage) -> tuple[ResponseTerm, float | None]:
+    """One advantage per response; if a large batch's std divides it, how far a step is from that."""
     total = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
     negative = None
     if average.step.signed:
@@ -104,29 +115,31 @@ def _response_term(average: _Average, estimator: ResponseAdvantage) -> tuple[Res
     paid = average.step.paid
     if paid is not None and len(average.step.old.arrival):
         slope = average.weighted(lambda law, factor: return_slope(law, estimator, factor))
-        return ResponseTerm(total=with_paid(average.step.old, total, slope, paid.stop, paid.go)), False
+        return ResponseTerm(total=with_paid(average.step.old, total, slope, paid.stop, paid.go)), None
     if eps is None:
-        return _gained(average.step, total, negative), False
-    std = _batch_std(average.step) + eps
+        return _gained(average.step, total, negative), None
+    spread, finite = _batch_std(average.step)
+    std = spread + eps
     scale = 1.0 / std if std > 0 else 0.0
-    return _gained(average.step, total * scale, None if negative is None else negative * scale), True
+    return _gained(average.step, total * scale, None if negative is None else negative * scale), finite
 
 
-def _whitened_response_term(average: _Average, estimator: ResponseAdvantage, whitening: Whitened) -> ResponseTerm:
-    """(A - μ)/σ with the mean and the standard deviation over all tokens of a large batch."""
-    mean, scale = _whitening(average.step, whitening)
+def _whitened_response_term(average: _Average, estimator: ResponseAdvantage, whitening: Whitened
+                            ) -> tuple[ResponseTerm, float]:
+    """(A - μ)/σ with the mean and the std over all tokens of a large batch, and how far a step is from that."""
+    mean, scale, finite = _whitening(average.step, whitening)
     raw = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
     total = scale * (raw - mean * average.presence)
     if not average.step.signed:
-        return _gained(average.step, total, None)
+        return _gained(average.step, total, None), finite
     below = average.weighted(lambda law, factor: negative_credit(law, estimator, factor, mean))
-    return _gained(average.step, total, scale * below)
+    return _gained(average.step, total, scale * below), finite
 
 
 def _refuse_paid(step: Step, estimator: ResponseAdvantage) -> None:
     """Say what is not summed where the KL that is paid depends on when the answer was there."""
     here = "with a KL in the reward on paths with work, where what is paid depends on when the answer was there"
-    linear = isinstance(estimator, Raw) or estimator.traits.mates == "linear"
+    linear = isinstance(estimator, Raw) or estimator.traits.mates in ("linear", "length-weighted")
     if not linear or estimator.traits.step_eps is not None or step.whitening:
         raise NoClosedForm("advantage", f"{type(step.scheme.advantage).__name__} {here}")
     if step.signed or step.response_parts(+1) is not None:
@@ -183,6 +196,18 @@ class _Average(Record):
         return one_over.weights * group**others
 
     @cached_property
+    def standardized_error(self) -> float | None:
+        """The error of standardised advantages over the largest |R|, if one is averaged by quadrature; else None."""
+        estimator = self.step.response_level
+        nodes = len(self.denominators.aggregation.nodes)
+        if estimator is None:
+            return None
+        errors = [credit_error(law, estimator.traits) for law in self.classes if by_quadrature(law, estimator, nodes)]
+        if not errors:
+            return None
+        return max(errors) / _largest_pay(self.step)
+
+    @cached_property
     def presence(self) -> FloatArray:
         """P(end) × n·weight × P(own group contributes), [cell, grade, end]."""
         return self.weighted(ClassLaw.presence)
@@ -231,15 +256,21 @@ def update_scale(step: Step) -> float:
         groups = 1 if rule.within_group else step.scheme.prompts_per_step
         expected = step.scheme.group_size * groups * float((mass * denominators.size).sum())
         factor = factor / max(expected, float(denominators.size.max()))
-    largest = step.returns if step.token_level is None else step.errors.last
-    return float(mass @ factor) * float(np.abs(largest[:, :, mass > 0]).max(initial=0.0))
+    return float(mass @ factor) * _largest_pay(step)
+
+
+def _largest_pay(step: Step) -> float:
+    """The largest |R|, or |R - V| under GAE, of a response that can occur."""
+    mass = step.old.cell_weight @ step.old.ends
+    pay = step.returns if step.token_level is None else step.errors.last
+    return float(np.abs(pay[:, :, mass > 0]).max(initial=0.0))
 
 
 # --- statistics of a step, in the limit of a large batch --------------------------------------------------------
 
 
-def _whitening(step: Step, whitened: Whitened) -> tuple[float, float]:
-    """μ and (σ² + eps)^-½ over the tokens in the loss; dropped groups still count."""
+def _whitening(step: Step, whitened: Whitened) -> tuple[float, float, float]:
+    """μ and (σ² + eps)^-½ over the tokens in the loss, and what a finite step is off by; dropped groups still count."""
     if step.scheme.dynamic_sampling == "drop":
         step = replace(step, scheme=replace(step.scheme, dynamic_sampling="none"))
     average = _Average(step=step, rule=TokenSum())
@@ -247,26 +278,50 @@ def _whitening(step: Step, whitened: Whitened) -> tuple[float, float]:
     tokens = average.presence
     count = float((tokens * length).sum())
     if count == 0:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     estimator = step.response_level
-    square = 0.0
+    squares = np.zeros_like(tokens)
     if estimator is None:
         first, second = advantage_sums(step)
         total = float((tokens * first).sum())
-        square = float((tokens * second).sum())
+        squares = tokens * second
     else:
         total = float((average.weighted(lambda law, factor: expected_credit(law, estimator, factor)) * length).sum())
         if whitened.scale:
-            squares = average.weighted(lambda law, factor: squared_credit(law, estimator, factor))
-            square = float((squares * length).sum())
+            squares = average.weighted(lambda law, factor: squared_credit(law, estimator, factor)) * length
     mean = total / count
-    mean_square = square / count
+    mean_square = float(squares.sum()) / count
     factor = whitened.factor(np.array(mean_square - mean**2), np.array(mean_square), np.array(np.inf))
-    return mean, float(factor)
+    return mean, float(factor), _finite_batch(step, squares if whitened.scale else tokens * length)
 
 
-def _batch_std(step: Step) -> float:
-    """Standard deviation of the returns in the baseline over all classes."""
+def _finite_batch(step: Step, added: FloatArray) -> float:
+    """How far a step is from the limit of a large one, relative to what its responses contribute: of order 1/n.
+
+    With Z what a response adds to the statistic, of mean z̄, the statistic scatters from step to step by the relative
+    variance V = (Var(Z) + (G - 1) Var_class(E[Z | class])) / (n z̄²). The next order of E[X/σ̂] is made of V (by 3/8), of
+    what a response itself has in σ̂ (by half of √(E[Z²]/z̄²) times its own spread, over n), and of 1/n, from the mean
+    and from degrees of freedom. Z² instead of its variance covers all, x = (E[Z²] + (G - 1) Var_class) / (n z̄²). It is
+    the size of that term, and no bound; the orders beyond it are taken to follow like powers, x/(1 - x).
+
+    ``added`` [cell, grade, end] is P(end) times Z, up to a factor.
+    """
+    policy = step.old
+    mass = policy.law * policy.cell_weight[:, None, None]
+    mean = float(added.sum())
+    if mean <= 0:
+        return 0.0
+    squared = float((quotient(added, mass) * added).sum())
+    by_class = np.zeros(len(policy.class_weight))
+    np.add.at(by_class, policy.class_of_cell, added.sum(axis=(1, 2)))
+    between = float((quotient(by_class, policy.class_weight) * by_class).sum()) - mean**2
+    scheme = step.scheme
+    scatter = (squared + (scheme.group_size - 1) * max(between, 0.0)) / (mean**2 * scheme.responses_per_step)
+    return scatter / (1.0 - min(scatter, MOST_SCATTER))
+
+
+def _batch_std(step: Step) -> tuple[float, float]:
+    """Standard deviation of the returns in the baseline over all classes, and what a finite step is off by."""
     policy = step.old
     mass = policy.law * policy.cell_weight[:, None, None] * step.in_baseline
     if step.scheme.dynamic_sampling == "resample":
@@ -276,7 +331,8 @@ def _batch_std(step: Step) -> float:
             mass[policy.class_cells[j]] *= kept.reshape(-1, policy.law.shape[1], kept.shape[-1])
     total = mass.sum()
     if total == 0:
-        return 0.0
+        return 0.0, 0.0
     returns = step.returns - np.max(np.where(mass > 0, step.returns, -np.inf))  # equal returns are then exactly 0
     mean = float((mass * np.where(mass > 0, returns, 0.0)).sum() / total)
-    return float(np.sqrt((mass * (returns - mean) ** 2).sum() / total))
+    squares = mass * np.where(mass > 0, returns - mean, 0.0) ** 2
+    return float(np.sqrt(squares.sum() / total)), _finite_batch(step, squares)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+from scipy.special import gammaln, xlogy
 
 from lossim._engine.denominators import Denominators
 from lossim._engine.step import Step
@@ -120,6 +121,22 @@ class ClassLaw(Record):
             for row, own in zip(x, decay, strict=True):
                 total += row[level] * own
         return total
+
+    # --- the mates ----------------------------------------------------------------------------------------------
+
+    @property
+    def filters_unlike_returns(self) -> bool:
+        """Whether groups are left out for equal task rewards although their returns, with the KL, may differ."""
+        return self.step.scheme.dynamic_sampling != "none" and self.step.paid is not None
+
+    @cached_property
+    def kept_counts(self) -> tuple[FloatArray, FloatArray]:
+        """k, the mates in the baseline, and the log of the number of ways times P(the others are removed), each [k]."""
+        k = np.arange(self.mates + 1.0)
+        ways = gammaln(self.mates + 1.0) - gammaln(k + 1.0) - gammaln(self.mates - k + 1.0)
+        weight = ways + xlogy(self.mates - k, self.removed)
+        keep = np.isfinite(weight) & (k >= self.step.least_kept - 1)
+        return k[keep], weight[keep]
 
     # --- groups -------------------------------------------------------------------------------------------------
     # ``factor`` [a] is the weight of each node times what the other groups of the step are expected to be.

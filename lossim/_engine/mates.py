@@ -1,9 +1,9 @@
 """The expected advantage of a response given its own end, averaged over the other responses of its group.
 
 One function for each way in which an advantage depends on the mates (:class:`lossim.advantages.Traits`): not at all,
-linearly, through a length-weighted mean, or as any function of the reward levels. ``factor`` [a] is the weight of each
-node of the aggregation's denominator times what the other groups of the step are expected to be; without a random
-denominator there is one node of decay 1. See docs/derivations.md, section 6.
+linearly, through a length-weighted mean, standardised by the group, or as any function of the reward levels. ``factor``
+[a] is the weight of each node of the aggregation's denominator times what the other groups of the step are expected to
+be; without a random denominator there is one node of decay 1. See docs/derivations.md, section 6.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ import numpy as np
 from scipy.special import gammaln, xlogy
 
 from lossim._engine.groups import ClassLaw
+from lossim._engine.standardized import standardized_credit
 from lossim._support.positions import blocks
 from lossim._support.types import FloatArray, IntArray, NoClosedForm
 from lossim.advantages import Group, ResponseAdvantage, group_of
 
-__all__ = ["composition_count", "compositions", "expected_credit", "negative_credit", "return_slope",
+__all__ = ["by_quadrature", "composition_count", "compositions", "expected_credit", "negative_credit", "return_slope",
            "squared_credit"]
 
 MOST_TERMS = 500_000_000
 """Largest number of compositions × levels × (nodes or levels) that is summed over before NoClosedForm is raised."""
+FEW_TERMS = 5_000_000
+"""Compositions × levels² beyond which a quadrature, of a few tenths of a second, is quicker; for standardised ones."""
 LEAST_LOG = -700.0
 """Logarithms of probabilities are held above this, so that 0 · log 0 is 0."""
 
@@ -36,15 +39,26 @@ def expected_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatAr
     if mates == "linear":
         return _linear_credit(law, estimator, factor)
     if mates == "length-weighted":
-        return _length_weighted_credit(law, estimator, factor)
-    return _composition_credit(law, estimator, factor, np.positive)
+        return _length_weighted_credit(law, factor)
+    if by_quadrature(law, estimator, len(factor)):
+        return standardized_credit(law, estimator.traits, factor)
+    return _composition_credit(law, estimator, factor, np.positive, "")
+
+
+def by_quadrature(law: ClassLaw, estimator: ResponseAdvantage, nodes: int) -> bool:
+    """Whether E[advantage] of a class is a quadrature: standardised, with more compositions than are quickly summed."""
+    if estimator.traits.mates != "standardized" or law.mates == 0:
+        return False
+    levels = len(_kinds(law, estimator)[0])
+    return _terms(law, levels, 1) > FEW_TERMS or _terms(law, levels, nodes) > MOST_TERMS
 
 
 def negative_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray, mean: float = 0.0) -> FloatArray:
     """E[min(advantage - mean, 0) · own group contributes], by row and end."""
     if estimator.traits.mates == "none":
         return np.minimum(_fixed(law, estimator) - mean, 0.0) * law.presence(factor)
-    return _composition_credit(law, estimator, factor, lambda advantage: np.minimum(advantage - mean, 0.0))
+    return _composition_credit(law, estimator, factor, lambda advantage: np.minimum(advantage - mean, 0.0),
+                               "a surrogate that reads the sign of ")
 
 
 def squared_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
@@ -54,22 +68,17 @@ def squared_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArr
         raise NoClosedForm("advantage", "the variance of OPO's advantages, which whitening needs")
     if mates == "none":
         return _fixed(law, estimator) ** 2 * law.presence(factor)
-    if _filters_unlike_returns(law):
+    if law.filters_unlike_returns:
         raise NoClosedForm("dynamic_sampling", "whitened advantages with a KL in the reward and equal groups left out")
     if mates == "linear":
         return factor[0] * _second_moment(law, estimator)
-    return _composition_credit(law, estimator, factor, np.square)
+    return _composition_credit(law, estimator, factor, np.square, "the square of ")
 
 
 def _fixed(law: ClassLaw, estimator: ResponseAdvantage) -> FloatArray:
     """Advantages that depend on the own response alone."""
     baseline = np.array(law.step.baseline[law.index])
     return estimator.of_group(group_of(law.returns, baseline=baseline))
-
-
-def _filters_unlike_returns(law: ClassLaw) -> bool:
-    """Whether groups are left out for equal task rewards although their returns, with the KL, may differ."""
-    return law.step.scheme.dynamic_sampling != "none" and law.step.paid is not None
 
 
 # --- baselines that are sums over the mates ----------------------------------------------------------------------
@@ -81,15 +90,6 @@ def _pivoted(law: ClassLaw) -> FloatArray:
         return law.returns
     likeliest = law.level_values[np.argmax(law.level_mass)]
     return law.returns - likeliest
-
-
-def _kept_counts(law: ClassLaw) -> tuple[FloatArray, FloatArray]:
-    """k, the mates in the baseline, and the log of the number of ways times P(the others are removed), each [k]."""
-    k = np.arange(law.mates + 1.0)
-    ways = gammaln(law.mates + 1.0) - gammaln(k + 1.0) - gammaln(law.mates - k + 1.0)
-    weight = ways + xlogy(law.mates - k, law.removed)
-    keep = np.isfinite(weight) & (k >= law.step.least_kept - 1)
-    return k[keep], weight[keep]
 
 
 def _linear_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
@@ -108,7 +108,7 @@ def _linear_terms(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArra
     own, others = _linear_parts(law, estimator, psi, paid)
     slope = np.broadcast_to((factor * own) @ decay, returns.shape)
     rest = np.broadcast_to((factor * others) @ decay, returns.shape)
-    if _filters_unlike_returns(law):  # the same of groups with one task level, which are left out
+    if law.filters_unlike_returns:  # the same of groups with one task level, which are left out
         own, others = _linear_parts(law, estimator, law.by_level(counted), law.by_level(counted * returns))
         column = factor[:, None]
         slope = slope - law.at_level(column * own, law.level)
@@ -118,8 +118,11 @@ def _linear_terms(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArra
 
 def return_slope(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
     """dE[advantage · own group contributes]/dR of the own return, by row and end; of estimators linear in it."""
-    if estimator.traits.mates == "none":
+    mates = estimator.traits.mates
+    if mates == "none":
         return law.presence(factor)
+    if mates == "length-weighted":
+        return _length_weighted_terms(law, factor)[0]
     return _linear_terms(law, estimator, factor)[0]
 
 
@@ -128,7 +131,7 @@ def _linear_parts(law: ClassLaw, estimator: ResponseAdvantage, psi: FloatArray, 
     """Factors of R and of 1 in E[A · ...], from ψ and E[R e^{-node·size}] of one mate (any shape)."""
     own = np.zeros_like(psi)
     others = np.zeros_like(psi)
-    k, weight = _kept_counts(law)
+    k, weight = law.kept_counts
     for kept, ways, u, v in zip(k, weight, *estimator.linear_factors(k), strict=True):
         own += u * np.exp(ways + xlogy(kept, psi))
         if kept > 0:
@@ -142,7 +145,7 @@ def _second_moment(law: ClassLaw, estimator: ResponseAdvantage) -> FloatArray:
     mass, paid, squared = (float((law.counted * returns**i).sum()) for i in range(3))
     mean, square = (paid / mass, squared / mass) if mass > 0 else (0.0, 0.0)
     total = np.zeros_like(returns)
-    k, weight = _kept_counts(law)
+    k, weight = law.kept_counts
     for kept, ways, u, v in zip(k, weight, *estimator.linear_factors(k), strict=True):
         of_mates = v * v * (kept * square + kept * (kept - 1) * mean**2)
         expected = (u * returns) ** 2 - 2 * u * v * kept * mean * returns + of_mates
@@ -150,18 +153,29 @@ def _second_moment(law: ClassLaw, estimator: ResponseAdvantage) -> FloatArray:
     return total
 
 
-def _length_weighted_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray) -> FloatArray:
+def _length_weighted_credit(law: ClassLaw, factor: FloatArray) -> FloatArray:
     """E[A · e^{-node·sizes}] for A = R - ΣTR/ΣT, by row and end."""
-    expected = _length_weighted_parts(law, factor, law.counted)
-    if _filters_unlike_returns(law):
+    slope, others = _length_weighted_terms(law, factor)
+    return _pivoted(law) * slope - others
+
+
+def _length_weighted_terms(law: ClassLaw, factor: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """E[(1 - T/ΣT) · ...], the slope in the own return, and E[Σ_mates TR/ΣT · ...], by row and end."""
+    slope, others = _length_weighted_parts(law, factor, law.counted)
+    shape = law.returns.shape
+    slope = np.broadcast_to(slope, shape)
+    others = np.broadcast_to(others, shape)
+    if law.filters_unlike_returns:  # the same of groups with one task level, which are left out
         for level in range(len(law.level_values)):
             inside = law.level == level
-            expected = expected - inside * _length_weighted_parts(law, factor, law.counted * inside)
-    return expected
+            own, mates = _length_weighted_parts(law, factor, law.counted * inside)
+            slope = slope - inside * own
+            others = others - inside * mates
+    return slope, others
 
 
-def _length_weighted_parts(law: ClassLaw, factor: FloatArray, counted: FloatArray) -> FloatArray:
-    """R·E[...] - T·R·E[.../ΣT] - E[ΣTR .../ΣT] over mates of that law, the last two over nodes (a, b)."""
+def _length_weighted_parts(law: ClassLaw, factor: FloatArray, counted: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """E[...] - T·E[.../ΣT] and E[Σ_mates TR .../ΣT] over mates of that law, by end; ratios over nodes (a, b)."""
     near = law.denominators.decay
     far = law.denominators.baseline_decay
     length = law.step.old.length
@@ -176,7 +190,7 @@ def _length_weighted_parts(law: ClassLaw, factor: FloatArray, counted: FloatArra
     own = np.zeros_like(alone)
     both = np.zeros_like(psi)
     others = np.zeros_like(psi)
-    for kept, ways in zip(*_kept_counts(law), strict=True):
+    for kept, ways in zip(*law.kept_counts, strict=True):
         own += np.exp(ways + xlogy(kept, alone))
         both += np.exp(ways + xlogy(kept, psi))
         if kept > 0:
@@ -189,7 +203,7 @@ def _length_weighted_parts(law: ClassLaw, factor: FloatArray, counted: FloatArra
             result[ends] = np.einsum("ae,ae->e", near[:, ends], (weights * x) @ far[:, ends])
         return result
 
-    return returns * ((factor * own) @ near - length * combined(both)) - combined(others)
+    return (factor * own) @ near - length * combined(both), combined(others)
 
 
 # --- any function of the group's reward levels ------------------------------------------------------------------
@@ -198,8 +212,8 @@ def _length_weighted_parts(law: ClassLaw, factor: FloatArray, counted: FloatArra
 
 
 def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArray,
-                       function: Callable[[FloatArray], FloatArray]) -> FloatArray:
-    """Σ over compositions of the mates of P(composition) · function(A), by row and end.
+                        function: Callable[[FloatArray], FloatArray], words: str) -> FloatArray:
+    """Σ over compositions of the mates of P(composition) · function(A), by row and end; ``words`` say what that is.
 
     Raises:
         NoClosedForm: there are too many compositions to sum.
@@ -210,8 +224,8 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
     parts = levels + (law.removed > 0)  # being out of the baseline is one more thing a mate can do
     if levels == 0:
         return np.zeros(own.shape)
-    if composition_count(law.mates, parts) * levels * max(nodes, levels) > MOST_TERMS:
-        raise NoClosedForm("advantage", f"{type(estimator).__name__} over {levels} reward levels in groups of "
+    if _terms(law, levels, nodes) > MOST_TERMS:
+        raise NoClosedForm("advantage", f"{words}{type(estimator).__name__} over {levels} reward levels in groups of "
                            f"{law.mates + 1}: too many compositions to sum")
     phi = law.sums_by(law.counted, own, levels)
     if law.removed > 0:
@@ -226,6 +240,11 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
         credit = function(advantages)
         expected += chance @ np.where(np.isnan(credit), 0.0, credit)
     return law.at_level(factor[:, None] * expected, own)
+
+
+def _terms(law: ClassLaw, levels: int, nodes: int) -> int:
+    """How many terms the compositions of the mates have."""
+    return composition_count(law.mates, levels + (law.removed > 0)) * levels * max(nodes, levels)
 
 
 def _kinds(law: ClassLaw, estimator: ResponseAdvantage) -> tuple[FloatArray, IntArray]:

@@ -99,8 +99,12 @@ def _kernel_doubt(over: KernelLengths, changes: Changes, ratios: Ratios) -> Doub
     # Rounding errors are those of the gradient, and so is its noise, in the unit of the kernels.
     per_unit = np.sqrt(quotient(NATS, over.nats))
     noise = STANDARD_ERRORS.get(change.method, 0.0) * np.nan_to_num(float(change.stderr))
+    rounding = float(change.error)
+    if change.method == "large-batch limit":
+        noise = rounding
+        rounding = 0.0
     return Doubt(unknown="kernel", options=tuple(f"kernel {number}" for number in range(1, len(lengths) + 1)),
-                 lengths=np.where(np.abs(lengths) <= float(change.error) * per_unit, 0.0, lengths),
+                 lengths=np.where(np.abs(lengths) <= rounding * per_unit, 0.0, lengths),
                  within=noise * float(np.median(per_unit)))
 
 

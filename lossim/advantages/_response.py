@@ -36,17 +36,21 @@ class Traits:
     Attributes:
         mates: how A depends on the other responses of the group. ``"none"``: not at all. ``"linear"``:
             A = u·R - v·Σ_mates R, with the factors of ``linear_factors``. ``"length-weighted"``: A = R - ΣTR/ΣT.
-            ``"any"``: a function of the reward levels in the group.
+            ``"standardized"``: A = (R - mean)/(std + eps) of the group. ``"any"``: a function of the reward levels in
+            the group.
         reads_length: whether A depends on the lengths of the group, rewards given; unless it does, they are not
             handed over in an expectation.
         step_eps: what is added to the standard deviation of the step that advantages are divided by; None if they are
             not.
+        ddof, eps: of the std of the group, where ``mates`` is ``"standardized"``.
         no_closed_form: why the expectation cannot be had without sampling; None if it can.
     """
 
-    mates: Literal["none", "linear", "length-weighted", "any"]
+    mates: Literal["none", "linear", "length-weighted", "standardized", "any"]
     reads_length: bool = False
     step_eps: float | None = None
+    ddof: int = 1
+    eps: float = 0.0
     no_closed_form: str | None = None
 
 
@@ -293,7 +297,7 @@ class GroupStandardized(ResponseAdvantage):
     @property
     def traits(self) -> Traits:
         if self.scope == "group":
-            return Traits(mates="any")
+            return Traits(mates="standardized", ddof=self.ddof, eps=self.eps)
         return Traits(mates="linear", step_eps=self.eps)
 
     @property

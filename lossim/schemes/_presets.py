@@ -102,8 +102,8 @@ def dapo(*, reward: Reward | None = None, max_tokens: int | None = None, buffer:
          group_size: int = 16, prompts_per_step: int = 32) -> Scheme:
     """DAPO: group std, clip-higher, token-mean over the step, equal groups resampled, ±1 (unless a reward is given).
 
-    With ``max_tokens`` and ``buffer`` the soft overlong punishment is added to the reward; a std over so many reward
-    levels then has no closed form. TRL's default loss type of this name is the aggregation alone.
+    With ``max_tokens`` and ``buffer`` the soft overlong punishment is added to the reward. TRL's default loss type of
+    this name is the aggregation alone.
     Source: arXiv 2503.14476.
     """
     if (max_tokens is None) != (buffer is None):

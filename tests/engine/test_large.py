@@ -239,7 +239,7 @@ def test_noise_in_many_coordinates_is_not_taken_for_signal(scheme: ls.Scheme) ->
 ], ids=["whitened gae", "whitened leave one out", "std of the batch"])
 def test_statistics_of_a_step_converge_to_the_large_batch_limit(make) -> None:
     """Far from the limit with two prompts, then closer with every larger batch: the gap falls as 1/prompts."""
-    policy, sizes, gaps, errors = world(48), (2, 8, 32, 128, 512), [], []
+    policy, sizes, gaps, errors, told = world(48), (2, 8, 32, 128, 512), [], [], []
     for prompts in sizes:
         limit = ls.drift(make(prompts), policy)
         assert limit.length.method == "large-batch limit"
@@ -249,6 +249,7 @@ def test_statistics_of_a_step_converge_to_the_large_batch_limit(make) -> None:
                            batches=(1 << 19) // scheme.responses_per_step)
         gaps.append(sampled.length.value / limit.length.value - 1.0)
         errors.append(sampled.length.stderr / abs(limit.length.value))
+        told.append(limit.length.error / abs(limit.length.value))
     gap, error = np.abs(gaps), np.array(errors)
     assert gap[0] > 0.05
     assert gap[0] > 10.0 * error[0]  # a small batch is another scheme, and Monte Carlo sees it
@@ -256,6 +257,26 @@ def test_statistics_of_a_step_converge_to_the_large_batch_limit(make) -> None:
     assert (gap[2:] < 3.0 * gap[0] * sizes[0] / np.array(sizes[2:]) + SIGMAS * error[2:]).all()
     assert gap[-1] < SIGMAS * error[-1] + 0.005
     assert (error < 0.05).all()
+    # The error that is reported covers the gap, at any size, and falls alike.
+    assert (gap < np.array(told) + SIGMAS * error).all()
+    assert told[-1] < 0.01
+    np.testing.assert_allclose(np.array(told[2:]) * sizes[2:], told[-1] * sizes[-1], rtol=0.15)
+
+
+def test_a_std_of_the_batch_over_rare_rewards_is_said_to_be_far_from_its_limit() -> None:
+    """Solved once in a hundred: most small steps have no right response, and the limit of a large one says little."""
+    policy = ls.policies.two_paths(solve_rate=0.01, right=ls.lengths.geometric(mean=20),
+                                   wrong=ls.lengths.geometric(mean=30), max_tokens=128)
+    scheme = ls.Scheme(advantage=GroupStandardized(scope="batch"), aggregation=SequenceMeanTokenMean(), group_size=2,
+                       prompts_per_step=8)
+    limit = ls.drift(scheme, policy)
+    sampled = ls.drift(scheme, policy, "monte_carlo", rng=np.random.default_rng(3), batches=1 << 14)
+    gap = abs(sampled.accuracy.value - limit.accuracy.value)
+    assert gap > 0.3 * limit.accuracy.value + SIGMAS * sampled.accuracy.stderr
+    assert gap < limit.accuracy.error
+    assert limit.verdict == "no drift of mean length"
+    many = ls.drift(replace(scheme, prompts_per_step=1 << 17), policy)
+    assert many.accuracy.error < 0.01 * many.accuracy.value
 
 
 def test_same_seed_same_numbers_at_32768_tokens() -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 from contextlib import redirect_stderr
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -193,7 +194,7 @@ def test_refits_resample_whole_prompts() -> None:
 def test_a_drift_that_cannot_be_computed_fails_once_and_a_refit_is_counted() -> None:
     found = fit(log_of(TWO, 40, 1), replicates=5)
     with pytest.raises(ls.NoClosedForm):
-        found.drift(ls.schemes.dapo(max_tokens=1024, buffer=256))
+        found.drift(replace(ls.schemes.dapo(max_tokens=1024, buffer=256), advantage=ls.advantages.MaxRL()))
     kernel = ls.kernel(np.full((2, 1, 2, 1), 1.0) + np.eye(2).reshape(2, 1, 2, 1), positions=[1])
     mixed = fit(log_of(MIXED, 12, 1, group_size=4), classes="solve rate", replicates=0)
     some = fit(log_of(TWO, 6, 4, group_size=2), coordinates=kernel, classes=1, replicates=30)

@@ -276,11 +276,11 @@ def test_a_reference_that_never_does_what_the_policy_does() -> None:
 
 @pytest.mark.parametrize(("scheme", "slot"), [
     (replace(SCHEME, reward=ls.Reward(shaping=rewards.KimiLength())), "reward"),
-    (replace(schemes.dapo(group_size=16, prompts_per_step=2), reward=ls.Reward(
+    (replace(schemes.dapo(group_size=16, prompts_per_step=2), advantage=advantages.MaxRL(), reward=ls.Reward(
         shaping=rewards.LinearPenalty(slope=0.01))), "advantage"),
     (schemes.opo(prompts_per_step=2).__class__(advantage=advantages.Whitened(inner=advantages.OPO()),
                                                aggregation=aggregation.TokenSum()), "advantage"),
-], ids=["a group's lengths", "std of many levels", "whitened OPO"])
+], ids=["a group's lengths", "MaxRL of many levels", "whitened OPO"])
 def test_no_closed_form_names_the_slot_and_the_call_that_works(scheme: ls.Scheme, slot: str) -> None:
     policy = ls.policies.two_paths(solve_rate=0.4, right=LAW, wrong=LAW, max_tokens=64)
     with pytest.raises(ls.NoClosedForm, match=f"no closed form for the slot '{slot}': .*monte_carlo") as failed:

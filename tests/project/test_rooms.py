@@ -15,6 +15,7 @@ PRIVATE = {
     "auditing/test_blocks.py",  # what is drawn again of a log
     "auditing/test_states.py",  # the policy that a log of two states makes, redrawn
     "engine/test_numerics.py",  # recurrences, compositions and reciprocals, to the last digits
+    "engine/test_standardized.py",  # the quadrature of standardised advantages, to the last digits
     "fitting/test_mixture.py",  # the law of solve rates, against other roads to it
 }
 

@@ -1,4 +1,4 @@
-"""How much of a log is handled at once, made so small that a small log has chunks."""
+"""How much is handled at once, or summed one by one, made so small that it matters in a test."""
 
 from __future__ import annotations
 
@@ -29,3 +29,8 @@ def pieces_of(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
 def fields_up_to(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
     """No longer field of a CSV file."""
     monkeypatch.setattr("lossim._logs.text.LONGEST", characters)
+
+
+def no_compositions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standardised advantages by quadrature, however few reward levels there are."""
+    monkeypatch.setattr("lossim._engine.mates.FEW_TERMS", -1)
