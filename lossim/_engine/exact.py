@@ -24,8 +24,15 @@ from lossim._support.types import FloatArray, NoClosedForm
 from lossim.advantages import Raw, ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
+from lossim.schemes import Scheme
 
 __all__ = ["Expected", "expected_measures", "share_of_dead_groups", "update_scale"]
+
+
+ROUNDING = 1e-13
+"""Rounding error allowed for, relative to the sum of the absolute contributions."""
+ROUNDING_OF_TRANSFORMS = 2e-15
+"""The same of a denominator's transform, for each response that it is taken to the power of."""
 
 
 class Expected(Record):
@@ -34,6 +41,15 @@ class Expected(Record):
     measures: Measures
     method: Method
     error: float
+
+    def relative_error(self, scheme: Scheme) -> float:
+        """That of a number that is read off them, of the sum of its absolute contributions.
+
+        Rounding of a denominator's transform grows with the number of responses it is taken to the power of.
+        """
+        if not self.error:
+            return ROUNDING
+        return ROUNDING + self.error + ROUNDING_OF_TRANSFORMS * scheme.responses_per_step
 
 
 def expected_measures(step: Step) -> Expected:
