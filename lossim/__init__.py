@@ -34,6 +34,7 @@ from lossim._engine import Drift, drift
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
 from lossim._model import coordinates, kernel
 from lossim._support.types import NoClosedForm, Outcome
+from lossim._surveying import Share, Survey, log_range, survey
 from lossim._training import Training, train
 from lossim.configs import ParsedConfig, read_config
 from lossim.estimates import Estimate
@@ -62,7 +63,9 @@ __all__ = [
     "Reward",
     "Rollouts",
     "Scheme",
+    "Share",
     "Stop",
+    "Survey",
     "Training",
     "WhatIf",
     "Work",
@@ -78,6 +81,7 @@ __all__ = [
     "formulas",
     "kernel",
     "lengths",
+    "log_range",
     "optimizers",
     "penalties",
     "policies",
@@ -87,6 +91,7 @@ __all__ = [
     "rollouts",
     "schemes",
     "surrogates",
+    "survey",
     "tokens",
     "train",
 ]

@@ -23,8 +23,6 @@ from lossim.estimates import Estimate
 from lossim.policies import Policy
 from lossim.schemes import Scheme
 
-LARGE_BATCH = Note("large batch", "advantages are scaled by statistics of a step: exact in the limit of a large batch; "
-                   "small steps need method='monte_carlo'")
 NO_STEP_STD = Note("step_std", "step_std is known to method='monte_carlo' only")
 
 
@@ -130,7 +128,7 @@ def _exact_drift(question: Question, step: Step) -> Drift:
         length_by_path=tokens, length_by_outcome=tokens, path_probability=0.0, accuracy=0.0, reward=0.0,
         truncation_rate=0.0, sources=tokens, hazard_gradient=readout.scale, path_gradient=readout.scale,
         skill_gradient=readout.scale, update=readout.scale, effective_reward=0.0, response_weight=0.0)
-    notes = [LARGE_BATCH] if expected.method == "large-batch limit" else []
+    notes = expected.notes
     if spread is None:
         notes.append(NO_STEP_STD)
     return reported(question, step, readout, mapped(estimate, changes, floors),

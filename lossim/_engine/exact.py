@@ -20,6 +20,7 @@ from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
 from lossim._engine.states import entry_credit, with_entries, with_paid
 from lossim._engine.step import Step
 from lossim._support.records import Record, mapped
+from lossim._support.text import Note
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.advantages import Raw, ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation, TokenSum
@@ -35,12 +36,21 @@ ROUNDING_OF_TRANSFORMS = 2e-15
 """The same of a denominator's transform, for each response that it is taken to the power of."""
 
 
+LARGE_BATCH = Note("large batch", "advantages are scaled by statistics of a step: exact in the limit of a large batch; "
+                   "small steps need method='monte_carlo'")
+
+
 class Expected(Record):
     """Expected measures with the method and the relative error of the ratios behind them."""
 
     measures: Measures
     method: Method
     error: float
+
+    @property
+    def notes(self) -> list[Note]:
+        """What was taken to a limit."""
+        return [LARGE_BATCH] if self.method == "large-batch limit" else []
 
     def relative_error(self, scheme: Scheme) -> float:
         """That of a number that is read off them, of the sum of its absolute contributions.

@@ -6,7 +6,7 @@ import numpy as np
 
 from lossim._engine.exact import expected_measures, update_scale
 from lossim._engine.readout import NATS, Directions
-from lossim._engine.report import Question
+from lossim._engine.report import Question, content_notes
 from lossim._support.records import Record
 from lossim.policies import Policy
 from lossim.schemes import Scheme
@@ -19,12 +19,14 @@ class Headline(Record):
     """How mean length drifts along an update.
 
     ``length`` is dE[T]/dη in tokens per unit step, ``error`` the bound of what is rounding in it, ``nats`` the KL per
-    response of a unit step, in its second order, and 0 where the update is a rounding error itself.
+    response of a unit step, in its second order, and 0 where the update is a rounding error itself; ``notes`` say
+    what was assumed.
     """
 
     length: float
     error: float
     nats: float
+    notes: tuple[str, ...]
 
     @property
     def length_per_kl(self) -> float:
@@ -47,4 +49,5 @@ def headline(scheme: Scheme, policy: Policy) -> Headline:
     largest = max(float(np.abs(direction).max()) for direction in directions.length)
     moves = directions.moves(squares, scale)
     return Headline(length=float(changes.length), nats=float(squares.nats) if moves else 0.0,
+                    notes=(*expected.notes, *content_notes(scheme, policy)),
                     error=expected.relative_error(scheme) * PARTS * scale * largest)
