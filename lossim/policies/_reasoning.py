@@ -17,7 +17,7 @@ from lossim.lengths import Length, constant, lognormal
 from lossim.policies._policy import Policy
 from lossim.policies._prompts import Path, PromptClass, Work
 
-__all__ = ["LOOPS", "Goal", "knowing_paths", "reasoning_paths", "tails"]
+__all__ = ["LOOPS", "Goal", "cut_of", "knowing_paths", "reasoning_paths", "tails"]
 
 LOOPS = 1e-6
 """Chance to stop at each position of a response that repeats itself."""
@@ -164,13 +164,13 @@ def _knows(goal: Goal) -> _Answers:
 
 
 @lru_cache(maxsize=32)
-def _conditional(name: str, mean: float, sigma: float, cap: int) -> lognormal | constant:
+def _conditional(name: str, mean: float, sigma: float, cap: int) -> Length:
     """The lognormal law whose responses that stop by the cap are as long on average."""
     if mean <= 1.0 + 1e-9:
         return constant(hazard=1.0)
 
     def missed(log_median: float) -> float:
-        cut, tokens = _moments(lognormal(median=math.exp(log_median), sigma=sigma), cap)
+        cut, tokens = _lognormal_moments(log_median, sigma, cap)
         return (tokens - cap * cut) / max(1.0 - cut, 1e-300) - mean
 
     low, high = _lowest(mean, sigma), math.log(cap) + 5.0 * sigma
@@ -205,7 +205,7 @@ def _root(missed: Callable[[float], float], low: float, high: float, near: float
             break
         inner = outer
         step *= 5.0
-    return float(brentq(missed, min(inner, outer), max(inner, outer), xtol=1e-13, rtol=1e-13))
+    return float(brentq(missed, min(inner, outer), max(inner, outer), xtol=1e-12, rtol=1e-12))
 
 
 # --- the others -------------------------------------------------------------------------------------------------
@@ -217,16 +217,16 @@ def _others(goal: Goal, answers: _Answers, share: float, rest: float) -> tuple[f
     cap = goal.max_tokens
     looping, loop_tokens = _moments(constant(hazard=LOOPS), cap)
 
-    def at(median: float) -> tuple[float, float, float]:
+    def at(log_median: float) -> tuple[float, float, float]:
         """The share of loops, and the tokens of loops and wrong responses and how many of all are cut."""
-        cut, tokens = _moments(lognormal(median=median, sigma=goal.sigma), cap)
+        cut, tokens = _lognormal_moments(log_median, goal.sigma, cap)
         missing = goal.truncated - share * answers.cut - rest * cut
         loops = float(np.clip(missing / max(looping - cut, 1e-12), 0.0, rest))
         return (loops, loops * loop_tokens + (rest - loops) * tokens,
                 share * answers.cut + loops * looping + (rest - loops) * cut)
 
-    shortest, longest = 1e-2, 1e3 * cap
-    low, high = (at(median)[1] for median in (shortest, longest))
+    shortest, longest = math.log(1e-2), math.log(1e3 * cap)
+    low, high = (at(log_median)[1] for log_median in (shortest, longest))
     if rest == 0 and abs(wanted) <= 1e-6 * cap:
         return 0.0, constant(hazard=1.0)
     rounding = 1e-9 * cap
@@ -235,17 +235,17 @@ def _others(goal: Goal, answers: _Answers, share: float, rest: float) -> tuple[f
         checks.fail(goal.wrong, goal.mean_wrong, f"must lie between {span[0]:.4g} and {span[1]:.4g} for a class with "
                     f"accuracy {goal.accuracy:.3g}, premature {goal.premature:.3g} and truncated {goal.truncated:.3g}",
                     "stops before the answer are short, cut responses have length max_tokens")
-    median = shortest
+    log_median = shortest
     if wanted > low + rounding:
         looped = min(max(goal.truncated - share * answers.cut, 0.0), 0.999 * rest)
         near = _near((wanted - looped * cap) / (rest - looped), goal.sigma)
-        median = math.exp(_root(lambda log: at(math.exp(log))[1] - wanted, math.log(shortest), math.log(longest), near))
-    loops, _, cut = at(median)
+        log_median = _root(lambda log: at(log)[1] - wanted, shortest, longest, near)
+    loops, _, cut = at(log_median)
     if goal.truncated > 0 and abs(cut - goal.truncated) > 1e-6 * goal.truncated:
         checks.fail("truncated", float(f"{goal.truncated:.4g}"), f"must be {cut:.4g} for a class with accuracy "
                     f"{goal.accuracy:.3g}: so long are its responses that as many are cut at {cap:,} tokens",
                     f"ask for 0, as few as the lengths allow; or lower {goal.wrong} or sigma, or raise max_tokens")
-    return loops, lognormal(median=median, sigma=goal.sigma)
+    return loops, lognormal(median=math.exp(log_median), sigma=goal.sigma)
 
 
 def tails(goal: Goal) -> float:
@@ -259,24 +259,35 @@ def tails(goal: Goal) -> float:
         return right_cut
 
     def missed(log_median: float) -> float:
-        return _moments(lognormal(median=math.exp(log_median), sigma=goal.sigma), cap)[1] - mean
+        return _lognormal_moments(log_median, goal.sigma, cap)[1] - mean
 
     high = math.log(cap) + 10.0 * goal.sigma
     if missed(high) <= 0:
         return right_cut + rest
-    median = math.exp(_root(missed, _lowest(mean, goal.sigma), high, _near(mean, goal.sigma)))
-    return right_cut + rest * _moments(lognormal(median=median, sigma=goal.sigma), cap)[0]
+    log_median = _root(missed, _lowest(mean, goal.sigma), high, _near(mean, goal.sigma))
+    return right_cut + rest * _lognormal_moments(log_median, goal.sigma, cap)[0]
+
+
+def cut_of(paths: list[Path], cap: int) -> float:
+    """P(cut) of the paths of a class whose policy knows."""
+    return sum(path.probability * _moments(path.length, cap)[0] for path in paths)
 
 
 # --- laws in sums -----------------------------------------------------------------------------------------------
 
 
-def _moments(law: lognormal | constant, cap: int) -> tuple[float, float]:
+def _moments(law: Length, cap: int) -> tuple[float, float]:
     """P(cut) and E[min(T, N)] = Σ_{t<N} P(T > t) of a law, from its survival function alone."""
     if isinstance(law, constant):
         left = (1.0 - law.hazard) ** cap
         return left, (1.0 - left) / law.hazard
-    survival = ndtr((math.log(law.median) - _logs(cap)) / law.sigma)
+    assert isinstance(law, lognormal)
+    return _lognormal_moments(math.log(law.median), law.sigma, cap)
+
+
+def _lognormal_moments(log_median: float, sigma: float, cap: int) -> tuple[float, float]:
+    """The same of a lognormal law."""
+    survival = ndtr((log_median - _logs(cap)) / sigma)
     return float(survival[-1]), 1.0 + float(survival[:-1].sum())
 
 

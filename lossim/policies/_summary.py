@@ -10,8 +10,8 @@ from lossim._model import Coordinates, Features
 from lossim._support import checks
 from lossim._support.text import Note
 from lossim.policies._policy import Policy
-from lossim.policies._prompts import PromptClass
-from lossim.policies._reasoning import Goal, knowing_paths, reasoning_paths, tails
+from lossim.policies._prompts import Path, PromptClass
+from lossim.policies._reasoning import Goal, cut_of, knowing_paths, reasoning_paths, tails
 from lossim.policies._starts import class_goals
 
 __all__ = ["from_summary"]
@@ -99,8 +99,12 @@ def from_summary(*, accuracy: float, max_tokens: int, mean_length: float | None 
         "difficulty", difficulty, 0.0, 100.0))
     goals = [(name, share, replace(each, truncated=_seen(each.truncated))) for name, share, each in goals]
     sigma = goal.sigma
-    if not thinks and (cut is not None or accuracy == 1.0):
+    limited = not thinks and (cut is not None or accuracy == 1.0)
+    paths = reasoning_paths if thinks else _limited if limited else knowing_paths
+    found = [paths(each) for _, _, each in goals]
+    if not all(found):
         sigma = min(_as_wide(each, given_by_user=spread is not None) for _, _, each in goals)
+        found = [knowing_paths(replace(each, sigma=sigma)) for _, _, each in goals]
     if spread is None:
         why = "" if sigma == SIGMA else ", as much as leaves so few cut"
         notes.append(_assumed(f"log lengths on a path have a standard deviation of {sigma:.3g}{why}", "spread"))
@@ -110,9 +114,9 @@ def from_summary(*, accuracy: float, max_tokens: int, mean_length: float | None 
         notes.append(_assumed("all prompts are alike", "classes"))
     if truncated is None:
         notes.append(_assumed("as few are cut as the lengths allow", "truncated"))
-    paths = reasoning_paths if thinks else knowing_paths
-    return Policy([PromptClass(name, weight=share, paths=paths(replace(each, sigma=sigma)))
-                   for name, share, each in goals], max_tokens=cap, notes=tuple(notes),
+    classes_made = [PromptClass(name, weight=share, paths=each)
+                    for (name, share, _), each in zip(goals, found, strict=True)]
+    return Policy(classes_made, max_tokens=cap, notes=tuple(notes),
                   coordinates=Features() if coordinates is None else coordinates)
 
 
@@ -235,6 +239,15 @@ def _sigma(spread: float | None, spread_as: str) -> float:
         return SIGMA
     given = checks.in_interval("spread", spread, 1e-3, 5.0)
     return given if spread_as == "sigma" else math.sqrt(math.log1p(given**2))
+
+
+def _limited(goal: Goal) -> list[Path]:
+    """The paths of a class at the goal's own spread; none if more are then cut than asked."""
+    try:
+        paths = knowing_paths(goal)
+    except ValueError:
+        return []
+    return paths if cut_of(paths, goal.max_tokens) <= max(goal.truncated, FEWEST) * (1.0 + AGREE) else []
 
 
 def _as_wide(goal: Goal, *, given_by_user: bool) -> float:
