@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossim._pictures.results import sheet, signs
+from lossim._support.text import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +52,7 @@ def _draw_sizes(ax: Axes, survey: Survey) -> None:
     for (sign, colour, mark), word in zip(_LOOKS, survey.words, strict=True):
         mine = direction == sign
         if mine.any():
-            ax.plot(x[mine], size[mine], mark, color=colour, markersize=3.5, label=f"{word} ({mine.mean():.0%})")
+            ax.plot(x[mine], size[mine], mark, color=colour, markersize=3.5, label=f"{word} ({percent(mine.mean())})")
     ax.set(title="The answer of each draw", xlabel=name, ylabel=textwrap.fill(survey.unit or "size", 40))
     ax.yaxis.set_major_formatter(lambda y, _: signs(f"{y:g}"))
     ax.grid(True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lossim._support.text import percent
 from lossim._support.types import FloatArray, IntArray
 
 MOSTLY = 0.5
@@ -43,7 +44,7 @@ def named(shares: Mapping[str, float]) -> str:
     ordered = sorted(known, key=lambda name: -known[name])
     if known[ordered[0]] >= MOSTLY:
         return f"depends mostly on `{ordered[0]}`"
-    seen = [f"`{name}` {known[name]:.0%}" for name in ordered if known[name] >= SEEN]
+    seen = [f"`{name}` {percent(known[name])}" for name in ordered if known[name] >= SEEN]
     if not seen:
         return "no unknown decides by itself"
     return f"no unknown decides alone: of the variance {', '.join(seen)}"

@@ -12,7 +12,7 @@ from scipy.special import betaincinv
 
 from lossim._support import checks
 from lossim._support.plain import plain
-from lossim._support.text import Columns, Note, Printed, Sections, code, noted
+from lossim._support.text import Columns, Note, Printed, Sections, code, noted, percent
 from lossim._support.types import FloatArray, IntArray
 from lossim._surveying.deciding import bins, explained, named
 from lossim._surveying.questions import Answer, Question
@@ -133,13 +133,14 @@ class Survey(Printed):
         shares = (self.longer, self.shorter, self.still)
         top = max(range(3), key=lambda each: shares[each].value)
         share = shares[top]
-        inside = f"[{share.low:.0%}, {share.high:.0%}]" if share.low < 0.995 else f"[{share.low:.1%}, 100%]"
-        inside = inside.replace("%, ", ", ")
+        digits = int(share.low > 0.985)
+        inside = f"[{100.0 * share.low:.{digits}f}, {percent(share.high)}]"
         if not self._varies:
             text = f"{self.words[top]} in all {self.answered:,} draws {inside}"
             decides = named(self.decides_size) if top < 2 else ""
             return self._unsure(text + (f"; the size {decides}" if decides.startswith("depends") else ""))
-        text = f"{self.words[top]} in {share.value:.0%} of {self.answered:,} draws {inside}: {named(self._deciding)}"
+        text = (f"{self.words[top]} in {percent(share.value)} of {self.answered:,} draws {inside}: "
+                f"{named(self._deciding)}")
         return self._unsure(f"undecided: {text}" if share.low <= 0.5 else text)
 
     def _unsure(self, text: str) -> str:
@@ -218,18 +219,18 @@ def _numbers(result: Survey) -> list[str]:
     """Shares of the answers, quantiles of the size, and what each unknown explains."""
     wide = max(24, *(len(word) + 4 for word in result.words), *(len(name) + 4 for name in result.unknowns))
     shares = Columns(f"<{wide}", ">12", ">18")
-    lines = [shares.row("answer", "of draws", "95% interval")]
-    lines += [shares.row(f"  {word}", f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}")
+    lines = [shares.row("answer", "of draws", "95 % interval")]
+    lines += [shares.row(f"  {word}", percent(share.value, 1), f"{100.0 * share.low:.1f} to {percent(share.high, 1)}")
               for word, share in zip(result.words, (result.longer, result.shorter, result.still), strict=True)
               if share.value > 0]
     lines.append(shares.row(f"size{f' ({result.unit})' if result.unit else ''}"))
     quantiles = Columns(f"<{wide}", *[">10"] * len(LEVELS))
-    lines.append(quantiles.row("  quantile", *(f"{level:.0%}" for level in LEVELS)))
+    lines.append(quantiles.row("  quantile", *(percent(level) for level in LEVELS)))
     lines.append(quantiles.row("", *(f"{x:+.4g}" for x in result.quantiles())))
     deciding = Columns(f"<{wide}", ">14", ">12", "<")
     lines.append(deciding.row("explains by itself", "of direction", "of size", "   unknown"))
     for name in sorted(result.unknowns, key=lambda name: -np.nan_to_num(result._deciding[name])):
         parts = (result.decides_direction[name], result.decides_size[name])
-        shown = ("" if np.isnan(part) else f"{part:.0%}" for part in parts)
+        shown = ("" if np.isnan(part) else percent(part) for part in parts)
         lines.append(deciding.row(f"  {name}", *shown, f"   {result.unknowns[name]}"))
     return lines
