@@ -41,6 +41,17 @@ class Goal:
     right: str = "mean_right"
     wrong: str = "mean_wrong"
 
+    @staticmethod
+    def said(tokens: float) -> float:
+        """A mean as messages show it: it may be computed."""
+        return float(f"{tokens:.6g}")
+
+    @property
+    def class_said(self) -> str:
+        """The class as messages name it."""
+        early = f", premature {self.premature:.3g}" if self.premature > 0 else ""
+        return f"a class with accuracy {self.accuracy:.3g}{early} and truncated {self.truncated:.3g}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Answers:
@@ -68,8 +79,8 @@ def reasoning_paths(goal: Goal) -> list[Path]:
     answers = _thinks(goal)
     share = goal.accuracy / answers.right
     if share > 1.0 + 1e-9:
-        checks.fail(goal.right, goal.mean_right, f"is so long that {answers.cut:.1%} of the responses that think are "
-                    f"cut at max_tokens {goal.max_tokens:,}, and the others are too few for an accuracy of "
+        checks.fail(goal.right, goal.said(goal.mean_right), f"is so long that {answers.cut:.1%} of the responses that "
+                    f"think are cut at max_tokens {goal.max_tokens:,}, and the others are too few for an accuracy of "
                     f"{goal.accuracy:.3g}", "lower it, premature or difficulty, or raise max_tokens")
     return _with_others(goal, answers, share)
 
@@ -85,7 +96,7 @@ def knowing_paths(goal: Goal) -> list[Path]:
         return [answers.path]
     share = goal.accuracy / answers.right
     if share > 1.0 + 1e-9:
-        checks.fail(goal.right, goal.mean_right, f"is so long that {answers.cut:.1%} of the responses that would be "
+        checks.fail(goal.right, goal.said(goal.mean_right), f"is so long that {answers.cut:.1%} of those that would be "
                     f"right are cut at max_tokens {goal.max_tokens:,}, and the others are too few for an accuracy of "
                     f"{goal.accuracy:.3g}", "lower it or the spread, or raise max_tokens")
     return _with_others(goal, answers, share)
@@ -125,8 +136,9 @@ def _thinks(goal: Goal) -> _Answers:
     first = [math.log(work), math.log(math.log1p(early) / work) if early > 0 else 0.0]
     found = root(missed, first, tol=1e-12)
     if np.abs(missed(found.x)).max() > 1e-6:
-        checks.fail(goal.right, goal.mean_right, f"is not reached with a verbosity of {goal.verbosity:.4g}, "
-                    f"{goal.premature:.3g} of the wrong responses early and max_tokens {goal.max_tokens:,}",
+        checks.fail(goal.right, goal.said(goal.mean_right), "is not reached with a verbosity of "
+                    f"{goal.verbosity:.4g}, {goal.premature:.3g} of the wrong responses early and max_tokens "
+                    f"{goal.max_tokens:,}",
                     "change one of them: right responses hold the work and the verbosity")
     return _made(goal, *np.exp(found.x))
 
@@ -176,8 +188,9 @@ def _conditional(name: str, mean: float, sigma: float, cap: int) -> Length:
     low, high = _lowest(mean, sigma), math.log(cap) + 5.0 * sigma
     longest = missed(high) + mean
     if longest <= mean:
-        checks.fail(name, mean, f"must be below {longest:.4g}, as long as responses of this spread can be and still "
-                    f"stop by themselves before max_tokens {cap:,}", "raise max_tokens, or lower it or the spread")
+        checks.fail(name, float(f"{mean:.6g}"), f"must be below {longest:.4g}, as long as responses of this spread can "
+                    f"be and still stop by themselves before max_tokens {cap:,}",
+                    "raise max_tokens, or lower it or the spread")
     return lognormal(median=math.exp(_root(missed, low, high, _near(mean, sigma))), sigma=sigma)
 
 
@@ -232,9 +245,8 @@ def _others(goal: Goal, answers: _Answers, share: float, rest: float) -> tuple[f
     rounding = 1e-9 * cap
     if not low - rounding <= wanted <= high:
         span = [(x + share * answers.wrong_tokens) / (1.0 - goal.accuracy) for x in (low, high)]
-        checks.fail(goal.wrong, goal.mean_wrong, f"must lie between {span[0]:.4g} and {span[1]:.4g} for a class with "
-                    f"accuracy {goal.accuracy:.3g}, premature {goal.premature:.3g} and truncated {goal.truncated:.3g}",
-                    "stops before the answer are short, cut responses have length max_tokens")
+        checks.fail(goal.wrong, goal.said(goal.mean_wrong), f"must lie between {span[0]:.4g} and {span[1]:.4g} for "
+                    f"{goal.class_said}", "stops before the answer are short, cut responses have length max_tokens")
     log_median = shortest
     if wanted > low + rounding:
         looped = min(max(goal.truncated - share * answers.cut, 0.0), 0.999 * rest)
