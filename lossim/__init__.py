@@ -35,6 +35,7 @@ from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
 from lossim._model import Kernels, coordinates, kernel, kernels
 from lossim._support.doubts import Doubt
 from lossim._support.types import NoClosedForm, Outcome
+from lossim._surveying import Share, Survey, log_range, survey
 from lossim._training import Training, train
 from lossim.configs import ParsedConfig, read_config
 from lossim.estimates import Estimate
@@ -65,7 +66,9 @@ __all__ = [
     "Reward",
     "Rollouts",
     "Scheme",
+    "Share",
     "Stop",
+    "Survey",
     "Training",
     "WhatIf",
     "Work",
@@ -82,6 +85,7 @@ __all__ = [
     "kernel",
     "kernels",
     "lengths",
+    "log_range",
     "optimizers",
     "penalties",
     "policies",
@@ -91,6 +95,7 @@ __all__ = [
     "rollouts",
     "schemes",
     "surrogates",
+    "survey",
     "tokens",
     "train",
 ]

@@ -7,6 +7,7 @@ from lossim._engine.exact import expected_measures, share_of_dead_groups
 from lossim._engine.gae import entry_advantage
 from lossim._engine.gae_moments import advantage_sums_of
 from lossim._engine.gradients import TERMS, update_gradient
+from lossim._engine.headline import Headline, headline
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenTerm
 from lossim._engine.over_kernels import Family, checked_family, family_of, lengths_over
 from lossim._engine.projections import gae_projection_of
@@ -26,9 +27,10 @@ from lossim._engine.states import along_draws, sums_by_token, with_entries
 from lossim._engine.step import Logged, Step
 
 __all__ = ["NATS", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "EndSums", "Family",
-           "Groups", "Logged", "Measures", "Question", "Ratios", "Readout", "ResponseTerm", "Squares", "Step",
-           "TokenTerm", "advantage_sums_of", "along_draws", "check_alike", "checked_family", "content_notes", "credit",
-           "credited", "critic_sums", "describe_policy", "describe_rng", "describe_scheme", "drift",
+           "Groups", "Headline", "Logged", "Measures", "Question", "Ratios", "Readout", "ResponseTerm", "Squares",
+           "Step", "TokenTerm", "advantage_sums_of", "along_draws", "check_alike", "checked_family", "content_notes",
+           "credit", "credited", "critic_sums", "describe_policy", "describe_rng", "describe_scheme", "drift",
            "effective_reward", "end_sums", "entry_advantage", "expected_measures", "family_of", "gae_projection_of",
-           "group_credit", "inner_product", "lengths_over", "measures_of", "reported", "share_of_dead_groups",
-           "sums_by_end", "sums_by_token", "unequal_groups", "update_gradient", "versions", "with_entries"]
+           "group_credit", "headline", "inner_product", "lengths_over", "measures_of", "reported",
+           "share_of_dead_groups", "sums_by_end", "sums_by_token", "unequal_groups", "update_gradient", "versions",
+           "with_entries"]

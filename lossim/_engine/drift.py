@@ -27,12 +27,6 @@ from lossim.estimates import Estimate
 from lossim.policies import Policy
 from lossim.schemes import Scheme
 
-ROUNDING = 1e-13
-"""Rounding error allowed for, relative to the sum of the absolute contributions."""
-ROUNDING_OF_TRANSFORMS = 2e-15
-"""The same of a denominator's transform, for each response that it is taken to the power of."""
-LARGE_BATCH = Note("large batch", "advantages are scaled by statistics of a step: exact in the limit of a large batch; "
-                   "the error says about how far this step is from it, and small steps need method='monte_carlo'")
 NO_STEP_STD = Note("step_std", "step_std is known to method='monte_carlo' only")
 
 
@@ -123,10 +117,7 @@ def _exact_drift(question: Question, step: Step) -> Drift:
     readout = Readout(directions=directions, task=step.task, scale=update_scale(step))
     changes = linear_numbers(step, readout, expected.measures)
     spread = step_std(step, directions)
-    # Rounding of a denominator's transform grows with the number of responses it is taken to the power of.
-    relative = ROUNDING
-    if expected.error:
-        relative += expected.error + ROUNDING_OF_TRANSFORMS * step.scheme.responses_per_step
+    relative = expected.relative_error(step.scheme)
 
     def estimate(value: Value, floor: float = 0.0, kinds: float = 0.0) -> Estimate:
         numbers = np.asarray(value)
@@ -146,8 +137,7 @@ def _exact_drift(question: Question, step: Step) -> Drift:
     kinds = _by_unit(float(np.abs(changes.sources.sum(axis=(2, 3))).sum()), 0.0)
     ratios = readout.ratios(changes)
     doubts, notes = critic_doubt(step, directions, ratios.length_per_kl)
-    if expected.method == "large-batch limit":
-        notes.append(LARGE_BATCH)
+    notes += expected.notes
     if spread is None:
         notes.append(NO_STEP_STD)
     return reported(question, step, readout, mapped(estimate, changes, floors, kinds), mapped(estimate, ratios),

@@ -22,15 +22,23 @@ from lossim._engine.states import entry_credit, with_entries, with_paid
 from lossim._engine.step import Step
 from lossim._support.quotients import quotient
 from lossim._support.records import Record, mapped
+from lossim._support.text import Note
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.advantages import Raw, ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
+from lossim.schemes import Scheme
 
 __all__ = ["Expected", "expected_measures", "share_of_dead_groups", "update_scale"]
 
 MOST_SCATTER = 0.9
 """Relative variance of a step's statistic from which on no series in it says anything."""
+ROUNDING = 1e-13
+"""Rounding error allowed for, relative to the sum of the absolute contributions."""
+ROUNDING_OF_TRANSFORMS = 2e-15
+"""The same of a denominator's transform, for each response that it is taken to the power of."""
+LARGE_BATCH = Note("large batch", "advantages are scaled by statistics of a step: exact in the limit of a large batch; "
+                   "the error says about how far this step is from it, and small steps need method='monte_carlo'")
 
 
 class Expected(Record):
@@ -44,6 +52,20 @@ class Expected(Record):
     method: Method
     error: float
     finite_batch: float
+
+    @property
+    def notes(self) -> list[Note]:
+        """What was taken to a limit."""
+        return [LARGE_BATCH] if self.method == "large-batch limit" else []
+
+    def relative_error(self, scheme: Scheme) -> float:
+        """That of a number that is read off them, of the sum of its absolute contributions.
+
+        Rounding of a denominator's transform grows with the number of responses it is taken to the power of.
+        """
+        if not self.error:
+            return ROUNDING
+        return ROUNDING + self.error + ROUNDING_OF_TRANSFORMS * scheme.responses_per_step
 
 
 def expected_measures(step: Step) -> Expected:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossim._engine.exact import expected_measures, update_scale
-from lossim._engine.readout import NATS, ROUNDING, Directions
+from lossim._engine.headline import headline_of
+from lossim._engine.readout import Directions
 from lossim._engine.step import Step
 from lossim._support.doubts import Doubt
 from lossim._support.text import Note
@@ -39,11 +39,5 @@ def critic_doubt(step: Step, directions: Directions, own: float) -> tuple[list[D
 
 def _length_per_kl(step: Step, directions: Directions, critic: Critic) -> float:
     """Tokens in an expected step of 0.01 nats; 0 where it is a rounding error."""
-    step = replace(step, scheme=replace(step.scheme, advantage=step.scheme.advantage.with_critic(critic)))
-    changes = directions.length_changes(step, expected_measures(step).measures)
-    squares = directions.squares(changes)
-    scale = ROUNDING * update_scale(step)
-    largest = max(float(np.abs(direction).max(initial=0.0)) for direction in directions.length)
-    if squares.size <= scale**2 * directions.motion.largest or abs(changes.length) <= scale * largest:
-        return 0.0
-    return float(changes.length * np.sqrt(NATS / squares.nats))
+    advantage = step.scheme.advantage.with_critic(critic)
+    return headline_of(replace(step, scheme=replace(step.scheme, advantage=advantage)), directions).length_per_kl

@@ -208,6 +208,10 @@ class Directions(Record):
         squares += np.einsum("...k,...k->...", self.apart(policy.path_weight), (move.paths - means) ** 2)
         return Squares(nats=0.5 * squares, size=inner_product(changes.gradient, move))
 
+    def moves(self, squares: Squares, scale: float) -> bool:
+        """Whether an update is more than a rounding error of coefficients of this scale."""
+        return bool(squares.size > (ROUNDING * scale) ** 2 * self.motion.largest)
+
     def length_changes(self, step: Step, measures: Measures) -> Changes:
         """What the ratio of length to nats is made of, and no other number; accuracy and reward stand still."""
         gradient = self.logits_apart(update_gradient(step, measures, self.motion.skill_scale > 0))
@@ -369,15 +373,15 @@ class Readout(Record):
         squares = noisy if noise is None else mapped(np.subtract, noisy, noise)
         length = float(changes.length)
         reward = float(changes.reward)
-        rounding = (ROUNDING * self.scale) ** 2 * self.directions.motion.largest
-        moves = squares.size > rounding
+        moves = self.directions.moves(squares, self.scale)
         best_size = inner_product(self.reward_gradient, self.best_move)
         per_kl = per_reward = per_token = alignment = np.nan
         if moves and squares.nats > 0:
             per_kl = length * np.sqrt(NATS / squares.nats)
-        if noisy.size > rounding and reward != 0:
+        any_move = self.directions.moves(noisy, self.scale)
+        if any_move and reward != 0:
             per_reward = 0.01 * length / reward
-        if noisy.size > rounding and length != 0:
+        if any_move and length != 0:
             per_token = float(changes.accuracy) / length
         if moves and best_size > 0:
             alignment = inner_product(self.best_move, changes.gradient) / (np.sqrt(squares.size) * np.sqrt(best_size))

@@ -147,8 +147,8 @@ def _assumed(question: Question, step: Step) -> list[Note]:
 
 
 def content_notes(scheme: Scheme, policy: Policy) -> list[Note]:
-    """What a run leaves out of what happens to content."""
-    notes = []
+    """What was assumed of the policy, and what a run leaves out of what happens to content."""
+    notes = [note if isinstance(note, Note) else Note("policy", note) for note in policy.notes]
     if scheme.entropy is not None:
         notes.append(Note("entropy", "the entropy bonus is modelled on the decision to stop alone, which it shortens "
                           "where stops are rare; what it does to content is not, and runs with a bonus went to the "

@@ -2,5 +2,6 @@
 
 from lossim._pictures.audits import plot_audit
 from lossim._pictures.results import plot_drift, plot_training
+from lossim._pictures.surveys import plot_survey
 
-__all__ = ["plot_audit", "plot_drift", "plot_training"]
+__all__ = ["plot_audit", "plot_drift", "plot_survey", "plot_training"]

@@ -158,6 +158,15 @@ def decimals(largest: float, digits: int) -> int:
     return max(wanted, 1) if wanted <= 6 else -1
 
 
+def percent(share: float, decimals: int = 0) -> str:
+    """A share in percent.
+
+    >>> percent(0.931)
+    '93 %'
+    """
+    return f"{100.0 * share:.{decimals}f} %"
+
+
 def number(x: Any, decimals: int) -> str:
     """An :class:`lossim.Estimate` to so many decimals: ~0 if nothing is left of it, "" for NaN.
 

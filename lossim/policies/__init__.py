@@ -9,6 +9,7 @@ from lossim._model import Draws
 from lossim.policies._policy import Policy
 from lossim.policies._prompts import Path, PromptClass, Work
 from lossim.policies._starts import beta_solve_rates, reasoning, two_paths, unsolvable, with_loops
+from lossim.policies._summary import from_summary
 
-__all__ = ["Draws", "Path", "Policy", "PromptClass", "Work", "beta_solve_rates", "reasoning", "two_paths", "unsolvable",
-           "with_loops"]
+__all__ = ["Draws", "Path", "Policy", "PromptClass", "Work", "beta_solve_rates", "from_summary", "reasoning",
+           "two_paths", "unsolvable", "with_loops"]

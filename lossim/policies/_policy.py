@@ -37,6 +37,7 @@ class Policy:
         classes: prompt classes whose weights sum to 1.
         max_tokens: N, the cut; a response that has not stopped at N is truncated, with length N.
         coordinates: see :func:`lossim.coordinates` and :func:`lossim.kernel`.
+        notes: what was assumed when it was made; results on it repeat them.
 
     Raises:
         ValueError: weights that do not sum to 1, two classes of one name, a kernel that does not fit.
@@ -51,10 +52,12 @@ class Policy:
     classes: Sequence[PromptClass]
     max_tokens: int = field(kw_only=True)
     coordinates: Coordinates = field(default_factory=Features, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         checks.keep(self, "max_tokens", checks.whole)
         checks.keep(self, "classes", checks.members, PromptClass, "PromptClass")
+        checks.keep(self, "notes", checks.members, str, "texts")
         if not self.classes:
             checks.fail("classes", [], "must hold at least one prompt class")
         unique("classes", [prompts.name for prompts in self.classes])

@@ -160,23 +160,34 @@ def reasoning(*, accuracy: float, mean_right: float, mean_wrong: float, max_toke
     wrong = checks.in_interval("mean_wrong", mean_wrong, 1.0, float(cap))
     sigma = checks.in_interval("sigma", sigma, 1e-3, 5.0)
     difficulty = checks.in_interval("difficulty", difficulty, 0.0, 100.0)
+    goal = Goal(accuracy=accuracy, mean_right=right, mean_wrong=wrong, verbosity=verbosity, premature=premature,
+                truncated=truncated, sigma=sigma, max_tokens=cap)
+    goals = class_goals(goal, classes=classes, concentration=concentration, difficulty=difficulty)
+    return Policy([PromptClass(name, weight=share, paths=reasoning_paths(each)) for name, share, each in goals],
+                  max_tokens=cap, coordinates=Features() if coordinates is None else coordinates)
+
+
+def class_goals(goal: Goal, *, classes: int, concentration: float, difficulty: float
+                ) -> list[tuple[str, float, Goal]]:
+    """What each prompt class is to have, with its name and weight, so that all together have the goal.
+
+    Solve rates follow a Beta law; right responses are longer on harder prompts; of wrong ones as many are cut, and they
+    are as long, on all.
+    """
+    accuracy = goal.accuracy
     count = checks.whole("classes", classes)
-    rates = np.array([accuracy])
-    shares = np.ones(1)
-    if count > 1:
-        total = checks.in_interval("concentration", concentration, 1e-3, 1e6)
-        rates, shares = _beta_nodes(accuracy * total, (1.0 - accuracy) * total, count)
-        rates = np.clip(rates, 1e-6, 1.0 - 1e-6)
+    if count == 1:
+        return [("prompts", 1.0, goal)]
+    total = checks.in_interval("concentration", concentration, 1e-3, 1e6)
+    rates, shares = _beta_nodes(accuracy * total, (1.0 - accuracy) * total, count)
+    rates = np.clip(rates, 1e-6, 1.0 - 1e-6)
     stretch = 1.0 + difficulty * (1.0 - rates)
     stretch *= (shares @ rates) / (shares @ (rates * stretch))
-    made = []
-    for number, (rate, share, factor) in enumerate(zip(rates, shares, stretch, strict=True), start=1):
-        goal = Goal(accuracy=float(rate), mean_right=right * float(factor), mean_wrong=wrong, verbosity=verbosity,
-                    premature=premature, truncated=truncated * (1.0 - float(rate)) / (1.0 - accuracy), sigma=sigma,
-                    max_tokens=cap)
-        name = "prompts" if count == 1 else f"{number}: p={rate:.3g}"
-        made.append(PromptClass(name, weight=float(share), paths=reasoning_paths(goal)))
-    return Policy(made, max_tokens=cap, coordinates=Features() if coordinates is None else coordinates)
+    cut = goal.truncated * (1.0 - rates) / (1.0 - accuracy)
+    return [(f"{number}: p={rate:.3g}", float(shares[number - 1]),
+             replace(goal, accuracy=float(rate), mean_right=goal.mean_right * float(stretch[number - 1]),
+                     truncated=float(cut[number - 1])))
+            for number, rate in enumerate(rates, start=1)]
 
 
 def _beta_nodes(a: float, b: float, count: int) -> tuple[FloatArray, FloatArray]:

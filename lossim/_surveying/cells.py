@@ -1,0 +1,65 @@
+"""Draws as small values that can be sent to another process, and how one of them is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from lossim._model import Features
+from lossim._support.checks import Invalid
+from lossim._surveying.questions import CRITICS, Answer, How, Question
+from lossim.policies import Policy
+
+__all__ = ["MOVES", "Chunk", "answered"]
+
+MOVES = tuple(each.name for each in fields(Features))
+"""Arguments of :func:`lossim.coordinates`."""
+HOW = tuple(each.name for each in fields(How))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Some draws of a question: the values of each by name, known ones included.
+
+    ``own`` are names that the start takes itself.
+    """
+
+    question: Question
+    start: Callable[..., Policy]
+    own: frozenset[str]
+    draws: tuple[Mapping[str, Any], ...]
+
+
+def answered(chunk: Chunk) -> list[Answer]:
+    """The answer of each draw. What no policy has, or no policy answers, is an answer too: it says what failed."""
+    return [_answer(chunk, draw) for draw in chunk.draws]
+
+
+def _answer(chunk: Chunk, draw: Mapping[str, Any]) -> Answer:
+    try:
+        return chunk.question.answer(_policy(chunk, draw), _how(chunk, draw))
+    except Invalid as error:
+        if not isinstance(error, ValueError):
+            raise
+        return Answer(failed=error.name, message=str(error))
+    except (ValueError, ArithmeticError) as error:
+        return Answer(failed=type(error).__name__, message=str(error))
+
+
+def _policy(chunk: Chunk, draw: Mapping[str, Any]) -> Policy:
+    """The start with these arguments, and in coordinates of these."""
+    given = {name: value for name, value in draw.items() if name in chunk.own}
+    moves = {name: value for name, value in draw.items() if name in MOVES and name not in chunk.own}
+    coordinates = Features(**moves) if moves else None if "coordinates" in chunk.own else draw.get("coordinates")
+    if coordinates is None:
+        return chunk.start(**given)
+    if "coordinates" in chunk.own:
+        return chunk.start(**given, coordinates=coordinates)
+    return replace(chunk.start(**given), coordinates=coordinates)
+
+
+def _how(chunk: Chunk, draw: Mapping[str, Any]) -> How:
+    given = {name: value for name, value in draw.items() if name in HOW and name not in chunk.own}
+    critic = given.get("critic")
+    return How(**given | ({"critic": CRITICS[critic]} if isinstance(critic, str) else {}))

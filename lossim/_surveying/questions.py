@@ -1,0 +1,239 @@
+"""What is asked of each start: one number whose sign is the answer, and what is rounding in it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lossim._engine import NATS, headline
+from lossim._support import checks
+from lossim._support.text import code
+from lossim._training import train
+from lossim.critics import Critic, Exact, Zero
+from lossim.optimizers import SGD
+from lossim.policies import Policy
+from lossim.schemes import Scheme, compare, short
+
+__all__ = ["Answer", "How", "Question", "asked"]
+
+ROUNDING = 1e-9
+"""Relative rounding of numbers that are compared with one another."""
+PACE = 1e-3
+"""KL per response of the first step of a phase, nats, unless it is an unknown."""
+CRITICS: dict[str, Critic] = {"zero": Zero(), "class mean": Exact(per="class"), "exact": Exact()}
+"""Critics by name; any other is given as itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One draw: the number, what is rounding in it, and notes; or what failed, by a name and in words."""
+
+    size: float = float("nan")
+    error: float = 0.0
+    notes: tuple[str, ...] = ()
+    failed: str = ""
+    message: str = ""
+
+    @property
+    def direction(self) -> int:
+        """1, -1, or 0 where the number is a rounding error."""
+        return 0 if not abs(self.size) > self.error else int(np.sign(self.size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How a question is put, where it is open: the critic of schemes that have one, and how far training goes."""
+
+    critic: Critic | None = None
+    pace: float = PACE
+    steps: int | None = None
+
+    def on(self, scheme: Scheme) -> Scheme:
+        """The scheme with the critic."""
+        if self.critic is None or scheme.advantage.token_level is None:
+            return scheme
+        return replace(scheme, advantage=scheme.advantage.with_critic(self.critic))
+
+
+class Question(ABC):
+    """Something to be asked of each start."""
+
+    unit = ""
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """The schemes that it is about."""
+        return ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What may be unknown of how it is put."""
+        return ("critic",) if any(scheme.advantage.token_level is not None for scheme in self.schemes) else ()
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What is asked about."""
+
+    @property
+    @abstractmethod
+    def words(self) -> tuple[str, str, str]:
+        """A number above 0, below 0, and 0, each as what it says."""
+
+    @abstractmethod
+    def answer(self, start: Policy, how: How) -> Answer:
+        """The number of a start.
+
+        Raises:
+            ValueError, ArithmeticError: this start has none.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneScheme(Question):
+    """Which way does a step of the scheme move mean length, in a step of 0.01 nats?"""
+
+    scheme: Scheme
+    unit = f"tokens in a step of {NATS:g} nats"
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        return (self.scheme,)
+
+    @property
+    def title(self) -> str:
+        return self.scheme.name
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        return "longer", "shorter", "does not move"
+
+    def answer(self, start: Policy, how: How) -> Answer:
+        found = headline(how.on(self.scheme), start)
+        return Answer(size=found.length_per_kl, notes=found.notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoSchemes(Question):
+    """Which of two schemes lengthens more, in a step of 0.01 nats each?"""
+
+    one: Scheme
+    other: Scheme
+    unit = f"tokens in a step of {NATS:g} nats, the first less the second"
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        return self.one, self.other
+
+    @property
+    def called(self) -> tuple[str, str]:
+        """The schemes by name, or where they have one name by the slots in which they differ."""
+        if self.one.name != self.other.name:
+            return self.one.name, self.other.name
+        pairs = compare(self.one, self.other)
+        one, other = ([f"{slot} {value if isinstance(value, str) else short(value)}"
+                       for slot, value in ((slot, pair[side]) for slot, pair in pairs.items())] for side in (0, 1))
+        return f"{self.one.name} ({', '.join(one)})", f"{self.other.name} ({', '.join(other)})"
+
+    @property
+    def title(self) -> str:
+        return " against ".join(self.called)
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        one, other = self.called
+        return f"{one} lengthens more", f"{other} lengthens more", "both alike"
+
+    def answer(self, start: Policy, how: How) -> Answer:
+        found = [headline(how.on(scheme), start) for scheme in self.schemes]
+        error = 0.0
+        for each in found:
+            error += ROUNDING * abs(each.length_per_kl)
+            error += each.error * np.sqrt(NATS / each.nats) if each.nats > 0 else 0.0
+        notes = dict.fromkeys(note for each in found for note in each.notes)
+        return Answer(size=float(found[0].length_per_kl - found[1].length_per_kl), error=float(error),
+                      notes=tuple(notes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course(Question):
+    """What does training do to mean length, phase after phase in the mean field?"""
+
+    phases: tuple[tuple[Scheme, int], ...]
+    unit = "tokens from start to end"
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        return tuple(scheme for scheme, _ in self.phases)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*super().names, "pace", "steps")
+
+    @property
+    def title(self) -> str:
+        return ", then ".join(f"{steps:,} steps of {scheme.name}" for scheme, steps in self.phases)
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        return "longer", "shorter", "does not move"
+
+    def answer(self, start: Policy, how: How) -> Answer:
+        policy = start
+        notes: dict[str, None] = {}
+        for given, count in self.phases:
+            scheme = how.on(given)
+            first = headline(scheme, policy)
+            rate = np.sqrt(how.pace / first.nats) if first.nats > 0 else 1.0
+            run = train(scheme, policy, steps=how.steps or count, optimizer=SGD(learning_rate=float(rate)))
+            notes |= dict.fromkeys(run.notes)
+            for note in run.notes:
+                if code(note) == "ended early":
+                    return Answer(failed="training", message=note)
+            policy = run.policy
+        change = policy.mean_length - start.mean_length
+        return Answer(size=change, error=ROUNDING * start.mean_length, notes=tuple(notes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function(Question):
+    """What number does a function give?"""
+
+    function: Callable[[Policy], float]
+
+    @property
+    def title(self) -> str:
+        return getattr(self.function, "__name__", repr(self.function))
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        return "above 0", "below 0", "0"
+
+    def answer(self, start: Policy, how: How) -> Answer:
+        size = float(self.function(start))
+        if not np.isfinite(size):
+            return Answer(failed=self.title, message=f"{self.title} gave {size:g}, which is no number")
+        return Answer(size=size, notes=start.notes)
+
+
+def asked(given: Any) -> Question:
+    """The question that was given: a scheme, a pair of them, phases of schemes with steps, or a function."""
+    if isinstance(given, Scheme):
+        return OneScheme(scheme=given)
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        entries = tuple(given)
+        if len(entries) == 2 and all(isinstance(entry, Scheme) for entry in entries):
+            return TwoSchemes(one=entries[0], other=entries[1])
+        phases = [entry for entry in entries if isinstance(entry, Sequence) and len(entry) == 2
+                  and isinstance(entry[0], Scheme)]
+        if entries and len(phases) == len(entries):
+            return Course(phases=tuple((scheme, checks.whole("steps of the question", steps))
+                                       for scheme, steps in phases))
+    elif callable(given):
+        return Function(function=given)
+    checks.fail("question", given, "must be a Scheme, two of them, a sequence of (Scheme, steps), or a function of a "
+                "policy", "for example schemes.grpo()", TypeError)
