@@ -29,12 +29,14 @@ from lossim import (
     surrogates,
     tokens,
 )
-from lossim._auditing import Audit, Finding, Stop, WhatIf, audit
+from lossim._auditing import Audit, Finding, audit
+from lossim._changes import Stop, Stops, WhatIf, WhatIfs
 from lossim._engine import Drift, drift
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
 from lossim._model import coordinates, kernel
 from lossim._support.types import NoClosedForm, Outcome
 from lossim._training import Training, train
+from lossim._verbs import stops, what_if
 from lossim.configs import ParsedConfig, read_config
 from lossim.estimates import Estimate
 from lossim.policies import Path, Policy, PromptClass, Work
@@ -63,8 +65,10 @@ __all__ = [
     "Rollouts",
     "Scheme",
     "Stop",
+    "Stops",
     "Training",
     "WhatIf",
+    "WhatIfs",
     "Work",
     "advantages",
     "aggregation",
@@ -86,7 +90,9 @@ __all__ = [
     "rewards",
     "rollouts",
     "schemes",
+    "stops",
     "surrogates",
     "tokens",
     "train",
+    "what_if",
 ]

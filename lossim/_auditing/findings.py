@@ -20,6 +20,7 @@ from lossim._auditing.words import (
     side_by_side,
     tokens,
 )
+from lossim._changes import Stop, WhatIf
 from lossim._engine import Drift
 from lossim._support import checks
 from lossim._support.plain import plain
@@ -31,23 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AXES = ("term", "outcome", "solve rate", "length")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WhatIf:
-    """The same log under a changed setting.
-
-    Attributes:
-        change: what was changed, in words.
-        length_per_kl: tokens in a step of 0.01 nats.
-        length: tokens per unit step; not comparable with another setting's.
-        covariance: Cov(A, T) over the responses in the loss.
-    """
-
-    change: str
-    length_per_kl: Estimate
-    length: Estimate
-    covariance: Estimate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,30 +62,6 @@ class AtShare:
     def ways(self) -> set[int]:
         """Both, whatever truncated responses were."""
         return {self.way, self.way_if_cut_done}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stop:
-    """The smallest change of one setting that brings the drift of mean length to zero.
-
-    Attributes:
-        knob: the setting.
-        now: its value.
-        needed: the value at which nothing drifts; None if none does.
-        note: the range that was searched, or why it cannot be said.
-    """
-
-    knob: str
-    now: float | None
-    needed: float | None
-    note: str = ""
-
-    def __str__(self) -> str:
-        if self.needed is None:
-            return f"{self.knob}: {self.note}"
-        now = "" if self.now is None else f" (now {self.now:.4g})"
-        note = f"; {self.note}" if self.note else ""
-        return f"{self.knob}: {self.needed:.4g}{now}{note}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -357,6 +317,8 @@ def _plain(x: Any) -> Any:
     """What strict JSON can hold of a number, an estimate, or a record of them."""
     if isinstance(x, Estimate):
         return x.to_dict()
-    if isinstance(x, WhatIf | Stop | AtShare):
+    if isinstance(x, WhatIf | Stop):
+        return x.to_dict()
+    if isinstance(x, AtShare):
         return {name: _plain(each) for name, each in vars(x).items()}
     return [_plain(each) for each in x] if isinstance(x, tuple) else plain(x)

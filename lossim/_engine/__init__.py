@@ -1,7 +1,7 @@
 """What one step of a scheme does to a policy: the expectation, samples, and what is read off them."""
 
 from lossim._engine.credit import Credit, Groups, credit, group_credit
-from lossim._engine.drift import check_alike, drift
+from lossim._engine.drift import check_alike, drift, drift_of_length
 from lossim._engine.effective import effective_reward
 from lossim._engine.exact import expected_measures, share_of_dead_groups
 from lossim._engine.gae import advantage_sums_of, entry_advantage
@@ -9,6 +9,7 @@ from lossim._engine.gradients import TERMS, update_gradient
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenTerm
 from lossim._engine.projections import gae_projection_of
 from lossim._engine.readout import NATS, ROLES, Changes, Directions, Ratios, Readout, Squares, inner_product
+from lossim._engine.remarks import other_work, out_of_loss, start_notes, unpaid_grades
 from lossim._engine.report import (
     Question,
     content_notes,
@@ -16,6 +17,7 @@ from lossim._engine.report import (
     describe_rng,
     describe_scheme,
     reported,
+    setting_notes,
     versions,
 )
 from lossim._engine.result import Drift
@@ -26,7 +28,8 @@ from lossim._engine.step import Logged, Step
 __all__ = ["NATS", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "EndSums", "Groups",
            "Logged", "Measures", "Question", "Ratios", "Readout", "ResponseTerm", "Squares", "Step", "TokenTerm",
            "advantage_sums_of", "along_draws", "check_alike", "content_notes", "credit", "credited", "critic_sums",
-           "describe_policy", "describe_rng", "describe_scheme", "drift", "effective_reward", "end_sums",
-           "entry_advantage", "expected_measures", "gae_projection_of", "group_credit", "inner_product", "measures_of",
-           "reported", "share_of_dead_groups", "sums_by_end", "sums_by_token", "unequal_groups", "update_gradient",
+           "describe_policy", "describe_rng", "describe_scheme", "drift", "drift_of_length", "effective_reward",
+           "end_sums", "entry_advantage", "expected_measures", "gae_projection_of", "group_credit", "inner_product",
+           "measures_of", "other_work", "out_of_loss", "reported", "setting_notes", "share_of_dead_groups",
+           "start_notes", "sums_by_end", "sums_by_token", "unequal_groups", "unpaid_grades", "update_gradient",
            "versions", "with_entries"]

@@ -6,13 +6,15 @@ from typing import Literal
 
 import numpy as np
 
-from lossim._engine.exact import expected_measures, update_scale
+from lossim._engine.exact import Expected, expected_measures, update_scale
+from lossim._engine.gradients import update_gradient
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
 from lossim._engine.projections import gae_projection
-from lossim._engine.readout import Changes, Directions, Readout, Value
+from lossim._engine.readout import Changes, Directions, Readout, Value, inner_product
 from lossim._engine.report import Question, linear_numbers, reported
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
+from lossim._model import Logits
 from lossim._support import checks
 from lossim._support.positions import along
 from lossim._support.records import mapped
@@ -115,10 +117,7 @@ def _exact_drift(question: Question, step: Step) -> Drift:
     readout = Readout(directions=directions, task=step.task, scale=update_scale(step))
     changes = linear_numbers(step, readout, expected.measures)
     spread = step_std(step, directions)
-    # Rounding of a denominator's transform grows with the number of responses it is taken to the power of.
-    relative = ROUNDING
-    if expected.error:
-        relative += expected.error + ROUNDING_OF_TRANSFORMS * step.scheme.responses_per_step
+    relative = _relative_error(expected, step)
 
     def estimate(value: Value, floor: float = 0.0) -> Estimate:
         numbers = np.asarray(value)
@@ -143,6 +142,31 @@ def _exact_drift(question: Question, step: Step) -> Drift:
     return reported(question, step, readout, mapped(estimate, changes, floors),
                     mapped(estimate, readout.ratios(changes)), estimate(np.nan if spread is None else spread), notes,
                     {"method": "exact"})
+
+
+def _relative_error(expected: Expected, step: Step) -> float:
+    """Bound on the error of sums, relative to what is added up."""
+    if not expected.error:
+        return ROUNDING
+    # Rounding of a denominator's transform grows with the number of responses it is taken to the power of.
+    return ROUNDING + expected.error + ROUNDING_OF_TRANSFORMS * step.scheme.responses_per_step
+
+
+def drift_of_length(question: Question, directions: Directions) -> float:
+    """dE[T]/dη alone, tokens per unit step, by sums; 0 where it is a rounding error.
+
+    For those who ask for it at many settings of one policy, whose ``directions`` these are.
+
+    Raises:
+        NoClosedForm: the expectation of a slot has no closed form; the message names it.
+    """
+    step = question.step
+    expected = expected_measures(step)
+    gradient = update_gradient(step, expected.measures, directions.motion.skill_scale > 0)
+    length = float(inner_product(gradient, directions.length))
+    contributions = float(inner_product(Logits(*map(np.abs, gradient)), Logits(*map(np.abs, directions.length))))
+    uncancelled = update_scale(step) * max(float(np.abs(direction).max()) for direction in directions.length)
+    return length if abs(length) > _relative_error(expected, step) * max(contributions, uncancelled) else 0.0
 
 
 # --- the spread of single steps ---------------------------------------------------------------------------------
