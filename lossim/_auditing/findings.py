@@ -12,11 +12,9 @@ from lossim._auditing.by_path import ByPath
 from lossim._auditing.log import SOLVE_RATES, widening
 from lossim._auditing.words import (
     OUTCOMES,
-    WAYS,
     about_log,
     by_path_table,
     numbers,
-    over_shares,
     side_by_side,
     tokens,
 )
@@ -26,6 +24,7 @@ from lossim._support import checks
 from lossim._support.plain import plain
 from lossim._support.text import Sections, noted, page, wrapped
 from lossim._support.types import FloatArray
+from lossim._support.verdicts import WAYS, AtOneShare, over_readings, over_shares
 from lossim.estimates import Estimate
 
 if TYPE_CHECKING:
@@ -62,6 +61,12 @@ class AtShare:
     def ways(self) -> set[int]:
         """Both, whatever truncated responses were."""
         return {self.way, self.way_if_cut_done}
+
+    @property
+    def told(self) -> AtOneShare:
+        """The same in words."""
+        return AtOneShare(share=self.share, way=self.way, said=tokens(self.length_per_kl),
+                          way_if_cut_done=self.way_if_cut_done, said_if_cut_done=tokens(self.if_cut_done))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,10 +185,22 @@ class Finding:
     def undecided(self) -> bool:
         """Whether the way that length goes hangs on what the log does not tell.
 
-        That is the needed share, whether truncated responses had their answer, or what an entropy bonus does to
-        content.
+        That is whether responses know their outcome (``paths`` "outcome" and "one"), the needed share, whether
+        truncated responses had their answer, or what an entropy bonus does to content.
         """
-        return len(self._ways) > 1 or (self.significant and self.drift.scheme.entropy is not None)
+        entropy = self.significant and self.drift.scheme.entropy is not None
+        return len(self._ways) > 1 or self._turned_by_reading or entropy
+
+    @property
+    def _turned_by_reading(self) -> bool:
+        """Whether the drift has the other sign, beyond the noise, if responses know their outcome or know it not.
+
+        Asked of these two readings alone: a log that names paths, or positions of answers, says what is known.
+        """
+        if self.paths not in ("outcome", "one") or not self.significant:
+            return False
+        opposite = float(self.if_other_paths) * float(self.length) < 0
+        return opposite and beyond_noise(self.if_other_paths, self.blocks)
 
     @property
     def _ways(self) -> set[int]:
@@ -200,7 +217,11 @@ class Finding:
             rest = float(self.length) - float(self.drift.source(term="entropy"))
             return f"undecided: entropy also acts on content; all else makes responses {WAYS[int(np.sign(rest)) or -1]}"
         if self.over_needed:
-            return over_shares(self.over_needed)
+            return over_shares([each.told for each in self.over_needed])
+        if self._turned_by_reading:
+            other = "one" if self.paths == "outcome" else "outcome"
+            ways = {self.paths: self.length_per_kl, other: self.if_other_paths}
+            return over_readings({paths: (int(np.sign(float(x))), tokens(x)) for paths, x in ways.items()})
         if not self.significant:
             return "no drift of mean length" + (" beyond the noise of this log" if float(self.length) else "")
         said = "responses get longer" if float(self.length) > 0 else "responses get shorter"

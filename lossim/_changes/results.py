@@ -120,14 +120,14 @@ class WhatIfs(Printed):
         """Which way mean length goes as it is, and which changes turn that."""
         now = self.now
         if now.note:
-            return f"not computed as it is: {now.note}"
+            return f"as it is {now.note}"
         hedge = UNDECIDED if self.scheme.entropy is not None and now.way else ""
         if not now.way:
             moving = [each for each in self.changes if each.way]
-            return f"no drift of mean length as it is{_listed('; with one under', moving)}"
+            return f"no drift of mean length as it is{_listed('; with one under:', moving)}"
         turned = [each for each in self.changes if each.way == -now.way]
         said = f"responses get {_way(now.way)}, {_tokens(now.length_per_kl)} tokens in a step of 0.01 nats"
-        return hedge + said + (_listed("; turned by", turned) or "; no change by itself turns that")
+        return hedge + said + (_listed("; turned by:", turned) or "; no change by itself turns that")
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
@@ -196,7 +196,7 @@ class Stops(Printed):
 
 def _listed(before: str, found: Iterable[WhatIf]) -> str:
     """Changes with their tokens after some words; nothing without any."""
-    each_says = ", ".join(f"{each.change} ({_tokens(each.length_per_kl)})" for each in found)
+    each_says = "; ".join(f"{each.change} ({_tokens(each.length_per_kl)})" for each in found)
     return f"{before} {each_says}" if each_says else ""
 
 

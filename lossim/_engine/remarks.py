@@ -69,7 +69,7 @@ def out_of_loss(scheme: Scheme, cut_share: float) -> list[Note]:
     if scheme.truncation == "keep" or cut_share < CUT:
         return []
     done = "masked" if scheme.truncation == "mask" else "removed"
-    return [Note("out of the loss", f"{cut_share:.3g} of the responses are truncated and {done}: beside keeping them "
+    return [Note("out of the loss", f"{cut_share:.0%} of the responses are truncated and {done}: beside keeping them "
                  "the sign hangs on what they are, loops or answers on their way")]
 
 
@@ -98,7 +98,7 @@ def _standing_still(step: Step, names: Sequence[str]) -> Iterator[Note]:
     if (weights * still).sum() > 0:
         which = [repr(name) for name, each, weight in zip(names, still, weights, strict=True) if each and weight > 0]
         share = float(weights[still].sum())
-        where = "anywhere" if share >= ALIKE else f"in {_some(which)} ({share:.3g} of the prompts)"
+        where = "anywhere" if share >= ALIKE else f"in {_some(which)} ({share:.0%} of the prompts)"
         yield Note("paid alike", f"the reward moves nothing {where}: all responses there are paid alike, and "
                    "advantages compare the responses to a prompt")
     # Σ over levels of P(all that count are at it), with those left out of the baseline.
@@ -107,7 +107,7 @@ def _standing_still(step: Step, names: Sequence[str]) -> Iterator[Note]:
     dead = float((weights * equal)[~still].sum())
     if rest > 0 and dead >= MANY * rest:
         others = " of the other" if still.any() else " of all"
-        yield Note("dead groups", f"{dead / rest:.3g}{others} groups are dead: all their responses are paid alike, "
+        yield Note("dead groups", f"{dead / rest:.0%}{others} groups are dead: all their responses are paid alike, "
                    "which moves nothing")
 
 
