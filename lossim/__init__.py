@@ -29,7 +29,8 @@ from lossim import (
     surrogates,
     tokens,
 )
-from lossim._auditing import Audit, Finding, Stop, WhatIf, audit
+from lossim._auditing import Audit, Finding, audit
+from lossim._changes import Stop, Stops, WhatIf, WhatIfs
 from lossim._engine import Drift, drift
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
 from lossim._model import Kernels, coordinates, kernel, kernels
@@ -37,6 +38,7 @@ from lossim._support.doubts import Doubt
 from lossim._support.types import NoClosedForm, Outcome
 from lossim._surveying import Share, Survey, log_range, survey
 from lossim._training import Training, train
+from lossim._verbs import stops, what_if
 from lossim.configs import ParsedConfig, read_config
 from lossim.estimates import Estimate
 from lossim.policies import Path, Policy, PromptClass, Work
@@ -68,9 +70,11 @@ __all__ = [
     "Scheme",
     "Share",
     "Stop",
+    "Stops",
     "Survey",
     "Training",
     "WhatIf",
+    "WhatIfs",
     "Work",
     "advantages",
     "aggregation",
@@ -94,8 +98,10 @@ __all__ = [
     "rewards",
     "rollouts",
     "schemes",
+    "stops",
     "surrogates",
     "survey",
     "tokens",
     "train",
+    "what_if",
 ]

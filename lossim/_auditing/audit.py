@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from lossim._auditing.asked import asked_of
 from lossim._auditing.bootstrap import Spread, read, redraw
-from lossim._auditing.breakdown import Breakdown, Covariance
+from lossim._auditing.breakdown import Breakdown
 from lossim._auditing.by_path import by_path
 from lossim._auditing.cells import LoggedCells, Paths
-from lossim._auditing.findings import AtShare, Audit, Finding, WhatIf, beyond_noise
-from lossim._auditing.log import Log, read_log
+from lossim._auditing.doubts import critic_doubt
+from lossim._auditing.findings import AtShare, Audit, Finding, beyond_noise
+from lossim._auditing.log import Log
 from lossim._auditing.plugin import Plugin
-from lossim._auditing.settings import CHANGES, stops
-from lossim._engine import Drift, checked_family, describe_rng, versions
-from lossim._model import Coordinates, Features, Kernel, Kernels
+from lossim._auditing.settings import FEW, stops
+from lossim._auditing.settings import what_if as what_if_on
+from lossim._engine import Drift
+from lossim._model import Coordinates, Kernel, Kernels
 from lossim._support import checks
 from lossim._support.progress import Progress
 from lossim._support.quotients import quotient
-from lossim._support.text import Note, Phrase, Way, argument, code
+from lossim._support.text import Note, code
 from lossim._support.types import FloatArray
 from lossim.estimates import Estimate
 from lossim.rewards import Reward
-from lossim.rollouts import NEEDED, Rollouts
+from lossim.rollouts import Rollouts
 from lossim.schemes import Scheme
 
-FEW = 50
-"""Redrawn logs behind the error bars of other settings."""
 Say = Callable[[str], None]
 
 
@@ -79,77 +79,20 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
     >>> ls.audit(log, ls.schemes.grpo()).verdict
     'grpo: ...'
     """
-    chosen: Sequence[Scheme] = [schemes] if isinstance(schemes, Scheme) else checks.members(
-        "schemes", schemes, Scheme, "Scheme", "for example [schemes.grpo(), schemes.dapo()]")
-    if not chosen:
-        checks.fail("schemes", schemes, "must hold at least one scheme", "for example schemes.grpo()")
-    for name, kind, given in (("reward", Reward, reward), ("rng", np.random.Generator, rng)):
-        if given is not None and not isinstance(given, kind):
-            checks.fail(name, given, f"must be a {kind.__name__}", "leave it out for the default", TypeError)
     if what_if is not None:
         checks.flag("what_if", what_if)
-    checks.whole("replicates", replicates, low=0)
-    if 0 < replicates < 20:
-        checks.fail("replicates", replicates, "must be 0 or at least 20", "fewer give no standard error")
-    source = np.random.default_rng(0) if rng is None else rng
-    seed = describe_rng(source)
-    family = checked_family(kernels)
-    checks.choice("paths", paths, ("outcome", "one", "states", "column"))
-    if correct_above is not None:
-        checks.finite("correct_above", correct_above)
-    log = read_log(rollouts, max_tokens=max_tokens, correct_above=correct_above,
-                   needs_grades=paths in ("outcome", "states") or reward is not None,
-                   needs_answers=paths == "states" and needed is None, needs_paths=paths == "column",
-                   seed=int(source.integers(2**32)))
-    shares = _shares(log, paths, needed)
-    if paths == "states":
-        _no_adaptive(chosen)
-    cells = LoggedCells(log=log, paths=paths, coordinates=Features() if coordinates is None else coordinates,
-                        needed=shares[len(shares) // 2] if shares else None)
-    notes = list(log.notes)
-    if log.prompts < 2 and replicates:
-        replicates = 0
-        notes.append("a single prompt has no spread over prompts: no standard errors")
-    even = np.full(log.blocks, 1.0 / log.blocks)
-    weights = source.multinomial(log.blocks, even, size=replicates).astype(np.float64)
-    plugins = [Plugin(cells=cells, scheme=scheme, rule=reward, kernels=family) for scheme in chosen]
-    asked = what_if if what_if is not None else len(chosen) == 1
+    asked = asked_of(rollouts, schemes, reward=reward, paths=paths, needed=needed, coordinates=coordinates,
+                     kernels=kernels, max_tokens=max_tokens, correct_above=correct_above, replicates=replicates,
+                     rng=rng)
+    log = asked.log
+    with_settings = what_if if what_if is not None else len(asked.plugins) == 1
     with Progress(wanted=progress) as reporter:
-        found = _findings(plugins, weights, asked, shares, reporter.say)
-    named = by_path(log, weights) if paths == "column" and log.correct is not None else None
-    notes += _general(log, reward, paths, shares)
+        found = _findings(asked.plugins, asked.weights, with_settings, asked.shares, reporter.say)
+    named = by_path(log, asked.weights) if paths == "column" and log.correct is not None else None
+    notes = [*asked.notes, *_general(log, reward, paths, asked.shares)]
     notes += () if named is None else named.notes
     return Audit(findings=tuple(found), log=_describe(log), paths=paths, by_path=named, notes=tuple(notes),
-                 provenance={"method": "audit", "replicates": replicates, "rng": seed, **versions(),
-                             "coordinates": repr(cells.coordinates)})
-
-
-def _shares(log: Log, paths: Paths, needed: float | Sequence[float] | None) -> tuple[float, ...]:
-    """The needed shares to look at, increasing; none where the log says where answers are, or nobody asks."""
-    if paths != "states":
-        if needed is not None:
-            checks.fail("needed", needed, "is for paths='states'", Phrase("leave it out, or use ",
-                                                                         argument("paths", "states")))
-        if paths == "column" and log.rollouts.path_names is None:
-            checks.fail("paths", paths, "needs a log that names the path of each response",
-                        Phrase("give ", Way("column", "Rollouts(path_names=...)", "path"), ", or use ",
-                               argument("paths", "outcome")))
-        return ()
-    if needed is None:
-        return () if log.answered is not None else NEEDED
-    given = [needed] if isinstance(needed, int | float | str) else list(needed)
-    if not given:
-        checks.fail("needed", needed, "must hold at least one share", "leave it out for the default")
-    return tuple(sorted({checks.probability("needed", share) for share in given}))
-
-
-def _no_adaptive(schemes: Sequence[Scheme]) -> None:
-    """Refuse what is not summed where responses change state."""
-    for scheme in schemes:
-        gae = scheme.advantage.token_level
-        if gae is not None and gae.adaptive:
-            checks.fail("paths", "states", f"cannot be read under {scheme.name}, whose λ depends on the length",
-                        Phrase("use ", argument("paths", "outcome"), " or ", argument("paths", "one")))
+                 provenance=asked.provenance)
 
 
 def _findings(plugins: Sequence[Plugin], weights: FloatArray, asked: bool, shares: Sequence[float], say: Say
@@ -174,7 +117,7 @@ def _findings(plugins: Sequence[Plugin], weights: FloatArray, asked: bool, share
         if asked:
             say(f"{plugin.scheme.name}: other settings")
             moves = np.any(finding.drift.update.value) and not plugin.adaptive
-            finding = replace(finding, what_if=_what_if(plugin, weights), stops=stops(plugin, say) if moves else ())
+            finding = replace(finding, what_if=what_if_on(plugin, weights), stops=stops(plugin, say) if moves else ())
         findings.append(finding)
     return findings
 
@@ -236,30 +179,12 @@ def _way(spread: Spread) -> int:
     return int(np.sign(float(length))) if beyond_noise(length, spread.plugin.log.blocks) else 0
 
 
-def _what_if(plugin: Plugin, weights: FloatArray) -> tuple[WhatIf, ...]:
-    """The same log under other settings; those with the same cells are redrawn alike."""
-    few = weights[:FEW]
-    made = [(words, change(plugin)) for words, change in CHANGES]
-    settings = [(words, other) for words, other in made if other is not None]
-    found: list[WhatIf] = []
-    for cells, group in groupby(settings, key=lambda setting: setting[1].cells):
-        spreads = []
-        for words, other in group:
-            covariance = Covariance(cells.log)
-            spreads.append((words, covariance, Spread(other, read(other, covariance))))
-        redraw([spread for _, _, spread in spreads], few)
-        found += [WhatIf(change=words.format(cap=f"{cells.log.max_tokens:,}"), covariance=covariance.estimate(few),
-                         length_per_kl=spread.ratios.length_per_kl,
-                         length=spread.estimate(spread.changes.length, spread.stderr.length))
-                  for words, covariance, spread in spreads]
-    return tuple(found)
-
-
 def _finding(spread: Spread, breakdown: Breakdown, other: Estimate, weights: FloatArray) -> Finding:
     """All of it as a result, but for other settings."""
     plugin = spread.plugin
     log = plugin.log
     drift = spread.drift()
+    drift = replace(drift, doubts=(*drift.doubts, *critic_doubt(spread)))
     n = spread.totals.n
     known = not plugin.adaptive
     count, length, weighted, advantage = breakdown.profile

@@ -12,43 +12,26 @@ from lossim._auditing.by_path import ByPath
 from lossim._auditing.log import SOLVE_RATES, widening
 from lossim._auditing.words import (
     OUTCOMES,
-    WAYS,
     about_log,
     by_path_table,
     numbers,
-    over_shares,
     side_by_side,
     tokens,
 )
+from lossim._changes import Stop, WhatIf
 from lossim._engine import Drift
 from lossim._support import checks
-from lossim._support.doubts import undecided_by
+from lossim._support.doubts import Doubt, undecided_by
 from lossim._support.plain import plain
 from lossim._support.text import Sections, noted, page, wrapped
 from lossim._support.types import FloatArray
+from lossim._support.verdicts import READINGS, WAYS, AtOneShare, over_doubts, over_readings, over_shares
 from lossim.estimates import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AXES = ("term", "outcome", "solve rate", "length")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WhatIf:
-    """The same log under a changed setting.
-
-    Attributes:
-        change: what was changed, in words.
-        length_per_kl: tokens in a step of 0.01 nats.
-        length: tokens per unit step; not comparable with another setting's.
-        covariance: Cov(A, T) over the responses in the loss.
-    """
-
-    change: str
-    length_per_kl: Estimate
-    length: Estimate
-    covariance: Estimate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,29 +63,11 @@ class AtShare:
         """Both, whatever truncated responses were."""
         return {self.way, self.way_if_cut_done}
 
-
-@dataclass(frozen=True, kw_only=True)
-class Stop:
-    """The smallest change of one setting that brings the drift of mean length to zero.
-
-    Attributes:
-        knob: the setting.
-        now: its value.
-        needed: the value at which nothing drifts; None if none does.
-        note: the range that was searched, or why it cannot be said.
-    """
-
-    knob: str
-    now: float | None
-    needed: float | None
-    note: str = ""
-
-    def __str__(self) -> str:
-        if self.needed is None:
-            return f"{self.knob}: {self.note}"
-        now = "" if self.now is None else f" (now {self.now:.4g})"
-        note = f"; {self.note}" if self.note else ""
-        return f"{self.knob}: {self.needed:.4g}{now}{note}"
+    @property
+    def told(self) -> AtOneShare:
+        """The same in words."""
+        return AtOneShare(share=self.share, way=self.way, said=tokens(self.length_per_kl),
+                          way_if_cut_done=self.way_if_cut_done, said_if_cut_done=tokens(self.if_cut_done))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -221,11 +186,27 @@ class Finding:
     def undecided(self) -> bool:
         """Whether the way that length goes hangs on what the log does not tell.
 
-        That is the needed share, whether truncated responses had their answer, what an entropy bonus does to content,
-        or the kernel.
+        That is whether responses know their outcome (``paths`` "outcome" and "one"), the needed share, whether
+        truncated responses had their answer, what an entropy bonus does to content, the critic or the kernel.
         """
-        return (len(self._ways) > 1 or (self.significant and self.drift.scheme.entropy is not None)
-                or bool(undecided_by(self.drift.doubts)))
+        entropy = self.significant and self.drift.scheme.entropy is not None
+        return len(self._ways) > 1 or entropy or bool(undecided_by(self.doubts))
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """What is not known, and ``length_per_kl`` under each thing that it may be."""
+        if self.paths not in ("outcome", "one") or np.isnan(float(self.if_other_paths)):
+            return self.drift.doubts
+        # What is within the noise of its own reading turns nothing.
+        told = {paths: float(x) if beyond_noise(x, self.blocks) else np.nan for paths, x in self._readings.items()}
+        return (*self.drift.doubts, Doubt(unknown="reading", options=tuple(READINGS[paths] for paths in told),
+                                          lengths=np.array(list(told.values()))))
+
+    @property
+    def _readings(self) -> dict[str, Estimate]:
+        """``length_per_kl`` by whether responses know their outcome."""
+        other = "one" if self.paths == "outcome" else "outcome"
+        return {self.paths: self.length_per_kl, other: self.if_other_paths}
 
     @property
     def _ways(self) -> set[int]:
@@ -241,13 +222,13 @@ class Finding:
         if self.significant and self.drift.scheme.entropy is not None:
             rest = float(self.length) - float(self.drift.source(term="entropy"))
             return f"undecided: entropy also acts on content; all else makes responses {WAYS[int(np.sign(rest)) or -1]}"
-        unsure = undecided_by(self.drift.doubts)
+        unsure = undecided_by(self.doubts)
+        if [doubt.unknown for doubt in unsure] == ["reading"]:
+            return over_readings({paths: (int(np.sign(float(x))), tokens(x)) for paths, x in self._readings.items()})
         if unsure and len(self._ways) <= 1:
-            low, high = (f"{bound:+.3g}" for bound in self.drift.range)
-            return (f"undecided: {'; '.join(doubt.text for doubt in unsure)}; {low} to {high} tokens in a step of "
-                    "0.01 nats")
+            return over_doubts(unsure, self.drift.range)
         if self.over_needed:
-            return over_shares(self.over_needed)
+            return over_shares([each.told for each in self.over_needed])
         if not self.significant:
             return "no drift of mean length" + (" beyond the noise of this log" if float(self.length) else "")
         said = "responses get longer" if float(self.length) > 0 else "responses get shorter"
@@ -366,6 +347,8 @@ def _plain(x: Any) -> Any:
     """What strict JSON can hold of a number, an estimate, or a record of them."""
     if isinstance(x, Estimate):
         return x.to_dict()
-    if isinstance(x, WhatIf | Stop | AtShare):
+    if isinstance(x, WhatIf | Stop):
+        return x.to_dict()
+    if isinstance(x, AtShare):
         return {name: _plain(each) for name, each in vars(x).items()}
     return [_plain(each) for each in x] if isinstance(x, tuple) else plain(x)

@@ -14,7 +14,7 @@ from lossim._support.types import Outcome
 from lossim.estimates import Estimate
 
 if TYPE_CHECKING:
-    from lossim._auditing.findings import AtShare, Finding
+    from lossim._auditing.findings import Finding
 
 OUTCOMES = tuple(each.name.lower() for each in Outcome)
 _ROWS = Columns("<34", ">22")
@@ -26,30 +26,6 @@ _LENGTHS = Columns("<16", ">10", ">22", ">19", ">16", ">18")
 OTHERWISE = {"outcome": "it cannot tell right from wrong", "one": "it knew right from wrong",
              "states": "right and wrong were paths", "column": "right and wrong were paths"}
 """What the other reading of a log takes for granted, by the one that is explained."""
-
-
-def over_shares(shares: Sequence[AtShare]) -> str:
-    """Which way mean length goes, where that may hang on what was needed, or on what cut responses had."""
-    ways = {each.way for each in shares}
-    whatever = f"whatever share was needed ({shares[0].share:.3g} to {shares[-1].share:.3g})"
-    if len(ways) == 1 and any(each.ways != ways for each in shares):
-        done = [f"{WAYS[each.way_if_cut_done]} if at {each.share:.3g} of their length ({tokens(each.if_cut_done)})"
-                for each in shares]
-        first, last = (tokens(each.length_per_kl) for each in (shares[0], shares[-1]))
-        return ("undecided: whether truncated responses had their answer decides, and the log does not tell it: "
-                f"{WAYS[shares[0].way]} if they had not ({first} to {last}), {', '.join(done)}, "
-                "tokens in a step of 0.01 nats")
-    if ways == {0}:
-        return f"no drift of mean length beyond the noise of this log, {whatever}"
-    if len(ways) == 1:
-        first, last = (tokens(each.length_per_kl) for each in (shares[0], shares[-1]))
-        return f"responses get {WAYS[shares[0].way]} {whatever}: {first} to {last} tokens in a step of 0.01 nats"
-    each_says = [f"{WAYS[each.way]} if it is {each.share:.3g} ({tokens(each.length_per_kl)})" for each in shares]
-    return ("undecided: the share of a right response that was needed decides, and the log does not tell it: "
-            f"{', '.join(each_says)}, tokens in a step of 0.01 nats")
-
-
-WAYS = {1: "longer", -1: "shorter", 0: "within the noise"}
 
 
 def by_path_table(found: ByPath) -> list[str]:

@@ -7,11 +7,12 @@ from lossim._engine.exact import expected_measures, share_of_dead_groups
 from lossim._engine.gae import entry_advantage
 from lossim._engine.gae_moments import advantage_sums_of
 from lossim._engine.gradients import TERMS, update_gradient
-from lossim._engine.headline import Headline, headline
+from lossim._engine.headline import Headline, headline, headline_of
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenTerm
 from lossim._engine.over_kernels import Family, checked_family, family_of, lengths_over
 from lossim._engine.projections import gae_projection_of
 from lossim._engine.readout import NATS, ROLES, Changes, Directions, Ratios, Readout, Squares, inner_product
+from lossim._engine.remarks import other_work, out_of_loss, start_notes, unpaid_grades
 from lossim._engine.report import (
     Question,
     content_notes,
@@ -19,6 +20,7 @@ from lossim._engine.report import (
     describe_rng,
     describe_scheme,
     reported,
+    setting_notes,
     versions,
 )
 from lossim._engine.result import Drift
@@ -31,6 +33,6 @@ __all__ = ["NATS", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions
            "Step", "TokenTerm", "advantage_sums_of", "along_draws", "check_alike", "checked_family", "content_notes",
            "credit", "credited", "critic_sums", "describe_policy", "describe_rng", "describe_scheme", "drift",
            "effective_reward", "end_sums", "entry_advantage", "expected_measures", "family_of", "gae_projection_of",
-           "group_credit", "headline", "inner_product", "lengths_over", "measures_of", "reported",
-           "share_of_dead_groups", "sums_by_end", "sums_by_token", "unequal_groups", "update_gradient", "versions",
-           "with_entries"]
+           "group_credit", "headline", "headline_of", "inner_product", "lengths_over", "measures_of", "other_work",
+           "out_of_loss", "reported", "setting_notes", "share_of_dead_groups", "start_notes", "sums_by_end",
+           "sums_by_token", "unequal_groups", "unpaid_grades", "update_gradient", "versions", "with_entries"]

@@ -32,9 +32,14 @@ class Headline(Record):
     notes: tuple[str, ...]
 
     @property
+    def told(self) -> float:
+        """dE[T]/dη; 0 where it is a rounding error."""
+        return 0.0 if abs(self.length) <= self.error else self.length
+
+    @property
     def length_per_kl(self) -> float:
         """Tokens in a step of 0.01 nats; 0 where nothing moves, and where what moves leaves length alone."""
-        return 0.0 if abs(self.length) <= self.error or self.nats <= 0 else self.length * np.sqrt(NATS / self.nats)
+        return self.told * np.sqrt(NATS / self.nats) if self.nats > 0 else 0.0
 
 
 def headline(scheme: Scheme, policy: Policy) -> Headline:

@@ -15,6 +15,7 @@ from lossim._engine.effective import effective_reward
 from lossim._engine.measures import Measures, ResponseTerm, by_outcome
 from lossim._engine.over_kernels import Family, KernelLengths, family_of, lengths_over
 from lossim._engine.readout import NATS, Changes, Ratios, Readout
+from lossim._engine.remarks import no_pull, other_work, start_notes
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
 from lossim._model import Kernel, Logits
@@ -132,17 +133,28 @@ def _assumed(question: Question, step: Step) -> list[Note]:
     notes = []
     scheme = question.scheme
     estimator = scheme.advantage.response_level
-    if estimator is not None and estimator.group_relative and scheme.group_size == 1:
-        notes.append(Note("group of one", f"groups of one: {estimator.alone}"))
     if estimator is not None and not scheme.reward.group_relative:
         remark = estimator.remark(float(step.task.min()))
         if remark is not None:
             notes.append(Note("negative rewards", remark))
-    notes += content_notes(scheme, question.policy)
+    notes += content_notes(scheme, question.policy) + setting_notes(question, step)
     if question.old is not question.policy:
         notes.append(Note("old policy", f"responses are drawn by the old policy, {question.old!r}"))
     if question.reference is not question.policy and (scheme.kl_in_loss or scheme.kl_in_reward):
         notes.append(Note("reference", f"KL is to the reference, {question.reference!r}"))
+    return notes
+
+
+def setting_notes(question: Question, step: Step) -> list[Note]:
+    """What has no pull here, what cannot move, who is out of the loss, and what no ratio sees."""
+    scheme = question.scheme
+    policy = question.policy
+    notes = start_notes(step, policy) + no_pull(step, question.reference is policy)
+    if question.old is not policy:
+        notes += other_work(policy, question.old, "old policy")
+    held = [kl for kl in (scheme.kl_in_loss, scheme.kl_in_reward) if kl is not None and kl.to == "reference"]
+    if any(kl.coefficient for kl in held):
+        notes += other_work(policy, question.reference, "reference")
     return notes
 
 

@@ -14,6 +14,7 @@ from lossim._support import checks
 from lossim._support.doubts import Doubt, range_over, undecided_by
 from lossim._support.text import SAMPLED, Columns, Sections, decimals, noted, number, page, wrapped
 from lossim._support.types import BoolArray, Outcome
+from lossim._support.verdicts import over_doubts
 from lossim.estimates import Estimate
 from lossim.policies import Policy
 from lossim.schemes import Scheme, short
@@ -158,13 +159,12 @@ class Drift:
         if self.scheme.entropy is not None:
             rest = float(change) - float(self.source(term="entropy"))
             return f"undecided: entropy also acts on content; all else makes responses {_way(rest)}"
-        low, high = (f"{bound:+.3g}" for bound in self.range)
         unsure = undecided_by(self.doubts)
         if unsure:
-            return (f"undecided: {'; '.join(doubt.text for doubt in unsure)}; {low} to {high} tokens in a step of "
-                    "0.01 nats")
+            return over_doubts(unsure, self.range)
         if abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
             return "no drift of mean length" + (" beyond the noise" if sampled else "")
+        low, high = (f"{bound:+.3g}" for bound in self.range)
         spread = f" ({low} to {high})" if low != high else ""
         return (f"responses get {_way(change)}, {_to_three_digits(self.length_per_kl)} tokens{spread} in a step of "
                 "0.01 nats")

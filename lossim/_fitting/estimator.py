@@ -15,6 +15,7 @@ from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim.lengths import from_logits
 from lossim.policies import Path, Policy, PromptClass
+from lossim.schemes import Scheme
 
 MANY_ROWS = 512
 """Different posteriors of prompts beyond which they are rounded to two decimals before responses are counted."""
@@ -114,6 +115,29 @@ class Fitter:
                 cell = np.where(stopped[mine], cells.of(length), len(cells.last)).astype(np.int32)
                 self.sides.append((log.prompt[mine], cell, length, cells))
 
+    def all_alike(self, scheme: Scheme) -> bool:
+        """Whether all responses to each prompt are paid alike, and advantages compare these: all groups are dead.
+
+        Single responses to several prompts say nothing of a group, unless all of the log are paid alike.
+        """
+        estimator = scheme.advantage.response_level
+        compares = estimator is not None and estimator.group_relative and scheme.group_size > 1
+        if not compares or scheme.reward.group_relative or _pulls_by_itself(scheme):
+            return False
+        lowest = np.full(self.prompts, np.inf)
+        highest = np.full(self.prompts, -np.inf)
+        for side, (prompt, cell, length, cells) in enumerate(self.sides):
+            if not length.size:
+                continue
+            cut = cell == len(cells.last)
+            paid = scheme.reward.values(length, np.full(len(cell), side % 2 == 0), cut)
+            counted = ~cut if scheme.truncation == "remove" else np.ones_like(cut)
+            np.minimum.at(lowest, prompt[counted], paid[counted])
+            np.maximum.at(highest, prompt[counted], paid[counted])
+        alike = (highest <= lowest).all()
+        one_level = highest.max(initial=-np.inf) <= lowest.min(initial=np.inf)
+        return bool(one_level or (alike and self.answers.min() > 1))
+
     def fit(self, times: IntArray | None = None) -> Fitted:
         """The fit with each prompt in the log ``times`` [prompt] over; once each unless given."""
         weight = np.ones(self.prompts) if times is None else times.astype(np.float64)
@@ -210,6 +234,15 @@ class Fitter:
             return self.policy(self._refits[number])
         except (ValueError, ArithmeticError, RuntimeError):
             return None
+
+
+def _pulls_by_itself(scheme: Scheme) -> bool:
+    """Whether penalties move a policy that is its own reference."""
+    in_loss = scheme.kl_in_loss
+    noise = in_loss is not None and bool(in_loss.coefficient and np.any(in_loss.slope(np.zeros(1))))
+    in_reward = scheme.kl_in_reward
+    priced = in_reward is not None and bool(in_reward.coefficient and in_reward.content_per_token)
+    return noise or priced or scheme.entropy is not None
 
 
 def _sums(place: Any, weights: FloatArray, size: int) -> FloatArray:

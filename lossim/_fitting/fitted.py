@@ -11,11 +11,13 @@ from scipy.special import ndtri
 
 from lossim._engine import Drift, drift
 from lossim._fitting.estimator import Fitter
+from lossim._model import Kernel
 from lossim._support import checks
 from lossim._support.plain import plain
 from lossim._support.progress import Progress
 from lossim._support.text import Columns, Printed, Sections, noted
 from lossim._support.types import FloatArray
+from lossim._support.verdicts import AtOneShare, over_readings, over_shares
 from lossim._training import Training, train
 from lossim.estimates import Estimate
 from lossim.policies import Policy
@@ -41,6 +43,10 @@ class FittedDrift(Printed):
         over_needed: shares of a right response that may have been needed, each with the drift if it was, where the fit
             had to take one; else none.
         if_cut_done: the same if truncated responses, too, had their answer from that share of their length on.
+        if_other_paths: of a fit by outcome the drift if it cannot tell right from wrong responses, the joint law of
+            length and grade being the same; else None.
+        all_alike: whether the scheme pays all responses to a prompt alike, in a log that compares them: then the log
+            itself moves nothing.
         notes: what was assumed in the fit and in the drift.
     """
 
@@ -53,6 +59,8 @@ class FittedDrift(Printed):
     failed: int
     over_needed: tuple[tuple[float, Drift], ...]
     if_cut_done: tuple[tuple[float, Drift], ...]
+    if_other_paths: Drift | None
+    all_alike: bool
     notes: tuple[str, ...]
 
     def interval(self, name: str = "length_per_kl", level: float = LEVEL) -> tuple[float, float]:
@@ -68,19 +76,27 @@ class FittedDrift(Printed):
     @property
     def verdict(self) -> str:
         """Which way mean length goes, if the log is large enough to tell."""
-        if _signs(self.over_needed) > 1:
-            ways = (f"{float(each.length_per_kl):+.3g} if it is {share:.3g}" for share, each in self.over_needed)
-            return ("undecided: the share of a right response that was needed decides, and the log does not tell it: "
-                    f"{', '.join(ways)}, tokens in a step of 0.01 nats")
+        if self.all_alike:
+            return ("nothing moves: the responses to each prompt of the log are paid alike; what drift the fit has is "
+                    "made by smoothing alone")
         if _signs(self.over_needed + self.if_cut_done) > 1:
-            ways = (f"{float(each.length_per_kl):+.3g} if at {share:.3g} of their length"
-                    for share, each in self.if_cut_done)
-            return ("undecided: whether truncated responses had their answer decides, and the log does not tell it: "
-                    f"{float(self.length_per_kl):+.3g} if not, {', '.join(ways)}, tokens in a step of 0.01 nats")
+            return over_shares(self._told)
         low, high = self.interval()
-        if not np.isfinite(low) or low > 0.0 or high < 0.0:
-            return self.drift.verdict
-        return f"the log is too small to tell which way length goes ({low:+.3g} to {high:+.3g} tokens in 0.01 nats)"
+        if np.isfinite(low) and low <= 0.0 <= high:
+            return f"the log is too small to tell which way length goes ({low:+.3g} to {high:+.3g} tokens in 0.01 nats)"
+        other = self.if_other_paths
+        if other is not None and _sign(other) * _sign(self.drift) < 0:
+            return over_readings({paths: (_sign(each), _tokens(each))
+                                  for paths, each in (("outcome", self.drift), ("one", other))})
+        return self.drift.verdict
+
+    @property
+    def _told(self) -> list[AtOneShare]:
+        """The drifts over needed shares in words; cut responses worked to the end where nobody asks."""
+        done = dict(self.if_cut_done)
+        return [AtOneShare(share=share, way=_sign(each), said=_tokens(each),
+                           way_if_cut_done=_sign(cut), said_if_cut_done=_tokens(cut))
+                for share, each in self.over_needed for cut in [done.get(share, each)]]
 
     def to_dict(self, *, arrays: bool = True) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON; ``arrays`` as in :meth:`lossim.Drift.to_dict`."""
@@ -91,7 +107,8 @@ class FittedDrift(Printed):
                             for share, each in self.over_needed],
             "if_cut_done": [{"share": share, "length_per_kl": plain(float(each.length_per_kl))}
                             for share, each in self.if_cut_done],
-            "verdict": self.verdict, "replicates": plain(self.replicates)}
+            "if_other_paths": None if self.if_other_paths is None else plain(float(self.if_other_paths.length_per_kl)),
+            "all_alike": self.all_alike, "verdict": self.verdict, "replicates": plain(self.replicates)}
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, numbers, notes."""
@@ -108,6 +125,8 @@ class FittedDrift(Printed):
             lines.append(table.row(f"if {share:.3g} was needed", f"{float(each.length_per_kl):+.4g}", "", part))
         for share, each in self.if_cut_done:
             lines.append(table.row(f"  cut ones done at {share:.3g}", f"{float(each.length_per_kl):+.4g}", "", ""))
+        if self.if_other_paths is not None:
+            lines.append(table.row("if it cannot tell which", f"{float(self.if_other_paths.length_per_kl):+.4g}"))
         failed = f", {self.failed:,} more failed" if self.failed else ""
         lines.append(f"  from {len(self.replicates['length']):,} refits{failed}")
         return {"verdict": [f"{self.drift.scheme.name}: {self.verdict}"], "numbers": lines, "notes": noted(self.notes)}
@@ -115,7 +134,17 @@ class FittedDrift(Printed):
 
 def _signs(drifts: Sequence[tuple[float, Drift]]) -> int:
     """How many ways length goes."""
-    return len({np.sign(float(each.length)) for _, each in drifts})
+    return len({_sign(each) for _, each in drifts})
+
+
+def _sign(drift: Drift) -> int:
+    """Which way length goes: 1, -1, or 0 where that is a rounding error."""
+    length = float(drift.length)
+    return int(np.sign(length)) if abs(length) > float(drift.length.error) else 0
+
+
+def _tokens(drift: Drift) -> str:
+    return f"{float(drift.length_per_kl):+.3g}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -259,7 +288,19 @@ class Fit(Printed):
             tuple((share, here if policy is self.policy else drift(scheme, policy, **keywords))
                   for share, policy in policies) for policies in (self.over_needed, self.if_cut_done))
         return FittedDrift(drift=here, **estimates, failed=failed, over_needed=over, if_cut_done=if_cut_done,
+                           if_other_paths=self._if_one_path(scheme, keywords),
+                           all_alike=keywords.get("reference") is None and self._fitter.all_alike(scheme),
                            notes=self.notes + here.notes, replicates=dict(zip(NUMBERS, columns, strict=True)))
+
+    def _if_one_path(self, scheme: Scheme, keywords: dict[str, Any]) -> Drift | None:
+        """The drift if the policy cannot tell right from wrong responses, of a fit in which it can.
+
+        A kernel has numbers for the cells that were measured, and policies to compare with have cells of their own.
+        """
+        compared = any(keywords.get(name) is not None for name in ("old_policy", "reference"))
+        if self._fitter.paths != "outcome" or compared or isinstance(self.policy.coordinates, Kernel):
+            return None
+        return drift(scheme, self.policy.with_paths("one"), **keywords)
 
     def train(self, scheme: Scheme, *, steps: int, refits: int = 20, progress: bool = False, **keywords: Any
               ) -> FittedTraining:

@@ -90,6 +90,13 @@ def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokeniz
         result["classes"] = rank[result["classes"]]
     for column in result.values():
         column.setflags(write=False)
+    choices = list(plan.choices)
+    for name, why in tally.aside.items():
+        result.pop(name, None)
+        column, = plan.sources[name]
+        choices = [choice for choice in choices if choice.code != name]
+        notes.append(Note("set aside", f"not read: {column!r}, which may not be {name}{names.MEANING.get(name, '')}: "
+                          f"one {why}; {names.COLUMN[name].replace('...', repr(column))} insists on it"))
     if tally.counted_zero:
         notes.append(Note("reward", f"reward: {tally.counted_zero:,} entries of the reward's columns are null or nan "
                           "and count 0"))
@@ -97,5 +104,5 @@ def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokeniz
         notes.append(Note("length", f"length: {tally.retokenized:,} texts come to more than {max_tokens} tokens by the "
                           "tokenizer, max_tokens, and count as that many"))
     reading = Reading(files=tuple(map(str, files)), format=kind, rows=tally.rows, kept=tally.kept,
-                      skipped=dict(tally.skipped), places=tuple(tally.places), choices=tuple(plan.choices + notes))
+                      skipped=dict(tally.skipped), places=tuple(tally.places), choices=tuple(choices + notes))
     return result | {"class_names": tuple(classes) or None, "reading": reading}

@@ -48,13 +48,15 @@ Samples = Mapping[str, Sequence[Any]]  # columns by name, each with its first va
 class Plan:
     """Which columns serve which field (several only for the reward, with weights), and what was chosen on the way.
 
-    ``trl``: the log has the columns of TRL's tables of completions. Source "row key": verl's name of a row.
+    ``trl``: the log has the columns of TRL's tables of completions. ``asked``: fields whose columns the user named.
+    Source "row key": verl's name of a row.
     """
 
     sources: dict[str, tuple[str, ...]]
     weights: tuple[float, ...]
     choices: list[Note]
     trl: bool
+    asked: frozenset[str]
 
     @property
     def columns(self) -> list[tuple[str, str]]:
@@ -145,7 +147,7 @@ def plan(samples: Samples, columns: Mapping[str, Any] | None, tokenizer: Callabl
     unread = [name for name in samples if name not in used]
     if unread:
         say("not read", f"not read: {_listed(unread)}")
-    return Plan(sources, tuple(weights.values()) or (1.0,), choices, table)
+    return Plan(sources, tuple(weights.values()) or (1.0,), choices, table, frozenset(given))
 
 
 def _found(field: str, samples: Samples, taken: set[str]) -> tuple[str, ...]:

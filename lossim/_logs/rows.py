@@ -48,6 +48,7 @@ class Tally:
     places: list[Place] = field(default_factory=list)
     prompts: raw.Prompts = field(default_factory=raw.Prompts)
     classes: dict[str, int] = field(default_factory=dict)
+    aside: dict[str, str] = field(default_factory=dict)  # fields whose columns hold something else, and what it broke
     counted_zero: int = 0
     retokenized: int = 0
 
@@ -172,13 +173,24 @@ def _number(name: str, flaws: _Flaws) -> FloatArray:
 
 
 def _answered(flaws: _Flaws, lengths: IntArray) -> FloatArray:
-    """Where the answer is there, nan where there is none: the one field in which nothing is no flaw."""
-    values, bad = raw.numbers(flaws.columns["answered", flaws.sources["answered"][0]])
-    flaws.where(bad, "answered", "must be a number, or nothing where there is no answer")
+    """Where the answer is there, nan where there is none: the one field in which nothing is no flaw.
+
+    A column that nobody named may be of something else: one value that is no position sets it aside, all rows stay.
+    """
+    column, = flaws.sources["answered"]
+    held = flaws.columns["answered", column]
+    values, bad = raw.numbers(held)
     with np.errstate(invalid="ignore"):
-        flaws.where((values < 1) | (values != np.floor(values)) & ~np.isnan(values), "answered",
-                    "must be a position, a whole number from 1")
-        flaws.where(values > lengths, "answered", "must be at most the length")
+        rules = ((bad, "must be a number, or nothing where there is no answer"),
+                 ((values < 1) | (values != np.floor(values)) & ~np.isnan(values),
+                  "must be a position, a whole number from 1"),
+                 (values > lengths, "must be at most the length"))
+    for broken, rule in rules:
+        if "answered" in flaws.tally.plan.asked:
+            flaws.where(broken, "answered", rule)
+        elif (broken & flaws.good).any():
+            row = int(np.flatnonzero(broken & flaws.good)[0])
+            flaws.tally.aside.setdefault("answered", f"{rule}, got {shown(raw.entry(held, row))}")
     return values
 
 

@@ -17,6 +17,8 @@ from lossim._engine import (
     describe_rng,
     describe_scheme,
     family_of,
+    other_work,
+    start_notes,
     versions,
 )
 from lossim._model import Coordinates, Kernel, Kernels
@@ -94,7 +96,8 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
     held = policy if reference is None else reference
     checks.of_kind("reference", held, Policy, "a Policy")
     check_alike(policy, reference=held, old_policy=policy)
-    recorder = Recorder(Question(scheme=scheme, policy=policy, old=policy, reference=held).step)
+    first = Question(scheme=scheme, policy=policy, old=policy, reference=held).step
+    recorder = Recorder(first)
     how: dict[str, Any] = {"method": method, "optimizer": repr(rule)}
     run = None
     if method == "stochastic":
@@ -123,7 +126,10 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
     of_step = {each.name: np.array([getattr(one, each.name) for one in taken], dtype=np.float64)
                .reshape(-1, *length.shape[1:]) for each in fields(Transition)}
     notes = [KNOTS] if rule.rescales and isinstance(policy.coordinates, Kernel) else []
-    notes += content_notes(scheme, policy) + end + ([] if run is None else run.notes)
+    notes += content_notes(scheme, policy) + start_notes(first, policy)
+    if any(kl.coefficient for kl in (scheme.kl_in_loss, scheme.kl_in_reward) if kl is not None):
+        notes += other_work(policy, held, "reference")
+    notes += end + ([] if run is None else run.notes)
     notes += sign_notes(of_step["range_low"], of_step["range_high"])
     notes += regime_notes(length, states["truncation_rate"], states["accuracy"])
     notes += turn_notes(policy.layout, states["accuracy_by_path"], states["path_probability"])

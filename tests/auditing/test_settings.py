@@ -179,7 +179,7 @@ def test_where_no_setting_stops_it_that_is_said() -> None:
     log = never.sample(np.random.default_rng(0), prompts=100, group_size=4, reward=PLUS_MINUS)
     found = stops(log, PPO)
     assert found["aggregation by T^-α"].needed is None
-    assert str(found["aggregation by T^-α"]).endswith("none between 0 and 1 does, the drift keeps its sign")
+    assert str(found["aggregation by T^-α"]).endswith("no value between 0 and 1 stops it, the drift keeps its sign")
     assert found["value of a constant critic"].needed == pytest.approx(-1.0, abs=1e-3)
 
 

@@ -1,0 +1,46 @@
+"""Both verbs on a log: what a change does to its drift, and where that is zero; an audit asks the same functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lossim._auditing.asked import Asked, asked_of
+from lossim._auditing.on_log import OnLog
+from lossim._auditing.settings import stops, what_if
+from lossim._changes import AS_IT_IS, ONE_AT_A_TIME, Stops, WhatIfs
+from lossim._support import checks
+from lossim._support.progress import Progress
+from lossim._support.text import Note
+from lossim.rollouts import Rollouts
+from lossim.schemes import Scheme
+
+
+def what_if_of_log(scheme: Scheme, rollouts: Rollouts, *, progress: bool = False, **reading: Any) -> WhatIfs:
+    """See :func:`lossim.what_if`; other keywords are those by which :func:`lossim.audit` reads a log."""
+    asked = asked_of(rollouts, scheme, **reading)
+    with Progress(checks.flag("progress", progress)) as reporter:
+        reporter.say("other settings")
+        now, *changes = what_if(asked.plugins[0], asked.weights, AS_IT_IS)
+    return WhatIfs(scheme=scheme, subject=repr(rollouts), now=now, changes=tuple(changes), notes=_notes(asked),
+                   provenance=asked.provenance)
+
+
+def stops_of_log(scheme: Scheme, rollouts: Rollouts, knob: str | None = None, *, progress: bool = False,
+                 **reading: Any) -> Stops:
+    """See :func:`lossim.stops`; other keywords are those by which :func:`lossim.audit` reads a log."""
+    asked = asked_of(rollouts, scheme, replicates=0, **reading)
+    plugin, = asked.plugins
+    with Progress(checks.flag("progress", progress)) as reporter:
+        found = stops(plugin, reporter.say, knob)
+    return Stops(scheme=scheme, subject=repr(rollouts), length=OnLog(plugin=plugin).length(), stops=found,
+                 notes=_notes(asked), provenance=asked.provenance)
+
+
+def _notes(asked: Asked) -> tuple[str, ...]:
+    """What was assumed."""
+    plugin, = asked.plugins
+    paid = [] if plugin.rule is not None else [
+        "responses are paid as logged, whatever reward a scheme names"]
+    read = Note("reading", f"the log is read with paths={plugin.cells.paths!r}; an audit says whether another reading "
+                "turns it")
+    return (ONE_AT_A_TIME, *paid, read, *asked.notes)

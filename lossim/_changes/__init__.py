@@ -1,0 +1,16 @@
+"""What would change a drift: one setting of a scheme or its subject at a time, and the values at which nothing drifts.
+
+From below: ``results`` (what both find), ``case`` (a scheme on a subject, a policy or a log, as changes see it),
+``settings`` (the changes), ``knobs`` (the numbers to turn), ``roots`` (where the drift is zero), ``on_policy`` (both
+verbs on a policy; those on a log are in ``_auditing``).
+"""
+
+from lossim._changes.case import Case
+from lossim._changes.knobs import KNOBS, chosen_knobs
+from lossim._changes.on_policy import stops_of_policy, what_if_of_policy
+from lossim._changes.results import AS_IT_IS, ONE_AT_A_TIME, Stop, Stops, WhatIf, WhatIfs
+from lossim._changes.roots import found_stops
+from lossim._changes.settings import CHANGES, changed
+
+__all__ = ["AS_IT_IS", "CHANGES", "KNOBS", "ONE_AT_A_TIME", "Case", "Stop", "Stops", "WhatIf", "WhatIfs", "changed",
+           "chosen_knobs", "found_stops", "stops_of_policy", "what_if_of_policy"]

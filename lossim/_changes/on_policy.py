@@ -1,0 +1,248 @@
+"""Both verbs on a policy: what a change does to its drift, and where that is zero."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from lossim._changes.case import Case
+from lossim._changes.knobs import chosen_knobs
+from lossim._changes.results import AS_IT_IS, ONE_AT_A_TIME, Stops, WhatIf, WhatIfs
+from lossim._changes.roots import found_stops
+from lossim._changes.settings import changed
+from lossim._engine import (
+    Directions,
+    Drift,
+    Question,
+    check_alike,
+    describe_policy,
+    describe_rng,
+    describe_scheme,
+    drift,
+    headline_of,
+    setting_notes,
+    versions,
+)
+from lossim._support import checks
+from lossim._support.progress import Progress
+from lossim._support.records import Record
+from lossim._support.text import Note
+from lossim._support.types import FloatArray, NoClosedForm
+from lossim.estimates import Estimate
+from lossim.penalties import KL
+from lossim.policies import Policy
+from lossim.rewards import LinearPenalty, Reward, Shaping
+from lossim.schemes import Scheme
+
+RARE = 1e-6
+"""A share of truncated responses below which nothing that is done to them is worth a line."""
+UNKNOWN = Estimate(value=np.nan)
+
+
+class OnPolicy(Record, Case):
+    """A scheme on a policy; ``seed`` is None where nothing is sampled, else that of every sampled step alike."""
+
+    question: Question
+    directions: Directions
+    seed: int | None = None
+    batches: int | None = None
+
+    @property
+    def scheme(self) -> Scheme:
+        return self.question.scheme
+
+    @property
+    def policy(self) -> Policy:
+        return self.question.policy
+
+    @property
+    def old(self) -> Policy | None:
+        return None if self.question.old is self.policy else self.question.old
+
+    @property
+    def reference(self) -> Policy | None:
+        """What a KL compares with where it is another policy."""
+        return None if self.question.reference is self.policy else self.question.reference
+
+    @property
+    def max_tokens(self) -> int:
+        return self.policy.max_tokens
+
+    @property
+    def cut_share(self) -> float:
+        share = float(self.policy.truncation_rate)
+        return share if share > RARE else 0.0
+
+    @property
+    def mean_length(self) -> float:
+        return float(self.policy.mean_length)
+
+    @cached_property
+    def _mass(self) -> FloatArray:
+        """P(grade, end)."""
+        mass: FloatArray = np.einsum("c,cge->ge", self.policy.cell_weight, self.policy.law)
+        return mass
+
+    @property
+    def pay(self) -> FloatArray:
+        task = np.broadcast_to(self.question.step.task[0], self._mass.shape)
+        return task[self._mass > 0]
+
+    @property
+    def paid_if_cut(self) -> float:
+        return float(np.average(self.question.step.task[0, :, -1], weights=self._mass[:, -1]))
+
+    @property
+    def kl(self) -> KL | None:
+        own = self.scheme.kl_in_reward or self.scheme.kl_in_loss
+        return own or (None if self.reference is None else KL(coefficient=0.0, estimator="k3"))
+
+    @property
+    def _shapings(self) -> tuple[Any, ...]:
+        given = self.scheme.reward.shaping
+        return () if given is None else given if isinstance(given, tuple) else (given,)
+
+    @property
+    def _penalty(self) -> int | None:
+        """Which shaping is the last linear penalty."""
+        linear = [i for i, each in enumerate(self._shapings) if isinstance(each, LinearPenalty)]
+        return linear[-1] if linear else None
+
+    @property
+    def price(self) -> float:
+        at = self._penalty
+        return 0.0 if at is None else float(self._shapings[at].slope)
+
+    def priced(self, slope: float) -> OnPolicy:
+        shapings = list(self._shapings)
+        at = self._penalty
+        if at is None:
+            shapings.append(LinearPenalty(slope=slope))
+        else:
+            shapings[at] = replace(shapings[at], slope=slope)
+        if slope == 0.0:  # a price of nothing leaves rewards as few as they are
+            shapings = [each for each in shapings if not (isinstance(each, LinearPenalty) and each.slope == 0.0)]
+        return self._rewarded(replace(self.scheme.reward, shaping=tuple(shapings)))
+
+    def using(self, **slots: Any) -> OnPolicy:
+        return replace(self, question=replace(self.question, scheme=replace(self.scheme, **slots)))
+
+    def paying(self, reward: Reward) -> OnPolicy | None:
+        mine = self.scheme.reward
+        other = replace(mine, correct=reward.correct, incorrect=reward.incorrect, truncated=reward.truncated)
+        right, cut = np.array([True, False])[:, None], np.array([False, True])
+        occurs = self._mass[:2].sum(axis=1)[:, None] > 0
+        paid, now = (replace(each, shaping=None, grades={}).values(1, right, cut) for each in (other, mine))
+        if np.array_equal(np.where(occurs, paid, 0.0), np.where(occurs, now, 0.0)):
+            return None
+        return self._rewarded(other)
+
+    def shaped(self, shaping: Shaping) -> OnPolicy:
+        return self._rewarded(replace(self.scheme.reward, shaping=(*self._shapings, shaping)))
+
+    def _rewarded(self, reward: Reward) -> OnPolicy:
+        return self.using(reward=reward)
+
+    def recapped(self, max_tokens: int) -> OnPolicy:
+        return self._moved_to({each: each.recapped(max_tokens) for each in
+                               (self.policy, self.question.old, self.question.reference)})
+
+    def on(self, policy: Policy) -> OnPolicy:
+        return self._moved_to({self.policy: policy})
+
+    def _moved_to(self, others: dict[Policy, Policy]) -> OnPolicy:
+        """Each policy of the question as it is told."""
+        asked = self.question
+        policy = others[asked.policy]
+        question = replace(asked, policy=policy, old=others.get(asked.old, asked.old),
+                           reference=others.get(asked.reference, asked.reference))
+        return replace(self, question=question, directions=directions_of(policy))
+
+    # --- its drift ------------------------------------------------------------------------------------------------
+
+    def drift(self) -> Drift:
+        """All numbers of it."""
+        how: dict[str, Any] = {"old_policy": self.old, "reference": self.reference}
+        if self.seed is not None:
+            how |= {"method": "monte_carlo", "rng": np.random.default_rng(self.seed), "batches": self.batches}
+        return drift(self.scheme, self.policy, **how)
+
+    def length(self) -> float:
+        if self.seed is not None:
+            return float(self.drift().length)
+        return headline_of(self.question.step, self.directions).told
+
+    def noise(self) -> float:
+        return 0.0 if self.seed is None else float(self.drift().length.stderr)
+
+
+def directions_of(policy: Policy) -> Directions:
+    """What serves all schemes on it."""
+    return Directions(policy=policy.arrays, motion=policy.motion)
+
+
+def what_if_of_policy(scheme: Scheme, policy: Policy, *, method: Literal["exact", "monte_carlo"] = "exact",
+                      rng: np.random.Generator | None = None, batches: int | None = None,
+                      old_policy: Policy | None = None, reference: Policy | None = None, progress: bool = False
+                      ) -> WhatIfs:
+    """See :func:`lossim.what_if`; keywords are those of :func:`lossim.drift`."""
+    case, how = _case(scheme, policy, method, rng, batches, old_policy, reference)
+    found = []
+    with Progress(progress) as reporter:
+        for words, other in [(AS_IT_IS, case), *changed(case)]:
+            reporter.say(words)
+            found.append(_what_if(words, other))
+    return WhatIfs(scheme=scheme, subject=repr(policy), now=found[0], changes=tuple(found[1:]),
+                   notes=(ONE_AT_A_TIME, *setting_notes(case.question, case.question.step)), provenance=how)
+
+
+def stops_of_policy(scheme: Scheme, policy: Policy, knob: str | None = None, *,
+                    method: Literal["exact", "monte_carlo"] = "exact", rng: np.random.Generator | None = None,
+                    batches: int | None = None, old_policy: Policy | None = None, reference: Policy | None = None,
+                    progress: bool = False) -> Stops:
+    """See :func:`lossim.stops`; keywords are those of :func:`lossim.drift`."""
+    case, how = _case(scheme, policy, method, rng, batches, old_policy, reference)
+    notes: list[Note] = [ONE_AT_A_TIME, *setting_notes(case.question, case.question.step)]
+    with Progress(progress) as reporter:
+        found = found_stops(chosen_knobs(case, knob), reporter.say)
+    try:
+        length = case.length()
+    except NoClosedForm as reason:
+        length = float("nan")
+        notes.insert(0, Note("not computed", f"as it is: {reason}"))
+    return Stops(scheme=scheme, subject=repr(policy), length=length, stops=found, notes=tuple(notes), provenance=how)
+
+
+def _case(scheme: Scheme, policy: Policy, method: str, rng: np.random.Generator | None, batches: int | None,
+          old_policy: Policy | None, reference: Policy | None) -> tuple[OnPolicy, dict[str, Any]]:
+    """The case, checked, and what it takes to ask again."""
+    checks.choice("method", method, ("exact", "monte_carlo"))
+    for name, other in (("old_policy", old_policy), ("reference", reference)):
+        if other is not None:
+            checks.of_kind(name, other, Policy, "a Policy", "leave it out for the policy itself")
+    question = Question(scheme=scheme, policy=policy, reference=reference or policy, old=old_policy or policy)
+    check_alike(policy, reference=question.reference, old_policy=question.old)
+    how: dict[str, Any] = {"method": method, "scheme": describe_scheme(scheme), "policy": describe_policy(policy),
+                           **versions()}
+    seed = None
+    if method == "monte_carlo":
+        source = checks.of_kind("rng", rng, np.random.Generator, "a numpy Generator for Monte Carlo",
+                                "pass rng=np.random.default_rng(0)")
+        how |= {"rng": describe_rng(source), "batches": batches}
+        seed = int(source.integers(2**62))
+    elif rng is not None or batches is not None:
+        checks.fail("rng" if rng is not None else "batches", rng if rng is not None else batches,
+                    "is only for sampling", "leave it out, or pass method='monte_carlo'")
+    return OnPolicy(question=question, directions=directions_of(policy), seed=seed, batches=batches), how
+
+
+def _what_if(words: str, case: OnPolicy) -> WhatIf:
+    """The drift under a change, or why there is none."""
+    try:
+        found = case.drift()
+    except (NoClosedForm, ValueError) as reason:
+        return WhatIf(change=words, length=UNKNOWN, length_per_kl=UNKNOWN, note=f"not computed: {reason}")
+    return WhatIf(change=words, length=found.length, length_per_kl=found.length_per_kl, alignment=found.alignment)

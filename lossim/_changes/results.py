@@ -1,0 +1,209 @@
+"""What ``what_if`` and ``stops`` find: values, and the results that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lossim._support.plain import plain
+from lossim._support.text import Columns, Note, Printed, Sections, decimals, noted, number, wrapped
+from lossim.estimates import Estimate
+from lossim.schemes import Scheme
+
+AS_IT_IS = "as it is"
+ONE_AT_A_TIME = Note("one at a time", "one setting is changed at a time and all else stays, in one step from the same "
+                     "start")
+UNDECIDED = "undecided: entropy also acts on content; by stops alone "
+_NONE = Estimate(value=np.nan)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WhatIf:
+    """The drift of the same subject under a changed setting.
+
+    Attributes:
+        change: what was changed, in words.
+        length_per_kl: tokens in a step of 0.01 nats; NaN if nothing moves, or if it is not computed.
+        length: tokens per unit step; not comparable with another setting's.
+        covariance: Cov(A, T) over the responses in the loss of a log; NaN for a policy.
+        alignment: cosine of the update with the gradient of reward on a policy; NaN for a log.
+        note: why it is not computed; empty where it is.
+    """
+
+    change: str
+    length_per_kl: Estimate
+    length: Estimate
+    covariance: Estimate = _NONE
+    alignment: Estimate = _NONE
+    note: str = ""
+
+    @property
+    def way(self) -> int:
+        """1 for longer, -1 for shorter, 0 within two standard errors and the bound on rounding, or not computed."""
+        x = self.length
+        bar = 2.0 * np.nan_to_num(float(x.stderr)) + float(x.error)
+        return int(np.sign(float(x))) if abs(float(x)) > bar else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON."""
+        return {name: each.to_dict() if isinstance(each, Estimate) else each for name, each in vars(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """The values of one setting at which the drift of mean length is zero.
+
+    Attributes:
+        knob: the setting.
+        now: its value.
+        needed: the value nearest to it at which nothing drifts; None if there is none.
+        note: the range that was searched, or why it cannot be said.
+        roots: all such values that were found, increasing.
+        jumps: whether the drift jumps across zero there, without being zero.
+        stderr: standard error of ``needed`` where the drift was sampled; 0 elsewhere.
+    """
+
+    knob: str
+    now: float | None
+    needed: float | None
+    note: str = ""
+    roots: tuple[float, ...] = ()
+    jumps: bool = False
+    stderr: float = 0.0
+
+    def __str__(self) -> str:
+        if self.needed is None:
+            return f"{self.knob}: {self.note}"
+        bar = f" ± {self.stderr:.1g}" if self.stderr else ""
+        now = "" if self.now is None else f" (now {self.now:.4g})"
+        others = ", ".join(f"{x:.4g}" for x in self.roots if x != self.needed)
+        note = "".join(f"; {each}" for each in (f"also at {others}" if others else "", self.note) if each)
+        return f"{self.knob}: {self.needed:.4g}{bar}{now}{note}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON."""
+        return {name: plain(list(each) if isinstance(each, tuple) else each) for name, each in vars(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class WhatIfs(Printed):
+    """Effects of changing one setting at a time; see :func:`lossim.what_if`.
+
+    ``result["λ = 1"]`` is the :class:`WhatIf` of that name.
+
+    Attributes:
+        now: the scheme as it is.
+        changes: each change, in the order of the table.
+        notes: what was assumed.
+        provenance: what it takes to run it again.
+    """
+
+    scheme: Scheme = field(repr=False)
+    subject: str
+    now: WhatIf
+    changes: tuple[WhatIf, ...]
+    notes: tuple[str, ...]
+    provenance: dict[str, Any]
+
+    def __getitem__(self, change: str) -> WhatIf:
+        """A change by its words."""
+        found = next((each for each in (self.now, *self.changes) if each.change == change), None)
+        if found is None:
+            raise KeyError(f"no change {change!r}; there are {', '.join(repr(each.change) for each in self.changes)}")
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """Which way mean length goes as it is, and which changes turn that."""
+        now = self.now
+        if now.note:
+            return f"as it is {now.note}"
+        hedge = UNDECIDED if self.scheme.entropy is not None and now.way else ""
+        if not now.way:
+            moving = [each for each in self.changes if each.way]
+            return f"no drift of mean length as it is{_listed('; with one under:', moving)}"
+        turned = [each for each in self.changes if each.way == -now.way]
+        said = f"responses get {_way(now.way)}, {_tokens(now.length_per_kl)} tokens in a step of 0.01 nats"
+        return hedge + said + (_listed("; turned by:", turned) or "; no change by itself turns that")
+
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
+        of_log = any(not np.isnan(float(each.covariance)) for each in (self.now, *self.changes))
+        width = max(len(each.change) for each in (self.now, *self.changes)) + 2
+        table = Columns(f"<{max(width, 40)}", ">22", ">22")
+        lines = [table.row("what if", "tokens in 0.01 nats", "Cov(A, T)" if of_log else "cosine with ∇E[r]")]
+        for each in (self.now, *self.changes):
+            last = f"{float(each.covariance):+.3g}" if of_log else number(each.alignment, 2)
+            lines.append(f"  {each.change}: {each.note}" if each.note else
+                         table.row(each.change, _tokens(each.length_per_kl) or "nothing moves", last))
+        return {"verdict": [f"{self.scheme.name}: {self.verdict}"],
+                "setting": [*wrapped("scheme", self.scheme.slots), *wrapped("on", [self.subject])],
+                "numbers": lines, "notes": noted(self.notes)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON."""
+        return {"scheme": self.scheme.name, "subject": self.subject, "verdict": self.verdict,
+                "now": self.now.to_dict(), "changes": [each.to_dict() for each in self.changes],
+                "notes": list(self.notes), "provenance": self.provenance}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Stops(Printed):
+    """The values of numbers at which the drift of mean length is zero; see :func:`lossim.stops`.
+
+    Attributes:
+        length: dE[T]/dη as it is, tokens per unit step.
+        stops: a :class:`Stop` for each number that was turned.
+        notes: what was assumed.
+        provenance: what it takes to run it again.
+    """
+
+    scheme: Scheme = field(repr=False)
+    subject: str
+    length: float
+    stops: tuple[Stop, ...]
+    notes: tuple[str, ...]
+    provenance: dict[str, Any]
+
+    @property
+    def verdict(self) -> str:
+        """What holds mean length."""
+        hedge = UNDECIDED if self.scheme.entropy is not None and self.length else ""
+        found = [each for each in self.stops if each.needed is not None]
+        if not self.length and not np.isnan(self.length):
+            return hedge + "mean length does not drift as it is"
+        going = "" if np.isnan(self.length) else f"responses get {_way(self.length)}; "
+        if not found:
+            return hedge + going + "nothing that was turned stops that"
+        each_says = (f"{each.knob} {each.needed:.4g}{' (a jump)' if each.jumps else ''}" for each in found)
+        return hedge + going + f"stopped by: {', '.join(each_says)}"
+
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
+        return {"verdict": [f"{self.scheme.name}: {self.verdict}"],
+                "setting": [*wrapped("scheme", self.scheme.slots), *wrapped("on", [self.subject])],
+                "numbers": [f"  {each}" for each in self.stops], "notes": noted(self.notes)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON."""
+        return {"scheme": self.scheme.name, "subject": self.subject, "verdict": self.verdict,
+                "length": plain(self.length), "stops": [each.to_dict() for each in self.stops],
+                "notes": list(self.notes), "provenance": self.provenance}
+
+
+def _listed(before: str, found: Iterable[WhatIf]) -> str:
+    """Changes with their tokens after some words; nothing without any."""
+    each_says = "; ".join(f"{each.change} ({_tokens(each.length_per_kl)})" for each in found)
+    return f"{before} {each_says}" if each_says else ""
+
+
+def _way(x: float) -> str:
+    return "longer" if x > 0 else "shorter"
+
+
+def _tokens(x: Estimate) -> str:
+    """Tokens to three digits, with the standard error; nothing for NaN."""
+    return number(x, decimals(max(abs(float(x)), np.nan_to_num(float(x.stderr))), 3))
