@@ -37,6 +37,7 @@ ROOMS = {
     "_pictures": (0, "results as figures"),
     "_auditing": (0, "where a logged run is pushed, and by what"),
     "_fitting": (1, "a policy from a log"),
+    "_surveying": (1, "a question over what nobody knows"),
     "configs": (2, "a trainer's config read as a scheme"),
     "_training": (1, "many steps: runs"),
     "tokens": (2, "the loss of a padded batch"),

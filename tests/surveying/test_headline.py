@@ -1,14 +1,12 @@
-"""The drift of mean length alone is that of the whole result, and so is the word that nothing moves."""
+"""What a survey asks of a scheme is the drift of the whole result, and so is the word that nothing moves."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 import lossim as ls
-from lossim._engine import headline
 from lossim.schemes import dapo, delta_l, dr_grpo, grpo, ppo, rloo
 
 SHORT = ls.lengths.lognormal(median=30, sigma=0.5)
@@ -28,21 +26,21 @@ SCHEMES = [grpo(), dr_grpo(), rloo(), dapo(prompts_per_step=4), delta_l(prompts_
                ls.penalties.Entropy(coefficient=0.01),))]
 
 
-@pytest.mark.parametrize("name", POLICIES)
+def by_name(name: str) -> ls.Policy:
+    return POLICIES[name]
+
+
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: f"{scheme.name} {scheme.truncation}")
-def test_the_length_of_the_whole_result(scheme: ls.Scheme, name: str) -> None:
-    policy = POLICIES[name]
-    if scheme.dynamic_sampling == "resample" and name == "never":
-        with pytest.raises(ValueError, match="resample"):
-            headline(scheme, policy)
-        return
-    whole = ls.drift(scheme, policy)
-    found = headline(scheme, policy)
-    assert found.length == pytest.approx(float(whole.length), rel=1e-12, abs=float(whole.length.error))
-    still = whole.verdict in ("nothing moves", "no drift of mean length")
-    assert (found.length_per_kl == 0.0) == still
-    if not still:
-        assert found.length_per_kl == pytest.approx(float(whole.length_per_kl), rel=1e-9)
-        assert found.error < 1e-6 * abs(found.length)  # the bound would not swallow a drift
-    else:
-        assert np.isfinite(found.nats)
+def test_the_length_of_the_whole_result(scheme: ls.Scheme) -> None:
+    asked = ls.survey(scheme, dict(name=[*POLICIES]), start=by_name, draws=20)
+    for name, size, direction, failed in zip(*(asked.table[each] for each in ("name", "size", "direction", "failed")),
+                                             strict=True):
+        if scheme.dynamic_sampling == "resample" and name == "never":
+            assert "resample" in asked.failures[failed][1]
+            continue
+        whole = ls.drift(scheme, POLICIES[name])
+        if whole.verdict in ("nothing moves", "no drift of mean length"):
+            assert (size, direction) == (0.0, 0), name
+        else:
+            assert size == pytest.approx(float(whole.length_per_kl), rel=1e-9), name
+            assert direction == (1 if size > 0 else -1)
