@@ -30,8 +30,8 @@ EXACT = True
 SIGNED = ls.Reward(correct=1.0, incorrect=-1.0)
 SCHEMES = {
     "GRPO": ls.schemes.grpo(), "Dr. GRPO": ls.schemes.dr_grpo(), "DAPO": ls.schemes.dapo(), "RLOO": ls.schemes.rloo(),
-    "PPO, ±1, λ = 0.95, V = 0": ls.schemes.ppo(gae_lambda=0.95, reward=SIGNED),
-    "PPO, 0/1, λ = 0.95, V = 0": ls.schemes.ppo(gae_lambda=0.95, reward=ls.Reward()),
+    "PPO, ±1, λ = 0.95, V = 0": ls.schemes.ppo(gae_lambda=0.95, reward=SIGNED, critic=critics.Zero()),
+    "PPO, 0/1, λ = 0.95, V = 0": ls.schemes.ppo(gae_lambda=0.95, reward=ls.Reward(), critic=critics.Zero()),
     "PPO, ±1, λ = 0.95, exact critic": ls.schemes.ppo(gae_lambda=0.95, reward=SIGNED, critic=critics.Exact())}
 LOOKS = ((VERMILION, "-", 1.7), (SKY, "-", 6.0), (GREEN, "-", 3.6), (BLUE, "-", 1.5), (PURPLE, "--", 1.7),
          (ORANGE, "--", 1.7), (BLACK, (0, (1, 1.5)), 1.5))

@@ -14,7 +14,8 @@ EXACT = True
 
 SCHEMES = {
     "GRPO: 1/T": ls.schemes.grpo(), "ΔL: $T^{-0.75}$": ls.schemes.delta_l(), "DAPO: token-mean": ls.schemes.dapo(),
-    "Dr. GRPO: constant": ls.schemes.dr_grpo(), "PPO: 1/T, λ = 0.95, V = 0": ls.schemes.ppo(gae_lambda=0.95)}
+    "Dr. GRPO: constant": ls.schemes.dr_grpo(),
+    "PPO: 1/T, λ = 0.95, V = 0": ls.schemes.ppo(gae_lambda=0.95, critic=ls.critics.Zero())}
 COLOURS = (VERMILION, ORANGE, GREEN, BLUE, PURPLE)
 
 

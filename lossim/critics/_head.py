@@ -58,8 +58,8 @@ class LearnedLinear(Learned):
         sharing: κ in [0, 1] between classes, or cells, as that of :func:`lossim.coordinates`.
         epochs: passes over each rollout, at least 1.
         normalize: whether each feature is divided by how often it is read.
-        start: V before training, as for :class:`LearnedTable`. Beyond max_tokens it is read as at max_tokens, by a
-            table as at a position that nobody visits.
+        start, per, gae_lambda, pretrain: as for :class:`LearnedTable`. V beyond max_tokens is read as at
+            max_tokens, by a table as at a position that nobody visits.
 
     >>> from lossim.optimizers import AdamW
     >>> LearnedLinear(optimizer=AdamW(learning_rate=0.01), knots=6, sharing=0.7, gae_lambda=1.0, epochs=4).knots
@@ -67,11 +67,14 @@ class LearnedLinear(Learned):
     """
 
     optimizer: Optimizer
-    per: Literal["class", "cell"] = "class"
     knots: int | Literal["table"] = 8
     sharing: float = 0.0
     epochs: int = 1
     normalize: bool = False
+    start: float | FloatArray = 0.0
+    per: Literal["class", "cell"] = "class"
+    gae_lambda: float = 1.0
+    pretrain: int = 0
     _rules: ClassVar = Learned._rules | {
         "optimizer": (_optimizer,), "knots": (_knots,), "sharing": (checks.probability,), "epochs": (checks.whole,),
         "normalize": (checks.flag,), "start": (profile,)}

@@ -29,12 +29,13 @@ class Lesson(Record):
     tokens: FloatArray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Learned(Critic):
     """Base of critics that training moves towards their targets, where a response got to; V stays elsewhere.
 
     target_t = V_t + E[Â_t | still going at t] with GAE of the critic's own λ: the λ-return (derivations, section 14).
     Methods take arrays and return new ones; a critic holds no state. In ``drift`` it counts with its start values.
+
+    Its kinds declare these themselves, each after what is its own:
 
     Attributes:
         start: V before training, reward: one number, or an array where the critic says so.
@@ -45,10 +46,10 @@ class Learned(Critic):
     Source: arXiv 2503.01491 (VC-PPO: pretraining, a λ of its own), 2504.05118 (VAPO).
     """
 
-    start: float | FloatArray = 0.0
-    per: Literal["class", "cell", "all"] = "class"
-    gae_lambda: float = 1.0
-    pretrain: int = 0
+    start: float | FloatArray
+    per: Literal["class", "cell", "all"]
+    gae_lambda: float
+    pretrain: int
     _rules: ClassVar = {"per": (checks.choice, ("class", "cell")), "gae_lambda": (checks.probability,),
                         "pretrain": (checks.whole, 0)}
 
@@ -164,10 +165,14 @@ class LearnedTable(Learned):
     ``gae_lambda``; at rate 1 one update gets there with λ = 1, and N updates with any λ.
 
     >>> LearnedTable(rate=0.1, gae_lambda=0.95, pretrain=50)
-    LearnedTable(start=0.0, per='class', gae_lambda=0.95, pretrain=50, rate=0.1)
+    LearnedTable(rate=0.1, start=0.0, per='class', gae_lambda=0.95, pretrain=50)
     """
 
     rate: float
+    start: float | FloatArray = 0.0
+    per: Literal["class", "cell"] = "class"
+    gae_lambda: float = 1.0
+    pretrain: int = 0
     _rules: ClassVar = Learned._rules | {"rate": (checks.probability,), "start": (profile,)}
 
     def start_values(self, view: CriticView) -> FloatArray:
@@ -211,6 +216,7 @@ class RunningMean(Learned):
     start: float = 0.0
     per: Literal["class", "all"] = "class"
     gae_lambda: float = field(default=1.0, init=False, repr=False)
+    pretrain: int = 0
     _rules: ClassVar = Learned._rules | {"rate": (checks.probability,), "start": (checks.finite,),
                                          "per": (checks.choice, ("class", "all"))}
 

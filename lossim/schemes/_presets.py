@@ -35,7 +35,6 @@ from lossim.surrogates import CISPO, GMPO, GSPO, SAPO, PPOClip
 
 ZERO_ONE = Reward(correct=1.0, incorrect=0.0)
 PLUS_MINUS = Reward(correct=1.0, incorrect=-1.0)
-NOT_GIVEN = NotGiven()
 
 
 def _kl(coefficient: float, *, estimator: Literal["k1", "k3"], place: Literal["loss", "reward"]) -> tuple[KL, ...]:
@@ -44,7 +43,7 @@ def _kl(coefficient: float, *, estimator: Literal["k1", "k3"], place: Literal["l
     return (penalty,) if coefficient else ()
 
 
-def ppo(*, gae_lambda: float = 0.95, gamma: float = 1.0, critic: Critic = NOT_GIVEN, whiten: bool = False,
+def ppo(*, gae_lambda: float = 0.95, gamma: float = 1.0, critic: Critic = NotGiven(), whiten: bool = False,
         aggregation: Aggregation = SequenceMeanTokenMean(), reward: Reward = PLUS_MINUS,
         penalties: tuple[KL | Entropy, ...] = (), group_size: int = 1, prompts_per_step: int = 512) -> Scheme:
     """PPO on ±1: GAE with a critic given as data, mean over responses of the token mean.
@@ -63,7 +62,7 @@ def ppo(*, gae_lambda: float = 0.95, gamma: float = 1.0, critic: Critic = NOT_GI
                   penalties=penalties, group_size=group_size, prompts_per_step=prompts_per_step)
 
 
-def vapo(*, alpha: float = 0.05, critic: Critic = NOT_GIVEN, reward: Reward = PLUS_MINUS, group_size: int = 16,
+def vapo(*, alpha: float = 0.05, critic: Critic = NotGiven(), reward: Reward = PLUS_MINUS, group_size: int = 16,
          prompts_per_step: int = 32) -> Scheme:
     """VAPO's actor: λ(T) = 1 - 1/(αT), clip-higher, token-mean over the step, ±1. Source: arXiv 2504.05118.
 

@@ -64,7 +64,8 @@ def test_what_the_page_names_is_there() -> None:
 
 def test_gone_sees_what_it_should() -> None:
     text = ("`_engine/step.py: Step.task` `lossim/critics/_base.py: Critic` `tests/shared/kinds.py: MAKERS` "
-            "`rooms.json` `_engine/step.py: Step.nothing` `_engine/steps.py: Step` `tests/shared/kinds.py: NONE` `lossim/none.py`")
+            "`rooms.json` `_engine/step.py: Step.nothing` `_engine/steps.py: Step` `tests/shared/kinds.py: NONE` "
+            "`lossim/none.py`")
     assert gone(text) == ["_engine/steps.py", "lossim/none.py", "_engine/step.py: Step.nothing",
                           "tests/shared/kinds.py: NONE"]
 

@@ -332,7 +332,7 @@ def test_a_run_of_the_mean_field_says_whom_the_critic_learns_from() -> None:
 
 def test_it_prints_and_goes_on_where_it_was() -> None:
     first = ls.train(scheme(head(0.4, knots=3)), PATHS, steps=3, optimizer=sgd(0.2))
-    assert "LearnedLinear(gae_lambda=1.0, optimizer=SGD(learning_rate=0.4), knots=3, sharing=0.0)" in str(first.scheme)
+    assert "LearnedLinear(optimizer=SGD(learning_rate=0.4), knots=3, sharing=0.0, gae_lambda=1.0)" in str(first.scheme)
     second = ls.train(scheme(head(0.4, knots=3, start=first.critic[-1])), first.policy, steps=2, optimizer=sgd(0.2))
     whole = ls.train(scheme(head(0.4, knots=3)), PATHS, steps=5, optimizer=sgd(0.2))
     np.testing.assert_allclose(second.critic[-1], whole.critic[-1], atol=1e-12)
