@@ -16,11 +16,13 @@ def critic_doubt(spread: Spread) -> list[Doubt]:
     gae = plugin.scheme.advantage.token_level
     if gae is None or not gae.critic.alternatives:
         return []
-    names, critics = zip(*gae.critic.alternatives, strict=True)
-    lengths = []
-    for critic in critics:
+    lengths = {}
+    for name, critic in gae.critic.alternatives:
         scheme = replace(plugin.scheme, advantage=plugin.scheme.advantage.with_critic(critic))
         other = replace(plugin, scheme=scheme)
-        found = Spread(other, read(other))
-        lengths.append(found.readout.ratios(found.changes).length_per_kl)
-    return [Doubt(unknown="critic", options=names, lengths=np.nan_to_num(np.array(lengths)))]
+        try:
+            found = Spread(other, read(other))
+        except ValueError:  # a critic that this reward, or a value beyond the cap, leaves without a meaning
+            continue
+        lengths[name] = found.readout.ratios(found.changes).length_per_kl
+    return [Doubt(unknown="critic", options=tuple(lengths), lengths=np.nan_to_num(np.array(list(lengths.values()))))]

@@ -16,8 +16,6 @@ from lossim.critics import Critic
 
 __all__ = ["critic_doubt"]
 
-UNTOLD = Note("critic", "no critic was given: V = 0 is assumed, and what another would do has no closed form here")
-
 
 def critic_doubt(step: Step, directions: Directions, own: float) -> tuple[list[Doubt], list[Note]]:
     """Tokens under each critic that may be meant; nothing where one was given. And what there is to say instead.
@@ -27,14 +25,19 @@ def critic_doubt(step: Step, directions: Directions, own: float) -> tuple[list[D
     gae = step.token_level
     if gae is None or not gae.critic.alternatives:
         return [], []
-    names, critics = zip(*gae.critic.alternatives, strict=True)
-    assumed = gae.critic.constant
-    try:
-        lengths = [np.nan_to_num(own) if critic.constant is not None and critic.constant == assumed
-                   else _length_per_kl(step, directions, critic) for critic in critics]
-    except NoClosedForm:
-        return [], [UNTOLD]
-    return [Doubt(unknown="critic", options=names, lengths=np.array(lengths))], []
+    lengths = {}
+    left_out = []
+    for name, critic in gae.critic.alternatives:
+        if critic.constant is not None and critic.constant == gae.critic.constant:
+            lengths[name] = np.nan_to_num(own)
+            continue
+        try:
+            lengths[name] = _length_per_kl(step, directions, critic)
+        except (NoClosedForm, ValueError) as reason:
+            left_out.append(Note("critic", f"no critic was given, and what one would do that is {name} is not told: "
+                                 f"{reason}"))
+    found = Doubt(unknown="critic", options=tuple(lengths), lengths=np.array(list(lengths.values())))
+    return ([found] if len(lengths) > 1 else []), left_out
 
 
 def _length_per_kl(step: Step, directions: Directions, critic: Critic) -> float:

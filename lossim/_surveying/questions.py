@@ -13,7 +13,7 @@ from lossim._engine import NATS, headline
 from lossim._support import checks
 from lossim._support.text import code
 from lossim._training import train
-from lossim.critics import Critic, Exact, Zero
+from lossim.critics import ClassMean, Critic, Exact, Scaled, Zero
 from lossim.optimizers import SGD
 from lossim.policies import Policy
 from lossim.schemes import Scheme, compare, short
@@ -24,7 +24,8 @@ ROUNDING = 1e-9
 """Relative rounding of numbers that are compared with one another."""
 PACE = 1e-3
 """KL per response of the first step of a phase, nats, unless it is an unknown."""
-CRITICS: dict[str, Critic] = {"zero": Zero(), "class mean": Exact(per="class"), "exact": Exact()}
+CRITICS: dict[str, Critic] = {"zero": Zero(), "class mean": ClassMean(), "exact": Exact(),
+                              "lagging": Scaled(critic=Exact(), factor=0.5)}
 """Critics by name; any other is given as itself."""
 
 
