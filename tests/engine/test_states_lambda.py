@@ -29,7 +29,7 @@ BOUND = float(stats.t(63).isf(stats.norm.sf(4.0)))
 """What a z-score from 64 blocks exceeds as rarely as a normal one does 4."""
 
 
-def world_of_five(seed: int, **options: object) -> dict[str, object]:
+def world_of_five(**options: object) -> dict[str, object]:
     return {"curves": 0.2, "work": 0.9, "paths": 1, "zero_one": 0.2} | options
 
 
@@ -44,7 +44,7 @@ def test_signs_over_five_tokens(kind: str, name: str) -> None:
                                                         ("ΔL", "remove", "k3"), ("sum kept", "keep", "all")]):
         world, scheme, setting, policies = setup(20 + seed, name, kind=kind, rule=rule, truncation=truncation,
                                                  penalty=penalty, paid="any shape", max_tokens=5, prompts=1,
-                                                 world=world_of_five(seed))
+                                                 world=world_of_five())
         result = ls.drift(scheme, policies["policy"], old_policy=policies["old"], reference=policies["reference"])
         truth = translate.flat(world, ref.expected_update(world, setting))
         np.testing.assert_allclose(translate.engine_flat(result), truth, rtol=1e-9,
@@ -82,7 +82,7 @@ def test_whitening_is_its_definition_over_all_responses(kind: str, name: str) ->
     for seed, (rule, truncation) in enumerate(itertools.product(["1/T", "constant"], ["keep", "mask"])):
         world, scheme, setting, policies = setup(40 + seed, name, kind=kind, rule=rule, truncation=truncation,
                                                  group_size=1, prompts=1, paid="any shape", max_tokens=5,
-                                                 world=world_of_five(seed, graded_truncation=True))
+                                                 world=world_of_five(graded_truncation=True))
         result = ls.drift(scheme, policies["policy"], old_policy=policies["old"])
         assert result.length.method == "large-batch limit"
         truth = translate.flat(world, limit_update(world, setting))
