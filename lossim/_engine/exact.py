@@ -25,7 +25,8 @@ from lossim.advantages import Raw, ResponseAdvantage, Whitened
 from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
 
-__all__ = ["Expected", "expected_measures", "share_of_dead_groups", "update_scale"]
+__all__ = ["Average", "Expected", "batch_moments", "expected_measures", "share_of_dead_groups", "token_whitening",
+           "update_scale"]
 
 
 class Expected(Record):
@@ -55,7 +56,7 @@ def expected_measures(step: Step) -> Expected:
             raise NoClosedForm("advantage", reason)
         if step.paid is not None and len(step.old.arrival):
             _refuse_paid(step, estimator)
-    average = _Average(step=step, rule=scheme.aggregation)
+    average = Average(step=step, rule=scheme.aggregation)
     term: ResponseTerm | TokenTerm
     if estimator is None:
         term, limit = _token_term(average)
@@ -72,13 +73,13 @@ def expected_measures(step: Step) -> Expected:
                     error=denominators.aggregation.error + denominators.baseline.error)
 
 
-def _token_term(average: _Average) -> tuple[TokenTerm, bool]:
+def _token_term(average: Average) -> tuple[TokenTerm, bool]:
     """GAE's measures, and whether they are those of a large batch: whitened by μ and σ of all its tokens."""
     step = average.step
     weight = average.presence
     if step.whitening is None:
         return _token_measures(step, weight), False
-    mean, scale = _whitening(step, step.whitening)
+    mean, scale = token_whitening(step, step.whitening)
     means = np.full(len(weight), mean)
     shift = step.gained(scale * (0.0 - mean * weight), +1)
     return replace(_token_measures(step, scale * weight), shift=shift, mean=means), True
@@ -94,7 +95,7 @@ def _token_measures(step: Step, weight: FloatArray) -> TokenTerm:
     return TokenTerm(weight=sums, credit=credit)
 
 
-def _response_term(average: _Average, estimator: ResponseAdvantage) -> tuple[ResponseTerm, bool]:
+def _response_term(average: Average, estimator: ResponseAdvantage) -> tuple[ResponseTerm, bool]:
     """One advantage per response, and whether a std of the step divides it: then that of a large batch."""
     total = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
     negative = None
@@ -107,14 +108,14 @@ def _response_term(average: _Average, estimator: ResponseAdvantage) -> tuple[Res
         return ResponseTerm(total=with_paid(average.step.old, total, slope, paid.stop, paid.go)), False
     if eps is None:
         return _gained(average.step, total, negative), False
-    std = _batch_std(average.step) + eps
+    std = batch_moments(average.step)[1] + eps
     scale = 1.0 / std if std > 0 else 0.0
     return _gained(average.step, total * scale, None if negative is None else negative * scale), True
 
 
-def _whitened_response_term(average: _Average, estimator: ResponseAdvantage, whitening: Whitened) -> ResponseTerm:
+def _whitened_response_term(average: Average, estimator: ResponseAdvantage, whitening: Whitened) -> ResponseTerm:
     """(A - μ)/σ with the mean and the standard deviation over all tokens of a large batch."""
-    mean, scale = _whitening(average.step, whitening)
+    mean, scale = token_whitening(average.step, whitening)
     raw = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
     total = scale * (raw - mean * average.presence)
     if not average.step.signed:
@@ -143,7 +144,7 @@ def _gained(step: Step, total: FloatArray, negative: FloatArray | None) -> Respo
     return ResponseTerm(total=mapped(np.add, above, below), negative=below, ungained=ungained)
 
 
-class _Average(Record):
+class Average(Record):
     """Averages over the other responses of a step under one aggregation rule."""
 
     step: Step
@@ -204,7 +205,7 @@ class _Average(Record):
         return measure
 
 
-def _share_of_unequal_groups(average: _Average) -> float:
+def _share_of_unequal_groups(average: Average) -> float:
     """P(a group has at least two different task rewards)."""
     weights = average.step.old.class_weight
     return float(sum(w * law.unequal_groups for w, law in zip(weights, average.classes, strict=True)))
@@ -214,7 +215,7 @@ def share_of_dead_groups(step: Step) -> float:
     """P(the task rewards of a group are all equal); NaN where a reward compares the lengths of a group."""
     if step.scheme.reward.group_relative:
         return float("nan")
-    return max(1.0 - _share_of_unequal_groups(_Average(step=step, rule=TokenSum())), 0.0)
+    return max(1.0 - _share_of_unequal_groups(Average(step=step, rule=TokenSum())), 0.0)
 
 
 def update_scale(step: Step) -> float:
@@ -238,11 +239,11 @@ def update_scale(step: Step) -> float:
 # --- statistics of a step, in the limit of a large batch --------------------------------------------------------
 
 
-def _whitening(step: Step, whitened: Whitened) -> tuple[float, float]:
+def token_whitening(step: Step, whitened: Whitened) -> tuple[float, float]:
     """μ and (σ² + eps)^-½ over the tokens in the loss; dropped groups still count."""
     if step.scheme.dynamic_sampling == "drop":
         step = replace(step, scheme=replace(step.scheme, dynamic_sampling="none"))
-    average = _Average(step=step, rule=TokenSum())
+    average = Average(step=step, rule=TokenSum())
     length = step.old.length
     tokens = average.presence
     count = float((tokens * length).sum())
@@ -265,18 +266,19 @@ def _whitening(step: Step, whitened: Whitened) -> tuple[float, float]:
     return mean, float(factor)
 
 
-def _batch_std(step: Step) -> float:
-    """Standard deviation of the returns in the baseline over all classes."""
+def batch_moments(step: Step) -> tuple[float, float]:
+    """Mean and standard deviation of the returns in the baseline over all classes."""
     policy = step.old
     mass = policy.law * policy.cell_weight[:, None, None] * step.in_baseline
     if step.scheme.dynamic_sampling == "resample":
-        average = _Average(step=step, rule=TokenSum())
+        average = Average(step=step, rule=TokenSum())
         for j, law in enumerate(average.classes):
             kept = law.presence(average.factor)
             mass[policy.class_cells[j]] *= kept.reshape(-1, policy.law.shape[1], kept.shape[-1])
     total = mass.sum()
     if total == 0:
-        return 0.0
-    returns = step.returns - np.max(np.where(mass > 0, step.returns, -np.inf))  # equal returns are then exactly 0
+        return 0.0, 0.0
+    top = float(np.max(np.where(mass > 0, step.returns, -np.inf)))
+    returns = step.returns - top  # equal returns are then exactly 0
     mean = float((mass * np.where(mass > 0, returns, 0.0)).sum() / total)
-    return float(np.sqrt((mass * (returns - mean) ** 2).sum() / total))
+    return top + mean, float(np.sqrt((mass * (returns - mean) ** 2).sum() / total))

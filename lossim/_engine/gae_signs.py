@@ -123,3 +123,31 @@ def _sums(value: FloatArray, mass: FloatArray, outcome: IntArray, base: FloatArr
         count = counts[:, :, -1:] - count
         total = sums[:, :, -1:] - total
     return base[:, None] * count + power[:, None] * total
+
+
+def signed_projection(step: Step, cells: slice, mean: float, stop: FloatArray, go: FloatArray) -> FloatArray:
+    """Σ_t (Â_t - mean) · gain · score_t of a response of one state, with the gain at the sign of that: [cell, grade, end].
+
+    For scores of the tokens that stop and that go on, [cell, t]; O(N²).
+    """
+    gae = needed_gae(step)
+    last = step.errors.last[cells]
+    total = np.zeros_like(last)
+    positions = np.arange(step.policy.max_tokens)
+    for sign in (+1, -1):
+        gains = step.gains(sign, cells)
+        if gains is None:
+            raise ValueError("a sign is read off policy alone: step.old must be another policy")
+        whole = step.response_gain(sign)[cells, None]
+        weighed = go * gains.go
+        for block in pair_blocks(gae, step.policy.length, step.errors.going[cells]):
+            advantage = last[:, :, block.ends, None] * block.power - mean
+            if block.base is not None:
+                advantage = advantage + block.base[:, None]
+            advantage = of_sign(advantage, sign)
+            advantage *= positions < np.arange(last.shape[-1])[block.ends, None]
+            paid = np.einsum("cget,ct->cge", advantage, weighed)
+            total[:, :, block.ends] += whole[:, :, block.ends] * paid
+        at_last = of_sign(last[:, :, :-1] - mean, sign) * (stop * gains.stop)[:, None]
+        total[:, :, :-1] += whole[:, :, :-1] * at_last
+    return total

@@ -19,7 +19,7 @@ from lossim._support.positions import blocks
 from lossim._support.types import FloatArray, IntArray, NoClosedForm
 from lossim.advantages import Group, ResponseAdvantage, group_of
 
-__all__ = ["composition_count", "compositions", "expected_credit", "negative_credit", "return_slope",
+__all__ = ["composition_count", "compositions", "expected_credit", "kinds", "negative_credit", "return_slope",
            "squared_credit"]
 
 MOST_TERMS = 500_000_000
@@ -204,7 +204,7 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
     Raises:
         NoClosedForm: there are too many compositions to sum.
     """
-    values, own = _kinds(law, estimator)
+    values, own = kinds(law, estimator)
     levels = len(values)
     nodes = len(factor)
     parts = levels + (law.removed > 0)  # being out of the baseline is one more thing a mate can do
@@ -228,7 +228,7 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
     return law.at_level(factor[:, None] * expected, own)
 
 
-def _kinds(law: ClassLaw, estimator: ResponseAdvantage) -> tuple[FloatArray, IntArray]:
+def kinds(law: ClassLaw, estimator: ResponseAdvantage) -> tuple[FloatArray, IntArray]:
     """Different (task reward, return, length if it matters) among those that can occur, and each end's own."""
     step = law.step
     shape = law.returns.shape

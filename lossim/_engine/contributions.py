@@ -1,0 +1,120 @@
+"""What one response adds to the change of mean length, given how it ended: sums over its tokens, with their moments.
+
+A sum over the tokens of a response that was in one state hangs on its end alone. One that changed state at e adds
+what the tokens before e are in the state that they were drawn in, and e is known in distribution.
+See docs/derivations.md, section 19.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lossim._engine.gae import needed_gae
+from lossim._engine.gae_pairs import projection_by_pairs
+from lossim._engine.projections import gae_entry, gae_projection
+from lossim._engine.states import since_entry
+from lossim._engine.step import Step
+from lossim._model import CellArrays
+from lossim._support.positions import along, before, discounted_sum
+from lossim._support.records import Record
+from lossim._support.types import FloatArray
+
+__all__ = ["Moments", "ResponseSum", "gae_sum", "moments_given_end", "sum_along"]
+
+
+class ResponseSum(Record):
+    """A sum over the tokens of a response of some cells, ``settled`` where it never changed state.
+
+    One that did so at e, and ended at T, has  settled + entry(e) + x^{T-e} · excess · fading(e).
+
+    Attributes:
+        settled: [cell, grade or 1, end].
+        entry, fading: [move, t].
+        excess: [cell, grade or 1, end].
+    """
+
+    settled: FloatArray
+    entry: FloatArray
+    fading: FloatArray
+    excess: FloatArray
+
+
+class Moments(Record):
+    """Numbers of a response given its end: their ``mean`` [number, cell, grade, end] and what is left to chance,
+    ``covariance`` [number, number, cell or 1, grade or 1, end or 1].
+    """
+
+    mean: FloatArray
+    covariance: FloatArray
+
+    def combined(self, weights: FloatArray) -> Moments:
+        """New numbers, sums over the old ones of ``weights`` [new, old, cell or 1, grade or 1, end]."""
+        pairs = weights[:, None, :, None] * weights[None, :, None, :] * self.covariance
+        return Moments(mean=(weights * self.mean).sum(axis=1), covariance=pairs.sum(axis=(2, 3)))
+
+    def shifted(self, by: FloatArray) -> Moments:
+        """The numbers plus ``by`` [number, cell or 1, grade or 1, end or 1]."""
+        return replace(self, mean=self.mean + by)
+
+    def squares(self) -> FloatArray:
+        """E[product of two of the numbers | end], [number, number, cell, grade, end]."""
+        return self.mean[:, None] * self.mean[None, :] + self.covariance
+
+
+def moments_given_end(policy: CellArrays, cells: slice, sums: list[ResponseSum], x: float = 1.0) -> Moments:
+    """Mean and covariance of sums over the tokens of a response that ended so in some cells; ``x`` is GAE's discount.
+
+    The moments of entry(e) and x^{T-e} fading(e) over e, given the end, are recurrences:
+    :func:`~lossim._engine.states.since_entry`.
+    """
+    source, target, rows = policy.layout.moves_within(cells)
+    grades = policy.law.shape[1]
+    shape = (len(sums), len(policy.layout.path_of_cell[cells]), grades, policy.max_tokens + 1)
+    mean = np.array([np.broadcast_to(each.settled, shape[1:]) for each in sums])
+    if not len(target):
+        return Moments(mean=mean, covariance=np.zeros((len(sums), len(sums), 1, 1, 1)))
+    covariance = np.zeros((len(sums), *shape))
+    for row, (move, cell) in enumerate(zip(range(rows.start, rows.stop), target, strict=True)):
+        entries = np.array([each.entry[row] for each in sums])
+        fadings = np.array([each.fading[row] for each in sums])
+        excess = np.array([np.broadcast_to(each.excess[cell], shape[2:]) for each in sums])
+
+        def expected(y: FloatArray, discount: float, move: int = move) -> FloatArray:
+            return since_entry(policy, move, y, discount)[..., None, :]
+
+        ahead = expected(entries, 1.0) + excess * expected(fadings, x)
+        mean[:, cell] += ahead
+        mixed = excess[None, :] * expected(entries[:, None] * fadings, x)
+        squares = expected(entries[:, None] * entries, 1.0) + mixed + mixed.swapaxes(0, 1)
+        squares = squares + excess[:, None] * excess * expected(fadings[:, None] * fadings, x * x)
+        covariance[:, :, cell] = squares - ahead[:, None] * ahead
+    return Moments(mean=mean, covariance=covariance)
+
+
+# --- the sums -------------------------------------------------------------------------------------------------------
+
+
+def sum_along(policy: CellArrays, cells: slice, stop: FloatArray, go: FloatArray) -> ResponseSum:
+    """Σ over the tokens of a response of numbers by role, [cell, t] of some cells."""
+    source, target, _ = policy.layout.moves_within(cells)
+    so_far = before(go)[:, :-1]
+    entry = so_far[source] - so_far[target]
+    return ResponseSum(settled=along(stop, go)[:, None], entry=entry, fading=np.zeros_like(entry),
+                       excess=np.zeros((len(go), 1, 1)))
+
+
+def gae_sum(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> ResponseSum:
+    """Σ_t Â_t · score_t of a response under GAE, for scores of its tokens [cell, t] of some cells."""
+    gae = needed_gae(step)
+    going = step.errors.going[cells]
+    last = step.errors.last[cells]
+    if gae.adaptive:
+        settled = projection_by_pairs(gae, step.policy.length, going, last, stop, go)
+        return replace(sum_along(step.policy, cells, stop, go), settled=settled)
+    tail = discounted_sum(going, gae.discount)
+    excess = last - np.column_stack([tail, tail[:, -1]])[:, None]
+    entry = gae_entry(step, cells, stop, go)
+    return ResponseSum(settled=gae_projection(step, cells, stop, go), entry=entry.settled, fading=entry.fading,
+                       excess=excess)
