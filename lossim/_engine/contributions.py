@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 
 from lossim._engine.gae import needed_gae
-from lossim._engine.gae_pairs import projection_by_pairs
 from lossim._engine.projections import gae_entry, gae_projection
 from lossim._engine.states import since_entry
 from lossim._engine.step import Step
@@ -21,7 +20,7 @@ from lossim._support.positions import along, before, discounted_sum
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 
-__all__ = ["Moments", "ResponseSum", "gae_sum", "moments_given_end", "sum_along"]
+__all__ = ["Moments", "ResponseSum", "gae_sum", "moments_given_end", "settled_sum", "sum_along"]
 
 
 class ResponseSum(Record):
@@ -105,16 +104,17 @@ def sum_along(policy: CellArrays, cells: slice, stop: FloatArray, go: FloatArray
                        excess=np.zeros((len(go), 1, 1)))
 
 
+def settled_sum(policy: CellArrays, cells: slice, settled: FloatArray) -> ResponseSum:
+    """A sum that the end alone settles, [cell, grade or 1, end] of some cells."""
+    nothing = np.zeros((len(policy.layout.moves_within(cells).target), policy.max_tokens))
+    return ResponseSum(settled=settled, entry=nothing, fading=nothing, excess=np.zeros((len(settled), 1, 1)))
+
+
 def gae_sum(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> ResponseSum:
-    """Σ_t Â_t · score_t of a response under GAE, for scores of its tokens [cell, t] of some cells."""
+    """Σ_t Â_t · score_t of a response under GAE with one λ, for scores of its tokens [cell, t] of some cells."""
     gae = needed_gae(step)
-    going = step.errors.going[cells]
-    last = step.errors.last[cells]
-    if gae.adaptive:
-        settled = projection_by_pairs(gae, step.policy.length, going, last, stop, go)
-        return replace(sum_along(step.policy, cells, stop, go), settled=settled)
-    tail = discounted_sum(going, gae.discount)
-    excess = last - np.column_stack([tail, tail[:, -1]])[:, None]
+    tail = discounted_sum(step.errors.going[cells], gae.discount)
+    excess = step.errors.last[cells] - np.column_stack([tail, tail[:, -1]])[:, None]
     entry = gae_entry(step, cells, stop, go)
     return ResponseSum(settled=gae_projection(step, cells, stop, go), entry=entry.settled, fading=entry.fading,
                        excess=excess)

@@ -125,22 +125,22 @@ def _sums(value: FloatArray, mass: FloatArray, outcome: IntArray, base: FloatArr
     return base[:, None] * count + power[:, None] * total
 
 
-def signed_projection(step: Step, cells: slice, mean: float, stop: FloatArray, go: FloatArray) -> FloatArray:
-    """Σ_t (Â_t - mean) · gain · score_t of a response of one state, with the gain at the sign of that: [cell, grade, end].
+def signed_projection(step: Step, mean: float, stop: FloatArray, go: FloatArray) -> FloatArray:
+    """Σ_t (Â_t - mean) · gain · score_t of responses of one state, the gain at the sign of that: [cell, grade, end].
 
     For scores of the tokens that stop and that go on, [cell, t]; O(N²).
     """
     gae = needed_gae(step)
-    last = step.errors.last[cells]
+    last = step.errors.last
     total = np.zeros_like(last)
     positions = np.arange(step.policy.max_tokens)
     for sign in (+1, -1):
-        gains = step.gains(sign, cells)
+        gains = step.gains(sign)
         if gains is None:
             raise ValueError("a sign is read off policy alone: step.old must be another policy")
-        whole = step.response_gain(sign)[cells, None]
+        whole = step.response_gain(sign)[:, None]
         weighed = go * gains.go
-        for block in pair_blocks(gae, step.policy.length, step.errors.going[cells]):
+        for block in pair_blocks(gae, step.policy.length, step.errors.going):
             advantage = last[:, :, block.ends, None] * block.power - mean
             if block.base is not None:
                 advantage = advantage + block.base[:, None]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from lossim._engine.gae import entry_advantage, needed_gae
+from lossim._engine.gae_pairs import projection_by_pairs
 from lossim._engine.step import Step
 from lossim._model import Draws
 from lossim._support.positions import before, discounted_sum, running_sum
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 
-__all__ = ["Entry", "gae_entry", "gae_projection", "gae_projection_of"]
+__all__ = ["Entry", "adaptive_projection", "gae_entry", "gae_projection", "gae_projection_of"]
 
 
 def gae_projection(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> FloatArray:
@@ -30,6 +31,11 @@ def gae_projection(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -
     total = steady[:, None] + (last - final[:, None]) * traces[:, None]
     total[:, :, :-1] += last[:, :, :-1] * stop[:, None]
     return total
+
+
+def adaptive_projection(step: Step, stop: FloatArray, go: FloatArray) -> FloatArray:
+    """The same of all cells, of responses of one state, where λ depends on the length; O(N²)."""
+    return projection_by_pairs(needed_gae(step), step.policy.length, step.errors.going, step.errors.last, stop, go)
 
 
 class Entry(Record):

@@ -8,20 +8,20 @@ the group's own share in these does to everyone. See docs/derivations.md, sectio
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
-from lossim._engine.contributions import Moments, ResponseSum, gae_sum, moments_given_end, sum_along
+from lossim._engine.contributions import Moments, ResponseSum, gae_sum, moments_given_end, settled_sum, sum_along
 from lossim._engine.denominators import ONE
 from lossim._engine.exact import Average, batch_moments, token_whitening
-from lossim._engine.gae import advantage_sums
+from lossim._engine.gae import advantage_sums, needed_gae
 from lossim._engine.gae_signs import signed_projection
 from lossim._engine.gradients import surprises
 from lossim._engine.group_moments import Parts, Tilt, group_moments
 from lossim._engine.levels import levels_of
 from lossim._engine.measures import of_sign
+from lossim._engine.projections import adaptive_projection
 from lossim._engine.readout import Directions
 from lossim._engine.step import Step
 from lossim._support.records import Record
@@ -228,30 +228,48 @@ class _Spread(Record):
         """Sums over the tokens of a response of each class, [sum, cell, grade, end]: penalties, then scores with the
         gains of tokens at either sign of the advantage; under GAE advantage times score, score, and advantage alone.
         """
-        step = self.step
+        gae = self.step.token_level
+        discount = 1.0 if gae is None or gae.adaptive else gae.discount
         found = []
-        for cells in step.old.class_cells:
+        for cells in self.step.old.class_cells:
             stop, go = self.directions.scores(cells)
             made = [self.penalties(cells, stop, go)]
-            x = 1.0
-            for sign in (+1, -1) if step.signed else (+1,):
-                gains = step.gains(sign, cells)
-                gained = (stop, go) if gains is None else (stop * gains.stop, go * gains.go)
-                made.append(sum_along(step.policy, cells, *gained))
-            gae = step.token_level
+            signs = (+1, -1) if self.step.signed and gae is None else (+1,)
+            made += [sum_along(self.step.policy, cells, *self.gained(cells, sign)) for sign in signs]
             if gae is not None:
-                x = 1.0 if gae.adaptive else gae.discount
-                scores = made[1]
-                plain = gained if not step.signed else (np.zeros_like(stop), np.zeros_like(go))
-                each = gae_sum(step, cells, *plain)
-                if step.signed:
-                    each = replace(each, settled=signed_projection(step, cells, self.credit[0], stop, go))
-                one = np.ones_like(stop)
-                made = [made[0], each, scores]
-                if step.whitening is not None:
-                    made.append(gae_sum(step, cells, one, one))
-            found.append(moments_given_end(step.old, cells, made, x))
+                made.insert(1, self.credited(cells))
+                if self.step.whitening is not None:
+                    made.append(self.alone(cells))
+            found.append(moments_given_end(self.step.old, cells, made, discount))
         return found
+
+    def gained(self, cells: slice, sign: int = +1) -> tuple[FloatArray, FloatArray]:
+        """Scores of the tokens that stop and that go on, times their gains at that sign, [cell, t] of some cells."""
+        stop, go = self.directions.scores(cells)
+        gains = self.step.gains(sign, cells)
+        return (stop, go) if gains is None else (stop * gains.stop, go * gains.go)
+
+    @cached_property
+    def by_pairs(self) -> FloatArray | None:
+        """Σ_t Â_t · score_t where every pair of a position and an end is gone through, [cell, grade, end]; else None."""
+        if self.step.signed:
+            return signed_projection(self.step, self.credit[0], *self.directions.scores())
+        if needed_gae(self.step).adaptive:
+            return adaptive_projection(self.step, *self.gained(slice(None)))
+        return None
+
+    def credited(self, cells: slice) -> ResponseSum:
+        """Σ_t Â_t · score_t under GAE; with the gains at each token's sign and less the mean, if they read it."""
+        if self.by_pairs is None:
+            return gae_sum(self.step, cells, *self.gained(cells))
+        return settled_sum(self.step.policy, cells, self.by_pairs[cells])
+
+    def alone(self, cells: slice) -> ResponseSum:
+        """Σ_t Â_t under GAE."""
+        if needed_gae(self.step).adaptive:
+            return settled_sum(self.step.policy, cells, advantage_sums(self.step)[0][cells])
+        one = np.ones_like(self.step.policy.logits[cells])
+        return gae_sum(self.step, cells, one, one)
 
     def numbers(self, j: int, *, drag: float = 0.0, penalised: bool = True, moving: bool = True) -> Moments:
         """The numbers of a response of class j, which functions of its advantage multiply: [d, cell, grade, end].
