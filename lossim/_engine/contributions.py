@@ -8,11 +8,15 @@ See docs/derivations.md, section 19.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
-from lossim._engine.gae import needed_gae
-from lossim._engine.projections import gae_entry, gae_projection
+from lossim._engine.gae import advantage_sums, needed_gae
+from lossim._engine.gae_signs import signed_projection
+from lossim._engine.gradients import surprises
+from lossim._engine.projections import adaptive_projection, gae_entry, gae_projection
+from lossim._engine.readout import Directions
 from lossim._engine.states import since_entry
 from lossim._engine.step import Step
 from lossim._model import CellArrays
@@ -20,7 +24,7 @@ from lossim._support.positions import along, before, discounted_sum
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 
-__all__ = ["Moments", "ResponseSum", "gae_sum", "moments_given_end", "settled_sum", "sum_along"]
+__all__ = ["Moments", "ResponseSum", "ResponseSums", "moments_given_end"]
 
 
 class ResponseSum(Record):
@@ -68,7 +72,7 @@ def moments_given_end(policy: CellArrays, cells: slice, sums: list[ResponseSum],
     The moments of entry(e) and x^{T-e} fading(e) over e, given the end, are recurrences:
     :func:`~lossim._engine.states.since_entry`.
     """
-    source, target, rows = policy.layout.moves_within(cells)
+    _, target, rows = policy.layout.moves_within(cells)
     grades = policy.law.shape[1]
     shape = (len(sums), len(policy.layout.path_of_cell[cells]), grades, policy.max_tokens + 1)
     mean = np.array([np.broadcast_to(each.settled, shape[1:]) for each in sums])
@@ -118,3 +122,77 @@ def gae_sum(step: Step, cells: slice, stop: FloatArray, go: FloatArray) -> Respo
     entry = gae_entry(step, cells, stop, go)
     return ResponseSum(settled=gae_projection(step, cells, stop, go), entry=entry.settled, fading=entry.fading,
                        excess=excess)
+
+
+class ResponseSums(Record):
+    """The sums of a step's responses along directions; ``mean`` is what a surrogate's signs are read against."""
+
+    step: Step
+    directions: Directions
+    mean: float
+
+    def penalties(self, cells: slice, stop: FloatArray, go: FloatArray) -> ResponseSum:
+        """KL in the loss and entropy, for scores of the tokens of some cells."""
+        step = self.step
+        by_stop = np.zeros_like(stop)
+        by_go = np.zeros_like(go)
+        if step.kl_slope is not None:
+            by_stop += stop * step.kl_slope.stop[cells]
+            by_go += go * step.kl_slope.go[cells]
+        if step.scheme.entropy is not None:
+            # Σ_a π(a) (-log π(a)) score, the same whatever token is drawn; at the first over the paths of the class.
+            surprise = surprises(step.policy, cells)
+            bonus = step.scheme.entropy.coefficient * (stop * surprise.stop + go * surprise.go)
+            at_first = step.policy.cell_probability[cells] * step.policy.at_risk[cells, 0]
+            bonus[:, 0] = float(at_first @ bonus[:, 0])
+            by_stop += bonus
+            by_go += bonus
+        return sum_along(step.policy, cells, by_stop, by_go)
+
+    @cached_property
+    def by_class(self) -> list[Moments]:
+        """Sums over the tokens of a response of each class, [sum, cell, grade, end]: penalties, then scores with the
+        gains of tokens at either sign of the advantage; under GAE advantage times score, score, and advantage alone.
+        """
+        gae = self.step.token_level
+        discount = 1.0 if gae is None or gae.adaptive else gae.discount
+        found = []
+        for cells in self.step.old.class_cells:
+            stop, go = self.directions.scores(cells)
+            made = [self.penalties(cells, stop, go)]
+            signs = (+1, -1) if self.step.signed and gae is None else (+1,)
+            made += [sum_along(self.step.policy, cells, *self.gained(cells, sign)) for sign in signs]
+            if gae is not None:
+                made.insert(1, self.credited(cells))
+                if self.step.whitening is not None:
+                    made.append(self.alone(cells))
+            found.append(moments_given_end(self.step.old, cells, made, discount))
+        return found
+
+    def gained(self, cells: slice, sign: int = +1) -> tuple[FloatArray, FloatArray]:
+        """Scores of the tokens that stop and that go on, times their gains at that sign, [cell, t] of some cells."""
+        stop, go = self.directions.scores(cells)
+        gains = self.step.gains(sign, cells)
+        return (stop, go) if gains is None else (stop * gains.stop, go * gains.go)
+
+    @cached_property
+    def by_pairs(self) -> FloatArray | None:
+        """Σ_t Â_t · score_t by pairs of a position and an end, [cell, grade, end]; None where recurrences do it."""
+        if self.step.signed:
+            return signed_projection(self.step, self.mean, *self.directions.scores())
+        if needed_gae(self.step).adaptive:
+            return adaptive_projection(self.step, *self.gained(slice(None)))
+        return None
+
+    def credited(self, cells: slice) -> ResponseSum:
+        """Σ_t Â_t · score_t under GAE; with the gains at each token's sign and less the mean, if they read it."""
+        if self.by_pairs is None:
+            return gae_sum(self.step, cells, *self.gained(cells))
+        return settled_sum(self.step.policy, cells, self.by_pairs[cells])
+
+    def alone(self, cells: slice) -> ResponseSum:
+        """Σ_t Â_t under GAE."""
+        if needed_gae(self.step).adaptive:
+            return settled_sum(self.step.policy, cells, advantage_sums(self.step)[0][cells])
+        one = np.ones_like(self.step.policy.logits[cells])
+        return gae_sum(self.step, cells, one, one)

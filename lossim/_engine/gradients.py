@@ -96,7 +96,7 @@ def _entropy_sums(policy: CellArrays, coefficient: float, weight: EndSums, cells
 
 
 def surprises(policy: CellArrays, cells: slice) -> Roles:
-    """-π(a) log π(a) of both decisions, with the path's part of -log π at the first: the chance of the path is left out."""
+    """-π(a) log π(a) of both decisions, at the first with the path in -log π and not in the chance."""
     hazard = policy.hazard[cells]
     stay = policy.stay[cells]
     probability = policy.cell_probability[cells]

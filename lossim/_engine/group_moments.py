@@ -164,7 +164,7 @@ class _Members(Record):
         # Groups of one level have no advantages, unless a KL is paid on top.
         compared = self.estimator is not None and not (by_level and self.law.step.paid is None)
         slope = shared = 0.0
-        if compared and not self.weighted:
+        if compared and self.estimator is not None and not self.weighted:
             own, others = self.estimator.linear_factors(np.array([count - 1.0]))
             slope = float(own[0] + others[0])
             shared = float(others[0])
@@ -177,7 +177,7 @@ class _Members(Record):
                 each = measure * self.value(word, slope)
                 if by_level:
                     level = self.law.step.reward_levels[1].ravel()
-                    found[word] = np.bincount(level, weights=each.sum(axis=0).ravel())
+                    found[word] = np.bincount(level, weights=each.sum(axis=0).ravel()).astype(np.float64)
                 else:
                     found[word] = np.array([each.sum()])
             return found[word]
@@ -273,7 +273,7 @@ def _by_composition(law: ClassLaw, estimator: ResponseAdvantage, parts: Parts, t
     if not len(levels):
         return GroupMoments(mean=mean, square=square)
     for table in compositions(size, len(levels) + removed, chunk=max(4_000_000 // len(levels), 1000)):
-        count = table[:, :len(levels)]
+        count = table[:, :len(levels)].astype(np.float64)
         log_ways = gammaln(size + 1.0) - gammaln(table + 1.0).sum(axis=1)
         credit = functions(_advantages(estimator, levels, count))
         enough = count.sum(axis=1) >= law.step.least_kept
@@ -292,7 +292,7 @@ def _by_composition(law: ClassLaw, estimator: ResponseAdvantage, parts: Parts, t
 def _advantages(estimator: ResponseAdvantage, levels: Levels, count: FloatArray) -> FloatArray:
     """A of the members of each level in groups of these compositions; 0 where a level does not occur. [n, level]"""
     _, returns, length = levels.values.T
-    group = Group(returns=returns, count=count.astype(np.float64), length=length, baseline=np.zeros(1))
+    group = Group(returns=returns, count=count, length=length, baseline=np.zeros(1))
     return np.where(count > 0, estimator.of_group(group), 0.0)
 
 

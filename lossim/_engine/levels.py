@@ -41,7 +41,7 @@ class Levels(Record):
         """Sums of a number by level: [..., cell, grade, end] → [..., level]."""
         place = np.broadcast_to(self.own, x.shape[-3:]).ravel()
         rows = x.reshape(-1, place.size)
-        found = [np.bincount(place, weights=row, minlength=len(self)) for row in rows]
+        found = [_added_up(place, row, len(self)) for row in rows]
         return np.array(found).reshape(*x.shape[:-3], len(self))
 
 
@@ -53,19 +53,20 @@ def levels_of(law: ClassLaw, estimator: ResponseAdvantage) -> Levels:
     removed = int(law.removed > 0)
     found = len(values)
     if composition_count(size, found + removed) * found > MOST_NUMBERS:
-        mass = np.bincount(own.ravel(), weights=law.counted.ravel(), minlength=found)
+        mass = _added_up(own, law.counted, found)
         count = MOST_TOGETHER
         while count > 2 and composition_count(size, count + removed) > MOST_COMPOSITIONS:
             count -= 1
         together = _together(values[:, 1], mass, count)
-        weights = np.array([np.bincount(together, weights=mass * column) for column in values.T]).T
-        values = quotient(weights, np.bincount(together, weights=mass)[:, None])
+        groups = int(together.max()) + 1
+        sums = np.array([_added_up(together, mass * column, groups) for column in values.T]).T
+        values = quotient(sums, _added_up(together, mass, groups)[:, None])
         own = together[own]
     return Levels(values=values, own=own.reshape(shape), found=found)
 
 
 def _together(value: FloatArray, mass: FloatArray, count: int) -> IntArray:
-    """Which of ``count`` groups each value belongs to, so that they spread little within: k-means, from the quantiles."""
+    """Which of ``count`` groups each value belongs to, so that groups spread little: k-means, from the quantiles."""
     order = np.argsort(value)
     ordered = value[order]
     share = np.cumsum(mass[order]) / mass.sum()
@@ -74,8 +75,13 @@ def _together(value: FloatArray, mass: FloatArray, count: int) -> IntArray:
     centres = np.unique(np.concatenate([quantiles[1:-1], ordered[[0, -1]]]))
     for _ in range(ROUNDS):
         nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2.0, value)
-        weight = np.bincount(nearest, weights=mass, minlength=len(centres))
-        mean = np.bincount(nearest, weights=mass * value, minlength=len(centres))
+        weight = _added_up(nearest, mass, len(centres))
+        mean = _added_up(nearest, mass * value, len(centres))
         centres = np.sort(quotient(mean[weight > 0], weight[weight > 0]))
     nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2.0, value)
     return np.unique(nearest, return_inverse=True)[1]
+
+
+def _added_up(place: IntArray, x: FloatArray, count: int) -> FloatArray:
+    """Sums of numbers by their place."""
+    return np.bincount(place.ravel(), weights=x.ravel(), minlength=count).astype(np.float64)

@@ -12,16 +12,13 @@ from functools import cached_property
 
 import numpy as np
 
-from lossim._engine.contributions import Moments, ResponseSum, gae_sum, moments_given_end, settled_sum, sum_along
+from lossim._engine.contributions import Moments, ResponseSums
 from lossim._engine.denominators import ONE
 from lossim._engine.exact import Average, batch_moments, token_whitening
-from lossim._engine.gae import advantage_sums, needed_gae
-from lossim._engine.gae_signs import signed_projection
-from lossim._engine.gradients import surprises
+from lossim._engine.gae import advantage_sums
 from lossim._engine.group_moments import Parts, Tilt, group_moments
 from lossim._engine.levels import levels_of
 from lossim._engine.measures import of_sign
-from lossim._engine.projections import adaptive_projection
 from lossim._engine.readout import Directions
 from lossim._engine.step import Step
 from lossim._support.records import Record
@@ -73,9 +70,12 @@ def spread_notes(step: Step) -> list[Note]:
     together = _put_together(step)
     if together:
         notes.append(Note("step_std", f"step_std puts {together[0]:,} levels of reward together into {together[1]}"))
+    if len(step.old.arrival) and step.paid is not None and step.token_level is None:
+        notes.append(Note("step_std", "step_std has the KL in the reward on average given the end, whenever the answer "
+                          "was there"))
     if len(step.old.arrival) and step.response_parts(+1) is not None:
-        notes.append(Note("step_std", "step_std has the ratio of a whole response by its end alone, on average over "
-                          "when the answer was there"))
+        notes.append(Note("step_std", "step_std has the ratio of a whole response on average given the end, whenever "
+                          "the answer was there"))
     return notes
 
 
@@ -96,22 +96,27 @@ def _over_step(average: Average) -> bool:
 
 def _put_together(step: Step) -> tuple[int, int] | None:
     """How many levels of reward there are, and into how many they are put together, if they are."""
-    if not _by_level(step):
+    estimator = step.response_level
+    if estimator is None or not _by_level(step):
         return None
-    average = Average(step=step, rule=step.scheme.aggregation)
-    for law in average.classes:
-        levels = levels_of(law, step.response_level)
+    for law in Average(step=step, rule=step.scheme.aggregation).classes:
+        levels = levels_of(law, estimator)
         if levels.found > len(levels):
             return levels.found, len(levels)
     return None
 
 
 def _by_level(step: Step) -> bool:
-    """Whether advantages are any function of the reward levels in a group, or their sign is read."""
+    """Whether advantages are any function of the reward levels in a group, or more is asked of them than their mean."""
     estimator = step.response_level
     if estimator is None or not estimator.group_relative:
         return False
-    return step.signed or estimator.traits.mates == "any"
+    return step.signed or estimator.traits.mates == "any" or _squared(step)
+
+
+def _squared(step: Step) -> bool:
+    """Whether the squares of advantages that compare a group are part of a variance that divides them."""
+    return step.group_relative and step.whitening is not None and step.whitening.scale
 
 
 class _Spread(Record):
@@ -176,12 +181,11 @@ class _Spread(Record):
         return mean / self.average.kept_share, square / self.average.kept_share
 
     def functions(self, advantage: FloatArray) -> FloatArray:
-        """F_d(A): 1 and A, or 1 and both signs of A - mean."""
-        one = np.ones_like(advantage)
-        if not self.step.signed:
-            return np.stack([one, advantage])
+        """F_d(A): 1 and A, or 1 and both signs of A - mean; then its square, where the step's variance has it."""
         centred = advantage - self.credit[0]
-        return np.stack([one, of_sign(centred, +1), of_sign(centred, -1)])
+        signs = [of_sign(centred, +1), of_sign(centred, -1)] if self.step.signed else [advantage]
+        squares = [centred**2] if _squared(self.step) else []
+        return np.stack([np.ones_like(advantage), *signs, *squares])
 
     def per_group(self, number: FloatArray) -> float:
         """E[Σ over a group of a number of its responses by end, [grade or 1, end]], of all groups of a step."""
@@ -205,71 +209,10 @@ class _Spread(Record):
         size = self.per_group(self.average.denominators.size)
         return own / (scheme.responses_per_step * size) if size > 0 else np.zeros_like(own)
 
-    def penalties(self, cells: slice, stop: FloatArray, go: FloatArray) -> ResponseSum:
-        """KL in the loss and entropy, for scores of the tokens of some cells."""
-        step = self.step
-        by_stop = np.zeros_like(stop)
-        by_go = np.zeros_like(go)
-        if step.kl_slope is not None:
-            by_stop += stop * step.kl_slope.stop[cells]
-            by_go += go * step.kl_slope.go[cells]
-        if step.scheme.entropy is not None:
-            # Σ_a π(a) (-log π(a)) score, the same whatever token is drawn; at the first over the paths of the class.
-            surprise = surprises(step.policy, cells)
-            bonus = step.scheme.entropy.coefficient * (stop * surprise.stop + go * surprise.go)
-            at_first = step.policy.cell_probability[cells] * step.policy.at_risk[cells, 0]
-            bonus[:, 0] = float(at_first @ bonus[:, 0])
-            by_stop += bonus
-            by_go += bonus
-        return sum_along(step.policy, cells, by_stop, by_go)
-
     @cached_property
     def sums(self) -> list[Moments]:
-        """Sums over the tokens of a response of each class, [sum, cell, grade, end]: penalties, then scores with the
-        gains of tokens at either sign of the advantage; under GAE advantage times score, score, and advantage alone.
-        """
-        gae = self.step.token_level
-        discount = 1.0 if gae is None or gae.adaptive else gae.discount
-        found = []
-        for cells in self.step.old.class_cells:
-            stop, go = self.directions.scores(cells)
-            made = [self.penalties(cells, stop, go)]
-            signs = (+1, -1) if self.step.signed and gae is None else (+1,)
-            made += [sum_along(self.step.policy, cells, *self.gained(cells, sign)) for sign in signs]
-            if gae is not None:
-                made.insert(1, self.credited(cells))
-                if self.step.whitening is not None:
-                    made.append(self.alone(cells))
-            found.append(moments_given_end(self.step.old, cells, made, discount))
-        return found
-
-    def gained(self, cells: slice, sign: int = +1) -> tuple[FloatArray, FloatArray]:
-        """Scores of the tokens that stop and that go on, times their gains at that sign, [cell, t] of some cells."""
-        stop, go = self.directions.scores(cells)
-        gains = self.step.gains(sign, cells)
-        return (stop, go) if gains is None else (stop * gains.stop, go * gains.go)
-
-    @cached_property
-    def by_pairs(self) -> FloatArray | None:
-        """Σ_t Â_t · score_t where every pair of a position and an end is gone through, [cell, grade, end]; else None."""
-        if self.step.signed:
-            return signed_projection(self.step, self.credit[0], *self.directions.scores())
-        if needed_gae(self.step).adaptive:
-            return adaptive_projection(self.step, *self.gained(slice(None)))
-        return None
-
-    def credited(self, cells: slice) -> ResponseSum:
-        """Σ_t Â_t · score_t under GAE; with the gains at each token's sign and less the mean, if they read it."""
-        if self.by_pairs is None:
-            return gae_sum(self.step, cells, *self.gained(cells))
-        return settled_sum(self.step.policy, cells, self.by_pairs[cells])
-
-    def alone(self, cells: slice) -> ResponseSum:
-        """Σ_t Â_t under GAE."""
-        if needed_gae(self.step).adaptive:
-            return settled_sum(self.step.policy, cells, advantage_sums(self.step)[0][cells])
-        one = np.ones_like(self.step.policy.logits[cells])
-        return gae_sum(self.step, cells, one, one)
+        """Sums over the tokens of a response of each class, [sum, cell, grade, end]."""
+        return ResponseSums(step=self.step, directions=self.directions, mean=self.credit[0]).by_class
 
     def numbers(self, j: int, *, drag: float = 0.0, penalised: bool = True, moving: bool = True) -> Moments:
         """The numbers of a response of class j, which functions of its advantage multiply: [d, cell, grade, end].
@@ -284,10 +227,11 @@ class _Spread(Record):
         plain = own * float(penalised)
         pull = -drag * step.in_loss
         length = step.old.length
-        gained = [scale * own * step.response_gain(sign)[cells, None] for sign in ((+1, -1) if step.signed else (+1,))]
+        gained: list[FloatArray] = [scale * own * step.response_gain(sign)[cells, None]
+                                    for sign in ((+1, -1) if step.signed else (+1,))]
         given = self.sums[j]
         if step.token_level is not None:
-            rows = [plain, scale * own, 0.0] if step.signed else [plain, gained[0], -mean * gained[0]]
+            rows: list[FloatArray | float] = [plain, scale * own, 0.0] if step.signed else [plain, gained[0], -mean * gained[0]]
             if step.whitening is None:
                 return given.combined(_stacked([rows]))
             return given.combined(_stacked([[*rows, pull]])).shifted(-mean * pull * length)
@@ -296,11 +240,17 @@ class _Spread(Record):
             signed = [of_sign(credit, sign) for sign in (+1, -1)] if step.signed else [credit]
             rows = [plain, *(part * each for part, each in zip(signed, gained, strict=True))]
             return given.combined(_stacked([rows])).shifted(credit * (pull * length))
+        table: list[list[FloatArray | float]]
         if step.signed:
-            found = given.combined(_stacked([[plain, 0.0, 0.0], [0.0, gained[0], 0.0], [0.0, 0.0, gained[1]]]))
-            return found.shifted(np.array([0.0, 1.0, 1.0])[:, None, None, None] * (pull * length))
-        found = given.combined(_stacked([[plain, -mean * gained[0]], [0.0, gained[0]]]))
-        return found.shifted(np.array([-mean, 1.0])[:, None, None, None] * (pull * length))
+            table = [[plain, 0.0, 0.0], [0.0, gained[0], 0.0], [0.0, 0.0, gained[1]]]
+            pulled = [0.0, 1.0, 1.0]
+        else:
+            table = [[plain, -mean * gained[0]], [0.0, gained[0]]]
+            pulled = [-mean, 1.0]
+        if _squared(step):
+            table.append([0.0] * len(table[0]))
+            pulled.append(0.0)
+        return given.combined(_stacked(table)).shifted(np.array(pulled)[:, None, None, None] * (pull * length))
 
     def advantage(self, j: int) -> FloatArray:
         """The advantage of a response of class j that is compared with no other, [cell or 1, grade, end]."""
@@ -320,7 +270,7 @@ class _Spread(Record):
         tokens = self.per_group(step.old.length * step.in_loss)
         if step.whitening is None or tokens == 0:
             return 0.0
-        mean, scale = self.credit
+        scale = self.credit[1]
 
         def scores(j: int) -> Parts:
             cells = step.old.class_cells[j]
@@ -342,27 +292,36 @@ class _Spread(Record):
         """The part of it that advantages make."""
         return self.moments(lambda j: self.parts(self.numbers(j, penalised=False), self.numbers(j, moving=False)))[0]
 
-    def shift(self, j: int) -> FloatArray:
-        """What a response of class j moves by its share in denominators and stds of a step, [cell or 1, grade, end]."""
+    def shift(self, j: int, terms: int) -> FloatArray:
+        """What a response of class j moves by its share in a step's denominators and stds, [d, cell or 1, grade, end]."""
         step = self.step
         total = np.zeros((1, 1, len(step.old.length)))
+        squares = np.zeros(len(step.old.length))
         if _over_step(self.average):
             size = self.average.denominators.size
             total = total - self.mean * size / self.per_group(size)
         mean, scale = self.credit
-        if step.whitening is not None and step.whitening.scale and scale > 0 and self.estimator is None:
+        if step.whitening is not None and step.whitening.scale and scale > 0:
             # (σ² + eps)^-½ moves by half of what σ² does.
             tokens = step.old.length * step.in_loss
-            first, second = self.advantage_sums(j)
-            beyond = second - 2.0 * mean * first + (mean**2 + step.whitening.eps - scale**-2) * step.old.length
             change = 0.5 * self.of_advantages * scale**2 / self.per_group(tokens)
-            total = total - change * beyond * step.in_loss
+            variance = scale**-2 - step.whitening.eps
+            total = total + change * variance * tokens
+            if self.estimator is not None:
+                squares = -change * tokens
+            else:
+                first, second = self.advantage_sums(j)
+                total = total - change * (second - 2.0 * mean * first + mean**2 * step.old.length) * step.in_loss
         elif step.whitening is None and scale != 1.0 and scale > 0:
             centre, std = batch_moments(step)
             returns = step.returns if len(step.returns) == 1 else step.returns[step.old.class_cells[j]]
-            change = 0.5 * self.of_advantages * scale / std / self.per_group(1.0 * step.in_baseline)
+            change = 0.5 * self.of_advantages * scale / std / self.per_group(step.in_baseline.astype(np.float64))
             total = total - change * ((returns - centre) ** 2 - std**2) * step.in_baseline
-        return total
+        shifts = np.zeros((terms, *np.broadcast_shapes(total.shape, squares.shape)))
+        shifts[0] = total
+        if _squared(step):
+            shifts[-1] = squares
+        return shifts
 
     def advantage_sums(self, j: int) -> tuple[FloatArray, FloatArray]:
         """Σ_t Â_t and Σ_t Â_t² of a response of class j, on average given its end."""
@@ -377,11 +336,10 @@ class _Spread(Record):
     def variance(self) -> float:
         """Var(X)."""
         def parts(j: int) -> Parts:
-            shift = self.shift(j)[None]
             moving = self.numbers(j, drag=self.drag)
-            first = np.arange(len(moving.mean))[:, None, None, None] == 0
             still = self.numbers(j, drag=self.drag, moving=False)
-            return self.parts(moving.shifted(shift * first), still.shifted(shift * first))
+            shift = self.shift(j, len(moving.mean))
+            return self.parts(moving.shifted(shift), still.shifted(shift))
 
         mean, square = self.moments(parts)
         return square - mean**2
