@@ -1,13 +1,13 @@
 """The spread of single steps: standard deviation of what one step does to mean length, without sampling.
 
 The groups of a step are independent, so  Var(step) = Var(X)/P  with X what the group of one prompt adds. What all
-responses of a step divide by, and what whitening takes from all its tokens, are followed to first order: X then has what
-the group's own share in these does to everyone. See docs/derivations.md, section 19.
+responses of a step divide by, and what whitening takes from all its tokens, are followed to first order: X then has
+what the group's own share in these does to everyone. See docs/derivations.md, section 19.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -223,18 +223,18 @@ class _Spread(Record):
         step = self.step
         cells = step.old.class_cells[j]
         mean, scale = self.credit
-        own = self.weight * float(moving)
+        own: FloatArray = self.weight * float(moving)
         plain = own * float(penalised)
-        pull = -drag * step.in_loss
+        pull = np.where(step.in_loss, -drag, 0.0)
         length = step.old.length
         gained: list[FloatArray] = [scale * own * step.response_gain(sign)[cells, None]
                                     for sign in ((+1, -1) if step.signed else (+1,))]
         given = self.sums[j]
         if step.token_level is not None:
-            rows: list[FloatArray | float] = [plain, scale * own, 0.0] if step.signed else [plain, gained[0], -mean * gained[0]]
+            once: list[FloatArray] = [scale * own, 0.0 * own] if step.signed else [gained[0], gained[0] * -mean]
             if step.whitening is None:
-                return given.combined(_stacked([rows]))
-            return given.combined(_stacked([[*rows, pull]])).shifted(-mean * pull * length)
+                return given.combined(_stacked([[plain, *once]]))
+            return given.combined(_stacked([[plain, *once, pull]])).shifted(-mean * pull * length)
         if self.estimator is None:
             credit = self.advantage(j) - mean
             signed = [of_sign(credit, sign) for sign in (+1, -1)] if step.signed else [credit]
@@ -293,7 +293,7 @@ class _Spread(Record):
         return self.moments(lambda j: self.parts(self.numbers(j, penalised=False), self.numbers(j, moving=False)))[0]
 
     def shift(self, j: int, terms: int) -> FloatArray:
-        """What a response of class j moves by its share in a step's denominators and stds, [d, cell or 1, grade, end]."""
+        """What a response of class j moves in a step's denominators and stds, [d, cell or 1, grade, end]."""
         step = self.step
         total = np.zeros((1, 1, len(step.old.length)))
         squares = np.zeros(len(step.old.length))
@@ -345,7 +345,7 @@ class _Spread(Record):
         return square - mean**2
 
 
-def _stacked(rows: list[list[FloatArray | float]]) -> FloatArray:
+def _stacked(rows: Sequence[Sequence[FloatArray | float]]) -> FloatArray:
     """Weights [new, old, cell or 1, grade or 1, end] from rows of them, each [cell or 1, grade or 1, end] or less."""
     shape = np.broadcast_shapes((1, 1, 1), *(np.shape(x) for row in rows for x in row))
     return np.array([[np.broadcast_to(x, shape) for x in row] for row in rows])
