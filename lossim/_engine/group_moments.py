@@ -237,10 +237,10 @@ def _expected(word: str, count: int, moment: Callable[[str], FloatArray]) -> Flo
 
 @lru_cache(maxsize=8)
 def _partitions(word: str) -> tuple[tuple[str, ...], ...]:
-    """All partitions of the letters of a word into blocks, letters and blocks sorted.
+    """All partitions of the letters of a word into blocks, the letters of each sorted.
 
     >>> _partitions("uvw")
-    (('uvw',), ('u', 'vw'), ('uv', 'w'), ('uw', 'v'), ('u', 'v', 'w'))
+    (('uvw',), ('u', 'vw'), ('uv', 'w'), ('v', 'uw'), ('u', 'v', 'w'))
     """
     if len(word) == 1:
         return ((word,),)

@@ -66,13 +66,8 @@ def levels_of(law: ClassLaw, estimator: ResponseAdvantage) -> Levels:
 
 
 def _together(value: FloatArray, mass: FloatArray, count: int) -> IntArray:
-    """Which of ``count`` groups each value belongs to, so that groups spread little: k-means, from the quantiles."""
-    order = np.argsort(value)
-    ordered = value[order]
-    share = np.cumsum(mass[order]) / mass.sum()
-    spaced = (np.arange(count) + 0.5) / count
-    quantiles = ordered[np.minimum(np.searchsorted(share, spaced), len(ordered) - 1)]
-    centres = np.unique(np.concatenate([quantiles[1:-1], ordered[[0, -1]]]))
+    """Which of ``count`` groups each value belongs to, so that groups spread little: k-means, from even steps."""
+    centres = np.linspace(value.min(), value.max(), count)
     for _ in range(ROUNDS):
         nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2.0, value)
         weight = _added_up(nearest, mass, len(centres))
