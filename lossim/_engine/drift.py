@@ -11,23 +11,18 @@ from lossim._engine.exact import expected_measures, update_scale
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
 from lossim._engine.over_critics import critic_doubt
 from lossim._engine.over_kernels import checked_family
-from lossim._engine.projections import gae_projection
 from lossim._engine.readout import Changes, Directions, Readout, Value
 from lossim._engine.report import Question, linear_numbers, reported
 from lossim._engine.result import Drift
+from lossim._engine.spread import spread_notes, step_std
 from lossim._engine.step import Step
 from lossim._model import Coordinates, Kernels
 from lossim._support import checks
-from lossim._support.positions import along
 from lossim._support.records import mapped
-from lossim._support.text import Note
 from lossim._support.types import FloatArray
-from lossim.advantages import group_of
 from lossim.estimates import Estimate
 from lossim.policies import Policy
 from lossim.schemes import Scheme
-
-NO_STEP_STD = Note("step_std", "step_std is known to method='monte_carlo' only")
 
 
 def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"] = "exact", *,
@@ -116,7 +111,6 @@ def _exact_drift(question: Question, step: Step) -> Drift:
     directions = Directions(policy=step.policy, motion=question.policy.motion)
     readout = Readout(directions=directions, task=step.task, scale=update_scale(step))
     changes = linear_numbers(step, readout, expected.measures)
-    spread = step_std(step, directions)
     relative = expected.relative_error(step.scheme)
 
     def estimate(value: Value, floor: float = 0.0, kinds: float = 0.0) -> Estimate:
@@ -138,10 +132,9 @@ def _exact_drift(question: Question, step: Step) -> Drift:
     ratios = readout.ratios(changes)
     doubts, notes = critic_doubt(step, directions, ratios.length_per_kl)
     notes += expected.notes
-    if spread is None:
-        notes.append(NO_STEP_STD)
+    notes += spread_notes(step)
     return reported(question, step, readout, mapped(estimate, changes, floors, kinds), mapped(estimate, ratios),
-                    estimate(np.nan if spread is None else spread), notes, {"method": "exact"}, doubts)
+                    step_std(step, directions), notes, {"method": "exact"}, doubts)
 
 
 def _by_unit(tokens: float, logits: float) -> Changes:
@@ -151,50 +144,3 @@ def _by_unit(tokens: float, logits: float) -> Changes:
         length_by_path=tokens, length_by_outcome=tokens, path_probability=0.0, accuracy=0.0, reward=0.0,
         truncation_rate=0.0, sources=tokens, hazard_gradient=logits, path_gradient=logits, skill_gradient=logits,
         update=logits, effective_reward=0.0, response_weight=0.0)
-
-
-# --- the spread of single steps ---------------------------------------------------------------------------------
-
-
-def step_std(step: Step, directions: Directions) -> float | None:
-    """Standard deviation of one step's length change per unit step, where responses are not coupled; else None.
-
-    With X the contribution of one response times n, i.i.d. given the class of its group,
-    Var = Var(X)/n + (G - 1)/n · Var_class(E[X | class]).
-    """
-    scheme = step.scheme
-    # Where responses change state, the sum over tokens hangs on when they did.
-    coupled = (len(step.policy.arrival) or step.drawn_ratio is not None or step.whitening is not None
-               or scheme.advantage.group_relative or scheme.dynamic_sampling != "none" or scheme.entropy is not None
-               or scheme.aggregation.size(np.ones(1)) is not None)
-    if coupled or (step.token_level is not None and step.token_level.adaptive):
-        return None
-    policy = step.policy
-    size = step.own_weight(scheme.aggregation)
-    estimator = step.response_level
-    mean = np.empty(policy.layout.cells)
-    variance = np.empty(len(mean))
-    for cells in policy.layout.blocks:
-        law = policy.law[cells]
-        stop, go = directions.scores(cells)
-        # Σ_t A_t · score_t of a response by [cell, grade, end].
-        if estimator is None:
-            total = gae_projection(step, cells, stop, go)
-        else:
-            fixed = step.baseline[policy.class_of_cell[cells]][:, None, None]
-            returns = step.returns if len(step.returns) == 1 else step.returns[cells]
-            returns = np.broadcast_to(returns, law.shape)
-            total = estimator.of_group(group_of(returns, baseline=fixed)) * along(stop, go)[:, None]
-        if step.kl_slope is not None:
-            held = along(stop * step.kl_slope.stop[cells], go * step.kl_slope.go[cells])
-            total += held[:, None]
-        total *= size
-        mean[cells] = np.einsum("cge,cge->c", law, total)
-        total -= mean[cells, None, None]
-        variance[cells] = np.einsum("cge,cge->c", law, total**2)
-    by_class = np.bincount(policy.class_of_cell, weights=policy.cell_probability * mean)
-    overall = float(policy.class_weight @ by_class)
-    squared = float(policy.cell_weight @ (variance + (mean - overall) ** 2))
-    between = float(policy.class_weight @ (by_class - overall) ** 2)
-    n = scheme.responses_per_step
-    return float(np.sqrt(max(squared / n + (scheme.group_size - 1) / n * between, 0.0)))

@@ -29,7 +29,8 @@ from lossim.aggregation import Aggregation, TokenSum
 from lossim.estimates import Method
 from lossim.schemes import Scheme
 
-__all__ = ["Expected", "expected_measures", "share_of_dead_groups", "update_scale"]
+__all__ = ["Average", "Expected", "batch_moments", "expected_measures", "share_of_dead_groups", "token_whitening",
+           "update_scale"]
 
 MOST_SCATTER = 0.9
 """Relative variance of a step's statistic from which on no series in it says anything."""
@@ -87,7 +88,7 @@ def expected_measures(step: Step) -> Expected:
             raise NoClosedForm("advantage", reason)
         if step.paid is not None and len(step.old.arrival):
             _refuse_paid(step, estimator)
-    average = _Average(step=step, rule=scheme.aggregation)
+    average = Average(step=step, rule=scheme.aggregation)
     term: ResponseTerm | TokenTerm
     if estimator is None:
         term, limit = _token_term(average)
@@ -105,13 +106,13 @@ def expected_measures(step: Step) -> Expected:
                     error=denominators.aggregation.error + denominators.baseline.error + (standardized or 0.0))
 
 
-def _token_term(average: _Average) -> tuple[TokenTerm, float | None]:
+def _token_term(average: Average) -> tuple[TokenTerm, float | None]:
     """GAE's measures; if they are whitened by μ and σ of a large batch's tokens, how far a step is from that."""
     step = average.step
     weight = average.presence
     if step.whitening is None:
         return _token_measures(step, weight), None
-    mean, scale, finite = _whitening(step, step.whitening)
+    mean, scale, finite = token_whitening(step, step.whitening)
     means = np.full(len(weight), mean)
     shift = step.gained(scale * (0.0 - mean * weight), +1)
     return replace(_token_measures(step, scale * weight), shift=shift, mean=means), finite
@@ -127,7 +128,7 @@ def _token_measures(step: Step, weight: FloatArray) -> TokenTerm:
     return TokenTerm(weight=sums, credit=credit)
 
 
-def _response_term(average: _Average, estimator: ResponseAdvantage) -> tuple[ResponseTerm, float | None]:
+def _response_term(average: Average, estimator: ResponseAdvantage) -> tuple[ResponseTerm, float | None]:
     """One advantage per response; if a large batch's std divides it, how far a step is from that."""
     total = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
     negative = None
@@ -140,16 +141,16 @@ def _response_term(average: _Average, estimator: ResponseAdvantage) -> tuple[Res
         return ResponseTerm(total=with_paid(average.step.old, total, slope, paid.stop, paid.go)), None
     if eps is None:
         return _gained(average.step, total, negative), None
-    spread, finite = _batch_std(average.step)
+    _, spread, finite = batch_moments(average.step)
     std = spread + eps
     scale = 1.0 / std if std > 0 else 0.0
     return _gained(average.step, total * scale, None if negative is None else negative * scale), finite
 
 
-def _whitened_response_term(average: _Average, estimator: ResponseAdvantage, whitening: Whitened
+def _whitened_response_term(average: Average, estimator: ResponseAdvantage, whitening: Whitened
                             ) -> tuple[ResponseTerm, float]:
     """(A - μ)/σ with the mean and the std over all tokens of a large batch, and how far a step is from that."""
-    mean, scale, finite = _whitening(average.step, whitening)
+    mean, scale, finite = token_whitening(average.step, whitening)
     raw = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
     total = scale * (raw - mean * average.presence)
     if not average.step.signed:
@@ -178,7 +179,7 @@ def _gained(step: Step, total: FloatArray, negative: FloatArray | None) -> Respo
     return ResponseTerm(total=mapped(np.add, above, below), negative=below, ungained=ungained)
 
 
-class _Average(Record):
+class Average(Record):
     """Averages over the other responses of a step under one aggregation rule."""
 
     step: Step
@@ -251,7 +252,7 @@ class _Average(Record):
         return measure
 
 
-def _share_of_unequal_groups(average: _Average) -> float:
+def _share_of_unequal_groups(average: Average) -> float:
     """P(a group has at least two different task rewards)."""
     weights = average.step.old.class_weight
     return float(sum(w * law.unequal_groups for w, law in zip(weights, average.classes, strict=True)))
@@ -261,7 +262,7 @@ def share_of_dead_groups(step: Step) -> float:
     """P(the task rewards of a group are all equal); NaN where a reward compares the lengths of a group."""
     if step.scheme.reward.group_relative:
         return float("nan")
-    return max(1.0 - _share_of_unequal_groups(_Average(step=step, rule=TokenSum())), 0.0)
+    return max(1.0 - _share_of_unequal_groups(Average(step=step, rule=TokenSum())), 0.0)
 
 
 def update_scale(step: Step) -> float:
@@ -291,11 +292,11 @@ def _largest_pay(step: Step) -> float:
 # --- statistics of a step, in the limit of a large batch --------------------------------------------------------
 
 
-def _whitening(step: Step, whitened: Whitened) -> tuple[float, float, float]:
+def token_whitening(step: Step, whitened: Whitened) -> tuple[float, float, float]:
     """μ and (σ² + eps)^-½ over the tokens in the loss, and what a finite step is off by; dropped groups still count."""
     if step.scheme.dynamic_sampling == "drop":
         step = replace(step, scheme=replace(step.scheme, dynamic_sampling="none"))
-    average = _Average(step=step, rule=TokenSum())
+    average = Average(step=step, rule=TokenSum())
     length = step.old.length
     tokens = average.presence
     count = float((tokens * length).sum())
@@ -342,19 +343,20 @@ def _finite_batch(step: Step, added: FloatArray) -> float:
     return scatter / (1.0 - min(scatter, MOST_SCATTER))
 
 
-def _batch_std(step: Step) -> tuple[float, float]:
-    """Standard deviation of the returns in the baseline over all classes, and what a finite step is off by."""
+def batch_moments(step: Step) -> tuple[float, float, float]:
+    """Mean and standard deviation of the returns in the baseline over all classes, and what a finite step is off by."""
     policy = step.old
     mass = policy.law * policy.cell_weight[:, None, None] * step.in_baseline
     if step.scheme.dynamic_sampling == "resample":
-        average = _Average(step=step, rule=TokenSum())
+        average = Average(step=step, rule=TokenSum())
         for j, law in enumerate(average.classes):
             kept = law.presence(average.factor)
             mass[policy.class_cells[j]] *= kept.reshape(-1, policy.law.shape[1], kept.shape[-1])
     total = mass.sum()
     if total == 0:
-        return 0.0, 0.0
-    returns = step.returns - np.max(np.where(mass > 0, step.returns, -np.inf))  # equal returns are then exactly 0
+        return 0.0, 0.0, 0.0
+    top = float(np.max(np.where(mass > 0, step.returns, -np.inf)))
+    returns = step.returns - top  # equal returns are then exactly 0
     mean = float((mass * np.where(mass > 0, returns, 0.0)).sum() / total)
     squares = mass * np.where(mass > 0, returns - mean, 0.0) ** 2
-    return float(np.sqrt(squares.sum() / total)), _finite_batch(step, squares)
+    return top + mean, float(np.sqrt(squares.sum() / total)), _finite_batch(step, squares)

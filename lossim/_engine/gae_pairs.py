@@ -65,3 +65,18 @@ def sums_by_pairs(gae: GAE, length: FloatArray, going: FloatArray, last: FloatAr
         first[:, :, block.ends] = advantage.sum(axis=-1)
         second[:, :, block.ends] = (advantage**2).sum(axis=-1)
     return first, second
+
+
+def projection_by_pairs(gae: GAE, length: FloatArray, going: FloatArray, last: FloatArray, stop: FloatArray,
+                        go: FloatArray) -> FloatArray:
+    """Σ_t Â_t · score_t, [cell, grade, end], for scores of the tokens that stop and that go on, [cell, t]."""
+    total = np.zeros_like(last)
+    positions = np.arange(going.shape[1])
+    for block in pair_blocks(gae, length, going):
+        goes_on = positions < np.arange(len(length))[block.ends, None]
+        seen = go @ (block.power * goes_on).T
+        total[:, :, block.ends] = last[:, :, block.ends] * seen[:, None]
+        if block.base is not None:
+            total[:, :, block.ends] += np.einsum("cet,ct->ce", block.base, go)[:, None]
+    total[:, :, :-1] += last[:, :, :-1] * stop[:, None]
+    return total

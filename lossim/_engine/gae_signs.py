@@ -121,3 +121,31 @@ def _by_outcome(x: FloatArray, cut: BoolArray) -> FloatArray:
     """Sums over some ends [..., grade, end, t] by outcome [..., outcome, t]; ``cut`` [end] says which are cut."""
     stopped = x[..., ~cut, :].sum(axis=-2)
     return np.stack([stopped[..., 0, :], stopped[..., 1:, :].sum(axis=-2), x[..., cut, :].sum(axis=(-3, -2))], axis=-2)
+
+
+def signed_projection(step: Step, mean: float, stop: FloatArray, go: FloatArray) -> FloatArray:
+    """Σ_t (Â_t - mean) · gain · score_t of responses of one state, the gain at the sign of that: [cell, grade, end].
+
+    For scores of the tokens that stop and that go on, [cell, t]; O(N²).
+    """
+    gae = needed_gae(step)
+    last = step.errors.last
+    total = np.zeros_like(last)
+    positions = np.arange(step.policy.max_tokens)
+    for sign in (+1, -1):
+        gains = step.gains(sign)
+        if gains is None:
+            raise ValueError("a sign is read off policy alone: step.old must be another policy")
+        whole = step.response_gain(sign)[:, None]
+        weighed = go * gains.go
+        for block in pair_blocks(gae, step.policy.length, step.errors.going):
+            advantage = last[:, :, block.ends, None] * block.power - mean
+            if block.base is not None:
+                advantage = advantage + block.base[:, None]
+            advantage = of_sign(advantage, sign)
+            advantage *= positions < np.arange(last.shape[-1])[block.ends, None]
+            paid = np.einsum("cget,ct->cge", advantage, weighed)
+            total[:, :, block.ends] += whole[:, :, block.ends] * paid
+        at_last = of_sign(last[:, :, :-1] - mean, sign) * (stop * gains.stop)[:, None]
+        total[:, :, :-1] += whole[:, :, :-1] * at_last
+    return total

@@ -15,14 +15,15 @@ import numpy as np
 from lossim._engine.gae import gae_sums
 from lossim._engine.gae_moments import advantage_sums, reach_sums
 from lossim._engine.gae_signs import gae_sums_by_sign
-from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenSums, TokenTerm
+from lossim._engine.measures import EndSums, Measures, ResponseTerm, Roles, TokenSums, TokenTerm
 from lossim._engine.states import sums_by_token
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 
-__all__ = ["TERMS", "TermSums", "path_gradient", "skill_gradient", "token_sums", "update_gradient"]
+__all__ = ["TERMS", "TermSums", "path_gradient", "skill_gradient", "surprises", "token_sums",
+           "update_gradient"]
 
 TERMS = ("policy", "kl", "entropy")
 """The terms of an update, in the order of :attr:`TermSums.present`."""
@@ -91,15 +92,21 @@ def _entropy_sums(policy: CellArrays, coefficient: float, weight: EndSums, cells
     probability = policy.cell_probability[cells]
     at_first = probability * policy.at_risk[cells, 0]
     visits[:, :, 0] = at_first[:, None] * shared[policy.class_of_cell[cells]]
-    # -log π(a) of both decisions.
+    surprise = surprises(policy, cells)
+    return TokenSums(stop=visits * surprise.stop[:, None], go=visits * surprise.go[:, None])
+
+
+def surprises(policy: CellArrays, cells: slice) -> Roles:
+    """-π(a) log π(a) of both decisions, at the first with the path in -log π and not in the chance."""
     hazard = policy.hazard[cells]
     stay = policy.stay[cells]
-    surprise_stop = -np.where(hazard > 0, policy.log_stop[cells], 0.0)
-    surprise_go = -np.where(stay > 0, policy.log_stay[cells], 0.0)
+    probability = policy.cell_probability[cells]
+    stop = -np.where(hazard > 0, policy.log_stop[cells], 0.0)
+    go = -np.where(stay > 0, policy.log_stay[cells], 0.0)
     path = -np.log(np.where(probability > 0, probability, 1.0))
-    surprise_stop[:, 0] += path
-    surprise_go[:, 0] += path
-    return TokenSums(stop=visits * (hazard * surprise_stop)[:, None], go=visits * (stay * surprise_go)[:, None])
+    stop[:, 0] += path
+    go[:, 0] += path
+    return Roles(stop=hazard * stop, go=stay * go)
 
 
 def update_gradient(step: Step, measures: Measures, skills: bool = False) -> Logits:

@@ -20,8 +20,8 @@ from lossim._support.positions import blocks
 from lossim._support.types import FloatArray, IntArray, NoClosedForm
 from lossim.advantages import Group, ResponseAdvantage, group_of
 
-__all__ = ["by_quadrature", "composition_count", "compositions", "expected_credit", "negative_credit", "return_slope",
-           "squared_credit"]
+__all__ = ["by_quadrature", "composition_count", "compositions", "expected_credit", "kinds", "negative_credit",
+           "return_slope", "squared_credit"]
 
 MOST_TERMS = 500_000_000
 """Largest number of compositions × levels × (nodes or levels) that is summed over before NoClosedForm is raised."""
@@ -49,7 +49,7 @@ def by_quadrature(law: ClassLaw, estimator: ResponseAdvantage, nodes: int) -> bo
     """Whether E[advantage] of a class is a quadrature: standardised, with more compositions than are quickly summed."""
     if estimator.traits.mates != "standardized" or law.mates == 0:
         return False
-    levels = len(_kinds(law, estimator)[0])
+    levels = len(kinds(law, estimator)[0])
     return _terms(law, levels, 1) > FEW_TERMS or _terms(law, levels, nodes) > MOST_TERMS
 
 
@@ -218,7 +218,7 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
     Raises:
         NoClosedForm: there are too many compositions to sum.
     """
-    values, own = _kinds(law, estimator)
+    values, own = kinds(law, estimator)
     levels = len(values)
     nodes = len(factor)
     parts = levels + (law.removed > 0)  # being out of the baseline is one more thing a mate can do
@@ -247,7 +247,7 @@ def _terms(law: ClassLaw, levels: int, nodes: int) -> int:
     return composition_count(law.mates, levels + (law.removed > 0)) * levels * max(nodes, levels)
 
 
-def _kinds(law: ClassLaw, estimator: ResponseAdvantage) -> tuple[FloatArray, IntArray]:
+def kinds(law: ClassLaw, estimator: ResponseAdvantage) -> tuple[FloatArray, IntArray]:
     """Different (task reward, return, length if it matters) among those that can occur, and each end's own."""
     step = law.step
     shape = law.returns.shape

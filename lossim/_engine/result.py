@@ -51,9 +51,9 @@ class Drift:
         accuracy_per_token: change of P(correct) per token of mean length. NaN if the length does not change.
         alignment: cosine between the update and the gradient of E[task reward], inner products by the kernel. NaN if
             sampling noise hides the direction.
-        step_std: standard deviation of one step's length change over batches, per unit step. ``exact`` knows it on
-            policy where responses are not coupled (raw returns and GAE, no random denominator, no entropy term) and
-            no path has work, and gives NaN elsewhere; Monte Carlo gives it always.
+        step_std: standard deviation of one step's length change over batches, per unit step, of a policy that stands
+            still. Where all responses of a step share a denominator or are whitened together it is that of a large
+            batch; NaN where a note says so.
         hazard_gradient: [cell, t], expected update of the hazard logits before coordinates, each cell weighted by how
             often it occurs (ascent direction).
         path_gradient: [class, path], the same for the path logits (NaN where a class has fewer paths).
@@ -103,6 +103,27 @@ class Drift:
     scheme: Scheme = field(repr=False)
     policy: Policy = field(repr=False)
     provenance: dict[str, Any]
+
+    @property
+    def steps_to_see(self) -> Estimate:
+        """How many steps until the mean length change is two standard deviations from 0: (2 · step_std / |length|)².
+
+        Steps of one fixed policy, with no learning in between. NaN where no drift is told from 0.
+        """
+        size = abs(float(self.length))
+        spread = float(self.step_std)
+        if size <= 3.0 * float(self.length.stderr) + float(self.length.error):
+            return Estimate(value=np.nan, n=self.length.n, method=self.step_std.method)
+        steps = (2.0 * spread / size) ** 2
+        noise = np.hypot(float(self.step_std.stderr) / spread if spread else 0.0, float(self.length.stderr) / size)
+        error = float(self.step_std.error) / spread if spread else 0.0
+        return Estimate(value=steps, stderr=2.0 * steps * noise, n=self.length.n, method=self.step_std.method,
+                        error=2.0 * steps * (error + float(self.length.error) / size))
+
+    @property
+    def prompts_to_see(self) -> Estimate:
+        """The same in prompts, each with ``group_size`` responses."""
+        return self.steps_to_see * float(self.scheme.prompts_per_step)
 
     @property
     def cells(self) -> tuple[tuple[str, ...], ...]:
@@ -195,6 +216,7 @@ class Drift:
         """
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if arrays or f.name not in _LONG}
         plain = {name: value.to_dict() for name, value in numbers.items() if isinstance(value, Estimate)}
+        plain |= {name: getattr(self, name).to_dict() for name in ("steps_to_see", "prompts_to_see")}
         return {**plain, "cells": [list(cell) for cell in self.cells], "undecided": self.undecided.tolist(),
                 "doubts": [doubt.to_dict() for doubt in self.doubts], "range": list(self.range),
                 "notes": list(self.notes), "provenance": self.provenance}
@@ -250,9 +272,30 @@ def _numbers(result: Drift) -> list[str]:
         lines.append(table.row(label, shown, _to_three_digits(x * step)))
     if not np.isnan(float(result.accuracy_per_token)):
         lines.append(table.row("P(correct) per 100 tokens", _to_three_digits(result.accuracy_per_token * 100.0)))
+    lines += _seen_after(result)
     if result.undecided.any():
         lines.append("  (?) too small for its sign to be known without a measured kernel")
     return lines
+
+
+def _seen_after(result: Drift) -> list[str]:
+    """After how many steps the drift stands out of the noise, in words; nothing where that is not known."""
+    if np.isnan(float(result.step_std)):
+        return []
+    scheme = result.scheme
+    size = f"{scheme.prompts_per_step} prompts × {scheme.group_size}"
+    steps = float(result.steps_to_see)
+    prompts = float(result.prompts_to_see)
+    when = f"after about {steps:,.0f} steps of {size}"
+    if np.isnan(steps):
+        when = "after none of these steps" if result.step_std.method in SAMPLED else "never"
+    elif prompts <= 1.0:
+        when = f"with the first prompt × {scheme.group_size}"
+    elif steps <= 1.0:
+        when = f"within a step of {size}, after about {prompts:,.0f} prompts"
+    elif steps < 9.5:
+        when = f"after about {steps:.1f} steps of {size}"
+    return [f"  stands out of the noise of sampling (2σ) {when}"]
 
 
 def _way(change: Estimate | float) -> str:

@@ -18,7 +18,7 @@ from lossim._support.quotients import quotient
 from lossim._support.types import FloatArray
 
 __all__ = ["along_draws", "along_pairs", "entered_of", "entry_credit", "going", "mean_along", "moved_given_end",
-           "moves_and_ends", "reweighed", "sums_by_token", "with_entries", "with_paid"]
+           "moves_and_ends", "reweighed", "since_entry", "sums_by_token", "with_entries", "with_paid"]
 
 MOST_PAIRS = 1 << 22
 """Pairs (move, end) that are held at once."""
@@ -134,6 +134,17 @@ def mean_along(policy: CellArrays, stop: FloatArray, go: FloatArray, cells: slic
         total[state, :-1] = mean + stop[state]
         total[state, -1] = mean[-1] + go[state, -1]
     return total
+
+
+def since_entry(policy: CellArrays, move: int, x: FloatArray, discount: float = 1.0) -> FloatArray:
+    """E[discount^{T-e} x(e) | ended at T in the state that is moved to], e where it entered: [..., t] → [..., end].
+
+    With Y_t the sum over those who are there at t:  Y_t = m_t x(t) + discount · (1 - h(t-1)) Y_{t-1} .
+    """
+    target = policy.layout.moves.target[move]
+    so_far = forward_recurrence(discount * policy.stay[target], policy.entering[move] * x)
+    mean = quotient(so_far, policy.at_risk[target])
+    return np.concatenate([mean, mean[..., -1:]], axis=-1)
 
 
 def along_draws(policy: CellArrays, stop: FloatArray, go: FloatArray, draws: Draws) -> FloatArray:

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 import lossim as ls
-import reference as ref
-import translate
-from examples import SIGNED, random_world, scheme, two_paths
+from examples import SIGNED, scheme, two_paths
 from lossim import advantages, aggregation
 
 # ---- one estimate ----
@@ -49,73 +47,6 @@ def test_an_estimate_goes_through_json_and_pickle_and_cannot_be_changed() -> Non
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(table)).value, table.value)
     with pytest.raises(FrozenInstanceError):
         table.value = 3.0  # type: ignore[misc]
-
-
-# ---- the noise of one step ----
-
-
-def spread_by_enumeration(world: ref.World, setting: ref.Setting, policy: ls.Policy) -> float:
-    """The standard deviation over all batches of what a step does to mean length."""
-    ahead = ref.gradient_of_mean(world)
-    gradient = np.array(ahead.hazard_gradient)
-    stops, paths, _ = policy.motion.push(policy.motion.pull(gradient, np.concatenate(ahead.path_gradient),
-                                                            np.zeros(len(gradient))))
-    direction = np.concatenate([stops.ravel(), paths])
-    step, moments = ref.Step(world, setting), np.zeros(3)
-    for probability, batch in ref.batches(world, setting):
-        update = ref.zero(world)
-        step.add(update, 1.0, batch)
-        change = float(direction @ translate.flat(world, update))
-        moments += probability * np.array([1.0, change, change**2])
-    assert moments[0] == pytest.approx(1.0)
-    return math.sqrt(moments[2] - moments[1] ** 2)
-
-
-@pytest.mark.parametrize(("kind", "rule", "truncation", "penalty"), [
-    ("raw", "1/T", "keep", "none"), ("raw", "sum", "mask", "none"), ("raw", "constant", "remove", "k2"),
-    ("raw", "token sum", "keep", "reward"), ("gae", "1/T", "keep", "none"), ("gae", "token sum", "mask", "k3"),
-    ("gae", "constant", "keep", "reward"), ("positive raw", "sum", "keep", "k1")])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_step_std_is_the_spread_over_all_batches(kind: str, rule: str, truncation: str, penalty: str, seed: int
-                                                 ) -> None:
-    world = random_world(seed, paths=(2, 1), max_tokens=2, reference=True, curves=0.5)
-    made, setting = translate.both(world, np.random.default_rng(seed), kind=kind, rule=rule, truncation=truncation,
-                                   penalty=penalty, group_size=2, prompts=2)
-    policy, reference = translate.policies(world)
-    result = ls.drift(made, policy, reference=reference)
-    assert result.step_std.value == pytest.approx(spread_by_enumeration(world, setting, policy), rel=1e-9)
-
-
-def test_step_std_shrinks_with_the_root_of_the_batch() -> None:
-    policy = two_paths(max_tokens=512)
-    one, four = (ls.drift(ls.schemes.ppo(prompts_per_step=n), policy).step_std.value for n in (100, 400))
-    assert one == pytest.approx(2.0 * four, rel=1e-12)
-
-
-def test_step_std_agrees_with_sampled_steps() -> None:
-    policy, made = two_paths(max_tokens=512), ls.schemes.ppo(prompts_per_step=8, group_size=4)
-    exact = ls.drift(made, policy)
-    sampled = ls.drift(made, policy, method="monte_carlo", rng=np.random.default_rng(2), batches=6400)
-    assert sampled.step_std.stderr < 0.12 * exact.step_std.value
-    assert abs(sampled.step_std.value - exact.step_std.value) < 4 * sampled.step_std.stderr
-    assert sampled.length.stderr == pytest.approx(sampled.step_std.value / 80.0, rel=1e-9)
-    assert abs(sampled.length.value - exact.length.value) < 4 * sampled.length.stderr
-
-
-@pytest.mark.parametrize("coupled", [
-    scheme(advantages.GroupMean(), aggregation.TokenSum()),
-    scheme(advantages.Raw(), aggregation.TokenMean()),
-    scheme(advantages.Raw(), aggregation.SequenceMeanTokenSum(counting="kept"), truncation="mask"),
-    scheme(advantages.Whitened(inner=advantages.Raw()), aggregation.TokenSum()),
-    scheme(advantages.Raw(), aggregation.TokenSum(), dynamic_sampling="drop"),
-], ids=repr)
-def test_step_std_of_coupled_responses_is_left_to_sampling_and_says_so(coupled: ls.Scheme) -> None:
-    policy = two_paths(max_tokens=64)
-    exact = ls.drift(coupled, policy)
-    assert math.isnan(exact.step_std.value)
-    assert any("step_std is known to method='monte_carlo' only" in note for note in exact.notes)
-    sampled = ls.drift(coupled, policy, method="monte_carlo", rng=np.random.default_rng(0), batches=64)
-    assert sampled.step_std.value > 0
 
 
 # ---- undecided signs ----
