@@ -27,8 +27,8 @@ PAGE = HERE / "architecture.md"
 DATA = HERE / "rooms.json"
 PICTURE = HERE / "rooms.png"
 
-FLOORS = ("command line", "pictures, verbs", "logs, configs", "changes", "runs, tokens", "one step", "policy, scheme", "estimators, rows",
-          "vocabulary", "tools")
+FLOORS = ("command line", "pictures, verbs", "logs, configs", "changes", "runs, tokens", "one step", "policy, scheme",
+          "estimators, rows", "vocabulary", "tools")
 """A name for each floor, from the top."""
 
 ROOMS = {
