@@ -16,6 +16,7 @@ from lossim import (
     advantages,
     aggregation,
     critics,
+    curves,
     estimates,
     formulas,
     lengths,
@@ -30,12 +31,14 @@ from lossim import (
     tokens,
 )
 from lossim._auditing import Audit, Finding, Stop, WhatIf, audit
-from lossim._engine import Drift, drift
+from lossim._engine import Drift, Pace, drift, pace
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
+from lossim._forecasting import Forecast, forecast
 from lossim._model import coordinates, kernel
 from lossim._support.types import NoClosedForm, Outcome
 from lossim._training import Training, train
 from lossim.configs import ParsedConfig, read_config
+from lossim.curves import Curves
 from lossim.estimates import Estimate
 from lossim.policies import Path, Policy, PromptClass, Work
 from lossim.rewards import Reward
@@ -46,6 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Audit",
+    "Curves",
     "Drift",
     "Estimate",
     "Finding",
@@ -53,8 +57,10 @@ __all__ = [
     "FittedClass",
     "FittedDrift",
     "FittedTraining",
+    "Forecast",
     "NoClosedForm",
     "Outcome",
+    "Pace",
     "ParsedConfig",
     "Path",
     "Policy",
@@ -72,13 +78,16 @@ __all__ = [
     "compare",
     "coordinates",
     "critics",
+    "curves",
     "drift",
     "estimates",
     "fit",
+    "forecast",
     "formulas",
     "kernel",
     "lengths",
     "optimizers",
+    "pace",
     "penalties",
     "policies",
     "read_config",

@@ -17,7 +17,7 @@ from lossim._auditing.findings import AtShare, Audit, Finding, WhatIf, beyond_no
 from lossim._auditing.log import Log, read_log
 from lossim._auditing.plugin import Plugin
 from lossim._auditing.settings import CHANGES, stops
-from lossim._engine import Drift, describe_rng, versions
+from lossim._engine import Drift, Pace, at_pace, describe_rng, versions
 from lossim._model import Coordinates, Features, Kernel
 from lossim._support import checks
 from lossim._support.progress import Progress
@@ -37,8 +37,8 @@ Say = Callable[[str], None]
 def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Reward | None = None,
           paths: Paths = "outcome", needed: float | Sequence[float] | None = None,
           coordinates: Coordinates | None = None, max_tokens: int | None = None, correct_above: float | None = None,
-          what_if: bool | None = None, replicates: int = 200, rng: np.random.Generator | None = None,
-          progress: bool = False) -> Audit:
+          what_if: bool | None = None, pace: Pace | None = None, replicates: int = 200,
+          rng: np.random.Generator | None = None, progress: bool = False) -> Audit:
     """What schemes do to mean length on a logged run, with standard errors from its prompts drawn again.
 
     The log is made a policy: cells are class × outcome, hazards are stops over responses at risk. Each response is
@@ -61,6 +61,8 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
         correct_above: responses paid more than this are correct, where the log has no grades and rewards take more
             than two values.
         what_if: other settings on the same log, and what would stop the drift; by default for a single scheme.
+        pace: how far a step of the run goes, for example ``pace(log)``, see :func:`lossim.pace`: the verdict is then in
+            tokens per step and per point of accuracy.
         replicates: how often the prompts are drawn again; 0 for no standard errors.
         rng: source of randomness; by default a fixed seed, so that a log has one answer.
         progress: report on stderr.
@@ -113,7 +115,8 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
     plugins = [Plugin(cells=cells, scheme=scheme, rule=reward) for scheme in chosen]
     asked = what_if if what_if is not None else len(chosen) == 1
     with Progress(wanted=progress) as reporter:
-        found = _findings(plugins, weights, asked, shares, reporter.say)
+        found = [replace(each, drift=at_pace(each.drift, pace))
+                 for each in _findings(plugins, weights, asked, shares, reporter.say)]
     named = by_path(log, weights) if paths == "column" and log.correct is not None else None
     notes += _general(log, reward, paths, shares)
     notes += () if named is None else named.notes

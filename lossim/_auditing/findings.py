@@ -20,7 +20,7 @@ from lossim._auditing.words import (
     side_by_side,
     tokens,
 )
-from lossim._engine import Drift
+from lossim._engine import NO_PACE, Drift
 from lossim._support import checks
 from lossim._support.plain import plain
 from lossim._support.text import Sections, noted, page, wrapped
@@ -244,7 +244,9 @@ class Finding:
         if not self.significant:
             return "no drift of mean length" + (" beyond the noise of this log" if float(self.length) else "")
         said = "responses get longer" if float(self.length) > 0 else "responses get shorter"
-        if not np.isnan(float(self.length_per_kl)):
+        if self.drift.paced is not None:
+            said += f", {self.drift.paced.words}"
+        elif not np.isnan(float(self.length_per_kl)):
             said += f", {tokens(self.length_per_kl)} tokens in a step of 0.01 nats"
         if np.isnan(float(self.length.stderr)):
             said += " (no error bar)"
@@ -266,7 +268,8 @@ class Finding:
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
-        return {"verdict": [f"{self.name}: {self.verdict}"], "setting": wrapped("scheme", self.drift.scheme.slots),
+        pace = NO_PACE if self.drift.paced is None else str(self.drift.paced.pace)
+        return {"verdict": [f"{self.name}: {self.verdict}"], "setting": [*wrapped("scheme", self.drift.scheme.slots), *wrapped("pace", [pace])],
                 "numbers": list(numbers(self)), "notes": noted(self.notes)}
 
     def __str__(self) -> str:

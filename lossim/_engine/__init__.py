@@ -1,12 +1,13 @@
 """What one step of a scheme does to a policy: the expectation, samples, and what is read off them."""
 
 from lossim._engine.credit import Credit, Groups, credit, group_credit
-from lossim._engine.drift import check_alike, drift
+from lossim._engine.drift import at_pace, check_alike, drift
 from lossim._engine.effective import effective_reward
 from lossim._engine.exact import expected_measures, share_of_dead_groups
 from lossim._engine.gae import advantage_sums_of, entry_advantage
 from lossim._engine.gradients import TERMS, update_gradient
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenTerm
+from lossim._engine.pace import NO_PACE, Pace, Paced, clock, pace
 from lossim._engine.projections import gae_projection_of
 from lossim._engine.readout import NATS, ROLES, Changes, Directions, Ratios, Readout, Squares, inner_product
 from lossim._engine.report import (
@@ -23,10 +24,10 @@ from lossim._engine.sampled import Batches, credited, critic_sums, end_sums, mea
 from lossim._engine.states import along_draws, sums_by_token, with_entries
 from lossim._engine.step import Logged, Step
 
-__all__ = ["NATS", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "EndSums", "Groups",
-           "Logged", "Measures", "Question", "Ratios", "Readout", "ResponseTerm", "Squares", "Step", "TokenTerm",
-           "advantage_sums_of", "along_draws", "check_alike", "content_notes", "credit", "credited", "critic_sums",
+__all__ = ["NATS", "NO_PACE", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "EndSums", "Groups",
+           "Logged", "Measures", "Pace", "Paced", "Question", "Ratios", "Readout", "ResponseTerm", "Squares", "Step", "TokenTerm",
+           "advantage_sums_of", "along_draws", "at_pace", "check_alike", "clock", "content_notes", "credit", "credited", "critic_sums",
            "describe_policy", "describe_rng", "describe_scheme", "drift", "effective_reward", "end_sums",
-           "entry_advantage", "expected_measures", "gae_projection_of", "group_credit", "inner_product", "measures_of",
+           "entry_advantage", "expected_measures", "gae_projection_of", "group_credit", "inner_product", "measures_of", "pace",
            "reported", "share_of_dead_groups", "sums_by_end", "sums_by_token", "unequal_groups", "update_gradient",
            "versions", "with_entries"]

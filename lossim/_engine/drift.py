@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from lossim._engine.exact import expected_measures, update_scale
+from lossim._engine.exact import expected_measures, share_of_dead_groups, update_scale
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
+from lossim._engine.pace import Pace, clock
 from lossim._engine.projections import gae_projection
 from lossim._engine.readout import Changes, Directions, Readout, Value
 from lossim._engine.report import Question, linear_numbers, reported
@@ -29,12 +31,14 @@ ROUNDING_OF_TRANSFORMS = 2e-15
 """The same of a denominator's transform, for each response that it is taken to the power of."""
 LARGE_BATCH = Note("large batch", "advantages are scaled by statistics of a step: exact in the limit of a large batch; "
                    "small steps need method='monte_carlo'")
+DEAD = 0.99
+"""Share of groups with equal rewards from which on there is a note on it."""
 NO_STEP_STD = Note("step_std", "step_std is known to method='monte_carlo' only")
 
 
 def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"] = "exact", *,
           rng: np.random.Generator | None = None, batches: int | None = None, old_policy: Policy | None = None,
-          reference: Policy | None = None, progress: bool = False) -> Drift:
+          reference: Policy | None = None, pace: Pace | None = None, progress: bool = False) -> Drift:
     """The expected effect of one step of ``scheme`` on ``policy``, tokens per unit step.
 
     Args:
@@ -48,6 +52,7 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
         old_policy: policy that drew the batch, for later epochs and mini-batches; by default the policy itself
             (on-policy). The scheme's surrogate then clips by the ratio of both.
         reference: policy that KL penalties refer to; by default the policy itself.
+        pace: how far a step of the run goes, see :func:`lossim.pace`: the result then says how fast, too.
         progress: report sampled blocks on stderr.
 
     Returns:
@@ -78,14 +83,19 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
         for name, given in (("rng", rng), ("batches", batches)):
             if given is not None:
                 checks.fail(name, given, "is only for sampling", "leave it out, or pass method='monte_carlo'")
-        return _exact_drift(question, step)
+        return at_pace(_exact_drift(question, step), pace)
     if not isinstance(rng, np.random.Generator):
         checks.fail("rng", rng, "must be a numpy Generator for Monte Carlo", "pass rng=np.random.default_rng(0)",
                     TypeError)
     if batches is None:
         batches = max(BLOCKS, (1 << 18) // scheme.responses_per_step)
     count = checks.whole("batches", batches, low=16, fix="fewer give no standard error worth the name")
-    return sampled_drift(question, step, rng, count, progress)
+    return at_pace(sampled_drift(question, step, rng, count, progress), pace)
+
+
+def at_pace(result: Drift, pace: Pace | None) -> Drift:
+    """The drift, with its speed where a pace is given."""
+    return result if pace is None else replace(result, paced=clock(result, pace))
 
 
 def check_alike(policy: Policy, *, reference: Policy, old_policy: Policy) -> None:
@@ -138,11 +148,23 @@ def _exact_drift(question: Question, step: Step) -> Drift:
         truncation_rate=0.0, sources=tokens, hazard_gradient=readout.scale, path_gradient=readout.scale,
         skill_gradient=readout.scale, update=readout.scale, effective_reward=0.0, response_weight=0.0)
     notes = [LARGE_BATCH] if expected.method == "large-batch limit" else []
+    notes += _of_dead_groups(step)
     if spread is None:
         notes.append(NO_STEP_STD)
     return reported(question, step, readout, mapped(estimate, changes, floors),
                     mapped(estimate, readout.ratios(changes)), estimate(np.nan if spread is None else spread), notes,
                     {"method": "exact"})
+
+
+def _of_dead_groups(step: Step) -> list[Note]:
+    """A word where hardly a group moves anything: a drift in nats does not show it."""
+    if not step.scheme.advantage.group_relative or step.scheme.dynamic_sampling == "resample":
+        return []
+    dead = share_of_dead_groups(step)
+    if not DEAD <= dead < 1.0:
+        return []
+    return [Note("dead groups", f"hardly moves: all rewards are equal in all but {1.0 - dead:.1g} of the groups, and "
+                 "such groups push nothing; a step of 0.01 nats is then many steps of a run")]
 
 
 # --- the spread of single steps ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossim._engine.gradients import TERMS
+from lossim._engine.pace import NO_PACE, Paced
 from lossim._engine.readout import ROLES
 from lossim._support import checks
 from lossim._support.text import SAMPLED, Columns, Sections, decimals, noted, number, page, wrapped
@@ -67,6 +68,7 @@ class Drift:
             size seen in a real network, would make it: its sign is then not predictable without a measured kernel.
         notes: what was assumed or approximated.
         provenance: what it takes to run it again.
+        paced: tokens per step and per point of accuracy, where a :func:`lossim.pace` was given; else None.
     """
 
     length: Estimate
@@ -98,6 +100,7 @@ class Drift:
     scheme: Scheme = field(repr=False)
     policy: Policy = field(repr=False)
     provenance: dict[str, Any]
+    paced: Paced | None = None
 
     @property
     def cells(self) -> tuple[tuple[str, ...], ...]:
@@ -142,13 +145,16 @@ class Drift:
         if self.scheme.entropy is not None:
             rest = float(change) - float(self.source(term="entropy"))
             return f"undecided: entropy also acts on content; all else makes responses {_way(rest)}"
+        if self.paced is not None:
+            return f"responses get {_way(change)}, {self.paced.words}"
         return f"responses get {_way(change)}, {_to_three_digits(self.length_per_kl)} tokens in a step of 0.01 nats"
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
         made = _MADE[self.length.method].format(n=self.length.n)
         setting = [*wrapped("scheme", self.scheme.slots), *wrapped("policy", [repr(self.policy)]),
-                   *wrapped("moves", [short(self.policy.coordinates)])]
+                   *wrapped("moves", [short(self.policy.coordinates)]),
+                   *wrapped("pace", [NO_PACE if self.paced is None else str(self.paced.pace)])]
         return {"verdict": [f"{self.scheme.name}: {self.verdict} ({made})"], "setting": setting,
                 "numbers": _numbers(self), "notes": noted(self.notes)}
 
@@ -171,6 +177,7 @@ class Drift:
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if arrays or f.name not in _LONG}
         plain = {name: value.to_dict() for name, value in numbers.items() if isinstance(value, Estimate)}
         return {**plain, "cells": [list(cell) for cell in self.cells], "undecided": self.undecided.tolist(),
+                "paced": None if self.paced is None else self.paced.to_dict(),
                 "notes": list(self.notes), "provenance": self.provenance}
 
 

@@ -1,6 +1,6 @@
 """Pictures of results."""
 
 from lossim._pictures.audits import plot_audit
-from lossim._pictures.results import plot_drift, plot_training
+from lossim._pictures.results import plot_drift, plot_forecast, plot_training
 
-__all__ = ["plot_audit", "plot_drift", "plot_training"]
+__all__ = ["plot_audit", "plot_drift", "plot_forecast", "plot_training"]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lossim._engine import Drift
+    from lossim._forecasting import Forecast
     from lossim._training import Training
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; paths take them in turn.
@@ -58,7 +59,7 @@ def sheet(title: str, panels: int, width: float, height: float) -> Iterator[tupl
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, panels)
+        axes = np.atleast_1d(figure.subplots(1, panels))
         figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         yield figure, list(axes)
 
@@ -307,3 +308,21 @@ def _draw_series(axes: Axes, series: FloatArray, label: str | None, colour: str,
     low, middle, high = np.quantile(series, (0.05, 0.5, 0.95), axis=1)
     axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(steps, middle, dash, color=colour, linewidth=width, label=label)
+
+
+def plot_forecast(result: Forecast) -> Figure:
+    """A forecast as one figure: the mean lengths that were seen, where it goes, and bands of 80 and 90 %."""
+    title = textwrap.fill(signs(f"{result.scheme.name}: {result.verdict}"), 76)
+    with sheet(title, 1, 6.4, 3.9) as (figure, (axes,)):
+        seen = result.curves
+        axes.plot(seen.steps, seen.length, "o", color="black", markersize=3.5, label="seen")
+        for level, alpha in ((0.9, 0.15), (0.8, 0.25)):
+            low, high = result.band(level)
+            axes.fill_between(result.steps, low, high, color=_BLUE, alpha=alpha, linewidth=0, label=f"{level:.0%} band")
+        axes.plot(result.steps, result.length, color=_BLUE, linewidth=2.0, label="forecast")
+        axes.axhline(result.level, color="#666666", linestyle="--", linewidth=1.0, label="mean of the steps seen")
+        axes.set(xlabel="step (rollouts)", ylabel="mean length (tokens)", title="Mean length",
+                 xlim=(seen.steps[0], result.steps[-1]))
+        axes.legend()
+        axes.grid(True)
+    return figure
