@@ -2,9 +2,9 @@
 
     python benchmarks/forecasts.py --runs 60 --seed 1000 --output docs/forecasts.json
 
-Each run has a start, a scheme, coordinates and a rate drawn at random and is sampled batch by batch. The forecaster sees
-five steps of responses. Its error 20 and 40 steps later is compared with that of two simple rules: length stays (at the
-mean of the steps seen), and a straight line through them.
+Each run has a start, a scheme, coordinates and a rate drawn at random and is sampled batch by batch. The forecaster
+sees five steps of responses. Its error 20 and 40 steps later is compared with that of simple rules: length stays, at
+the mean of the steps seen or at the last of them, or goes on along the straight line through them.
 """
 
 from __future__ import annotations

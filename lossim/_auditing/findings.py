@@ -269,7 +269,8 @@ class Finding:
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
         pace = NO_PACE if self.drift.paced is None else str(self.drift.paced.pace)
-        return {"verdict": [f"{self.name}: {self.verdict}"], "setting": [*wrapped("scheme", self.drift.scheme.slots), *wrapped("pace", [pace])],
+        setting = [*wrapped("scheme", self.drift.scheme.slots), *wrapped("pace", [pace])]
+        return {"verdict": [f"{self.name}: {self.verdict}"], "setting": setting,
                 "numbers": list(numbers(self)), "notes": noted(self.notes)}
 
     def __str__(self) -> str:

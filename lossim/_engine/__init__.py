@@ -24,10 +24,10 @@ from lossim._engine.sampled import Batches, credited, critic_sums, end_sums, mea
 from lossim._engine.states import along_draws, sums_by_token, with_entries
 from lossim._engine.step import Logged, Step
 
-__all__ = ["NATS", "NO_PACE", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "EndSums", "Groups",
-           "Logged", "Measures", "Pace", "Paced", "Question", "Ratios", "Readout", "ResponseTerm", "Squares", "Step", "TokenTerm",
-           "advantage_sums_of", "along_draws", "at_pace", "check_alike", "clock", "content_notes", "credit", "credited", "critic_sums",
-           "describe_policy", "describe_rng", "describe_scheme", "drift", "effective_reward", "end_sums",
-           "entry_advantage", "expected_measures", "gae_projection_of", "group_credit", "inner_product", "measures_of", "pace",
-           "reported", "share_of_dead_groups", "sums_by_end", "sums_by_token", "unequal_groups", "update_gradient",
-           "versions", "with_entries"]
+__all__ = ["NATS", "NO_PACE", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "EndSums",
+           "Groups", "Logged", "Measures", "Pace", "Paced", "Question", "Ratios", "Readout", "ResponseTerm",
+           "Squares", "Step", "TokenTerm", "advantage_sums_of", "along_draws", "at_pace", "check_alike", "clock",
+           "content_notes", "credit", "credited", "critic_sums", "describe_policy", "describe_rng", "describe_scheme",
+           "drift", "effective_reward", "end_sums", "entry_advantage", "expected_measures", "gae_projection_of",
+           "group_credit", "inner_product", "measures_of", "pace", "reported", "share_of_dead_groups", "sums_by_end",
+           "sums_by_token", "unequal_groups", "update_gradient", "versions", "with_entries"]

@@ -106,9 +106,9 @@ def pace(source: Rollouts | Curves | None = None, *, kl_per_step: float | None =
     η = per_step/(dP/dη), one by KL a step of η = √(per_step/(F/2)).
 
     Args:
-        source: a log with steps, or curves: by KL where it was logged and grows, else by accuracy, else by reward. Along
-            a straight way KL to the start is that of one step times the squared number of steps, so the pace is the
-            squared slope of √KL over steps; the others are slopes of a least-squares line.
+        source: a log with steps, or curves: by KL where it was logged and grows, else by accuracy, else by reward.
+            Along a straight way KL to the start is that of one step times the squared number of steps, so the pace is
+            the squared slope of √KL over steps; the others are slopes of a least-squares line.
         kl_per_step: nats of KL per response between the policies before and after a step.
         accuracy, reward: mean before and after ``steps`` steps.
 

@@ -1,16 +1,17 @@
 """The clock of a run, and with it where the run goes: what the first steps say of how fast it walks, and which way.
 
-Everything unknown is a node: a kernel, with the way that the model takes under it, and a rate at which the way is walked.
+Everything unknown is a node: a kernel, with the way that the model takes under it, and a rate at which that is walked.
 Given a node, what is observed is normal, with y the logarithm of a step's mean length,
 
     y(t) = a + m(η t) + δ t + w(t) + e ,
 
-m the model's way; a its level, known as well as the start; δ t what a model of this kind misses, δ ~ N(0, τ²); w a random
-walk, since batches differ, with the variance of the model's own steps; e the noise of a step. So a node's likelihood and
-its prediction are those of a normal law, and a forecast is the mixture over all nodes, by prior times likelihood.
+m the model's way; a its level, known as well as the start; δ t what a model of this kind misses, δ ~ N(0, τ²); w a
+random walk, since batches differ, with the variance of the model's own steps; e the noise of a step. So a node's
+likelihood and its prediction are those of a normal law, and a forecast is the mixture over all nodes, by prior times
+likelihood.
 
-The prior of the rate is log-normal, wide, about a step of 3e-6 nats, in which nearly nothing moves: where the steps hold
-no signal, the forecast is that length stays.
+The prior of the rate is log-normal, wide, about a step of 3e-6 nats, in which nearly nothing moves: where the steps
+hold no signal, the forecast is that length stays.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ class Nodes(Record):
 
 
 class Prediction(Record):
-    """The mixture at some times: normal laws of log length by node, ``mean`` and ``std`` [node, time], ``weight`` [node].
+    """The mixture at some times: normal laws of log length by node, ``mean`` and ``std`` [node, time].
 
-    ``beyond`` is the weight of nodes whose way ends before the last time.
+    ``weight`` [node] sums to 1. ``beyond`` is the weight of nodes whose way ends before the last time.
     """
 
     mean: FloatArray

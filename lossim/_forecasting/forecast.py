@@ -23,9 +23,10 @@ from lossim.schemes import Scheme
 
 FEW, MOST = 16, 64
 RESPONSES = 1 << 15
-"""Sampled steps from which the noise of a step of the run is taken: as many as make so many responses, within bounds."""
+"""Sampled steps that the noise of a step of the run is taken from: as many as make so many responses, in bounds."""
 CAREFUL = Note("model", "a clock is set by what length and accuracy did, so it is as good as the steps are many and "
-               "large; the loss, the mix of prompts and the learning rate are taken to stay as they are")
+               "large; the loss, the mix of prompts and the learning rate are taken to stay as they are; a logged KL is "
+               "not used, since most of a network's is that of content")
 
 
 def forecast(scheme: Scheme, subject: Rollouts | Curves, *, steps: int, first: int | None = None,
@@ -33,10 +34,10 @@ def forecast(scheme: Scheme, subject: Rollouts | Curves, *, steps: int, first: i
              coordinates: Coordinates | None = None, progress: bool = False) -> Forecast:
     """Where mean length goes, from the first steps of a run.
 
-    A policy is fitted to the steps, and the model followed from there. How fast a run walks along it, and how fast paths
-    move compared with stopping, no one knows beforehand: both are fitted to the observed length and accuracy, with a wide
-    prior about a run that hardly moves. So where the steps hold no signal the forecast is that length stays, and the
-    band says what may happen.
+    A policy is fitted to the steps, and the model followed from there. How fast a run walks along it, and how fast
+    paths move compared with stopping, no one knows beforehand: both are fitted to the observed length and accuracy,
+    with a wide prior about a run that hardly moves. So where the steps hold no signal the forecast is that length
+    stays, and the band says what may happen.
 
     Args:
         scheme: what the run trains with.
@@ -138,11 +139,11 @@ def _doubts(scheme: Scheme, prediction: Prediction) -> list[Note]:
     """What the forecast leaves out, where it matters here."""
     notes = []
     if prediction.beyond > 0.05:
-        notes.append(Note("far", f"with a chance of {prediction.beyond:.0%} the run leaves the range in which a model of "
-                          "first order means anything; it is taken to stay where it leaves"))
+        notes.append(Note("far", f"with a chance of {prediction.beyond:.0%} the run leaves the range in which a model "
+                          "of first order means anything; it is taken to stay where it leaves"))
     if scheme.ppo_epochs * scheme.minibatches > 1:
-        notes.append(Note("inner steps", "all optimiser steps on a rollout are taken as one: what clipping holds back is "
-                          "left out"))
+        notes.append(Note("inner steps", "all optimiser steps on a rollout are taken as one: what clipping holds back "
+                          "is left out"))
     return notes
 
 

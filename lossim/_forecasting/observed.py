@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lossim._fitting import fit
+from lossim import _fitting
 from lossim._model import Coordinates, Features
 from lossim._support import checks
 from lossim._support.records import Record
@@ -14,7 +14,7 @@ from lossim._support.text import Note
 from lossim._support.types import FloatArray
 from lossim.curves import Curves, slope
 from lossim.lengths import Length, lognormal
-from lossim.policies import Path, Policy, PromptClass, two_paths
+from lossim.policies import Path, Policy, PromptClass, two_paths, unsolvable
 from lossim.rollouts import Rollouts
 
 Paths = Literal["outcome", "one", "states", "column"]
@@ -57,7 +57,7 @@ def observe_log(log: Rollouts, *, first: int | None, start: Policy | None, paths
         log = _until(log, int(curves.steps[-1]))
     notes: list[Note] = []
     if start is None:
-        found = fit(log, paths=paths, max_tokens=max_tokens, coordinates=coordinates, replicates=0)
+        found = _fitting.fit(log, paths=paths, max_tokens=max_tokens, coordinates=coordinates, replicates=0)
         start = found.policy
         notes = [note for note in found.notes if isinstance(note, Note) and note.code != "steps"]
     return _observed(curves, start, notes)
@@ -95,7 +95,7 @@ def _start_of(curves: Curves, max_tokens: int, coordinates: Coordinates | None) 
     spread = f"their lengths are taken as log-normal with a spread of {SIGMA} in logs: curves tell means alone"
 
     def law(mean: float) -> Length:
-        return lognormal(median=mean * float(np.exp(-SIGMA**2 / 2.0)), sigma=SIGMA)
+        return _law_of_mean(mean, max_tokens)
 
     if right is not None and wrong is not None and accuracy is not None and 0.0 < accuracy < 1.0:
         policy = two_paths(solve_rate=accuracy, right=law(right), wrong=law(wrong), max_tokens=max_tokens,
@@ -107,6 +107,21 @@ def _start_of(curves: Curves, max_tokens: int, coordinates: Coordinates | None) 
     path = Path("all", length=law(float(np.mean(curves.length))), p_correct=accuracy)
     policy = Policy([PromptClass("prompts", paths=[path])], max_tokens=max_tokens, coordinates=moves)
     return policy, Note("start", "the lengths of right and wrong responses are not known and taken as alike; " + spread)
+
+
+def _law_of_mean(mean: float, max_tokens: int) -> Length:
+    """The log-normal law of that spread with this mean once it is cut; the longest there is where that is too long."""
+    from scipy.optimize import brentq  # takes longer to import than lossim does
+
+    def mean_of(log_median: float) -> float:
+        law = lognormal(median=float(np.exp(log_median)), sigma=SIGMA)
+        return unsolvable(length=law, max_tokens=max_tokens).mean_length
+
+    low, high = np.log(0.01), np.log(100.0 * max_tokens)
+    if not mean_of(low) < mean < mean_of(high):
+        return lognormal(median=mean, sigma=SIGMA)
+    found = brentq(lambda log_median: mean_of(log_median) - mean, low, high, rtol=1e-6)
+    return lognormal(median=float(np.exp(found)), sigma=SIGMA)
 
 
 def _mean(series: FloatArray | None) -> float | None:
@@ -134,7 +149,8 @@ def _noise(values: FloatArray, stderr: FloatArray | None, curves: Curves, spread
     """Standard errors of a series: as known, else from the number of responses, else from the scatter about a line."""
     if stderr is not None and np.isfinite(stderr).any():
         typical = float(np.sqrt(np.nanmean(stderr**2)))
-        return np.full(len(values), max(typical, LEAST * spread)), Note("noise", "the noise of a step is that of its prompts")
+        return np.full(len(values), max(typical, LEAST * spread)), Note(
+            "noise", "the noise of a step is that of its prompts")
     if curves.responses_per_step is not None:
         return np.full(len(values), spread / np.sqrt(curves.responses_per_step)), Note(
             "noise", f"the noise of a step is that of {curves.responses_per_step:,} responses independent of each "

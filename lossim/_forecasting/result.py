@@ -33,12 +33,12 @@ class Forecast(Printed):
     Attributes:
         curves: the steps that the forecast rests on.
         steps: the steps ahead, by number, [step].
-        length: mean length, tokens, [step]: exp of the expected logarithm. Where the steps hold no signal this is the
-            mean of those that were seen.
+        length: mean length, tokens, [step]: exp of the expected logarithm. Where the steps hold no signal this is
+            the mean of those that were seen.
         low, high: a band that 10 % are expected below and 10 % above, [step], the noise of a step included.
         longer: chance that a step's mean length lies above that of the observed steps, [step].
-        nats_per_step: KL per response of a step at the start by which the model is walked, in the model's own decisions:
-            median, and bounds of 80 %.
+        nats_per_step: KL per response of a step at the start by which the model is walked, in the model's own
+            decisions: the values that a tenth, a half and nine tenths of what is likely lie at or below.
         path_scale: the same, of how fast paths move compared with stopping; NaN where a kernel was given.
         signal: nats of log likelihood by which the best clock is ahead of one that stands still.
         start: the policy that the model starts from.
@@ -89,7 +89,8 @@ class Forecast(Printed):
         seen = f"{len(self.curves)} steps"
         band = f"{self.low[-1]:,.4g} to {self.high[-1]:,.4g} tokens at step {self.steps[-1]:,} ({LEVEL:.0%} band)"
         if not self.decided:
-            return f"no forecast of a direction: {seen} are too few or too noisy to set a clock; {band}, {self.level:,.4g} now"
+            return (f"no forecast of a direction: {seen} are too few or too noisy to set a clock; {band}, "
+                    f"{self.level:,.4g} now")
         way = "longer" if self.longer[-1] > 0.5 else "shorter"
         return f"responses get {way}, from {self.level:,.4g} to {self.length[-1]:,.4g} tokens; {band}"
 
@@ -97,7 +98,9 @@ class Forecast(Printed):
         """The observed steps, the forecast and its bands, as a matplotlib figure."""
         from lossim._pictures import plot_forecast
 
-        return plot_forecast(self)
+        bands = {f"{level:.0%} band": self.band(level) for level in (0.9, LEVEL)}
+        return plot_forecast(f"{self.scheme.name}: {self.verdict}", self.curves, self.steps, self.length, self.level,
+                             bands)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN)."""
@@ -109,7 +112,7 @@ class Forecast(Printed):
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
         setting = [*wrapped("scheme", self.scheme.slots), *wrapped("start", [repr(self.start)]),
-                   *wrapped("moves", [short(self.start.coordinates)]), *wrapped("rests on", [repr(self.curves)])]
+                   *wrapped("moves", [short(self.start.coordinates)]), *wrapped("seen", [repr(self.curves)])]
         numbers = [] if self._prediction is None else _numbers(self)
         return {"verdict": [f"{self.scheme.name}: {self.verdict}"], "setting": setting, "numbers": numbers,
                 "notes": noted(self.notes)}

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossim._engine import ROLES, TERMS
-from lossim._support.types import FloatArray
+from lossim._support.types import FloatArray, IntArray
+from lossim.curves import Curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from lossim._engine import Drift
-    from lossim._forecasting import Forecast
     from lossim._training import Training
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; paths take them in turn.
@@ -310,19 +310,16 @@ def _draw_series(axes: Axes, series: FloatArray, label: str | None, colour: str,
     axes.plot(steps, middle, dash, color=colour, linewidth=width, label=label)
 
 
-def plot_forecast(result: Forecast) -> Figure:
-    """A forecast as one figure: the mean lengths that were seen, where it goes, and bands of 80 and 90 %."""
-    title = textwrap.fill(signs(f"{result.scheme.name}: {result.verdict}"), 76)
-    with sheet(title, 1, 6.4, 3.9) as (figure, (axes,)):
-        seen = result.curves
+def plot_forecast(title: str, seen: Curves, steps: IntArray, length: FloatArray, level: float,
+                  bands: Mapping[str, tuple[FloatArray, FloatArray]]) -> Figure:
+    """A forecast as one figure: mean lengths that were seen and their ``level``, where they go, and bands by name."""
+    with sheet(textwrap.fill(signs(title), 76), 1, 6.4, 3.9) as (figure, (axes,)):
         axes.plot(seen.steps, seen.length, "o", color="black", markersize=3.5, label="seen")
-        for level, alpha in ((0.9, 0.15), (0.8, 0.25)):
-            low, high = result.band(level)
-            axes.fill_between(result.steps, low, high, color=_BLUE, alpha=alpha, linewidth=0, label=f"{level:.0%} band")
-        axes.plot(result.steps, result.length, color=_BLUE, linewidth=2.0, label="forecast")
-        axes.axhline(result.level, color="#666666", linestyle="--", linewidth=1.0, label="mean of the steps seen")
-        axes.set(xlabel="step (rollouts)", ylabel="mean length (tokens)", title="Mean length",
-                 xlim=(seen.steps[0], result.steps[-1]))
+        for name, (low, high) in bands.items():
+            axes.fill_between(steps, low, high, color=_BLUE, alpha=0.2, linewidth=0, label=name)
+        axes.plot(steps, length, color=_BLUE, linewidth=2.0, label="forecast")
+        axes.axhline(level, color="#666666", linestyle="--", linewidth=1.0, label="mean of the steps seen")
+        axes.set(xlabel="step (rollouts)", ylabel="tokens", title="Mean length", xlim=(seen.steps[0], steps[-1]))
         axes.legend()
         axes.grid(True)
     return figure

@@ -56,8 +56,8 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
         optimizer: see :mod:`lossim.optimizers`; SGD with a learning rate of 1 unless given. Logits move here directly,
             a network's through a kernel of unknown scale: a trainer's own learning rate means nothing here.
         reference: what a KL compares with; ``policy`` unless given.
-        pace: how far a step of the run goes, see :func:`lossim.pace`, instead of an ``optimizer``: plain SGD whose first
-            step goes so far, so that steps are a trainer's steps.
+        pace: how far a step of the run goes, see :func:`lossim.pace`, instead of an ``optimizer``: plain SGD whose
+            first step goes so far, so that steps are a trainer's steps.
         replicates: independent runs for ``"stochastic"``, done side by side.
         rng: source of randomness for ``"stochastic"``; the same state gives the same numbers.
         progress: print the step to stderr.
@@ -70,8 +70,9 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
         NoClosedForm: the expected update of the scheme has no closed form; or, for ``"stochastic"``, GAE with a reward
             that compares a group, whitened or clipped by its sign after the first optimiser step on a rollout.
         ValueError: ``"flow"`` with momentum, a schedule, a clip, or more than one optimiser step per rollout;
-            ``replicates`` or ``rng`` where nothing is sampled; a pace by what does not move here; a first step that cannot be taken. A later one that
-            cannot, for lack of groups with unequal rewards or because ratios overflow, ends the run with a note.
+            ``replicates`` or ``rng`` where nothing is sampled; a pace by what does not move here; a first step that
+            cannot be taken. A later one that cannot, for lack of groups with unequal rewards or because ratios
+            overflow, ends the run with a note.
 
     >>> import lossim as ls
     >>> policy = ls.policies.unsolvable(length=ls.lengths.geometric(mean=100), max_tokens=2048)
