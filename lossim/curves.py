@@ -183,7 +183,7 @@ def _steps(given: ArrayLike) -> IntArray:
 
 def _series(name: str, given: Any, count: int) -> FloatArray | None:
     """A number for each step within the range of the series; NaN passes but for the length."""
-    if given is None:
+    if given is None and name != "length":
         return None
     array = checks.floats(name, given)
     if array.ndim != 1 or len(array) != count:

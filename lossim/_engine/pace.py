@@ -131,7 +131,7 @@ def pace(source: Rollouts | Curves | None = None, *, kl_per_step: float | None =
         checks.fail("pace", given, "must be told by exactly one of a log, curves, kl_per_step=, accuracy= and reward=",
                     "for example pace(accuracy=(0.40, 0.46), steps=50)")
     if (accuracy is None and reward is None) != (steps is None):
-        checks.fail("steps", steps, "belongs to accuracy= and reward=, and these to it",
+        checks.fail("steps", steps, "must come with accuracy= or reward=, and these with it",
                     "for example pace(accuracy=(0.40, 0.46), steps=50)")
     if source is not None:
         checks.of_kind("source", source, Rollouts | Curves, "Rollouts or Curves")  # type: ignore[arg-type]

@@ -110,7 +110,7 @@ def test_audits_speak_of_steps_too() -> None:
 
 @pytest.mark.parametrize(("given", "said"), [
     ({}, "exactly one"), ({"kl_per_step": 1e-6, "reward": (0, 1), "steps": 2}, "exactly one"),
-    ({"accuracy": (0.4, 0.5)}, "steps belongs to"), ({"kl_per_step": 1e-6, "steps": 3}, "steps belongs to"),
+    ({"accuracy": (0.4, 0.5)}, "steps must come with"), ({"kl_per_step": 1e-6, "steps": 3}, "steps must come with"),
     ({"kl_per_step": 0.0}, "positive"), ({"accuracy": (40, 46), "steps": 3}, r"accuracy\[0\]"),
     ({"accuracy": (0.4,), "steps": 3}, "two numbers"),
     ({"source": ls.Curves(steps=[0, 1], length=[5, 6])}, "must have KL, accuracy or reward"),

@@ -15,8 +15,8 @@ from lossim import schemes
 
 POLICY = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.lognormal(median=30, sigma=0.6),
                                wrong=ls.lengths.lognormal(median=45, sigma=0.7), max_tokens=128,
-                               coordinates=ls.kernel([[[[1.0]], [[0.7]]], [[[0.7]], [[1.0]]]], positions=[1],
-                                                     paths=[[3.0]]))
+                               coordinates=ls.kernel(np.array([[1.0, 0.7], [0.7, 1.0]]).reshape(2, 1, 2, 1),
+                                                     positions=[1], paths=[[3.0]]))
 
 
 @cache
