@@ -25,7 +25,7 @@ FEW, MOST = 16, 64
 RESPONSES = 1 << 15
 """Sampled steps that the noise of a step of the run is taken from: as many as make so many responses, in bounds."""
 CAREFUL = Note("model", "a clock is set by what length and accuracy did, so it is as good as the steps are many and "
-               "large; the loss, the mix of prompts and the learning rate are taken to stay as they are; a logged KL is "
+"""Sampled steps that tell the noise of a step of the run: as many as make so many responses, within these bounds."""
                "not used, since most of a network's is that of content")
 
 

@@ -35,9 +35,9 @@ def log_of(run: ls.Training, prompts: int, steps: int = SEEN) -> ls.Rollouts:
 
 def curves_of(run: ls.Training, noise: float, steps: int = SEEN) -> ls.Curves:
     """The exact means of a run's first steps, said to be as noisy as that."""
-    by_grade = run.length_by_outcome[:steps]
-    return ls.Curves(steps=np.arange(steps), length=run.length[:steps], accuracy=run.accuracy[:steps],
-                     length_right=by_grade[:, 0], length_wrong=by_grade[:, 1],
+    length, accuracy, right = run.length[:steps], run.accuracy[:steps], run.length_by_outcome[:steps, 0]
+    wrong = (length - accuracy * right) / (1.0 - accuracy)  # cut responses too
+    return ls.Curves(steps=np.arange(steps), length=length, accuracy=accuracy, length_right=right, length_wrong=wrong,
                      length_stderr=np.full(steps, noise * run.length[0]), accuracy_stderr=np.full(steps, noise))
 
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_forecast_is_refused_by_name(given: dict[str, Any], said:
 def test_a_result_prints_draws_and_goes_to_json() -> None:
     result = ls.forecast(schemes.grpo(), curves_of(run_of(1e-4), 0.01), steps=6, start=POLICY)
     text = str(result)
-    for said in ("grpo: ", "80 % band", "what set the clock", "path_scale", "Curves(5 steps"):
+    for said in ("grpo: ", "80 % band", "what set the clock", "nats in a step", "Curves(5 steps"):
         assert said in text
     kept = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert kept["length"] == result.length.tolist()
@@ -151,6 +151,7 @@ def test_a_result_prints_draws_and_goes_to_json() -> None:
     assert axes.get_xlim() == (0.0, 10.0)
 
 
+@pytest.mark.slow
 def test_small_backtest() -> None:
     """Six hidden runs, two of each kind of start: margins fixed before the first run of this test.
 
