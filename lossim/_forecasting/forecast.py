@@ -36,8 +36,8 @@ def forecast(scheme: Scheme, subject: Rollouts | Curves, *, steps: int, first: i
 
     A policy is fitted to the steps, and the model followed from there. How fast a run walks along it, and how fast
     paths move compared with stopping, no one knows beforehand: both are fitted to the observed length and accuracy,
-    with a wide prior about a run that hardly moves. So where the steps hold no signal the forecast is that length
-    stays, and the band says what may happen.
+    with a wide prior about a run that hardly moves. So where the steps hold no signal length is forecast to change
+    little, the model's way, and the band says what may happen.
 
     Args:
         scheme: what the run trains with.

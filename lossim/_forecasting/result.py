@@ -33,8 +33,8 @@ class Forecast(Printed):
     Attributes:
         curves: the steps that the forecast rests on.
         steps: the steps ahead, by number, [step].
-        length: mean length, tokens, [step]: exp of the expected logarithm. Where the steps hold no signal this is
-            the mean of those that were seen.
+        length: mean length, tokens, [step], the median of what is likely. Where the steps hold no signal it changes
+            little, the model's way: half of the rates that are likely beforehand move next to nothing.
         low, high: a band that 10 % are expected below and 10 % above, [step], the noise of a step included.
         longer: chance that a step's mean length lies above that of the observed steps, [step].
         nats_per_step: KL per response of a step at the start by which the model is walked, in the model's own

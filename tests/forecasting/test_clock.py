@@ -73,7 +73,7 @@ def test_noise_shrinks_a_forecast_towards_no_change() -> None:
     changes = [float(np.log(predicted([straight(1.0)], [seen(values, noise)], np.array([20.0]), wander=0.0).centre[0]))
                for noise in (0.002, 0.02, 0.2)]
     assert changes[0] > changes[1] > 2.0 * changes[2]
-    assert changes[2] < 0.2 * changes[0]
+    assert changes[2] < 0.4 * changes[0]
 
 
 def test_quantiles_are_those_of_the_mixture() -> None:
