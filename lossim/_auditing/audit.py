@@ -19,7 +19,7 @@ from lossim._auditing.log import Log
 from lossim._auditing.plugin import Plugin
 from lossim._auditing.settings import FEW, stops
 from lossim._auditing.settings import what_if as what_if_on
-from lossim._engine import Drift
+from lossim._engine import Drift, Pace, at_pace
 from lossim._model import Coordinates, Kernel, Kernels
 from lossim._support import checks
 from lossim._support.progress import Progress
@@ -37,7 +37,8 @@ Say = Callable[[str], None]
 def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Reward | None = None,
           paths: Paths = "outcome", needed: float | Sequence[float] | None = None,
           coordinates: Coordinates | None = None, max_tokens: int | None = None, correct_above: float | None = None,
-          kernels: Kernels | Sequence[Coordinates] | None = None, what_if: bool | None = None, replicates: int = 200,
+          kernels: Kernels | Sequence[Coordinates] | None = None, what_if: bool | None = None,
+          pace: Pace | None = None, replicates: int = 200,
           rng: np.random.Generator | None = None, progress: bool = False) -> Audit:
     """What schemes do to mean length on a logged run, with standard errors from its prompts drawn again.
 
@@ -62,6 +63,8 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
         correct_above: responses paid more than this are correct, where the log has no grades and rewards take more
             than two values.
         what_if: other settings on the same log, and what would stop the drift; by default for a single scheme.
+        pace: how far a step of the run goes, for example ``pace(log)``, see :func:`lossim.pace`: the verdict is then in
+            tokens per step and per point of accuracy.
         replicates: how often the prompts are drawn again; 0 for no standard errors.
         rng: source of randomness; by default a fixed seed, so that a log has one answer.
         progress: report on stderr.
@@ -87,7 +90,8 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
     log = asked.log
     with_settings = what_if if what_if is not None else len(asked.plugins) == 1
     with Progress(wanted=progress) as reporter:
-        found = _findings(asked.plugins, asked.weights, with_settings, asked.shares, reporter.say)
+        found = [replace(each, drift=at_pace(each.drift, pace))
+                 for each in _findings(asked.plugins, asked.weights, with_settings, asked.shares, reporter.say)]
     named = by_path(log, asked.weights) if paths == "column" and log.correct is not None else None
     notes = [*asked.notes, *_general(log, reward, paths, asked.shares)]
     notes += () if named is None else named.notes
