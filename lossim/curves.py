@@ -124,6 +124,23 @@ class Curves:
                                for name, value in series.items()}
         return Curves(**cut)
 
+    def summary(self) -> dict[str, float]:
+        """The first number of each series that says what a policy is like, as `policies.from_summary` takes them.
+
+        >>> Curves(steps=[0, 1], length=[900, 910], accuracy=[0.45, 0.47], length_right=[700, 701]).summary()
+        {'mean_length': 900.0, 'accuracy': 0.45, 'right': 700.0}
+        """
+        names = {"length": "mean_length", "accuracy": "accuracy", "truncated": "truncated", "length_right": "right",
+                 "length_wrong": "wrong"}
+        found = {}
+        for name, called in names.items():
+            series = getattr(self, name)
+            if series is not None:
+                found[called] = float(series[np.isfinite(series)][0])
+        if {"right", "wrong", "accuracy"} <= set(found):  # these say the mean of all, and rounding may not
+            del found["mean_length"]
+        return found
+
     def __len__(self) -> int:
         return len(self.steps)
 

@@ -34,7 +34,10 @@ from lossim.schemes import Scheme
 Say = Callable[[str], None]
 
 
-def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Reward | None = None,
+Asked = Scheme | Sequence[Scheme]
+
+
+def audit(schemes: Asked | Rollouts, rollouts: Rollouts | Asked, *, reward: Reward | None = None,
           paths: Paths = "outcome", needed: float | Sequence[float] | None = None,
           coordinates: Coordinates | None = None, max_tokens: int | None = None, correct_above: float | None = None,
           kernels: Kernels | Sequence[Coordinates] | None = None, what_if: bool | None = None,
@@ -47,8 +50,8 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
     dE[T]/dη = ⟨g, K·∇E[T]⟩ with g the gradient of this very log.
 
     Args:
-        rollouts: what was logged; see :class:`~lossim.Rollouts`.
         schemes: one scheme, or several side by side. Their rewards are not read: responses are paid as logged.
+        rollouts: what was logged; see :class:`~lossim.Rollouts`. The log may come first, too.
         reward: pays by this rule instead.
         paths: ``"outcome"``: right and wrong responses are paths of their own, the policy knows where it stands;
             ``"one"``: it does not. A log cannot tell, and both numbers are reported; this chooses the one explained.
@@ -79,12 +82,13 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
     >>> policy = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=100),
     ...                                wrong=ls.lengths.geometric(mean=200), max_tokens=1024)
     >>> log = policy.sample(np.random.default_rng(0), prompts=500, group_size=8)
-    >>> ls.audit(log, ls.schemes.grpo()).verdict
+    >>> ls.audit(ls.schemes.grpo(), log).verdict
     'grpo: ...'
     """
     if what_if is not None:
         checks.flag("what_if", what_if)
-    asked = asked_of(rollouts, schemes, reward=reward, paths=paths, needed=needed, coordinates=coordinates,
+    given: tuple[Any, Any] = (schemes, rollouts) if isinstance(schemes, Rollouts) else (rollouts, schemes)
+    asked = asked_of(*given, reward=reward, paths=paths, needed=needed, coordinates=coordinates,
                      kernels=kernels, max_tokens=max_tokens, correct_above=correct_above, replicates=replicates,
                      rng=rng)
     log = asked.log
