@@ -87,7 +87,8 @@ def audit(schemes: Asked | Rollouts, rollouts: Rollouts | Asked, *, reward: Rewa
     """
     if what_if is not None:
         checks.flag("what_if", what_if)
-    given: tuple[Any, Any] = (schemes, rollouts) if isinstance(schemes, Rollouts) else (rollouts, schemes)
+    in_order = isinstance(schemes, Scheme) or isinstance(rollouts, Rollouts)
+    given: tuple[Any, Any] = (rollouts, schemes) if in_order else (schemes, rollouts)
     asked = asked_of(*given, reward=reward, paths=paths, needed=needed, coordinates=coordinates,
                      kernels=kernels, max_tokens=max_tokens, correct_above=correct_above, replicates=replicates,
                      rng=rng)
