@@ -324,10 +324,15 @@ class _Spread(Record):
             shifts[-1] = squares
         return shifts
 
+    @cached_property
+    def token_sums(self) -> tuple[FloatArray, FloatArray]:
+        """Σ_t Â_t and Σ_t Â_t² of the responses of all cells, where tokens have advantages of their own."""
+        return advantage_sums(self.step)
+
     def advantage_sums(self, j: int) -> tuple[FloatArray, FloatArray]:
         """Σ_t Â_t and Σ_t Â_t² of a response of class j, on average given its end."""
         if self.step.token_level is not None:
-            first, second = advantage_sums(self.step)
+            first, second = self.token_sums
             cells = self.step.old.class_cells[j]
             return first[cells], second[cells]
         advantage = self.advantage(j)

@@ -10,7 +10,9 @@ from lossim._support.verdicts import AtOneShare, over_shares
 
 LONG_RIGHT = ls.policies.two_paths(solve_rate=0.6, right=ls.lengths.lognormal(median=90, sigma=0.4),
                                    wrong=ls.lengths.lognormal(median=60, sigma=0.4), max_tokens=256)
-PPO = ls.schemes.ppo()
+PPO = ls.schemes.ppo(critic=ls.critics.Zero())
+ONE = [ls.coordinates()]
+"""The kernel is taken as known: what is left is the reading."""
 UNDECIDED = "undecided: it hangs on whether responses know their outcome, and the log does not tell it: "
 
 
@@ -24,7 +26,7 @@ def test_two_readings_of_opposite_signs_leave_an_audit_undecided() -> None:
     assert exact[0] < 0 < exact[1]
     log = log_of(LONG_RIGHT)
     for paths, other in (("outcome", "one"), ("one", "outcome")):
-        audit = ls.audit(log, PPO, paths=paths, what_if=False, replicates=50)
+        audit = ls.audit(log, PPO, paths=paths, what_if=False, replicates=50, kernels=ONE)
         finding = audit[0]
         assert finding.undecided
         assert audit.verdict.startswith(f"ppo: {UNDECIDED}")
@@ -38,13 +40,13 @@ def test_two_readings_of_opposite_signs_leave_an_audit_undecided() -> None:
 def test_two_readings_of_one_sign_are_a_verdict() -> None:
     knows = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.lognormal(median=60, sigma=0.6),
                                   wrong=ls.lengths.lognormal(median=60, sigma=0.6), max_tokens=512)
-    assert ls.audit(log_of(knows), PPO, what_if=False, replicates=20)[0].verdict.startswith("responses get longer")
+    assert ls.audit(log_of(knows), PPO, what_if=False, replicates=20, kernels=ONE)[0].verdict.startswith("responses get longer")
 
 
 def test_a_log_that_names_paths_says_what_is_known() -> None:
     """With the paths that it names the drift is the one of outcomes, and the reading that knows less is not asked."""
     log = log_of(LONG_RIGHT)
-    named = ls.audit(log, PPO, paths="column", what_if=False, replicates=20)[0]
+    named = ls.audit(log, PPO, paths="column", what_if=False, replicates=20, kernels=ONE)[0]
     assert not named.undecided
     assert named.verdict.startswith("responses get shorter")
 

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "figures"))
 import reality
 
 FEW = ls.kernels(6)
-SCHEMES = (ls.schemes.grpo(), ls.schemes.dr_grpo(), ls.schemes.dapo(), ls.schemes.ppo(), ls.schemes.rloo(kl=0.1))
+SCHEMES = (ls.schemes.grpo(), ls.schemes.dr_grpo(), ls.schemes.dapo(),
+           ls.schemes.ppo(critic=ls.critics.Zero()), ls.schemes.rloo(kl=0.1))
 
 
 @st.composite
@@ -36,7 +37,7 @@ def policies(draw: st.DrawFn) -> ls.Policy:
                 work = ls.Work(answer=ls.lengths.geometric(mean=mean), done=ls.lengths.geometric(mean=3.0),
                                p_correct=0.9)
             paths.append(ls.Path(f"path {k}", probability=float(chance), length=ls.lengths.geometric(mean=2.0 * mean),
-                                 p_correct=draw(st.floats(0.0, 1.0)), work=work))
+                                 p_correct=draw(st.floats(0.05, 0.9)), work=work))
         total = sum(path.probability for path in paths)
         paths[-1] = replace(paths[-1], probability=paths[-1].probability + 1.0 - total)
         classes.append(ls.PromptClass(f"class {j}", weight=1.0 / count, paths=paths))
