@@ -40,7 +40,8 @@ def test_two_readings_of_opposite_signs_leave_an_audit_undecided() -> None:
 def test_two_readings_of_one_sign_are_a_verdict() -> None:
     knows = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.lognormal(median=60, sigma=0.6),
                                   wrong=ls.lengths.lognormal(median=60, sigma=0.6), max_tokens=512)
-    assert ls.audit(log_of(knows), PPO, what_if=False, replicates=20, kernels=ONE)[0].verdict.startswith("responses get longer")
+    found = ls.audit(log_of(knows), PPO, what_if=False, replicates=20, kernels=ONE)[0]
+    assert found.verdict.startswith("responses get longer")
 
 
 def test_a_log_that_names_paths_says_what_is_known() -> None:
