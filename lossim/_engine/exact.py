@@ -6,7 +6,7 @@ a random denominator of the aggregation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -16,7 +16,8 @@ from lossim._engine.denominators import ONE, Denominators
 from lossim._engine.gae_moments import advantage_sums
 from lossim._engine.groups import ClassLaw
 from lossim._engine.mates import by_quadrature, expected_credit, negative_credit, return_slope, squared_credit
-from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
+from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenTerm
+from lossim._engine.pairs import PairLaw, add_up
 from lossim._engine.standardized import credit_error
 from lossim._engine.states import entry_credit, with_entries, with_paid
 from lossim._engine.step import Step
@@ -31,6 +32,9 @@ from lossim.schemes import Scheme
 
 __all__ = ["Average", "Expected", "batch_moments", "expected_measures", "share_of_dead_groups", "token_whitening",
            "update_scale"]
+
+Expectation = Callable[[ClassLaw, FloatArray], FloatArray]
+"""What is expected given the own end, by row and end, from a class and the weights of its nodes."""
 
 MOST_SCATTER = 0.9
 """Relative variance of a step's statistic from which on no series in it says anything."""
@@ -86,8 +90,6 @@ def expected_measures(step: Step) -> Expected:
             reason = "it scales by a statistic of the whole step"
         if reason is not None:
             raise NoClosedForm("advantage", reason)
-        if step.paid is not None and len(step.old.arrival):
-            _refuse_paid(step, estimator)
     average = Average(step=step, rule=scheme.aggregation)
     term: ResponseTerm | TokenTerm
     if estimator is None:
@@ -130,53 +132,71 @@ def _token_measures(step: Step, weight: FloatArray) -> TokenTerm:
 
 def _response_term(average: Average, estimator: ResponseAdvantage) -> tuple[ResponseTerm, float | None]:
     """One advantage per response; if a large batch's std divides it, how far a step is from that."""
-    total = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
-    negative = None
-    if average.step.signed:
-        negative = average.weighted(lambda law, factor: negative_credit(law, estimator, factor))
+    scale = 1.0
+    limit = None
     eps = estimator.traits.step_eps
+    if eps is not None:
+        _, spread, limit = batch_moments(average.step)
+        scale = 1.0 / (spread + eps) if spread + eps > 0 else 0.0
+
+    def credit(law: ClassLaw, factor: FloatArray) -> FloatArray:
+        return scale * expected_credit(law, estimator, factor)
+
+    def negative(law: ClassLaw, factor: FloatArray) -> FloatArray:
+        return scale * negative_credit(law, estimator, factor)
+
     paid = average.step.paid
-    if paid is not None and len(average.step.old.arrival):
-        slope = average.weighted(lambda law, factor: return_slope(law, estimator, factor))
-        return ResponseTerm(total=with_paid(average.step.old, total, slope, paid.stop, paid.go)), None
-    if eps is None:
-        return _gained(average.step, total, negative), None
-    _, spread, finite = batch_moments(average.step)
-    std = spread + eps
-    scale = 1.0 / std if std > 0 else 0.0
-    return _gained(average.step, total * scale, None if negative is None else negative * scale), finite
+    if paid is not None and len(average.step.old.arrival) and not average.by_move:
+        slope = average.weighted(lambda law, factor: scale * return_slope(law, estimator, factor))
+        total = with_paid(average.step.old, average.weighted(credit), slope, paid.stop, paid.go)
+        return ResponseTerm(total=total), limit
+    return _gained(average, credit, negative), limit
 
 
 def _whitened_response_term(average: Average, estimator: ResponseAdvantage, whitening: Whitened
                             ) -> tuple[ResponseTerm, float]:
     """(A - μ)/σ with the mean and the std over all tokens of a large batch, and how far a step is from that."""
     mean, scale, finite = token_whitening(average.step, whitening)
-    raw = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
-    total = scale * (raw - mean * average.presence)
-    if not average.step.signed:
-        return _gained(average.step, total, None), finite
-    below = average.weighted(lambda law, factor: negative_credit(law, estimator, factor, mean))
-    return _gained(average.step, total, scale * below), finite
+
+    def credit(law: ClassLaw, factor: FloatArray) -> FloatArray:
+        return scale * (expected_credit(law, estimator, factor) - mean * law.presence(factor))
+
+    def negative(law: ClassLaw, factor: FloatArray) -> FloatArray:
+        return scale * negative_credit(law, estimator, factor, mean)
+
+    return _gained(average, credit, negative), finite
 
 
-def _refuse_paid(step: Step, estimator: ResponseAdvantage) -> None:
-    """Say what is not summed where the KL that is paid depends on when the answer was there."""
-    here = "with a KL in the reward on paths with work, where what is paid depends on when the answer was there"
-    linear = isinstance(estimator, Raw) or estimator.traits.mates in ("linear", "length-weighted")
-    if not linear or estimator.traits.step_eps is not None or step.whitening:
-        raise NoClosedForm("advantage", f"{type(step.scheme.advantage).__name__} {here}")
-    if step.signed or step.response_parts(+1) is not None:
-        raise NoClosedForm("surrogate", f"{type(step.scheme.surrogate).__name__} on the batch of another policy {here}")
-
-
-def _gained(step: Step, total: FloatArray, negative: FloatArray | None) -> ResponseTerm:
-    """Credit by [cell, grade, end] and the part of it below 0, times the gains of whole responses at their signs."""
+def _gained(average: Average, credit: Expectation, negative: Expectation) -> ResponseTerm:
+    """What is expected given the own end, and the part of it below 0, times the gains of whole responses by sign."""
+    if average.by_move:
+        return _gained_by_move(average, credit, negative)
+    step = average.step
+    total = average.weighted(credit)
     ungained = None if step.response_parts(+1) is None else total
-    if negative is None:
+    if not step.signed:
         return ResponseTerm(total=step.gained(total, +1), ungained=ungained)
-    below = step.gained(negative, -1)
-    above = step.gained(total - negative, +1)
+    part = average.weighted(negative)
+    below = step.gained(part, -1)
+    above = step.gained(total - part, +1)
     return ResponseTerm(total=mapped(np.add, above, below), negative=below, ungained=ungained)
+
+
+def _gained_by_move(average: Average, credit: Expectation, negative: Expectation) -> ResponseTerm:
+    """The same, summed over all pairs of a response's move and end."""
+    step = average.step
+    above, below, ungained = (average.no_sums() for _ in range(3))
+    for law, weight in average.moved_classes():
+        total = weight * credit(law, average.factor)
+        if step.response_parts(+1) is not None:
+            add_up(law, total, None, ungained)
+        if step.signed:
+            part = weight * negative(law, average.factor)
+            add_up(law, part, -1, below)
+            total -= part
+        add_up(law, total, +1, above)
+    return ResponseTerm(total=mapped(np.add, above, below), negative=below if step.signed else None,
+                        ungained=None if step.response_parts(+1) is None else ungained.ended)
 
 
 class Average(Record):
@@ -195,6 +215,33 @@ class Average(Record):
         """The law of a response by class."""
         return [ClassLaw(step=self.step, denominators=self.denominators, index=j)
                 for j in range(len(self.step.old.class_weight))]
+
+    @cached_property
+    def by_move(self) -> bool:
+        """Whether advantages depend on when a response moved, by what it was paid, in other ways than linearly."""
+        step = self.step
+        estimator = step.response_level
+        if estimator is None or step.paid is None or not len(step.old.arrival):
+            return False
+        linear = isinstance(estimator, Raw) or estimator.traits.mates in ("linear", "length-weighted")
+        return not linear or step.signed or step.whitening is not None or step.response_parts(+1) is not None
+
+    def moved_classes(self) -> Iterator[tuple[PairLaw, FloatArray]]:
+        """The law of a response by class and by when it moved, with P(row, end) × n·weight, [row, end]; one at a time.
+
+        Classes that never occur are left out.
+        """
+        own = self.step.own_weight(self.rule) / self.kept_share
+        for j, share in enumerate(self.step.old.class_weight):
+            if share > 0:
+                law = PairLaw(step=self.step, denominators=self.denominators, index=j)
+                yield law, law.law * (share * own)
+
+    def no_sums(self) -> EndSums:
+        """Sums that are 0 so far."""
+        policy = self.step.old
+        moves = len(policy.arrival)
+        return EndSums(ended=np.zeros_like(policy.law), entered=np.zeros((moves, 3, policy.max_tokens)))
 
     @cached_property
     def kept_share(self) -> float:
@@ -225,7 +272,8 @@ class Average(Record):
         nodes = len(self.denominators.aggregation.nodes)
         if estimator is None:
             return None
-        errors = [credit_error(law, estimator.traits) for law in self.classes if by_quadrature(law, estimator, nodes)]
+        laws = (law for law, _ in self.moved_classes()) if self.by_move else self.classes
+        errors = [credit_error(law, estimator.traits) for law in laws if by_quadrature(law, estimator, nodes)]
         if not errors:
             return None
         return max(errors) / _largest_pay(self.step)
@@ -235,7 +283,16 @@ class Average(Record):
         """P(end) × n·weight × P(own group contributes), [cell, grade, end]."""
         return self.weighted(ClassLaw.presence)
 
-    def weighted(self, expectation: Callable[[ClassLaw, FloatArray], FloatArray]) -> FloatArray:
+    def over_moves(self, expectation: Expectation) -> FloatArray:
+        """:meth:`weighted`, where the advantage depends on the move as well: summed over that, [cell, grade, end]."""
+        if not self.by_move:
+            return self.weighted(expectation)
+        total = self.no_sums()
+        for law, weight in self.moved_classes():
+            add_up(law, weight * expectation(law, self.factor), None, total)
+        return total.ended
+
+    def weighted(self, expectation: Expectation) -> FloatArray:
         """P(end) × n·weight × what is expected given the own end, [cell, grade, end]."""
         policy = self.step.old
         own = self.step.own_weight(self.rule) / self.kept_share
@@ -309,9 +366,9 @@ def token_whitening(step: Step, whitened: Whitened) -> tuple[float, float, float
         total = float((tokens * first).sum())
         squares = tokens * second
     else:
-        total = float((average.weighted(lambda law, factor: expected_credit(law, estimator, factor)) * length).sum())
+        total = float((average.over_moves(lambda law, factor: expected_credit(law, estimator, factor)) * length).sum())
         if whitened.scale:
-            squares = average.weighted(lambda law, factor: squared_credit(law, estimator, factor)) * length
+            squares = average.over_moves(lambda law, factor: squared_credit(law, estimator, factor)) * length
     mean = total / count
     mean_square = float(squares.sum()) / count
     factor = whitened.factor(np.array(mean_square - mean**2), np.array(mean_square), np.array(np.inf))
@@ -358,5 +415,5 @@ def batch_moments(step: Step) -> tuple[float, float, float]:
     top = float(np.max(np.where(mass > 0, step.returns, -np.inf)))
     returns = step.returns - top  # equal returns are then exactly 0
     mean = float((mass * np.where(mass > 0, returns, 0.0)).sum() / total)
-    squares = mass * np.where(mass > 0, returns - mean, 0.0) ** 2
+    squares = mass * (np.where(mass > 0, returns - mean, 0.0) ** 2 + step.paid_variance[:, None])
     return top + mean, float(np.sqrt(squares.sum() / total)), _finite_batch(step, squares)
