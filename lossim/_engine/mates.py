@@ -224,8 +224,8 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
 
     def refuse_many(levels: int) -> None:
         if _terms(law, levels, nodes) > MOST_TERMS:
-            raise NoClosedForm("advantage", f"{words}{type(estimator).__name__} over {levels:,} reward levels in groups "
-                               f"of {law.mates + 1}: too many compositions to sum")
+            raise NoClosedForm("advantage", f"{words}{type(estimator).__name__} over {levels:,} reward levels in "
+                               f"groups of {law.mates + 1}: too many compositions to sum")
 
     refuse_many(_returns(law))
     values, own = kinds(law, estimator)

@@ -23,7 +23,7 @@ from lossim._support.types import FloatArray, NoClosedForm
 
 __all__ = ["PairLaw", "add_up"]
 
-MOST_POINTS = 1 << 23
+MOST_POINTS = 1 << 24
 """Points (move, grade, end) of a class that are held at once; of them a few arrays."""
 
 
@@ -79,7 +79,7 @@ def _law_after(policy: CellArrays, cell: int, move: int) -> FloatArray:
     """P(moved at t, grade, end | path), [(t, grade), end]."""
     graded = quotient(policy.law[cell], policy.ends[cell])
     made = np.empty((policy.max_tokens, *graded.shape))
-    for moved in blocks(*made.shape[::2], MOST_PAIRS):
+    for moved in blocks(len(made), made.shape[-1], MOST_PAIRS):
         np.multiply(moves_and_ends(policy, move, moved, slice(None))[:, None], graded, out=made[moved])
     return made.reshape(-1, graded.shape[-1])
 

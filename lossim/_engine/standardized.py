@@ -48,6 +48,9 @@ DENSE = 16
 MOST_AT_ONCE = 1 << 21
 """And no more centres × columns than this."""
 
+MOST_REWARDS = 1 << 24
+"""Rewards × nodes of the denominator beyond which a quadrature takes minutes, and is refused."""
+
 
 def standardized_credit(law: ClassLaw, traits: Traits, factor: FloatArray) -> FloatArray:
     """E[A · own group contributes], by row and end.
@@ -56,7 +59,7 @@ def standardized_credit(law: ClassLaw, traits: Traits, factor: FloatArray) -> Fl
     returns of a group may differ where its task rewards are equal: these are then taken off, task level by task level.
 
     Raises:
-        NoClosedForm: that takes too many task levels.
+        NoClosedForm: that takes too many task levels, or there are too many rewards.
     """
     expected = _credit(law, traits, factor, law.counted)
     if law.filters_unlike_returns:
@@ -83,6 +86,9 @@ def _credit(law: ClassLaw, traits: Traits, factor: FloatArray, counted: FloatArr
         return np.zeros(law.returns.shape)
     few, between = _few_nodes(nodes[used], law.mates * float(law.denominators.size.max(initial=0.0)))
     rewards, own = _standardized(law, traits, counted, few)
+    if len(rewards.levels) * len(few) > MOST_REWARDS:
+        raise NoClosedForm("advantage", f"a std over {len(rewards.levels):,} different rewards, at {len(few)} nodes of "
+                           f"the aggregation's denominator; {MOST_REWARDS:,} of them are summed at most")
     weights = (factor[used, None] * between).T @ law.denominators.decay[used]
     total = np.zeros(law.returns.shape)
     for credit, weight in zip(rewards.credit, weights, strict=True):

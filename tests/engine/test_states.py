@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-import lossim as ls
 import reference as ref
 import translate
 from batches import as_batch, drawn, engine_gradient, step_of
