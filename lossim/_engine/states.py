@@ -140,7 +140,7 @@ def mean_along(policy: CellArrays, stop: FloatArray, go: FloatArray, cells: slic
 def variance_along(policy: CellArrays, go: FloatArray) -> FloatArray:
     """Var(Σ over the tokens of a response | its cell and end), [cell, end], of numbers of tokens that go on, [cell, t].
 
-    Given the end the sum depends on the move t alone, by x(t) = Σ_{u<t} go(u) of the state before less that of the next.
+    Given the end it depends on the move t alone, by x(t) = Σ_{u<t} go(u) of the state before less that of the next.
     """
     variance = np.zeros_like(policy.ends)
     for move, (source, target) in enumerate(policy.layout.moves.pairs):
