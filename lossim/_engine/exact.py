@@ -6,30 +6,29 @@ a random denominator of the aggregation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 
+from lossim._engine.average import Average, Expectation, largest_pay
 from lossim._engine.denominators import ONE, Denominators
 from lossim._engine.gae_moments import advantage_sums
 from lossim._engine.groups import ClassLaw
-from lossim._engine.mates import by_quadrature, expected_credit, negative_credit, return_slope, squared_credit
+from lossim._engine.mates import expected_credit, negative_credit, return_slope, squared_credit
 from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
-from lossim._engine.standardized import credit_error
+from lossim._engine.pairs import add_up
 from lossim._engine.states import entry_credit, with_entries, with_paid
 from lossim._engine.step import Step
 from lossim._support.quotients import quotient
 from lossim._support.records import Record, mapped
 from lossim._support.text import Note
 from lossim._support.types import FloatArray, NoClosedForm
-from lossim.advantages import Raw, ResponseAdvantage, Whitened
-from lossim.aggregation import Aggregation, TokenSum
+from lossim.advantages import ResponseAdvantage, Whitened
+from lossim.aggregation import TokenSum
 from lossim.estimates import Method
 from lossim.schemes import Scheme
 
-__all__ = ["Average", "Expected", "batch_moments", "expected_measures", "share_of_dead_groups", "token_whitening",
+__all__ = ["Expected", "batch_moments", "expected_measures", "share_of_dead_groups", "token_whitening",
            "update_scale"]
 
 MOST_SCATTER = 0.9
@@ -86,8 +85,6 @@ def expected_measures(step: Step) -> Expected:
             reason = "it scales by a statistic of the whole step"
         if reason is not None:
             raise NoClosedForm("advantage", reason)
-        if step.paid is not None and len(step.old.arrival):
-            _refuse_paid(step, estimator)
     average = Average(step=step, rule=scheme.aggregation)
     term: ResponseTerm | TokenTerm
     if estimator is None:
@@ -130,139 +127,78 @@ def _token_measures(step: Step, weight: FloatArray) -> TokenTerm:
 
 def _response_term(average: Average, estimator: ResponseAdvantage) -> tuple[ResponseTerm, float | None]:
     """One advantage per response; if a large batch's std divides it, how far a step is from that."""
-    total = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
-    negative = None
-    if average.step.signed:
-        negative = average.weighted(lambda law, factor: negative_credit(law, estimator, factor))
+    scale = 1.0
+    limit = None
     eps = estimator.traits.step_eps
+    if eps is not None:
+        _, spread, limit = batch_moments(average.step)
+        scale = 1.0 / (spread + eps) if spread + eps > 0 else 0.0
+
+    def credit(law: ClassLaw, factor: FloatArray) -> FloatArray:
+        return scale * expected_credit(law, estimator, factor)
+
+    def negative(law: ClassLaw, factor: FloatArray) -> FloatArray:
+        return scale * negative_credit(law, estimator, factor)
+
     paid = average.step.paid
-    if paid is not None and len(average.step.old.arrival):
-        slope = average.weighted(lambda law, factor: return_slope(law, estimator, factor))
-        return ResponseTerm(total=with_paid(average.step.old, total, slope, paid.stop, paid.go)), None
-    if eps is None:
-        return _gained(average.step, total, negative), None
-    _, spread, finite = batch_moments(average.step)
-    std = spread + eps
-    scale = 1.0 / std if std > 0 else 0.0
-    return _gained(average.step, total * scale, None if negative is None else negative * scale), finite
+    if paid is not None and len(average.step.old.arrival) and not average.by_move:
+        slope = average.weighted(lambda law, factor: scale * return_slope(law, estimator, factor))
+        total = with_paid(average.step.old, average.weighted(credit), slope, paid.stop, paid.go)
+        return ResponseTerm(total=total), limit
+    return _gained(average, credit, negative), limit
 
 
 def _whitened_response_term(average: Average, estimator: ResponseAdvantage, whitening: Whitened
                             ) -> tuple[ResponseTerm, float]:
     """(A - μ)/σ with the mean and the std over all tokens of a large batch, and how far a step is from that."""
     mean, scale, finite = token_whitening(average.step, whitening)
-    raw = average.weighted(lambda law, factor: expected_credit(law, estimator, factor))
-    total = scale * (raw - mean * average.presence)
-    if not average.step.signed:
-        return _gained(average.step, total, None), finite
-    below = average.weighted(lambda law, factor: negative_credit(law, estimator, factor, mean))
-    return _gained(average.step, total, scale * below), finite
+
+    def credit(law: ClassLaw, factor: FloatArray) -> FloatArray:
+        return scale * (expected_credit(law, estimator, factor) - mean * law.presence(factor))
+
+    def negative(law: ClassLaw, factor: FloatArray) -> FloatArray:
+        return scale * negative_credit(law, estimator, factor, mean)
+
+    return _gained(average, credit, negative), finite
 
 
-def _refuse_paid(step: Step, estimator: ResponseAdvantage) -> None:
-    """Say what is not summed where the KL that is paid depends on when the answer was there."""
-    here = "with a KL in the reward on paths with work, where what is paid depends on when the answer was there"
-    linear = isinstance(estimator, Raw) or estimator.traits.mates in ("linear", "length-weighted")
-    if not linear or estimator.traits.step_eps is not None or step.whitening:
-        raise NoClosedForm("advantage", f"{type(step.scheme.advantage).__name__} {here}")
-    if step.signed or step.response_parts(+1) is not None:
-        raise NoClosedForm("surrogate", f"{type(step.scheme.surrogate).__name__} on the batch of another policy {here}")
-
-
-def _gained(step: Step, total: FloatArray, negative: FloatArray | None) -> ResponseTerm:
-    """Credit by [cell, grade, end] and the part of it below 0, times the gains of whole responses at their signs."""
+def _gained(average: Average, credit: Expectation, negative: Expectation) -> ResponseTerm:
+    """What is expected given the own end, and the part of it below 0, times the gains of whole responses by sign."""
+    if average.by_move:
+        return _gained_by_move(average, credit, negative)
+    step = average.step
+    total = average.weighted(credit)
     ungained = None if step.response_parts(+1) is None else total
-    if negative is None:
+    if not step.signed:
         return ResponseTerm(total=step.gained(total, +1), ungained=ungained)
-    below = step.gained(negative, -1)
-    above = step.gained(total - negative, +1)
+    part = average.weighted(negative)
+    below = step.gained(part, -1)
+    above = step.gained(total - part, +1)
     return ResponseTerm(total=mapped(np.add, above, below), negative=below, ungained=ungained)
 
 
-class Average(Record):
-    """Averages over the other responses of a step under one aggregation rule."""
-
-    step: Step
-    rule: Aggregation
-
-    @cached_property
-    def denominators(self) -> Denominators:
-        """The random denominators of the step."""
-        return Denominators(step=self.step, rule=self.rule)
-
-    @cached_property
-    def classes(self) -> list[ClassLaw]:
-        """The law of a response by class."""
-        return [ClassLaw(step=self.step, denominators=self.denominators, index=j)
-                for j in range(len(self.step.old.class_weight))]
-
-    @cached_property
-    def kept_share(self) -> float:
-        """P(a group has unequal rewards) where equal ones are resampled, else 1."""
-        if self.step.scheme.dynamic_sampling != "resample":
-            return 1.0
-        share = _share_of_unequal_groups(self)
-        if share <= 1e-300:
-            raise ValueError("dynamic_sampling='resample' never fills a batch: the chance that a group has unequal "
-                             f"rewards is {share:.2g}; use dynamic_sampling='none' or 'drop', or other prompts")
-        return share
-
-    @cached_property
-    def factor(self) -> FloatArray:
-        """Weight of each node times E[e^{-node · sizes}] of the other groups of the step, [a]."""
-        one_over = self.denominators.aggregation
-        others = self.step.scheme.prompts_per_step - 1
-        if self.rule.within_group or one_over is ONE or others == 0:
-            return one_over.weights
-        transforms = np.array([law.group_transform for law in self.classes])
-        group = self.step.old.class_weight @ transforms / self.kept_share
-        return one_over.weights * group**others
-
-    @cached_property
-    def standardized_error(self) -> float | None:
-        """The error of standardised advantages over the largest |R|, if one is averaged by quadrature; else None."""
-        estimator = self.step.response_level
-        nodes = len(self.denominators.aggregation.nodes)
-        if estimator is None:
-            return None
-        errors = [credit_error(law, estimator.traits) for law in self.classes if by_quadrature(law, estimator, nodes)]
-        if not errors:
-            return None
-        return max(errors) / _largest_pay(self.step)
-
-    @cached_property
-    def presence(self) -> FloatArray:
-        """P(end) × n·weight × P(own group contributes), [cell, grade, end]."""
-        return self.weighted(ClassLaw.presence)
-
-    def weighted(self, expectation: Callable[[ClassLaw, FloatArray], FloatArray]) -> FloatArray:
-        """P(end) × n·weight × what is expected given the own end, [cell, grade, end]."""
-        policy = self.step.old
-        own = self.step.own_weight(self.rule) / self.kept_share
-        measure = np.empty_like(policy.law)
-        grades = measure.shape[1]
-        for j, law in enumerate(self.classes):
-            cells = policy.class_cells[j]
-            if policy.class_weight[j] > 0:
-                expected = own * expectation(law, self.factor)
-            else:
-                expected = np.zeros((grades, len(own)))
-            np.multiply(policy.law[cells], expected.reshape(-1, grades, len(own)), out=measure[cells])
-            measure[cells] *= policy.cell_weight[cells, None, None]
-        return measure
-
-
-def _share_of_unequal_groups(average: Average) -> float:
-    """P(a group has at least two different task rewards)."""
-    weights = average.step.old.class_weight
-    return float(sum(w * law.unequal_groups for w, law in zip(weights, average.classes, strict=True)))
+def _gained_by_move(average: Average, credit: Expectation, negative: Expectation) -> ResponseTerm:
+    """The same, summed over all pairs of a response's move and end."""
+    step = average.step
+    above, below, ungained = (average.no_sums() for _ in range(3))
+    for law, weight in average.moved_classes():
+        total = weight * credit(law, average.factor)
+        if step.response_parts(+1) is not None:
+            add_up(law, total, None, ungained)
+        if step.signed:
+            part = weight * negative(law, average.factor)
+            add_up(law, part, -1, below)
+            total -= part
+        add_up(law, total, +1, above)
+    return ResponseTerm(total=mapped(np.add, above, below), negative=below if step.signed else None,
+                        ungained=None if step.response_parts(+1) is None else ungained.ended)
 
 
 def share_of_dead_groups(step: Step) -> float:
     """P(the task rewards of a group are all equal); NaN where a reward compares the lengths of a group."""
     if step.scheme.reward.group_relative:
         return float("nan")
-    return max(1.0 - _share_of_unequal_groups(Average(step=step, rule=TokenSum())), 0.0)
+    return max(1.0 - Average(step=step, rule=TokenSum()).unequal_groups, 0.0)
 
 
 def update_scale(step: Step) -> float:
@@ -279,14 +215,7 @@ def update_scale(step: Step) -> float:
         groups = 1 if rule.within_group else step.scheme.prompts_per_step
         expected = step.scheme.group_size * groups * float((mass * denominators.size).sum())
         factor = factor / max(expected, float(denominators.size.max()))
-    return float(mass @ factor) * _largest_pay(step)
-
-
-def _largest_pay(step: Step) -> float:
-    """The largest |R|, or |R - V| under GAE, of a response that can occur."""
-    mass = step.old.cell_weight @ step.old.ends
-    pay = step.returns if step.token_level is None else step.errors.last
-    return float(np.abs(pay[:, :, mass > 0]).max(initial=0.0))
+    return float(mass @ factor) * largest_pay(step)
 
 
 # --- statistics of a step, in the limit of a large batch --------------------------------------------------------
@@ -309,9 +238,9 @@ def token_whitening(step: Step, whitened: Whitened) -> tuple[float, float, float
         total = float((tokens * first).sum())
         squares = tokens * second
     else:
-        total = float((average.weighted(lambda law, factor: expected_credit(law, estimator, factor)) * length).sum())
+        total = float((average.over_moves(lambda law, factor: expected_credit(law, estimator, factor)) * length).sum())
         if whitened.scale:
-            squares = average.weighted(lambda law, factor: squared_credit(law, estimator, factor)) * length
+            squares = average.over_moves(lambda law, factor: squared_credit(law, estimator, factor)) * length
     mean = total / count
     mean_square = float(squares.sum()) / count
     factor = whitened.factor(np.array(mean_square - mean**2), np.array(mean_square), np.array(np.inf))
@@ -358,5 +287,5 @@ def batch_moments(step: Step) -> tuple[float, float, float]:
     top = float(np.max(np.where(mass > 0, step.returns, -np.inf)))
     returns = step.returns - top  # equal returns are then exactly 0
     mean = float((mass * np.where(mass > 0, returns, 0.0)).sum() / total)
-    squares = mass * np.where(mass > 0, returns - mean, 0.0) ** 2
+    squares = mass * (np.where(mass > 0, returns - mean, 0.0) ** 2 + step.paid_variance[:, None])
     return top + mean, float(np.sqrt(squares.sum() / total)), _finite_batch(step, squares)

@@ -11,15 +11,17 @@ back is the adjoint. See docs/derivations.md, section 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
 
+from lossim._support.positions import blocks
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
-__all__ = ["RATIO", "REACH", "Weigh", "Windows", "all_scales", "grid_step"]
+__all__ = ["RATIO", "REACH", "Weigh", "Windows", "all_scales", "grid_step", "half_width",
+           "parts_of"]
 
 RATIO = 2.0**-0.5
 """Each scale over the one before it."""
@@ -27,6 +29,8 @@ REACH = 5.5
 """Gaussians end at so many of their lengths 1/√v: e^{-30} is nothing."""
 FINENESS = 0.62
 """Grid step in lengths of the product of a group's Gaussians: the trapezoid rule errs by 2 e^{-(π/0.62)²} = 1.4e-11."""
+MOST_WINDOWS = 1 << 20
+"""Pairs (reward, centre near it) that are held at once."""
 
 Weigh = Callable[[float, float, FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 """From a scale, its grid step, and E₀ and E₁ [column, m] to F and H."""
@@ -35,6 +39,16 @@ Weigh = Callable[[float, float, FloatArray, FloatArray], tuple[FloatArray, Float
 def grid_step(scale: float, members: int) -> float:
     """Distance of the centres m for groups of so many members."""
     return FINENESS / float(np.sqrt(scale * max(members, 4)))
+
+
+def half_width(scale: float, step: float) -> int:
+    """How many centres on either side a Gaussian reaches."""
+    return int(np.ceil(REACH / np.sqrt(scale) / step))
+
+
+def parts_of(rewards: int, half: int) -> Iterator[slice]:
+    """Rewards in their order, so many at a time that their windows are held at once."""
+    return blocks(rewards, 2 * half + 1, MOST_WINDOWS)
 
 
 class Windows(Record):
@@ -49,18 +63,18 @@ class Windows(Record):
     def around(cls, levels: FloatArray, scale: float, step: float, *, first: int | None = None, points: int = 0
                ) -> Windows:
         """Around rewards in increasing order, on a grid from ``first`` · step on; without it, gaps are closed up."""
-        half = int(np.ceil(REACH / np.sqrt(scale) / step))
+        half = half_width(scale, step)
         offsets = np.arange(-half, half + 1)
         nearest = np.rint(levels / step)
-        distance = (levels - nearest * step)[:, None] - offsets * step
+        from_nearest = levels - nearest * step
         if first is None:
             jumps = np.minimum(np.diff(nearest), 2.0 * half + 1.0)
             centre = half + np.concatenate([[0.0], np.cumsum(jumps)]).astype(np.int64)
             points = int(centre[-1]) + half + 1
         else:
             centre = nearest.astype(np.int64) - first
-        return cls(place=centre[:, None] + offsets, distance=distance, height=np.exp(-scale * distance**2),
-                   points=points)
+        return cls(place=centre[:, None] + offsets, distance=from_nearest[:, None] - offsets * step,
+                   height=_heights(from_nearest, scale, step, half), points=points)
 
     def spread(self, mass: FloatArray) -> tuple[FloatArray, FloatArray]:
         """E₀ and E₁ on the centres, of masses by [column, reward]."""
@@ -75,6 +89,21 @@ class Windows(Record):
         """Σ_m e^{-v(R-m)²} ((R-m) F(m) + H(m)), [column, reward]."""
         sums = [self.distance * f[self.place] + h[self.place] for f, h in zip(of_distance, of_one, strict=True)]
         return np.array([np.einsum("rc,rc->r", self.height, each) for each in sums])
+
+
+def _heights(x: FloatArray, scale: float, step: float, half: int) -> FloatArray:
+    """e^{-v(x - step·o)²} for o = -half..half, [reward, o], of distances x of at most half a step.
+
+    As e^{-vx²} · e^{2v·step·x·o} · e^{-v(step·o)²}, the second with o = coarse + fine, of which there are few each.
+    """
+    count = 2 * half + 1
+    fine = np.arange(int(np.ceil(np.sqrt(count))))
+    coarse = np.arange(-half, half + 1, len(fine))
+    slope = 2.0 * scale * step * x
+    sloped = np.exp(np.multiply.outer(slope, coarse))[:, :, None] * np.exp(np.multiply.outer(slope, fine))[:, None]
+    offsets = np.arange(-half, half + 1) * step
+    own = np.exp(-scale * x**2)[:, None] * np.exp(-scale * offsets**2)
+    return sloped.reshape(len(x), -1)[:, :count] * own
 
 
 class _Grid(Record):
@@ -110,8 +139,7 @@ def all_scales(levels: FloatArray, mass: FloatArray, top: float, count: int, mem
     """
     grids = _grids(float(levels[-1]), top, count, members)
     finest = grids[0]
-    windows = Windows.around(levels, finest.scale, finest.step, first=finest.first, points=finest.points)
-    zeroth, first = windows.spread(mass)
+    zeroth, first = _spread(levels, mass, finest)
     weighed = [weigh(finest.scale, finest.step, zeroth, first)]
     for fine, coarse in pairwise(grids):
         zeroth, first = _coarser(fine, coarse, zeroth, first)
@@ -122,7 +150,37 @@ def all_scales(levels: FloatArray, mass: FloatArray, top: float, count: int, mem
         of_distance, of_one = weighed.pop()
         of_distance = of_distance + more_distance
         of_one = of_one + more_one
-    return windows.gathered(of_distance, of_one)
+    return _gathered(levels, of_distance, of_one, finest)
+
+
+def _near(levels: FloatArray, grid: _Grid) -> Iterator[tuple[slice, slice, Windows]]:
+    """Some rewards at a time: which they are, the centres of the grid near them, and their windows on these."""
+    half = half_width(grid.scale, grid.step)
+    for part in parts_of(len(levels), half):
+        low, high = (int(np.rint(levels[i] / grid.step)) for i in (part.start, part.stop - 1))
+        points = high - low + 2 * half + 1
+        start = low - half - grid.first
+        yield part, slice(start, start + points), Windows.around(levels[part], grid.scale, grid.step, first=low - half,
+                                                                 points=points)
+
+
+def _spread(levels: FloatArray, mass: FloatArray, grid: _Grid) -> tuple[FloatArray, FloatArray]:
+    """E₀ and E₁ on the grid, [column, m]."""
+    zeroth = np.zeros((len(mass), grid.points))
+    first = np.zeros_like(zeroth)
+    for part, centres, windows in _near(levels, grid):
+        more_zeroth, more_first = windows.spread(mass[:, part])
+        zeroth[:, centres] += more_zeroth
+        first[:, centres] += more_first
+    return zeroth, first
+
+
+def _gathered(levels: FloatArray, of_distance: FloatArray, of_one: FloatArray, grid: _Grid) -> FloatArray:
+    """Back from the grid to each reward, [column, reward]."""
+    sums = np.empty((len(of_one), len(levels)))
+    for part, centres, windows in _near(levels, grid):
+        sums[:, part] = windows.gathered(of_distance[:, centres], of_one[:, centres])
+    return sums
 
 
 def _kernel(fine: _Grid) -> tuple[FloatArray, FloatArray]:

@@ -49,6 +49,8 @@ def by_quadrature(law: ClassLaw, estimator: ResponseAdvantage, nodes: int) -> bo
     """Whether E[advantage] of a class is a quadrature: standardised, with more compositions than are quickly summed."""
     if estimator.traits.mates != "standardized" or law.mates == 0:
         return False
+    if _terms(law, _returns(law), 1) > FEW_TERMS:
+        return True
     levels = len(kinds(law, estimator)[0])
     return _terms(law, levels, 1) > FEW_TERMS or _terms(law, levels, nodes) > MOST_TERMS
 
@@ -218,15 +220,20 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
     Raises:
         NoClosedForm: there are too many compositions to sum.
     """
+    nodes = len(factor)
+
+    def refuse_many(levels: int) -> None:
+        if _terms(law, levels, nodes) > MOST_TERMS:
+            raise NoClosedForm("advantage", f"{words}{type(estimator).__name__} over {levels:,} reward levels in "
+                               f"groups of {law.mates + 1}: too many compositions to sum")
+
+    refuse_many(_returns(law))
     values, own = kinds(law, estimator)
     levels = len(values)
-    nodes = len(factor)
     parts = levels + (law.removed > 0)  # being out of the baseline is one more thing a mate can do
     if levels == 0:
         return np.zeros(own.shape)
-    if _terms(law, levels, nodes) > MOST_TERMS:
-        raise NoClosedForm("advantage", f"{words}{type(estimator).__name__} over {levels} reward levels in groups of "
-                           f"{law.mates + 1}: too many compositions to sum")
+    refuse_many(levels)
     phi = law.sums_by(law.counted, own, levels)
     if law.removed > 0:
         phi = np.column_stack([phi, np.full(nodes, law.removed)])
@@ -245,6 +252,11 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
 def _terms(law: ClassLaw, levels: int, nodes: int) -> int:
     """How many terms the compositions of the mates have."""
     return composition_count(law.mates, levels + (law.removed > 0)) * levels * max(nodes, levels)
+
+
+def _returns(law: ClassLaw) -> int:
+    """How many different returns can occur: at least so many kinds there are."""
+    return len(np.unique(law.returns[law.counted > 0]))
 
 
 def kinds(law: ClassLaw, estimator: ResponseAdvantage) -> tuple[FloatArray, IntArray]:

@@ -12,9 +12,10 @@ from functools import cached_property
 
 import numpy as np
 
+from lossim._engine.average import Average
 from lossim._engine.contributions import Moments, ResponseSums
 from lossim._engine.denominators import ONE
-from lossim._engine.exact import Average, batch_moments, token_whitening
+from lossim._engine.exact import batch_moments, token_whitening
 from lossim._engine.gae_moments import advantage_sums
 from lossim._engine.group_moments import Parts, Tilt, group_moments
 from lossim._engine.levels import levels_of
@@ -316,8 +317,9 @@ class _Spread(Record):
         elif step.whitening is None and scale != 1.0 and scale > 0:
             centre, std, _ = batch_moments(step)
             returns = step.returns if len(step.returns) == 1 else step.returns[step.old.class_cells[j]]
+            varies = step.paid_variance[step.old.class_cells[j]][:, None]
             change = 0.5 * self.of_advantages * scale / std / self.per_group(step.in_baseline.astype(np.float64))
-            total = total - change * ((returns - centre) ** 2 - std**2) * step.in_baseline
+            total = total - change * ((returns - centre) ** 2 + varies - std**2) * step.in_baseline
         shifts = np.zeros((terms, *np.broadcast_shapes(total.shape, squares.shape)))
         shifts[0] = total
         if _squared(step):

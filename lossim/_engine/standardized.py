@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import erfcx, ive
 
-from lossim._engine.gaussian_sums import RATIO, REACH, Windows, all_scales, grid_step
+from lossim._engine.gaussian_sums import RATIO, REACH, Windows, all_scales, grid_step, half_width, parts_of
 from lossim._engine.groups import ClassLaw
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
@@ -42,7 +42,14 @@ TINY = 1e-300
 TRAPEZOID = 1.5e-11
 """Relative error of the integral over m: see `FINENESS`."""
 MOST_POINTS = 1 << 16
-"""Centres on the finest full grid, at most."""
+"""Centres on the finest full grid, at most, unless there are many rewards."""
+DENSE = 16
+"""Then it has up to so many for each of them."""
+MOST_AT_ONCE = 1 << 21
+"""And no more centres × columns than this."""
+
+MOST_REWARDS = 1 << 24
+"""Rewards × nodes of the denominator beyond which a quadrature takes minutes, and is refused."""
 
 
 def standardized_credit(law: ClassLaw, traits: Traits, factor: FloatArray) -> FloatArray:
@@ -52,7 +59,7 @@ def standardized_credit(law: ClassLaw, traits: Traits, factor: FloatArray) -> Fl
     returns of a group may differ where its task rewards are equal: these are then taken off, task level by task level.
 
     Raises:
-        NoClosedForm: that takes too many task levels.
+        NoClosedForm: that takes too many task levels, or there are too many rewards.
     """
     expected = _credit(law, traits, factor, law.counted)
     if law.filters_unlike_returns:
@@ -79,9 +86,14 @@ def _credit(law: ClassLaw, traits: Traits, factor: FloatArray, counted: FloatArr
         return np.zeros(law.returns.shape)
     few, between = _few_nodes(nodes[used], law.mates * float(law.denominators.size.max(initial=0.0)))
     rewards, own = _standardized(law, traits, counted, few)
-    by_node = np.zeros((len(nodes), len(rewards.levels)))
-    by_node[used] = factor[used, None] * (between @ rewards.credit)
-    return law.at_level(by_node, own)
+    if len(rewards.levels) * len(few) > MOST_REWARDS:
+        raise NoClosedForm("advantage", f"a std over {len(rewards.levels):,} different rewards, at {len(few)} nodes of "
+                           f"the aggregation's denominator; {MOST_REWARDS:,} of them are summed at most")
+    weights = (factor[used, None] * between).T @ law.denominators.decay[used]
+    total = np.zeros(law.returns.shape)
+    for credit, weight in zip(rewards.credit, weights, strict=True):
+        total += credit[own] * weight
+    return total
 
 
 def _few_nodes(nodes: FloatArray, largest: float) -> tuple[FloatArray, FloatArray]:
@@ -236,9 +248,20 @@ class Standardized(Record):
     def _one_scale(self, scale: float, near: BoolArray) -> FloatArray:
         """What one scale adds to the rewards that have others near them, [column, level]."""
         step = grid_step(scale, self.members)
-        windows = Windows.around(self.levels[near], scale, step)
-        zeroth, first = windows.spread(self.mass[:, near])
-        return windows.gathered(*self._weighed(self.weights(scale), scale, step, zeroth, first))
+        half = half_width(scale, step)
+        levels = self.levels[near]
+        mass = self.mass[:, near]
+        weights = self.weights(scale)
+        total = np.empty_like(mass)
+        for part in parts_of(len(levels), half):
+            reach = 2.0 * (half + 1.0) * step  # of rewards that share a centre with one of these
+            low = int(np.searchsorted(levels, levels[part.start] - reach))
+            high = int(np.searchsorted(levels, levels[part.stop - 1] + reach, side="right"))
+            windows = Windows.around(levels[low:high], scale, step)
+            zeroth, first = windows.spread(mass[:, low:high])
+            added = windows.gathered(*self._weighed(weights, scale, step, zeroth, first))
+            total[:, part] = added[:, part.start - low:part.stop - low]
+        return total
 
     def _near(self, scale: float) -> BoolArray:
         """Rewards for which the scale matters, and all others near them; the rest form groups of equal rewards."""
@@ -258,7 +281,8 @@ class Standardized(Record):
         """The scale above which it is cheaper to look at the rewards that matter one by one."""
         span = float(self.levels[-1])
         columns = len(self.mass)
-        scale = ((MOST_POINTS * grid_step(1.0, self.members) - 2.0 * REACH) / span) ** 2
+        most = max(MOST_POINTS, min(DENSE * len(self.levels), MOST_AT_ONCE // len(self.mass)))
+        scale = ((most * grid_step(1.0, self.members) - 2.0 * REACH) / span) ** 2
         while scale * self.largest_square > LEAST_SCALE:
             points = span / grid_step(scale, self.members) + 100.0
             near = int(self._near(scale).sum())

@@ -18,7 +18,8 @@ from lossim._support.quotients import quotient
 from lossim._support.types import FloatArray
 
 __all__ = ["along_draws", "along_pairs", "entered_of", "entry_credit", "going", "mean_along", "moved_given_end",
-           "moves_and_ends", "reweighed", "since_entry", "sums_by_token", "with_entries", "with_paid"]
+           "moves_and_ends", "reweighed", "since_entry", "sums_by_token", "variance_along",
+           "with_entries", "with_paid"]
 
 MOST_PAIRS = 1 << 22
 """Pairs (move, end) that are held at once."""
@@ -134,6 +135,21 @@ def mean_along(policy: CellArrays, stop: FloatArray, go: FloatArray, cells: slic
         total[state, :-1] = mean + stop[state]
         total[state, -1] = mean[-1] + go[state, -1]
     return total
+
+
+def variance_along(policy: CellArrays, go: FloatArray) -> FloatArray:
+    """Var(Σ over the tokens of a response | its cell and end), [cell, end], of numbers of tokens that go on, [cell, t].
+
+    Given the end it depends on the move t alone, by x(t) = Σ_{u<t} go(u) of the state before less that of the next.
+    """
+    variance = np.zeros_like(policy.ends)
+    for move, (source, target) in enumerate(policy.layout.moves.pairs):
+        entering = policy.entering[move]
+        x = (before(go[source]) - before(go[target]))[:-1]
+        x = x - quotient((entering * x).sum(), np.array(entering.sum()))
+        mean, square = since_entry(policy, move, np.stack([x, x**2]))
+        variance[target] = np.maximum(square - mean**2, 0.0)
+    return variance
 
 
 def since_entry(policy: CellArrays, move: int, x: FloatArray, discount: float = 1.0) -> FloatArray:

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from lossim._engine.measures import EndSums, Roles
-from lossim._engine.states import along_pairs, mean_along, reweighed, with_entries
+from lossim._engine.states import along_pairs, mean_along, reweighed, variance_along, with_entries
 from lossim._model import CellArrays
 from lossim._support import checks
 from lossim._support.records import Record, mapped
@@ -172,6 +172,13 @@ class Step(Record):
         if self.paid is None:
             return self.task
         return self.task + mean_along(self.old, self.paid.stop, self.paid.go)[:, None, :]
+
+    @cached_property
+    def paid_variance(self) -> FloatArray:
+        """Variance given the end of the KL paid on the way, [cell, end]; 0 where no response changes state."""
+        if self.paid is None:
+            return np.zeros_like(self.old.ends)
+        return variance_along(self.old, self.paid.go)
 
     @cached_property
     def baseline(self) -> FloatArray:

@@ -1,0 +1,148 @@
+"""Averages of what a response is credited with over the other responses of its step, given how it ended itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import numpy as np
+
+from lossim._engine.denominators import ONE, Denominators
+from lossim._engine.groups import ClassLaw
+from lossim._engine.mates import by_quadrature
+from lossim._engine.measures import EndSums
+from lossim._engine.pairs import PairLaw, add_up
+from lossim._engine.standardized import credit_error
+from lossim._engine.step import Step
+from lossim._support.records import Record
+from lossim._support.types import FloatArray
+from lossim.advantages import Raw
+from lossim.aggregation import Aggregation
+
+__all__ = ["Average", "Expectation", "largest_pay"]
+
+Expectation = Callable[[ClassLaw, FloatArray], FloatArray]
+"""What is expected given the own end, by row and end, from a class and the weights of its nodes."""
+
+
+class Average(Record):
+    """Averages over the other responses of a step under one aggregation rule."""
+
+    step: Step
+    rule: Aggregation
+
+    @cached_property
+    def denominators(self) -> Denominators:
+        """The random denominators of the step."""
+        return Denominators(step=self.step, rule=self.rule)
+
+    @cached_property
+    def classes(self) -> list[ClassLaw]:
+        """The law of a response by class."""
+        return [ClassLaw(step=self.step, denominators=self.denominators, index=j)
+                for j in range(len(self.step.old.class_weight))]
+
+    @cached_property
+    def by_move(self) -> bool:
+        """Whether advantages depend on when a response moved, by what it was paid, in other ways than linearly."""
+        step = self.step
+        estimator = step.response_level
+        if estimator is None or step.paid is None or not len(step.old.arrival):
+            return False
+        linear = isinstance(estimator, Raw) or estimator.traits.mates in ("linear", "length-weighted")
+        return not linear or step.signed or step.whitening is not None or step.response_parts(+1) is not None
+
+    def moved_classes(self) -> Iterator[tuple[PairLaw, FloatArray]]:
+        """The law of a response by class and by when it moved, with P(row, end) × n·weight, [row, end]; one at a time.
+
+        Classes that never occur are left out.
+        """
+        own = self.step.own_weight(self.rule) / self.kept_share
+        for j, share in enumerate(self.step.old.class_weight):
+            if share > 0:
+                law = PairLaw(step=self.step, denominators=self.denominators, index=j)
+                yield law, law.law * (share * own)
+
+    def no_sums(self) -> EndSums:
+        """Sums that are 0 so far."""
+        policy = self.step.old
+        moves = len(policy.arrival)
+        return EndSums(ended=np.zeros_like(policy.law), entered=np.zeros((moves, 3, policy.max_tokens)))
+
+    @property
+    def unequal_groups(self) -> float:
+        """P(a group has at least two different task rewards)."""
+        weights = self.step.old.class_weight
+        return float(sum(w * law.unequal_groups for w, law in zip(weights, self.classes, strict=True)))
+
+    @cached_property
+    def kept_share(self) -> float:
+        """P(a group has unequal rewards) where equal ones are resampled, else 1."""
+        if self.step.scheme.dynamic_sampling != "resample":
+            return 1.0
+        share = self.unequal_groups
+        if share <= 1e-300:
+            raise ValueError("dynamic_sampling='resample' never fills a batch: the chance that a group has unequal "
+                             f"rewards is {share:.2g}; use dynamic_sampling='none' or 'drop', or other prompts")
+        return share
+
+    @cached_property
+    def factor(self) -> FloatArray:
+        """Weight of each node times E[e^{-node · sizes}] of the other groups of the step, [a]."""
+        one_over = self.denominators.aggregation
+        others = self.step.scheme.prompts_per_step - 1
+        if self.rule.within_group or one_over is ONE or others == 0:
+            return one_over.weights
+        transforms = np.array([law.group_transform for law in self.classes])
+        group = self.step.old.class_weight @ transforms / self.kept_share
+        return one_over.weights * group**others
+
+    @cached_property
+    def standardized_error(self) -> float | None:
+        """The error of standardised advantages over the largest |R|, if one is averaged by quadrature; else None."""
+        estimator = self.step.response_level
+        nodes = len(self.denominators.aggregation.nodes)
+        if estimator is None:
+            return None
+        laws = (law for law, _ in self.moved_classes()) if self.by_move else self.classes
+        errors = [credit_error(law, estimator.traits) for law in laws if by_quadrature(law, estimator, nodes)]
+        if not errors:
+            return None
+        return max(errors) / largest_pay(self.step)
+
+    @cached_property
+    def presence(self) -> FloatArray:
+        """P(end) × n·weight × P(own group contributes), [cell, grade, end]."""
+        return self.weighted(ClassLaw.presence)
+
+    def over_moves(self, expectation: Expectation) -> FloatArray:
+        """:meth:`weighted`, where the advantage depends on the move as well: summed over that, [cell, grade, end]."""
+        if not self.by_move:
+            return self.weighted(expectation)
+        total = self.no_sums()
+        for law, weight in self.moved_classes():
+            add_up(law, weight * expectation(law, self.factor), None, total)
+        return total.ended
+
+    def weighted(self, expectation: Expectation) -> FloatArray:
+        """P(end) × n·weight × what is expected given the own end, [cell, grade, end]."""
+        policy = self.step.old
+        own = self.step.own_weight(self.rule) / self.kept_share
+        measure = np.empty_like(policy.law)
+        grades = measure.shape[1]
+        for j, law in enumerate(self.classes):
+            cells = policy.class_cells[j]
+            if policy.class_weight[j] > 0:
+                expected = own * expectation(law, self.factor)
+            else:
+                expected = np.zeros((grades, len(own)))
+            np.multiply(policy.law[cells], expected.reshape(-1, grades, len(own)), out=measure[cells])
+            measure[cells] *= policy.cell_weight[cells, None, None]
+        return measure
+
+
+def largest_pay(step: Step) -> float:
+    """The largest |R|, or |R - V| under GAE, of a response that can occur."""
+    mass = step.old.cell_weight @ step.old.ends
+    pay = step.returns if step.token_level is None else step.errors.last
+    return float(np.abs(pay[:, :, mass > 0]).max(initial=0.0))
