@@ -12,6 +12,7 @@ from lossim._engine.gradients import TERMS
 from lossim._engine.readout import ROLES
 from lossim._support import checks
 from lossim._support.doubts import Doubt, range_over, undecided_by
+from lossim._support.plain import plain
 from lossim._support.text import SAMPLED, Columns, Sections, decimals, noted, number, page, wrapped
 from lossim._support.types import BoolArray, Outcome
 from lossim._support.verdicts import over_doubts
@@ -112,7 +113,7 @@ class Drift:
         """
         size = abs(float(self.length))
         spread = float(self.step_std)
-        if size <= 3.0 * float(self.length.stderr) + float(self.length.error):
+        if size <= 3.0 * np.nan_to_num(float(self.length.stderr)) + float(self.length.error):
             return Estimate(value=np.nan, n=self.length.n, method=self.step_std.method)
         steps = (2.0 * spread / size) ** 2
         noise = np.hypot(float(self.step_std.stderr) / spread if spread else 0.0, float(self.length.stderr) / size)
@@ -215,10 +216,10 @@ class Drift:
         ``arrays=False`` leaves out what runs over positions and coordinates, which is large at many tokens.
         """
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if arrays or f.name not in _LONG}
-        plain = {name: value.to_dict() for name, value in numbers.items() if isinstance(value, Estimate)}
-        plain |= {name: getattr(self, name).to_dict() for name in ("steps_to_see", "prompts_to_see")}
-        return {**plain, "cells": [list(cell) for cell in self.cells], "undecided": self.undecided.tolist(),
-                "doubts": [doubt.to_dict() for doubt in self.doubts], "range": list(self.range),
+        told = {name: value.to_dict() for name, value in numbers.items() if isinstance(value, Estimate)}
+        told |= {name: getattr(self, name).to_dict() for name in ("steps_to_see", "prompts_to_see")}
+        return {**told, "cells": [list(cell) for cell in self.cells], "undecided": self.undecided.tolist(),
+                "doubts": [doubt.to_dict() for doubt in self.doubts], "range": plain(list(self.range)),
                 "notes": list(self.notes), "provenance": self.provenance}
 
 
