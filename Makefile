@@ -18,7 +18,7 @@ CONTRACTS := $(patsubst %/__init__.py,%/.importlinter,$(wildcard lossim/__init__
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint types layers doctests figures figures-check peers bench clean
+.PHONY: help install test check lint types layers doctests figures figures-check peers validate-forecast bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ $(PEERS_STAMP): pyproject.toml tests/peers/requirements.txt tests/peers/requirem
 
 peers: $(PEERS_STAMP)  ## the real verl, TRL and rlax against lossim; installs 2.5 GB into .venv-peers
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -n $(WORKERS) tests/peers
+
+validate-forecast: $(STAMP)  ## forecasts of 120 hidden runs against simple rules; ten minutes
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecasts.py --runs 40 --workers $(WORKERS)
 
 bench: $(STAMP)  ## benchmarks
 	$(BIN)/python -m pytest benchmarks/ --benchmark-only

@@ -27,23 +27,27 @@ PAGE = HERE / "architecture.md"
 DATA = HERE / "rooms.json"
 PICTURE = HERE / "rooms.png"
 
-FLOORS = ("command line", "pictures", "logs, configs", "runs, tokens", "one step", "policy, scheme", "estimators, rows",
-          "vocabulary", "tools")
+FLOORS = ("command line", "pictures, verbs", "forecasts", "logs, configs", "changes", "runs, tokens", "one step",
+          "policy, scheme", "estimators, rows", "vocabulary", "tools")
 """A name for each floor, from the top."""
 
 ROOMS = {
     "__main__": (0, "python -m lossim"),
     "_cli": (1, "arguments, and answers in words"),
     "_pictures": (0, "results as figures"),
+    "_verbs": (1, "what would change it"),
+    "_forecasting": (1, "where a run goes on to"),
     "_auditing": (0, "where a logged run is pushed, and by what"),
     "_fitting": (1, "a policy from a log"),
     "_surveying": (1, "a question over what nobody knows"),
     "configs": (2, "a trainer's config read as a scheme"),
+    "_changes": (0, "other settings, and roots of a drift"),
     "_training": (1, "many steps: runs"),
     "tokens": (2, "the loss of a padded batch"),
     "_engine": (1, "what a step does, expected or sampled"),
     "formulas": (2, "closed forms of one response"),
     "policies": (0, "classes, paths, and when they stop"),
+    "curves": (1, "a run's numbers by step"),
     "schemes": (2, "presets, and the slots they fill"),
     "rollouts": (0, "responses, one row each"),
     "advantages": (2, "what responses are credited with"),

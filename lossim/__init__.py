@@ -16,6 +16,7 @@ from lossim import (
     advantages,
     aggregation,
     critics,
+    curves,
     estimates,
     formulas,
     lengths,
@@ -31,8 +32,9 @@ from lossim import (
 )
 from lossim._auditing import Audit, Finding, audit
 from lossim._changes import Stop, Stops, WhatIf, WhatIfs
-from lossim._engine import Drift, drift
+from lossim._engine import Drift, Pace, drift, pace
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
+from lossim._forecasting import Forecast, forecast
 from lossim._model import Kernels, coordinates, kernel, kernels
 from lossim._support.doubts import Doubt
 from lossim._support.types import NoClosedForm, Outcome
@@ -40,6 +42,7 @@ from lossim._surveying import Share, Survey, log_range, survey
 from lossim._training import Training, train
 from lossim._verbs import stops, what_if
 from lossim.configs import ParsedConfig, read_config
+from lossim.curves import Curves
 from lossim.estimates import Estimate
 from lossim.policies import Path, Policy, PromptClass, Work
 from lossim.rewards import Reward
@@ -50,6 +53,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Audit",
+    "Curves",
     "Doubt",
     "Drift",
     "Estimate",
@@ -58,9 +62,11 @@ __all__ = [
     "FittedClass",
     "FittedDrift",
     "FittedTraining",
+    "Forecast",
     "Kernels",
     "NoClosedForm",
     "Outcome",
+    "Pace",
     "ParsedConfig",
     "Path",
     "Policy",
@@ -82,15 +88,18 @@ __all__ = [
     "compare",
     "coordinates",
     "critics",
+    "curves",
     "drift",
     "estimates",
     "fit",
+    "forecast",
     "formulas",
     "kernel",
     "kernels",
     "lengths",
     "log_range",
     "optimizers",
+    "pace",
     "penalties",
     "policies",
     "read_config",

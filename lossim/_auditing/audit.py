@@ -19,7 +19,7 @@ from lossim._auditing.log import Log
 from lossim._auditing.plugin import Plugin
 from lossim._auditing.settings import FEW, stops
 from lossim._auditing.settings import what_if as what_if_on
-from lossim._engine import Drift
+from lossim._engine import Drift, Pace, at_pace
 from lossim._model import Coordinates, Kernel, Kernels
 from lossim._support import checks
 from lossim._support.progress import Progress
@@ -34,10 +34,14 @@ from lossim.schemes import Scheme
 Say = Callable[[str], None]
 
 
-def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Reward | None = None,
+Asked = Scheme | Sequence[Scheme]
+
+
+def audit(schemes: Asked | Rollouts, rollouts: Rollouts | Asked, *, reward: Reward | None = None,
           paths: Paths = "outcome", needed: float | Sequence[float] | None = None,
           coordinates: Coordinates | None = None, max_tokens: int | None = None, correct_above: float | None = None,
-          kernels: Kernels | Sequence[Coordinates] | None = None, what_if: bool | None = None, replicates: int = 200,
+          kernels: Kernels | Sequence[Coordinates] | None = None, what_if: bool | None = None,
+          pace: Pace | None = None, replicates: int = 200,
           rng: np.random.Generator | None = None, progress: bool = False) -> Audit:
     """What schemes do to mean length on a logged run, with standard errors from its prompts drawn again.
 
@@ -46,8 +50,8 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
     dE[T]/dη = ⟨g, K·∇E[T]⟩ with g the gradient of this very log.
 
     Args:
-        rollouts: what was logged; see :class:`~lossim.Rollouts`.
         schemes: one scheme, or several side by side. Their rewards are not read: responses are paid as logged.
+        rollouts: what was logged; see :class:`~lossim.Rollouts`. The log may come first, too.
         reward: pays by this rule instead.
         paths: ``"outcome"``: right and wrong responses are paths of their own, the policy knows where it stands;
             ``"one"``: it does not. A log cannot tell, and both numbers are reported; this chooses the one explained.
@@ -62,6 +66,8 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
         correct_above: responses paid more than this are correct, where the log has no grades and rewards take more
             than two values.
         what_if: other settings on the same log, and what would stop the drift; by default for a single scheme.
+        pace: how far a step of the run goes, for example ``pace(log)``, see :func:`lossim.pace`: the verdict is then in
+            tokens per step and per point of accuracy.
         replicates: how often the prompts are drawn again; 0 for no standard errors.
         rng: source of randomness; by default a fixed seed, so that a log has one answer.
         progress: report on stderr.
@@ -76,18 +82,20 @@ def audit(rollouts: Rollouts, schemes: Scheme | Sequence[Scheme], *, reward: Rew
     >>> policy = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=100),
     ...                                wrong=ls.lengths.geometric(mean=200), max_tokens=1024)
     >>> log = policy.sample(np.random.default_rng(0), prompts=500, group_size=8)
-    >>> ls.audit(log, ls.schemes.grpo()).verdict
+    >>> ls.audit(ls.schemes.grpo(), log).verdict
     'grpo: ...'
     """
     if what_if is not None:
         checks.flag("what_if", what_if)
-    asked = asked_of(rollouts, schemes, reward=reward, paths=paths, needed=needed, coordinates=coordinates,
+    given: tuple[Any, Any] = (schemes, rollouts) if isinstance(schemes, Rollouts) else (rollouts, schemes)
+    asked = asked_of(*given, reward=reward, paths=paths, needed=needed, coordinates=coordinates,
                      kernels=kernels, max_tokens=max_tokens, correct_above=correct_above, replicates=replicates,
                      rng=rng)
     log = asked.log
     with_settings = what_if if what_if is not None else len(asked.plugins) == 1
     with Progress(wanted=progress) as reporter:
-        found = _findings(asked.plugins, asked.weights, with_settings, asked.shares, reporter.say)
+        found = [replace(each, drift=at_pace(each.drift, pace))
+                 for each in _findings(asked.plugins, asked.weights, with_settings, asked.shares, reporter.say)]
     named = by_path(log, asked.weights) if paths == "column" and log.correct is not None else None
     notes = [*asked.notes, *_general(log, reward, paths, asked.shares)]
     notes += () if named is None else named.notes

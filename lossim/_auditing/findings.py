@@ -19,7 +19,7 @@ from lossim._auditing.words import (
     tokens,
 )
 from lossim._changes import Stop, WhatIf
-from lossim._engine import Drift
+from lossim._engine import NO_PACE, Drift
 from lossim._support import checks
 from lossim._support.doubts import Doubt, undecided_by
 from lossim._support.plain import plain
@@ -232,7 +232,9 @@ class Finding:
         if not self.significant:
             return "no drift of mean length" + (" beyond the noise of this log" if float(self.length) else "")
         said = "responses get longer" if float(self.length) > 0 else "responses get shorter"
-        if not np.isnan(float(self.length_per_kl)):
+        if self.drift.paced is not None:
+            said += f", {self.drift.paced.said(self.drift.range)}"
+        elif not np.isnan(float(self.length_per_kl)):
             low, high = (f"{bound:+.3g}" for bound in self.drift.range)
             spread = f" ({low} to {high})" if low != high else ""
             said += f", {tokens(self.length_per_kl)} tokens{spread} in a step of 0.01 nats"
@@ -256,7 +258,9 @@ class Finding:
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
-        return {"verdict": [f"{self.name}: {self.verdict}"], "setting": wrapped("scheme", self.drift.scheme.slots),
+        pace = NO_PACE if self.drift.paced is None else str(self.drift.paced.pace)
+        setting = [*wrapped("scheme", self.drift.scheme.slots), *wrapped("pace", [pace])]
+        return {"verdict": [f"{self.name}: {self.verdict}"], "setting": setting,
                 "numbers": list(numbers(self)), "notes": noted(self.notes)}
 
     def __str__(self) -> str:

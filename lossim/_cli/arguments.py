@@ -21,7 +21,7 @@ from lossim._cli.auditing import audit_log
 from lossim._cli.changing import stops_of, what_if_of
 from lossim._cli.drifting import drift_of
 from lossim._cli.listing import list_presets
-from lossim._cli.options import FIGURES, LOGS, add_numbers, add_output, add_reading, add_scheme, add_settings
+from lossim._cli.options import FIGURES, LOGS, add_numbers, add_output, add_reading, add_scheme, add_settings, run_pace
 from lossim._cli.surveying import KERNEL, survey_of, unknown, words
 from lossim._cli.training import PACE, train_of
 from lossim._cli.words import message, nearest
@@ -148,6 +148,8 @@ def _drift_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(add_scheme(parser, OWN_REWARD, several=True))
     parser.add_argument("--compare", metavar="NAME,...", help="presets to set beside it, or 'all'")
     parser.add_argument("--batches", type=int, metavar="N", help=BATCHES)
+    parser.add_argument("--pace", type=run_pace, metavar="NATS|FROM:TO:STEPS", help="how far a step goes: nats of KL "
+                        "per response, or accuracy before and after so many steps; tokens are then per step too")
     add_numbers(parser)
     logs = parser.add_argument_group("responses, fitted to a log")
     logs.add_argument("--log", nargs="+", metavar="LOG", help=LOGS)
@@ -193,8 +195,8 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(add_scheme(parser, OWN_REWARD, several=False))
     group = parser.add_argument_group("run")
     group.add_argument("--steps", type=int, metavar="N", help="how many steps")
-    group.add_argument("--pace", type=float, metavar="NATS", help=f"KL per response of the first step, {PACE:g} unless "
-                       "given: sets the learning rate")
+    group.add_argument("--pace", type=run_pace, metavar="NATS|FROM:TO:STEPS", help=f"how far the first step goes: nats "
+                       f"of KL per response, {PACE:g} unless given; or accuracy before and after so many steps")
     group.add_argument("--learning-rate", type=float, metavar="X", help="of plain gradient steps, in the model's own "
                        "units")
     add_numbers(parser)

@@ -23,7 +23,7 @@ def audit_log(args: Namespace) -> Answer:
     reward = reward_of(args)
     if reward is not None and asked.config is not None:
         reward = asked.config.scheme.reward  # with the length penalties of the config
-    found = audit(rollouts, asked.schemes, reward=reward, paths=paths, needed=args.needed, max_tokens=cap,
+    found = audit(asked.schemes, rollouts, reward=reward, paths=paths, needed=args.needed, max_tokens=cap,
                   correct_above=args.correct_above, progress=progress(args), **given(replicates=args.replicates))
     side_by_side = asked.own is None and len(asked.schemes) > 1
     verdict = found.verdict

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from lossim._cli.answers import LOGGED
 from lossim._cli.words import nearest
+from lossim._engine import Pace, pace
 from lossim._logs import FORMATS
 from lossim._surveying import CRITICS
 from lossim.configs import PARSERS
@@ -15,7 +16,7 @@ from lossim.critics import Constant, Critic
 from lossim.rewards import Reward
 
 __all__ = ["FIGURES", "LOGS", "add_numbers", "add_output", "add_reading", "add_scheme", "add_settings",
-           "one_of", "reward"]
+           "one_of", "reward", "run_pace"]
 
 FIGURES = (".png", ".pdf", ".svg")
 LOGS = "files (.jsonl, .csv, .tsv, .parquet; .gz may follow) or folders of them, one response per row"
@@ -55,6 +56,18 @@ def critic(text: str) -> Critic:
     names = [each.replace(" ", "-") for each in CRITICS]
     raise argparse.ArgumentTypeError(f"must be one of {', '.join(map(repr, names))}, or a number, got {text!r}"
                                      f"{nearest(text, names)}")
+
+
+def run_pace(text: str) -> Pace:
+    """Nats of KL in a step, or FROM:TO:STEPS, what accuracy was before and after so many steps."""
+    with contextlib.suppress(ValueError):
+        first, *rest = text.split(":")
+        if not rest:
+            return pace(kl_per_step=float(first))
+        if len(rest) == 2:
+            return pace(accuracy=(float(first), float(rest[0])), steps=int(rest[1]))
+    raise argparse.ArgumentTypeError(f"must be nats of KL in a step, or FROM:TO:STEPS with two accuracies, got "
+                                     f"{text!r}; for example 3e-6, or 0.45:0.50:50")
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """What one step of a scheme does to a policy: the expectation, samples, and what is read off them."""
 
 from lossim._engine.credit import Credit, Groups, credit, group_credit
-from lossim._engine.drift import check_alike, drift
+from lossim._engine.drift import at_pace, check_alike, drift
 from lossim._engine.effective import effective_reward
 from lossim._engine.exact import expected_measures, share_of_dead_groups
 from lossim._engine.gae import entry_advantage
@@ -10,6 +10,7 @@ from lossim._engine.gradients import TERMS, update_gradient
 from lossim._engine.headline import Headline, headline, headline_of
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, TokenTerm
 from lossim._engine.over_kernels import Family, checked_family, family_of, lengths_over
+from lossim._engine.pace import NO_PACE, Pace, Paced, clock, pace
 from lossim._engine.projections import gae_projection_of
 from lossim._engine.readout import NATS, ROLES, Changes, Directions, Ratios, Readout, Squares, inner_product
 from lossim._engine.remarks import other_work, out_of_loss, start_notes, unpaid_grades
@@ -28,11 +29,12 @@ from lossim._engine.sampled import Batches, credited, critic_sums, end_sums, mea
 from lossim._engine.states import along_draws, sums_by_token, with_entries
 from lossim._engine.step import Logged, Step
 
-__all__ = ["NATS", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "EndSums", "Family",
-           "Groups", "Headline", "Logged", "Measures", "Question", "Ratios", "Readout", "ResponseTerm", "Squares",
-           "Step", "TokenTerm", "advantage_sums_of", "along_draws", "check_alike", "checked_family", "content_notes",
-           "credit", "credited", "critic_sums", "describe_policy", "describe_rng", "describe_scheme", "drift",
-           "effective_reward", "end_sums", "entry_advantage", "expected_measures", "family_of", "gae_projection_of",
-           "group_credit", "headline", "headline_of", "inner_product", "lengths_over", "measures_of", "other_work",
-           "out_of_loss", "reported", "setting_notes", "share_of_dead_groups", "start_notes", "sums_by_end",
-           "sums_by_token", "unequal_groups", "unpaid_grades", "update_gradient", "versions", "with_entries"]
+__all__ = ["NATS", "NO_PACE", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift", "EndSums",
+           "Family", "Groups", "Headline", "Logged", "Measures", "Pace", "Paced", "Question", "Ratios", "Readout",
+           "ResponseTerm", "Squares", "Step", "TokenTerm", "advantage_sums_of", "along_draws", "at_pace",
+           "check_alike", "checked_family", "clock", "content_notes", "credit", "credited", "critic_sums",
+           "describe_policy", "describe_rng", "describe_scheme", "drift", "effective_reward", "end_sums",
+           "entry_advantage", "expected_measures", "family_of", "gae_projection_of", "group_credit", "headline",
+           "headline_of", "inner_product", "lengths_over", "measures_of", "other_work", "out_of_loss", "pace",
+           "reported", "setting_notes", "share_of_dead_groups", "start_notes", "sums_by_end", "sums_by_token",
+           "unequal_groups", "unpaid_grades", "update_gradient", "versions", "with_entries"]

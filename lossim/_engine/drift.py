@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from lossim._engine.exact import expected_measures, update_scale
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
 from lossim._engine.over_critics import critic_doubt
 from lossim._engine.over_kernels import checked_family
+from lossim._engine.pace import Pace, clock
 from lossim._engine.readout import Changes, Directions, Readout, Value
 from lossim._engine.report import Question, linear_numbers, reported
 from lossim._engine.result import Drift
@@ -28,7 +30,7 @@ from lossim.schemes import Scheme
 def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"] = "exact", *,
           rng: np.random.Generator | None = None, batches: int | None = None, old_policy: Policy | None = None,
           reference: Policy | None = None, kernels: Kernels | Sequence[Coordinates] | None = None,
-          progress: bool = False) -> Drift:
+          pace: Pace | None = None, progress: bool = False) -> Drift:
     """The expected effect of one step of ``scheme`` on ``policy``, tokens per unit step.
 
     Args:
@@ -44,6 +46,7 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
         reference: policy that KL penalties refer to; by default the policy itself.
         kernels: what training may move, over which the sign is told: a family, or coordinates one by one. By default
             :func:`lossim.kernels`, and none beside a kernel that was measured.
+        pace: how far a step of the run goes, see :func:`lossim.pace`: the result then says how fast, too.
         progress: report sampled blocks on stderr.
 
     Returns:
@@ -75,14 +78,19 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
         for name, given in (("rng", rng), ("batches", batches)):
             if given is not None:
                 checks.fail(name, given, "is only for sampling", "leave it out, or pass method='monte_carlo'")
-        return _exact_drift(question, step)
+        return at_pace(_exact_drift(question, step), pace)
     if not isinstance(rng, np.random.Generator):
         checks.fail("rng", rng, "must be a numpy Generator for Monte Carlo", "pass rng=np.random.default_rng(0)",
                     TypeError)
     if batches is None:
         batches = max(BLOCKS, (1 << 18) // scheme.responses_per_step)
     count = checks.whole("batches", batches, low=16, fix="fewer give no standard error worth the name")
-    return sampled_drift(question, step, rng, count, progress)
+    return at_pace(sampled_drift(question, step, rng, count, progress), pace)
+
+
+def at_pace(result: Drift, pace: Pace | None) -> Drift:
+    """The drift, with its speed where a pace is given."""
+    return result if pace is None else replace(result, paced=clock(result, pace))
 
 
 def check_alike(policy: Policy, *, reference: Policy, old_policy: Policy) -> None:

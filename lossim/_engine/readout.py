@@ -190,13 +190,20 @@ class Directions(Record):
         return self.apart(np.einsum("ce,ce,ce->c", policy.ends, policy.correctness, 1.0 - policy.correctness))
 
     def squares(self, changes: Changes) -> Squares:
-        """How far updates go: by the Fisher metric, ½ E[dz² P(T >= t) h (1 - h)] + ½ Var(dy), and by the kernel.
+        """How far updates go: by the Fisher metric, in nats, and by the kernel.
 
-        On a single policy the changes may be those of any number of updates. What skill moves counts likewise,
-        ½ E[du² s (1 - s)].
+        On a single policy the changes may be those of any number of updates.
+        """
+        move = self.motion.push(changes.update)
+        return Squares(nats=self.nats(changes.update), size=inner_product(changes.gradient, move))
+
+    def nats(self, update: FloatArray) -> Value:
+        """KL per response of a move of the coordinates, to second order: ½ E[dz² P(T >= t) h (1 - h)] + ½ Var(dy).
+
+        What skill moves counts likewise, ½ E[du² s (1 - s)].
         """
         policy = self.policy
-        move = self.motion.push(changes.update)
+        move = self.motion.push(update)
         # Paths are centred in their class.
         classes = policy.layout.class_of_path[:move.paths.shape[-1]]
         first = np.flatnonzero(np.diff(classes, prepend=-1))
@@ -206,7 +213,7 @@ class Directions(Record):
             by_cell += self.skill_information * move.skills**2
         squares = np.einsum("...c,...c->...", self.apart(policy.cell_weight), by_cell)
         squares += np.einsum("...k,...k->...", self.apart(policy.path_weight), (move.paths - means) ** 2)
-        return Squares(nats=0.5 * squares, size=inner_product(changes.gradient, move))
+        return 0.5 * squares
 
     def moves(self, squares: Squares, scale: float) -> bool:
         """Whether an update is more than a rounding error of coefficients of this scale."""

@@ -18,6 +18,8 @@ ALIKE = 1.0 - 1e-12
 """A class of which this share is paid alike is paid alike."""
 MANY = 0.5
 """Share of dead groups from which on it is worth a note."""
+RARE = 0.99
+"""Share of dead groups from which on hardly a step of a run moves anything."""
 CUT = 0.01
 """The same of responses that are out of the loss."""
 NAMED = 3
@@ -107,8 +109,11 @@ def _standing_still(step: Step, names: Sequence[str]) -> Iterator[Note]:
     dead = float((weights * equal)[~still].sum())
     if rest > 0 and dead >= MANY * rest:
         others = " of the other" if still.any() else " of all"
-        yield Note("dead groups", f"{dead / rest:.0%}{others} groups are dead: all their responses are paid alike, "
-                   "which moves nothing")
+        share = dead / rest
+        said = f"{share:.0%}{others}" if share < RARE else f"all but {1.0 - share:.1g}{others}"
+        speed = "" if share < RARE else "; a step of 0.01 nats is then many steps of a run"
+        yield Note("dead groups", f"{said} groups are dead: all their responses are paid alike, which moves "
+                   f"nothing{speed}")
 
 
 def _nothing_if_alike(estimator: ResponseAdvantage, size: int) -> bool:

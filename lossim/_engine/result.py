@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossim._engine.gradients import TERMS
+from lossim._engine.pace import NO_PACE, Paced
 from lossim._engine.readout import ROLES
 from lossim._support import checks
 from lossim._support.doubts import Doubt, range_over, undecided_by
@@ -72,6 +73,7 @@ class Drift:
             :func:`lossim.kernels`, and the critic where nobody said which.
         notes: what was assumed or approximated.
         provenance: what it takes to run it again.
+        paced: tokens per step and per point of accuracy, where a :func:`lossim.pace` was given; else None.
     """
 
     length: Estimate
@@ -104,6 +106,7 @@ class Drift:
     scheme: Scheme = field(repr=False)
     policy: Policy = field(repr=False)
     provenance: dict[str, Any]
+    paced: Paced | None = None
 
     @property
     def steps_to_see(self) -> Estimate:
@@ -186,6 +189,8 @@ class Drift:
             return over_doubts(unsure, self.range)
         if abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
             return "no drift of mean length" + (" beyond the noise" if sampled else "")
+        if self.paced is not None:
+            return f"responses get {_way(change)}, {self.paced.said(self.range)}"
         low, high = (f"{bound:+.3g}" for bound in self.range)
         spread = f" ({low} to {high})" if low != high else ""
         return (f"responses get {_way(change)}, {_to_three_digits(self.length_per_kl)} tokens{spread} in a step of "
@@ -195,7 +200,8 @@ class Drift:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
         made = _MADE[self.length.method].format(n=self.length.n)
         setting = [*wrapped("scheme", self.scheme.slots), *wrapped("policy", [repr(self.policy)]),
-                   *wrapped("moves", [short(self.policy.coordinates)])]
+                   *wrapped("moves", [short(self.policy.coordinates)]),
+                   *wrapped("pace", [NO_PACE if self.paced is None else str(self.paced.pace)])]
         return {"verdict": [f"{self.scheme.name}: {self.verdict} ({made})"], "setting": setting,
                 "numbers": _numbers(self), "notes": noted(self.notes)}
 
@@ -220,6 +226,7 @@ class Drift:
         told |= {name: getattr(self, name).to_dict() for name in ("steps_to_see", "prompts_to_see")}
         return {**told, "cells": [list(cell) for cell in self.cells], "undecided": self.undecided.tolist(),
                 "doubts": [doubt.to_dict() for doubt in self.doubts], "range": plain(list(self.range)),
+                "paced": None if self.paced is None else self.paced.to_dict(),
                 "notes": list(self.notes), "provenance": self.provenance}
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossim._engine import ROLES, TERMS
-from lossim._support.types import FloatArray
+from lossim._support.types import FloatArray, IntArray
+from lossim.curves import Curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,7 @@ def sheet(title: str, panels: int, width: float, height: float) -> Iterator[tupl
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, panels)
+        axes = np.atleast_1d(figure.subplots(1, panels))
         figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         yield figure, list(axes)
 
@@ -307,3 +308,18 @@ def _draw_series(axes: Axes, series: FloatArray, label: str | None, colour: str,
     low, middle, high = np.quantile(series, (0.05, 0.5, 0.95), axis=1)
     axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(steps, middle, dash, color=colour, linewidth=width, label=label)
+
+
+def plot_forecast(title: str, seen: Curves, steps: IntArray, length: FloatArray, level: float,
+                  bands: Mapping[str, tuple[FloatArray, FloatArray]]) -> Figure:
+    """A forecast as one figure: mean lengths that were seen and their ``level``, where they go, and bands by name."""
+    with sheet(textwrap.fill(signs(title), 76), 1, 6.4, 3.9) as (figure, (axes,)):
+        axes.plot(seen.steps, seen.length, "o", color="black", markersize=3.5, label="seen")
+        for name, (low, high) in bands.items():
+            axes.fill_between(steps, low, high, color=_BLUE, alpha=0.2, linewidth=0, label=name)
+        axes.plot(steps, length, color=_BLUE, linewidth=2.0, label="forecast")
+        axes.axhline(level, color="#666666", linestyle="--", linewidth=1.0, label="mean of the steps seen")
+        axes.set(xlabel="step (rollouts)", ylabel="tokens", title="Mean length", xlim=(seen.steps[0], steps[-1]))
+        axes.legend()
+        axes.grid(True)
+    return figure

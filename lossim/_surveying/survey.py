@@ -66,19 +66,32 @@ def survey(question: Any, unknowns: Mapping[str, Any], *, start: Callable[..., P
     undecided: shorter in 62 % of 64 draws [50, 74 %]: depends mostly on `ratio`
     """
     asks = asked(question)
-    if not callable(start):
-        checks.fail("start", start, "must be a function that returns a policy", "for example policies.from_summary",
-                    TypeError)
+    _check_options(start, executor, progress)
     count = checks.whole("draws", draws, low=16, fix="fewer say little of a share")
-    entropy = checks.whole("seed", seed, low=0)
-    checks.flag("progress", progress)
-    if executor is not None and not hasattr(executor, "map"):
-        checks.fail("executor", executor, "must have a method map", "pass a concurrent.futures.ProcessPoolExecutor()",
-                    TypeError)
-    if not isinstance(unknowns, Mapping):
-        checks.fail("unknowns", unknowns, "must map names to what is known of them", "for example "
-                    "{'accuracy': (0.2, 0.5)}", TypeError)
+    seed = checks.whole("seed", seed, low=0)
+    checks.of_kind("unknowns", unknowns, Mapping, "a mapping of names to what is known of them",
+                   "for example {'accuracy': (0.2, 0.5)}")
     own = _check_names(asks, start, unknowns)
+    drawn, known = _apart(unknowns)
+    u = latin_hypercube(count, len(drawn), seed)
+    columns = {name: values(name, each, column) for (name, each), column in zip(drawn.items(), u.T, strict=True)}
+    _check_critics(columns.get("critic", [known.get("critic")]) if "critic" not in own else [])
+    rows = [known | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    chunks = [Chunk(question=asks, start=start, own=own, draws=tuple(rows[first:first + CHUNK]))
+              for first in range(0, count, CHUNK)]
+    answers = _collected(map(answered, chunks) if executor is None else executor.map(answered, chunks), count, progress)
+    if all(answer.failed for answer in answers):
+        checks.fail("unknowns", dict(unknowns), f"must leave a start that can be answered: all {count:,} draws failed, "
+                    f"the first by: {answers[0].message}", "change what stands in the way")
+    provenance = {"start": getattr(start, "__name__", repr(start)), "draws": count, "seed": seed,
+                  "schemes": [describe_scheme(scheme) for scheme in asks.schemes], "versions": versions()}
+    return Survey.of(asks, answers, columns={name: np.array(_column(column)) for name, column in columns.items()}, u=u,
+                     unknowns={name: str(each) for name, each in drawn.items()},
+                     known={name: label(value) for name, value in known.items()}, provenance=provenance)
+
+
+def _apart(unknowns: Mapping[str, Any]) -> tuple[dict[str, Unknown], dict[str, Any]]:
+    """What is unknown, and what is known, by name."""
     drawn: dict[str, Unknown] = {}
     known: dict[str, Any] = {}
     for name, given in unknowns.items():
@@ -89,21 +102,7 @@ def survey(question: Any, unknowns: Mapping[str, Any], *, start: Callable[..., P
             drawn[name] = found
     if not drawn:
         checks.fail("unknowns", dict(unknowns), "must leave something unknown", "give a range, as in (0.2, 0.5)")
-    u = latin_hypercube(count, len(drawn), entropy)
-    columns = {name: values(name, each, column) for (name, each), column in zip(drawn.items(), u.T, strict=True)}
-    _check_critics(columns.get("critic", [known.get("critic")]) if "critic" not in own else [])
-    rows = [known | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    chunks = [Chunk(question=asks, start=start, own=own, draws=tuple(rows[first:first + CHUNK]))
-              for first in range(0, count, CHUNK)]
-    answers = _collected(map(answered, chunks) if executor is None else executor.map(answered, chunks), count, progress)
-    if all(answer.failed for answer in answers):
-        checks.fail("unknowns", dict(unknowns), f"must leave a start that can be answered: all {count:,} draws failed, "
-                    f"the first by: {answers[0].message}", "change what stands in the way")
-    provenance = {"start": getattr(start, "__name__", repr(start)), "draws": count, "seed": entropy,
-                  "schemes": [describe_scheme(scheme) for scheme in asks.schemes], "versions": versions()}
-    return Survey.of(asks, answers, columns={name: np.array(_column(column)) for name, column in columns.items()}, u=u,
-                     unknowns={name: str(each) for name, each in drawn.items()},
-                     known={name: label(value) for name, value in known.items()}, provenance=provenance)
+    return drawn, known
 
 
 def latin_hypercube(draws: int, unknowns: int, seed: int) -> FloatArray:
@@ -129,7 +128,18 @@ def _collected(results: Iterable[list[Answer]], count: int, progress: bool) -> l
     return answers
 
 
-# --- names ------------------------------------------------------------------------------------------------------
+# --- what is refused --------------------------------------------------------------------------------------------
+
+
+def _check_options(start: Any, executor: Any, progress: Any) -> None:
+    """A start that can be called, an executor that maps."""
+    if not callable(start):
+        checks.fail("start", start, "must be a function that returns a policy", "for example policies.from_summary",
+                    TypeError)
+    if executor is not None and not hasattr(executor, "map"):
+        checks.fail("executor", executor, "must have a method map", "pass a concurrent.futures.ProcessPoolExecutor()",
+                    TypeError)
+    checks.flag("progress", progress)
 
 
 def _check_names(question: Question, start: Callable[..., Policy], unknowns: Mapping[str, Any]) -> frozenset[str]:

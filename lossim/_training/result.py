@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 CATCHING_UP = 0.8
 """A path has caught up if it is behind in accuracy by less than this part of what it was at the start."""
-SHORTEST, MOST_TRUNCATED, MOST_ACCURATE = 2.0, 0.5, 0.95
-"""Bounds of mean length (tokens), truncation rate and accuracy beyond which a first-order model means little."""
+SHORTEST, MOST_TRUNCATED, MOST_ACCURATE, MOST_NATS = 2.0, 0.5, 0.95, 1.0
+"""Bounds of mean length (tokens), truncation rate, accuracy and KL to the start (nats per response) beyond which a
+first-order model means little."""
+FEW_NATS = 1e-4
+"""KL to the start, nats per response, below which a run has hardly moved."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -196,12 +199,24 @@ def _said(values: FloatArray, sign: str = "") -> str:
     return middle if low == high else f"{middle} [{low}, {high}]"
 
 
-def regime_notes(length: FloatArray, truncation_rate: FloatArray, accuracy: FloatArray) -> list[Note]:
+def scale_notes(kl_to_start: FloatArray) -> list[Note]:
+    """A word where a run has hardly moved: the learning rate is then most likely a network's."""
+    farthest = float(kl_to_start.max())
+    if farthest >= FEW_NATS:
+        return []
+    return [Note("learning rate", f"the run has hardly moved, {farthest:.1g} nats in {len(kl_to_start) - 1:,} steps: a "
+                 "learning rate moves logits directly here, and a network's logits through its kernel, whose scale is "
+                 "not known, so a trainer's own rate does not carry over; pace= makes steps those of a trainer")]
+
+
+def regime_notes(length: FloatArray, truncation_rate: FloatArray, accuracy: FloatArray, kl_to_start: FloatArray
+                 ) -> list[Note]:
     """Where a run, or one of its replicates, leaves the regime in which the model means something."""
     notes = []
     for beyond, what in ((length < SHORTEST, f"mean length is below {SHORTEST:g} tokens"),
                          (truncation_rate > MOST_TRUNCATED, f"more than {MOST_TRUNCATED:.0%} of responses are cut"),
-                         (accuracy > MOST_ACCURATE, f"P(correct) is above {MOST_ACCURATE:g}")):
+                         (accuracy > MOST_ACCURATE, f"P(correct) is above {MOST_ACCURATE:g}"),
+                         (kl_to_start > MOST_NATS, f"KL to the start is above {MOST_NATS:g} nat")):
         if not beyond.any():
             continue
         first = int(np.argmax(beyond.reshape(len(beyond), -1).any(axis=1)))

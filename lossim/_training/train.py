@@ -9,13 +9,16 @@ from typing import Any, Literal
 import numpy as np
 
 from lossim._engine import (
+    Pace,
     Question,
     check_alike,
     checked_family,
+    clock,
     content_notes,
     describe_policy,
     describe_rng,
     describe_scheme,
+    drift,
     family_of,
     other_work,
     start_notes,
@@ -28,7 +31,7 @@ from lossim._support.text import Note
 from lossim._training.mean_field import Flow, MeanField
 from lossim._training.records import Entry, Recorder, State, Transition
 from lossim._training.replicates import sampled_entries
-from lossim._training.result import Training, regime_notes, sign_notes, turn_notes
+from lossim._training.result import Training, regime_notes, scale_notes, sign_notes, turn_notes
 from lossim.optimizers import SGD, Optimizer
 from lossim.policies import Policy
 from lossim.schemes import Scheme
@@ -39,7 +42,7 @@ KNOTS = Note("knots", "with a kernel given as numbers the optimiser sees moves o
 
 def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | None = None,
           method: Literal["mean_field", "flow", "stochastic"] = "mean_field", reference: Policy | None = None,
-          replicates: int = 1, rng: np.random.Generator | None = None,
+          pace: Pace | None = None, replicates: int = 1, rng: np.random.Generator | None = None,
           kernels: Kernels | Sequence[Coordinates] | None = None, progress: bool = False) -> Training:
     """Follow the update of a scheme through an RL run: the expected one, or that of sampled batches.
 
@@ -54,8 +57,11 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
 
     Args:
         steps: rollouts, at least 1.
-        optimizer: see :mod:`lossim.optimizers`; SGD with a learning rate of 1 unless given.
+        optimizer: see :mod:`lossim.optimizers`; SGD with a learning rate of 1 unless given. Logits move here directly,
+            a network's through a kernel of unknown scale: a trainer's own learning rate means nothing here.
         reference: what a KL compares with; ``policy`` unless given.
+        pace: how far a step of the run goes, see :func:`lossim.pace`, instead of an ``optimizer``: plain SGD whose
+            first step goes so far, so that steps are a trainer's steps.
         replicates: independent runs for ``"stochastic"``, done side by side.
         rng: source of randomness for ``"stochastic"``; the same state gives the same numbers.
         kernels: what the sign of each expected step is told under, as for :func:`lossim.drift`.
@@ -69,8 +75,9 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
         NoClosedForm: the expected update of the scheme has no closed form; or, for ``"stochastic"``, GAE with a reward
             that compares a group, whitened or clipped by its sign after the first optimiser step on a rollout.
         ValueError: ``"flow"`` with momentum, a schedule, a clip, or more than one optimiser step per rollout;
-            ``replicates`` or ``rng`` where nothing is sampled; a first step that cannot be taken. A later one that
-            cannot, for lack of groups with unequal rewards or because ratios overflow, ends the run with a note.
+            ``replicates`` or ``rng`` where nothing is sampled; a pace by what does not move here; a first step that
+            cannot be taken. A later one that cannot, for lack of groups with unequal rewards or because ratios
+            overflow, ends the run with a note.
 
     >>> import lossim as ls
     >>> policy = ls.policies.unsolvable(length=ls.lengths.geometric(mean=100), max_tokens=2048)
@@ -89,6 +96,11 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
     checks.of_kind("policy", policy, Policy, "a Policy")
     steps = checks.whole("steps", steps)
     rule = SGD(learning_rate=1.0) if optimizer is None else optimizer
+    if pace is not None:
+        if optimizer is not None:
+            checks.fail("optimizer", optimizer, "must not be given with a pace, which is a learning rate",
+                        "leave one of them out")
+        rule = _at_pace(scheme, policy, reference, pace)
     checks.of_kind("optimizer", rule, Optimizer, "an optimizer, for example optimizers.AdamW(learning_rate=0.01)")
     checks.choice("method", method, ("mean_field", "flow", "stochastic"))
     replicates = checks.whole("replicates", replicates)
@@ -98,7 +110,7 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
     check_alike(policy, reference=held, old_policy=policy)
     first = Question(scheme=scheme, policy=policy, old=policy, reference=held).step
     recorder = Recorder(first)
-    how: dict[str, Any] = {"method": method, "optimizer": repr(rule)}
+    how: dict[str, Any] = {"method": method, "optimizer": repr(rule), "pace": None if pace is None else str(pace)}
     run = None
     if method == "stochastic":
         source = checks.of_kind("rng", rng, np.random.Generator, "a numpy Generator for method='stochastic'",
@@ -131,12 +143,21 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
         notes += other_work(policy, held, "reference")
     notes += end + ([] if run is None else run.notes)
     notes += sign_notes(of_step["range_low"], of_step["range_high"])
-    notes += regime_notes(length, states["truncation_rate"], states["accuracy"])
+    notes += regime_notes(length, states["truncation_rate"], states["accuracy"], states["kl_to_start"])
+    notes += scale_notes(states["kl_to_start"]) if pace is None else []
     notes += turn_notes(policy.layout, states["accuracy_by_path"], states["path_probability"])
     how |= {"steps": len(done) - 1, "scheme": describe_scheme(scheme), "versions": versions(),
             "policy": describe_policy(policy)}
     return Training(**states, **of_step, notes=tuple(notes), interrupted=interrupted,
                     start=policy, scheme=scheme, provenance=how)
+
+
+def _at_pace(scheme: Scheme, policy: Policy, reference: Policy | None, pace: Pace) -> SGD:
+    """Plain SGD whose steps on the first rollout together go as far as the pace says."""
+    paced = clock(drift(scheme, policy, reference=reference), pace)
+    if paced.undefined:
+        checks.fail("pace", str(pace), f"sets no step size: {paced.undefined}", "give a pace by KL, or an optimizer")
+    return SGD(learning_rate=paced.step_size / (scheme.ppo_epochs * scheme.minibatches))
 
 
 def _followed(entries: Iterator[Entry], steps: int, progress: bool) -> tuple[list[Entry], list[Note], bool]:

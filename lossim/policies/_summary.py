@@ -105,15 +105,14 @@ def from_summary(*, accuracy: float, max_tokens: int, mean_length: float | None 
     if not all(found):
         sigma = min(_as_wide(each, given_by_user=spread is not None) for _, _, each in goals)
         found = [knowing_paths(replace(each, sigma=sigma)) for _, _, each in goals]
-    if spread is None:
-        why = "" if sigma == SIGMA else ", as much as leaves so few cut"
-        notes.append(_assumed(f"log lengths on a path have a standard deviation of {sigma:.3g}{why}", "spread"))
-    if not thinks:
-        notes.append(_assumed("whether it will be right, a policy knows from the first token", "premature"))
-    if classes == 1:
-        notes.append(_assumed("all prompts are alike", "classes"))
-    if truncated is None:
-        notes.append(_assumed("as few are cut as the lengths allow", "truncated"))
+    why = "" if sigma == SIGMA else ", as much as leaves so few cut"
+    for absent, what, argument in (
+            (spread is None, f"log lengths on a path have a standard deviation of {sigma:.3g}{why}", "spread"),
+            (not thinks, "whether it will be right, a policy knows from the first token", "premature"),
+            (classes == 1, "all prompts are alike", "classes"),
+            (truncated is None, "as few are cut as the lengths allow", "truncated")):
+        if absent:
+            notes.append(_assumed(what, argument))
     classes_made = [PromptClass(name, weight=share, paths=each)
                     for (name, share, _), each in zip(goals, found, strict=True)]
     return Policy(classes_made, max_tokens=cap, notes=tuple(notes),

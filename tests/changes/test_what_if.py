@@ -65,7 +65,8 @@ def test_changes_of_gae() -> None:
 def test_what_a_scheme_has_is_taken_away() -> None:
     reference = POLICY.moved(np.full(POLICY.motion.size, 0.05))
     k3, bonus = KL(coefficient=0.1, estimator="k3"), Entropy(coefficient=0.01)
-    priced = replace(GRPO, reward=ls.Reward(shaping=ls.rewards.LinearPenalty(slope=0.01)), advantage=GroupMean())
+    priced = replace(GRPO, reward=ls.Reward(shaping=ls.rewards.LinearPenalty(slope=0.01)), advantage=GroupMean(),
+                     group_size=2)
     assert lengths(priced)["no penalty per token"] == drift(replace(priced, reward=ls.Reward()))
     scheme = replace(GRPO, advantage=GroupMean(), penalties=(k3, bonus), dynamic_sampling="drop")
     found = lengths(scheme, reference=reference)

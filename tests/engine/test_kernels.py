@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import lossim as ls
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "figures"))
-import reality  # noqa: E402  (a figure's own settings of the measured network)
+import reality
 
 FEW = ls.kernels(6)
 SCHEMES = (ls.schemes.grpo(), ls.schemes.dr_grpo(), ls.schemes.dapo(), ls.schemes.ppo(), ls.schemes.rloo(kl=0.1))
@@ -33,7 +33,8 @@ def policies(draw: st.DrawFn) -> ls.Policy:
             mean = draw(st.floats(1.5, 40.0))
             work = None
             if draw(st.booleans()):
-                work = ls.Work(answer=ls.lengths.geometric(mean=mean), done=ls.lengths.geometric(mean=3.0), p_correct=0.9)
+                work = ls.Work(answer=ls.lengths.geometric(mean=mean), done=ls.lengths.geometric(mean=3.0),
+                               p_correct=0.9)
             paths.append(ls.Path(f"path {k}", probability=float(chance), length=ls.lengths.geometric(mean=2.0 * mean),
                                  p_correct=draw(st.floats(0.0, 1.0)), work=work))
         total = sum(path.probability for path in paths)

@@ -282,9 +282,31 @@ def test_a_response_may_have_no_answer(tmp_path: Path, name: str) -> None:
     (5, "answered must be at most the length, got 5"), ("soon", "answered must be a number, or nothing where")])
 def test_positions_of_answers_are_checked(tmp_path: Path, at: Any, said: str) -> None:
     rows = [{"prompt": "a", "length": 4, "reward": 1.0, "answered": value} for value in (1, 2, at)]
+    named = {"answered": "answered"}
     with pytest.raises(ValueError, match=said):
-        read(tmp_path / "log.jsonl", rows)
-    assert len(read(tmp_path / "log.jsonl", rows, on_error="report")) == 2
+        read(tmp_path / "log.jsonl", rows, columns=named)
+    assert len(read(tmp_path / "log.jsonl", rows, columns=named, on_error="report")) == 2
+
+
+@pytest.mark.parametrize(("name", "at"), [("thinking_tokens", 0), ("answered", -1), ("answered", False),
+                                          ("first_correct", 2.5), ("think_end", 5)])
+def test_a_column_that_nobody_named_is_set_aside_where_it_holds_no_positions(tmp_path: Path, name: str, at: Any
+                                                                             ) -> None:
+    rows = [{"prompt": "a", "length": 4, "reward": 1.0, name: value} for value in (1, 2, at)]
+    rollouts = read(tmp_path / "log.jsonl", rows)
+    assert len(rollouts) == 3
+    assert rollouts.answered is None
+    said, = (choice for choice in rollouts.reading.choices if name in choice)
+    assert said.startswith(f"not read: {name!r}, which may not be answered, the position at which the answer is there")
+    assert f"columns={{'answered': {name!r}}} insists on it" in said
+
+
+def test_a_column_is_set_aside_for_all_files_by_one_late_row(tmp_path: Path) -> None:
+    good = [{"prompt": "a", "length": 4, "reward": 1.0, "think_end": 2}] * 40
+    write(tmp_path / "1.jsonl", good)
+    write(tmp_path / "2.jsonl", [*good, good[0] | {"think_end": 0}])
+    rollouts = ls.Rollouts.read(tmp_path)
+    assert (len(rollouts), rollouts.answered) == (81, None)
 
 
 @pytest.mark.parametrize("name", ["log.jsonl", "log.csv", "log.parquet"])

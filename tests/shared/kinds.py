@@ -6,6 +6,7 @@ import math
 import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -316,6 +317,11 @@ MAKERS: dict[str, Maker] = {
                                                "coordinates": None}, {
         "solve_rate": PROBABILITY, "right": LENGTH, "wrong": LENGTH, "max_tokens": SIZE,
         "coordinates": either(NOTHING, COORDINATES)}),
+    "pace by KL": Maker(ls.pace, {"kl_per_step": 1e-5}, {"kl_per_step": POSITIVE}),
+    "pace by accuracy": Maker(ls.pace, {"accuracy": (0.2, 0.4), "steps": 5}, {
+        "accuracy": numbers_of((2,), 0.0, 1.0), "steps": whole()}),
+    "Curves": Maker(partial(ls.Curves, steps=[0, 3]), {"length": [5.0, 6.0], "responses_per_step": 8}, {
+        "length": numbers_of((2,), 1.0), "responses_per_step": either(NOTHING, whole())}),
     "unsolvable": Maker(ls.policies.unsolvable, {"length": LAW, "max_tokens": 8, "coordinates": None}, {
         "length": LENGTH, "max_tokens": SIZE, "coordinates": either(NOTHING, COORDINATES)}),
     "beta_solve_rates": Maker(ls.policies.beta_solve_rates, {"a": 1.0, "b": 1.0, "classes": 3, "right": LAW,

@@ -232,7 +232,7 @@ GOOD: dict[str, Any] = dict(accuracy=(0.2, 0.5), mean_length=30.0, max_tokens=64
     (ls.schemes.ppo(), GOOD | dict(critic=[3]), {}, TypeError, "critic must be a critic, or one of"),
     (None, GOOD | dict(pace=(0.1, 0.2)), {}, ValueError, "nothing is trained"),
     (None, GOOD | dict(bins=(1, 3), coordinates=[ls.coordinates()]), {}, ValueError, "together with coordinates"),
-    (None, [("accuracy", 0.3)], {}, TypeError, "unknowns must map names"),
+    (None, [("accuracy", 0.3)], {}, TypeError, "unknowns must be a mapping of names"),
     (None, GOOD, dict(draws=8), ValueError, "draws must be at least 16"),
     (None, GOOD, dict(seed=-1), ValueError, "seed must be at least 0"),
     (None, GOOD, dict(executor=2), TypeError, "executor must have a method map"),
