@@ -118,8 +118,8 @@ def _beside(args: Namespace, own: Sequence[Scheme], *, every: bool) -> tuple[lis
     if [name.strip().lower() for name in names] == ["all"]:
         missing = {name: needs_of(preset) for name, preset in presets().items() if needs_of(preset)}
         names = [name for name in presets() if name not in missing]
-        notes = [f"{name} is left out: it needs {', '.join(needs)}, which a log does not hold" for name, needs in
-                 missing.items()]
+        kept = "which a log does not hold" if args.command == "audit" else "which is not among what is given"
+        notes = [f"{name} is left out: it needs {', '.join(needs)}, {kept}" for name, needs in missing.items()]
     mine = {each.name for each in own}
     called = dict.fromkeys(preset_name("--compare", name) for name in names)
     return [preset_of("--compare", name, args) for name in called if name not in mine], notes
