@@ -98,7 +98,7 @@ def fit(rollouts: Rollouts, *, paths: Paths = "outcome", needed: float | None = 
       have ended is not in the log
     >>> scheme = ls.schemes.grpo()
     >>> print(found.drift(scheme, refits=50))
-    grpo: responses get longer, +4.15 tokens in a step of 0.01 nats
+    grpo: undecided: longer in 63 of 64 kernels, shorter in 1; -0.966 to +9.66 tokens in a step of 0.01 nats
                                                 ± stderr                90% interval
       tokens in 0.01 nats             +4.146        0.16            +3.876 to +4.417
       tokens per unit step           +0.6691        0.04          +0.6026 to +0.7357
@@ -106,7 +106,7 @@ def fit(rollouts: Rollouts, *, paths: Paths = "outcome", needed: float | None = 
       P(truncated), the same      +9.914e-05     2.5e-05    +5.882e-05 to +0.0001395
     ...
     >>> ls.drift(scheme, true).verdict
-    'responses get longer, +4.17 tokens in a step of 0.01 nats'
+    'undecided: longer in 63 of 64 kernels, shorter in 1; -0.868 to +9.6 tokens in a step of 0.01 nats'
     """
     checks.choice("paths", paths, ("outcome", "one", "states", "column"))
     if needed is not None and paths != "states":

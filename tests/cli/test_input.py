@@ -18,6 +18,7 @@ from command_line import LAWS, QUICK, overlong, refused, rows, run, strict, writ
 from log_files import write
 from lossim.__main__ import main
 
+MEANS = ["--accuracy", "0.4", "--right", "60", "--wrong", "110", "--max-tokens", "256"]
 VERL = "algorithm.adv_estimator=grpo actor_rollout_ref.rollout.n=8"
 
 
@@ -49,7 +50,7 @@ class Broken(io.StringIO):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
-    ([], "COMMAND"),
+    (["--josn"], "COMMAND"),
     (["adit"], "did you mean 'audit'?"),
     (["audit"], "LOG"),
     (["audit", "no.jsonl"], "no.jsonl"),
@@ -57,7 +58,45 @@ class Broken(io.StringIO):
     (["audit", "LOG", "--compair=all"], "did you mean '--compare'?"),
     (["audit", "LOG", "--comp", "all"], "has no argument '--comp'"),
     (["drift", "--shceme", "grpo"], "did you mean '--scheme'?"),
-    (["presets", "extra"], "presets has no argument 'extra'"),
+    (["presets", "extra"], "preset must be one of 'ppo'"),
+    (["presets", "--extra"], "presets has no argument '--extra'"),
+    (["drift", "grpo"], "did you mean '--scheme grpo'?"),
+    (["drift", "--scheme", "GRPOO"], "got 'GRPOO'; did you mean 'grpo'?"),
+    (["drift", "--scheme", "grpo", "--mean-right", "713"], "it is --right here, a mean where --accuracy is given"),
+    (["drift", "--scheme", "ppo", "--critic", "exct"], "did you mean 'exact'?"),
+    (["drift", "--scheme", "grpo,dapo", "--lambda", "0.9"], "--lambda is for GAE, which grpo, dapo have not; leave it"),
+    (["drift", "--scheme", "ppo", "--lambda", "2"], "--lambda must lie in [0, 1], got 2.0"),
+    (["drift", "--scheme", "grpo", "--kl", "-1"], "--kl must be at least 0, got -1.0"),
+    (["drift", "--scheme", "rloo", "--group-size", "1"], "--group-size must be at least 2"),
+    (["drift", "--scheme", "grpo", *MEANS, "--mean-length", "900"], "--mean-length must be 90, "),
+    (["drift", "--scheme", "grpo", *MEANS, "--premature", "2"], "--premature must lie in [0, 0.999999], got 2.0"),
+    (["drift", "--scheme", "grpo", *LAWS, "--accuracy", "0.4"], "give --accuracy in place of --solve-rate"),
+    (["drift", "--scheme", "grpo,dapo", *MEANS, "--figure", "a.png"], "--figure draws one scheme"),
+    (["drift", "--scheme", "grpo,dapo", "--log", "LOG"], "lossim audit LOG --compare grpo,dapo"),
+    (["drift", "--scheme", "grpo", "--pace", "1:2"], "must be nats of KL in a step, or FROM:TO:STEPS"),
+    (["what-if", *MEANS], "what-if needs a scheme"),
+    (["what-if", "--scheme", "grpo,dapo", *MEANS], "what-if takes one scheme, and there are 2: grpo, dapo"),
+    (["what-if", "--scheme", "grpo"], "or a LOG"),
+    (["what-if", "LOG", "--scheme", "grpo", *MEANS], "--accuracy is for responses by numbers"),
+    (["stops", "--scheme", "grpo", *MEANS, "--knob", "lamda"], "did you mean 'lambda'?"),
+    (["stops", "--scheme", "grpo", *MEANS, "--knob", "lambda"], "--knob is not one that grpo has here"),
+    (["stops", "LOG", "--scheme", "grpo", "--replicates", "20"], "--replicates is not for stops"),
+    (["survey"], "survey needs a question"),
+    (["survey", "grpo", *MEANS], "survey needs a range for at least one of --accuracy"),
+    (["survey", "grpo", "--accuracy", "0.3:0.6"], "give --max-tokens, --mean-length (or --right and --wrong)"),
+    (["survey", "grpo", "--accuracy", "0.6:0.3", "--right", "60", "--max-tokens", "256"],
+     "--accuracy must have its lower end first"),
+    (["survey", "grpo", "--accuracy", "x"], "must be a number, low:high, low:high:log or a,b,c, got 'x'"),
+    (["survey", "grpo", "--scheme", "grpo"], "survey asks of 'grpo' already"),
+    (["survey", "mask:kep", "--scheme", "grpo"], "two of keep, mask, remove, as in mask:keep, got 'mask:kep'"),
+    (["survey", "grpo,dapo,rloo", "--accuracy", "0.3:0.6", "--right", "60", "--max-tokens", "256"],
+     "survey compares two schemes, and there are 3"),
+    (["survey", "grpo", "--pace", "1e-3", "--accuracy", "0.3:0.6"], "--pace is for a run; give --steps N too"),
+    (["train", "--scheme", "grpo", *MEANS], "give --steps N"),
+    (["train", "--scheme", "grpo", *MEANS, "--steps", "0"], "--steps must be at least 1"),
+    (["train", "--scheme", "grpo", *MEANS, "--steps", "3", "--pace", "1e-5", "--learning-rate", "1"],
+     "--pace is another way to say --learning-rate"),
+    (["train", "--scheme", "grpo", *MEANS, "--steps", "3", "--learning-rate", "-1"], "--learning-rate must be"),
     (["audit", "LOG", "--scheme", "drgrpo"], "did you mean 'dr_grpo'?"),
     (["audit", "LOG", "--compare", "grpo,dappo"], "did you mean 'dapo'?"),
     (["audit", "LOG", "--compare", ""], "--compare must be one of"),
@@ -75,14 +114,14 @@ class Broken(io.StringIO):
     (["audit", "LOG", "--column", "step=a", "--column", "step=b"], "must give step once"),
     (["audit", "LOG", "--column", "reward=0.5*rewrd"], "did you mean 'reward'?"),
     (["audit", "LOG", "--max-tokens", "many"], "argument --max-tokens: invalid int value: 'many'"),
-    (["audit", "LOG", "--max-tokens", "0"], "max_tokens must be at least 1"),
+    (["audit", "LOG", "--max-tokens", "0"], "--max-tokens must be at least 1"),
     (["audit", "LOG", "--max-tokens", "10"], "must be at most 10"),
     (["audit", "LOG", "--paths", "both"], "argument --paths: must be one of 'outcome', 'one', 'states', "
      "'column', got 'both'"),
     (["audit", "LOG", "--paths", "states", "--needed", "0.5,2"], "argument --needed: must be numbers in [0, 1] with "
      "commas between them, got '0.5,2'; for example 0.25,0.5,0.9"),
-    (["audit", "LOG", "--needed", "0.5"], "needed is for paths='states', got (0.5,); leave it out, or use --paths "
-     "states"),
+    (["audit", "LOG", "--needed", "0.5"], "--needed is for --paths states, got (0.5,); leave it out, or use "
+     "--paths states"),
     (["audit", "LOG", "--paths", "column"], "paths needs a log that names the path of each response, got 'column'; "
      "give --column path=NAME, or use --paths outcome"),
     (["audit", "LOG", "--on-error", "repot"], "did you mean 'report'?"),
@@ -96,14 +135,15 @@ class Broken(io.StringIO):
     (["audit", "LOG", "--progress", "--quiet"], "not allowed with"),
     (["audit", "EMPTY"], "holds no rows"),
     (["drift"], "needs a scheme"),
-    (["drift", "--scheme", "grpo"], "give --solve-rate, --right, --wrong, --max-tokens; or --log LOG"),
+    (["drift", "--scheme", "grpo"], "give --accuracy, --mean-length (or --right and --wrong), --max-tokens; or --log "
+     "LOG"),
     (["drift", "--scheme", "grpo", "--solve-rate", "0.4", "--right", "9", "--max-tokens", "64"], "give --wrong; or"),
     (["drift", "--scheme", "grpo", *LAWS, "--max-tokens", "64", "--paths", "one"], "--paths is for a log"),
     (["drift", "--scheme", "grpo", *LAWS, "--max-tokens", "64", "--reward", "logged"], "--reward logged is for a log"),
     (["drift", "--scheme", "grpo", *LAWS, "--max-tokens", "64", "--batches", "2"], "must be at least 16"),
-    (["drift", "--scheme", "grpo", "--log", "LOG", "--right", "9"], "--right is for laws of length"),
+    (["drift", "--scheme", "grpo", "--log", "LOG", "--right", "9"], "--right is for responses by numbers"),
     (["drift", "--scheme", "grpo", "--solve-rate", "2", "--right", "9", "--wrong", "9", "--max-tokens", "9"],
-     "solve_rate must lie in [0, 1]"),
+     "--solve-rate must lie in [0, 1]"),
     (["drift", "--scheme", "grpo", "--log", "EMPTY"], "holds no rows"),
 ])
 def test_bad_input(capsys: pytest.CaptureFixture[str], log: str, tmp_path: Path, argv: list[str], message: str) -> None:
@@ -169,15 +209,25 @@ def test_messages_of_the_system(capsys: pytest.CaptureFixture[str], log: str, te
 
 # --- help, streams and signals --------------------------------------------------------------------------------------
 
-SCHEME = {"--scheme", "--config", "--trainer", "--algorithm", "--processes", "--unsupported", "--ignore", "--reward"}
-READING = {"--column", "--tokenizer", "--format", "--max-tokens", "--correct-above", "--on-error", "--paths",
-           "--needed", "--replicates"}
-OUTPUT = {"--json", "--figure", "--progress", "--quiet", "--help"}
+SCHEME = {"--scheme", "--config", "--trainer", "--algorithm", "--processes", "--unsupported", "--ignore", "--reward",
+          "--lambda", "--critic", "--kl", "--group-size", "--prompts"}
+SUMMARY = {"--accuracy", "--mean-length", "--right", "--wrong", "--ratio", "--truncated", "--spread", "--premature",
+           "--verbosity", "--classes", "--mean-of"}
+NUMBERS = SUMMARY | {"--solve-rate", "--sigma"}
+READING = {"--column", "--tokenizer", "--format", "--correct-above", "--on-error", "--paths", "--needed",
+           "--replicates"}
+OUTPUT = {"--max-tokens", "--json", "--figure", "--progress", "--quiet", "--help"}
+CHANGES = SCHEME | NUMBERS | READING | OUTPUT - {"--figure"} | {"--batches"}
+KERNEL = {"--sharing", "--path-scale", "--skill-scale"}
 
 
 @pytest.mark.parametrize(("name", "options"), [
     ("audit", SCHEME | READING | OUTPUT | {"--compare"}),
-    ("drift", SCHEME | READING | OUTPUT | {"--log", "--solve-rate", "--right", "--wrong", "--sigma", "--batches"}),
+    ("drift", SCHEME | NUMBERS | READING | OUTPUT | {"--log", "--batches", "--compare", "--pace"}),
+    ("what-if", CHANGES),
+    ("stops", CHANGES | {"--knob"}),
+    ("survey", SCHEME | SUMMARY | KERNEL | OUTPUT | {"--steps", "--pace", "--draws", "--seed"}),
+    ("train", SCHEME | NUMBERS | OUTPUT | {"--steps", "--pace", "--learning-rate"}),
     ("presets", {"--json", "--help"}),
 ])
 def test_help_lists_everything(capsys: pytest.CaptureFixture[str], name: str, options: set[str]) -> None:
@@ -191,7 +241,9 @@ def test_help_lists_everything(capsys: pytest.CaptureFixture[str], name: str, op
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = run(capsys, "--help")
-    assert all(re.search(rf"^    {name} ", out, re.M) for name in ("audit", "drift", "presets"))
+    assert all(re.search(rf"^    {name} ", out, re.M) for name in ("drift", "what-if", "stops", "survey", "train",
+                                                                   "audit", "presets"))
+    assert run(capsys) == (out, "")  # nothing was asked
     assert run(capsys, "--version")[0] == f"lossim {ls.__version__}\n"
 
 

@@ -1,0 +1,66 @@
+"""What a command gives back, and what all commands do with their arguments."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lossim._support.text import Sections, noted, page
+from lossim.configs import ParsedConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["LOGGED", "Answer", "answered", "flag", "given", "progress", "refuse"]
+
+LOGGED = "logged"
+"""The reward of a log, as an argument."""
+FLAGS = {"gae_lambda": "--lambda", "prompts_per_step": "--prompts"}
+"""Options whose names are not those of their arguments."""
+
+
+class Answer(NamedTuple):
+    """What a command prints: text, or ``payload`` as JSON; and what it draws."""
+
+    text: str
+    payload: dict[str, Any]
+    plot: Callable[[], Figure] | None = None
+
+
+def answered(said: Sections, plot: Callable[[], Figure] | None, config: ParsedConfig | None, notes: Sequence[str],
+             **payload: Any) -> Answer:
+    """An answer with its notes, that ends with what became of the config's settings."""
+    said["notes"] = [*said.get("notes", []), *noted(notes)]
+    if config is not None:
+        said |= {name: lines for name, lines in config.sections().items() if name != "scheme"}
+    settings = None if config is None else config.to_dict()
+    return Answer(page(said), {**payload, "config": settings, "notes": list(notes)}, plot)
+
+
+def progress(args: Namespace) -> bool:
+    """Whether to report progress."""
+    return bool(args.progress or (sys.stderr.isatty() and not args.quiet))
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given: others keep the library's defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def flag(name: str) -> str:
+    """An argument as the command line calls it.
+
+    >>> flag("max_tokens"), flag("gae_lambda")
+    ('--max-tokens', '--lambda')
+    """
+    return FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def refuse(args: Namespace, names: Sequence[str], why: str) -> None:
+    """Options that would have no effect are errors."""
+    known: Mapping[str, Any] = vars(args)
+    for name in names:
+        if known.get(name) is not None:
+            raise ValueError(f"{flag(name)} {why}")

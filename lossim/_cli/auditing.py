@@ -1,0 +1,37 @@
+"""``lossim audit``: what schemes do on a log."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from lossim._auditing import audit
+from lossim._cli.answers import Answer, answered, given, progress
+from lossim._cli.logs import paths_of, read_log
+from lossim._cli.schemes import asked_schemes, reward_of
+from lossim._cli.tables import in_a_sentence, side_of_finding
+from lossim._support.text import wrapped
+
+__all__ = ["audit_log"]
+
+
+def audit_log(args: Namespace) -> Answer:
+    """``lossim audit``."""
+    asked = asked_schemes(args, every=True)
+    rollouts, reading, cap, about_log = read_log(args, asked.config)
+    paths, about_paths = paths_of(args, rollouts)
+    notes = [*asked.notes, *about_log, *about_paths]
+    reward = reward_of(args)
+    if reward is not None and asked.config is not None:
+        reward = asked.config.scheme.reward  # with the length penalties of the config
+    found = audit(asked.schemes, rollouts, reward=reward, paths=paths, needed=args.needed, max_tokens=cap,
+                  correct_above=args.correct_above, progress=progress(args), **given(replicates=args.replicates))
+    side_by_side = asked.own is None and len(asked.schemes) > 1
+    verdict = found.verdict
+    if side_by_side:
+        verdict = in_a_sentence([side_of_finding(each) for each in found.findings], of_log=True)
+    said = found.sections() | {"verdict": [verdict]}
+    said |= {name: reading.sections()[name] for name in ("left out", "first")}
+    if asked.config is not None and len(found.findings) > 1:
+        said["slots"] = wrapped("scheme", asked.schemes[0].slots)  # which nothing else prints
+    return answered(said, found.plot, asked.config, notes, verdict=verdict, audit=found.to_dict(),
+                    reading=reading.to_dict())

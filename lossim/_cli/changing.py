@@ -1,0 +1,60 @@
+"""``lossim what-if`` and ``lossim stops``: other settings, and what would hold length, on numbers or on a log."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+import numpy as np
+
+from lossim._cli.answers import Answer, answered, given, progress, refuse
+from lossim._cli.logs import paths_of, read_log
+from lossim._cli.numbers import NUMBERS, policy_of
+from lossim._cli.schemes import Asked, one_scheme, reward_of
+from lossim._verbs import stops, what_if
+
+__all__ = ["stops_of", "what_if_of"]
+
+
+def what_if_of(args: Namespace) -> Answer:
+    """``lossim what-if``."""
+    asked = one_scheme(args, "what-if")
+    subject, how, notes, payload = _subject(args, asked, "what-if", given(replicates=args.replicates))
+    found = what_if(asked.schemes[0], subject, **how)
+    return _said(found, asked, notes, payload | {"what_if": found.to_dict()})
+
+
+def stops_of(args: Namespace) -> Answer:
+    """``lossim stops``."""
+    asked = one_scheme(args, "stops")
+    refuse(args, ("replicates",), "is not for stops, for which no prompts are drawn again; leave it out")
+    subject, how, notes, payload = _subject(args, asked, "stops", {})
+    knob = None if args.knob is None else args.knob.replace("-", "_")
+    found = stops(asked.schemes[0], subject, knob, **how)
+    return _said(found, asked, notes, payload | {"stops": found.to_dict()})
+
+
+def _subject(args: Namespace, asked: Asked, command: str, more: dict[str, Any]
+             ) -> tuple[Any, dict[str, Any], list[str], dict[str, Any]]:
+    """A policy or a log, how it is asked, notes, and what JSON says of it."""
+    if not args.log:
+        policy, notes = policy_of(args, asked.config, command)
+        how: dict[str, Any] = {"progress": progress(args)}
+        if args.batches is not None:
+            how |= {"method": "monte_carlo", "batches": args.batches, "rng": np.random.default_rng(0)}
+        return policy, how, [*asked.notes, *notes], {}
+    refuse(args, NUMBERS, "is for responses by numbers; leave it out, or leave out the log")
+    refuse(args, ("batches",), "is for responses by numbers: nothing is sampled on a log")
+    rollouts, reading, cap, notes = read_log(args, asked.config)
+    paths, about_paths = paths_of(args, rollouts)
+    reward = reward_of(args)
+    if reward is not None and asked.config is not None:
+        reward = asked.config.scheme.reward  # with the length penalties of the config
+    how = {"reward": reward, "paths": paths, "needed": args.needed, "max_tokens": cap,
+           "correct_above": args.correct_above, "progress": progress(args), **more}
+    return rollouts, how, [*asked.notes, *notes, *about_paths], {"reading": reading.to_dict()}
+
+
+def _said(found: Any, asked: Asked, notes: list[str], payload: dict[str, Any]) -> Answer:
+    scheme = asked.schemes[0]
+    return answered(found.sections(), None, asked.config, notes, verdict=f"{scheme.name}: {found.verdict}", **payload)
