@@ -37,6 +37,8 @@ class Asked(Record):
 
 def asked_schemes(args: Namespace, *, every: bool = False) -> Asked:
     """Schemes by --scheme or --config, and those by --compare; all presets if there is none and ``every``."""
+    if args.kl is not None:
+        checks.at_least("kl", args.kl, 0.0)
     named, config = _own(args)
     own = named[0] if len(named) == 1 else None
     beside, notes = _beside(args, named, every=every and not named)
@@ -169,5 +171,4 @@ def _with_kl(scheme: Scheme, coefficient: float) -> tuple[Any, ...]:
     """Its penalties with the KL at that coefficient: the scheme's own, or else k3 in the loss; none at 0."""
     own = scheme.kl_in_reward or scheme.kl_in_loss or KL(coefficient=0.0, estimator="k3", place="loss")
     rest = tuple(each for each in scheme.penalties if not isinstance(each, KL))
-    kl = replace(own, coefficient=checks.at_least("kl", coefficient, 0.0))
-    return (*rest, kl) if coefficient else rest
+    return (*rest, replace(own, coefficient=coefficient)) if coefficient else rest

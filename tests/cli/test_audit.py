@@ -322,8 +322,8 @@ RARE = [{"prompt": i // 2, "length": length, "reward": float(i == 1), "truncated
 
 @pytest.mark.parametrize(("given", "presets", "sentence"), [
     (RIGHT_IS_LONG, "grpo,ppo", "responses get longer under all 2 presets: from {ppo} to {grpo} tokens"),
-    (SOLVED_IS_LONG, "vapo,ppo", "responses get longer under 1 of 2 presets, shorter under 1: from {vapo} to {ppo} "
-     "tokens"),
+    (SOLVED_IS_LONG, "vapo,ppo", "responses get longer under 1 of 2 presets, undecided by what the log does not tell "
+     "under 1: from {vapo} to {ppo} tokens"),
     (SOLVED_IS_SHORT, "ppo,vapo,grpo", "responses get shorter under 2 of 3 presets, no drift of mean length beyond the "
      "noise of this log under 1: from {ppo} to {vapo} tokens"),
     (NOISE, "grpo,dr_grpo", "no drift of mean length beyond the noise of this log under all 2 presets: from {grpo} to "
@@ -337,7 +337,8 @@ def test_comparison_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: 
                                   presets: str, sentence: str) -> None:
     """Tokens in a step of 0.01 nats, from the least to the most; where no step has a size, none are named."""
     path = written(tmp_path / "run.jsonl", given)
-    said = strict(run(capsys, "audit", path, "--compare", presets, "--json", *QUICK)[0])
+    critic = ["--critic", "zero"] if "ppo" in presets else []  # or what one says would decide
+    said = strict(run(capsys, "audit", path, "--compare", presets, *critic, "--json", *QUICK)[0])
     steps = {each["scheme"]: each["drift"]["length_per_kl"]["value"] for each in said["audit"]["findings"]}
     named = {name: f"{step:+.3g} ({name})" for name, step in steps.items() if step is not None}
     assert said["verdict"] == sentence.format_map(named) + " in a step of 0.01 nats" * sentence.endswith("tokens")

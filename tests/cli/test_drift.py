@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import lossim as ls
-from command_line import CONFIG, LAWS, QUICK, overlong, plain, refused, rows, run, strict, written
+from command_line import CONFIG, LAWS, QUICK, pass_at_k, plain, refused, rows, run, strict, written
 from lossim import schemes
 from lossim.configs import read_config
 
@@ -43,7 +43,7 @@ def test_drift_of_laws_takes_the_cap_of_a_config(capsys: pytest.CaptureFixture[s
 
 
 def test_drift_without_a_closed_form_can_be_sampled(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["drift", "--config", overlong(max_tokens=300, buffer=100), "--trainer", "verl", *LAWS]
+    words = ["drift", "--config", pass_at_k(max_tokens=300, buffer=100), "--trainer", "verl", *LAWS]
     assert refused(capsys, *words).endswith("; give --batches 64 to sample instead\n")
     assert "(Monte Carlo, 64 batches)" in run(capsys, *words, "--batches", "64")[0].splitlines()[0]
 

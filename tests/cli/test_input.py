@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import lossim as ls
-from command_line import LAWS, QUICK, overlong, refused, rows, run, strict, written
+from command_line import LAWS, QUICK, pass_at_k, refused, rows, run, strict, written
 from log_files import write
 from lossim.__main__ import main
 
@@ -68,7 +68,7 @@ class Broken(io.StringIO):
     (["drift", "--scheme", "ppo", "--lambda", "2"], "--lambda must lie in [0, 1], got 2.0"),
     (["drift", "--scheme", "grpo", "--kl", "-1"], "--kl must be at least 0, got -1.0"),
     (["drift", "--scheme", "rloo", "--group-size", "1"], "--group-size must be at least 2"),
-    (["drift", "--scheme", "grpo", *MEANS, "--mean-length", "900"], "--mean-length must be 90, "),
+    (["drift", "--scheme", "grpo", *MEANS, "--mean-length", "95"], "--mean-length must be 90, "),
     (["drift", "--scheme", "grpo", *MEANS, "--premature", "2"], "--premature must lie in [0, 0.999999], got 2.0"),
     (["drift", "--scheme", "grpo", *LAWS, "--accuracy", "0.4"], "give --accuracy in place of --solve-rate"),
     (["drift", "--scheme", "grpo,dapo", *MEANS, "--figure", "a.png"], "--figure draws one scheme"),
@@ -165,7 +165,7 @@ def test_bad_input(capsys: pytest.CaptureFixture[str], log: str, tmp_path: Path,
     ({}, ["audit", "LOG", "--config", VERL + " actor_rollout_ref.actor.policy_loss.loss_mode=kl_cov", "--trainer",
           "verl"], "or pass --unsupported report to leave it out"),
     ({}, ["audit", "PARQUET"], "is Parquet, not text; use --format parquet"),
-    ({}, ["drift", "--config", overlong(max_tokens=300, buffer=100), "--trainer", "verl", *LAWS],
+    ({}, ["drift", "--config", pass_at_k(max_tokens=300, buffer=100), "--trainer", "verl", *LAWS],
      "; give --batches 64 to sample instead"),
 ])
 def test_messages_speak_of_options(capsys: pytest.CaptureFixture[str], tmp_path: Path, change: dict[str, Any],

@@ -9,6 +9,7 @@ import pytest
 import lossim as ls
 from command_line import LAWS, QUICK, plain, run, strict
 from lossim import schemes
+from lossim._cli.tables import UNDECIDED, Side, in_a_sentence
 from lossim.critics import Exact, Scaled
 
 NUMBERS = ["--accuracy", "0.4", "--right", "60", "--wrong", "110", "--max-tokens", "256"]
@@ -71,7 +72,7 @@ def test_schemes_side_by_side_are_drifts(capsys: pytest.CaptureFixture[str]) -> 
     for name, drift in zip(names, drifts, strict=True):
         low, high = drift.range
         assert f"{low:+.3g} to {high:+.3g}" in rows[name]
-        assert f"{100 * float(drift.accuracy_per_token):+.3g}" in rows[name].replace("−", "-")
+        assert f"{100 * float(drift.accuracy_per_token):+.3g}" in rows[name]
     both = strict(run(capsys, "drift", *NUMBERS, "--scheme", "grpo,dr_grpo", "--compare", "ppo", "--json")[0])
     assert both["drifts"] == said["drifts"]
 
@@ -86,6 +87,15 @@ def test_what_decides_is_said_of_each_undecided_scheme(capsys: pytest.CaptureFix
     for drift in undecided:
         reasons = "; ".join(doubt.text for doubt in drift.doubts if not doubt.decided)
         assert f"  undecided: {drift.scheme.name}: {reasons}\n" in out
+
+
+def test_ways_are_counted_and_ends_named() -> None:
+    sides = [Side("a", 1.0, 3.0, True), Side("b", -1.0, -2.0, True), Side("c", UNDECIDED, 1.0, True),
+             Side("d", 0.0, float("nan"), False)]
+    counted = ("responses get longer under 1 of 4 presets, shorter under 1, no drift of mean length under 1, "
+               "undecided under 1")
+    assert in_a_sentence(sides) == f"{counted}: from -2 (b) to +3 (a) tokens in a step of 0.01 nats"
+    assert in_a_sentence(sides[3:]) == "nothing moves under any of the 1 presets"
 
 
 def test_dead_groups_are_those_of_the_binomial_law(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,8 +145,8 @@ def test_stops_of_numbers_and_of_a_log(capsys: pytest.CaptureFixture[str], log: 
 def test_survey_of_one_scheme_two_and_treatments(capsys: pytest.CaptureFixture[str]) -> None:
     numbers = ["--accuracy", "0.3:0.6", "--mean-length", "80", "--ratio", "0.7:2:log", "--max-tokens", "256",
                "--draws", "16", "--truncated", "0.02"]
-    unknowns = {"accuracy": (0.3, 0.6), "mean_length": 80, "ratio": ls.log_range(0.7, 2.0), "max_tokens": 256,
-                "truncated": 0.02}
+    unknowns = {"accuracy": (0.3, 0.6), "mean_length": 80, "ratio": ls.log_range(0.7, 2.0), "truncated": 0.02,
+                "max_tokens": 256}
     grpo = schemes.grpo()
     for words, question in ((["grpo"], grpo), (["grpo,dr_grpo"], (grpo, schemes.dr_grpo())),
                             (["mask:keep", "--scheme", "grpo"], (replace(grpo, truncation="mask"), grpo))):
@@ -152,7 +162,8 @@ def test_survey_of_critics_kernels_and_steps(capsys: pytest.CaptureFixture[str])
     numbers = ["--accuracy", "0.4", "--mean-length", "40", "--max-tokens", "64", "--draws", "16", "--seed", "3"]
     known = {"accuracy": 0.4, "mean_length": 40, "max_tokens": 64}
     out, _ = run(capsys, "survey", "ppo", *numbers, "--critic", "zero,Class-Mean", "--sharing", "0.3:0.9")
-    asked = ls.survey(schemes.ppo(), known | {"critic": ["zero", "class mean"], "sharing": (0.3, 0.9)}, draws=16, seed=3)
+    unsure = {"critic": ["zero", "class mean"], "sharing": (0.3, 0.9)}
+    asked = ls.survey(schemes.ppo(), known | unsure, draws=16, seed=3)
     assert out == f"{asked}\n"
     out, _ = run(capsys, "survey", "grpo", *numbers, "--steps", "3", "--pace", "1e-6:1e-5:log")
     run_asked = ls.survey([(schemes.grpo(), 3)], known | {"pace": ls.log_range(1e-6, 1e-5)}, draws=16, seed=3)

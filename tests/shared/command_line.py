@@ -65,3 +65,8 @@ def overlong(max_tokens: int, buffer: int) -> str:
     return ("algorithm.adv_estimator=grpo actor_rollout_ref.rollout.n=8 reward.reward_manager.name=dapo "
             f"data.max_response_length={max_tokens} reward.reward_kwargs.max_resp_len={max_tokens} "
             f"{penalty}.enable=True {penalty}.len={buffer} {penalty}.penalty_factor=1.0")
+
+
+def pass_at_k(max_tokens: int, buffer: int) -> str:
+    """The same for pass@k, which has no closed form over so many rewards."""
+    return overlong(max_tokens, buffer).replace("adv_estimator=grpo", "adv_estimator=grpo_passk")
