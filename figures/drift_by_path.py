@@ -33,7 +33,7 @@ def compute() -> Numbers:
         bars: dict[str, list[float]] = {path: [] for _, path in policy.cell_names}
         unsure: dict[str, list[bool]] = {path: [] for path in bars}
         for rule in SCHEMES.values():
-            drift = ls.drift(scheme(rule), policy)
+            drift = ls.drift(scheme(rule), policy, kernels=ls.kernels(sharing=(sharing, sharing)))
             step = float(drift.length_per_kl) / float(drift.length)
             for i, path in enumerate(bars):
                 bars[path].append(float(drift.length_by_path[i]) * step)
@@ -84,5 +84,5 @@ def caption(numbers: Numbers) -> str:
         right responses decide for both. Start: means {s['mean_length_by_path'][0]:.0f} (right) and
         {s['mean_length_by_path'][1]:.0f} tokens (wrong, {s['wrong_over_right']:g} times as long, [arXiv
         2503.20783](https://arxiv.org/abs/2503.20783)), lognormal with σ = {s['sigma']:g} (assumed),
-        half right, cap {s['max_tokens']:,}. A question mark: smaller than what cross terms between
-        paths and stopping, of the size seen in that network, could turn round.""")
+        half right, cap {s['max_tokens']:,}. A question mark: of 64 plausible kernels with that sharing
+        some send the path one way and some the other.""")
