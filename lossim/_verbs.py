@@ -22,8 +22,9 @@ def what_if(scheme: Scheme, subject: Policy | Rollouts, **how: Any) -> WhatIfs:
         scheme: what the trainer does with a batch.
         subject: a policy, or a log of responses, which are paid as logged.
         how: of a policy the keywords of :func:`lossim.drift` (``method``, ``rng``, ``batches``, ``old_policy``,
-            ``reference``, ``progress``); of a log those by which :func:`lossim.audit` reads it (``reward``, ``paths``,
-            ``needed``, ``coordinates``, ``max_tokens``, ``correct_above``, ``replicates``, ``rng``, ``progress``).
+            ``reference``, ``kernels``, ``progress``); of a log those by which :func:`lossim.audit` reads it
+            (``reward``, ``paths``, ``needed``, ``coordinates``, ``kernels``, ``max_tokens``, ``correct_above``,
+            ``replicates``, ``rng``, ``progress``).
 
     Returns:
         :class:`WhatIfs`. What has no closed form is listed with its reason; ``method="monte_carlo"`` samples it.

@@ -31,10 +31,14 @@ from lossim._engine import (
     TokenTerm,
     effective_reward,
     entry_advantage,
+    family_of,
     inner_product,
+    kernel_doubt,
+    lengths_over,
     reported,
 )
 from lossim._model import Logits
+from lossim._support.doubts import Doubt
 from lossim._support.records import Kind, mapped
 from lossim._support.types import FloatArray, IntArray
 from lossim.estimates import Estimate
@@ -240,6 +244,16 @@ class Spread:
             per_unit = abs(values.length_per_kl / float(self.changes.length))
             errors = replace(errors, length_per_kl=per_unit * float(self.stderr.length))
         return mapped(lambda value, error: self.estimate(np.nan if np.isnan(error) else value, error), values, errors)
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """Tokens in a step of 0.01 nats under plausible kernels."""
+        plugin = self.plugin
+        family = family_of(plugin.kernels, plugin.cells.coordinates)
+        over = lengths_over(family, self.directions, self.changes.gradient)
+        if over is None:
+            return ()
+        return (kernel_doubt(over, self.estimate(self.changes.length, self.stderr.length), self.ratios.length_per_kl),)
 
     def drift(self) -> Drift:
         """All of it as estimates."""

@@ -29,7 +29,7 @@ def what_if(plugin: Plugin, weights: FloatArray, before: str = "") -> tuple[What
             covariance = Covariance(cells.log)
             spreads.append((words, covariance, Spread(other, read(other, covariance))))
         redraw([spread for _, _, spread in spreads], few)
-        found += [WhatIf(change=words, covariance=covariance.estimate(few),
+        found += [WhatIf(change=words, covariance=covariance.estimate(few), doubts=spread.doubts,
                          length_per_kl=spread.ratios.length_per_kl,
                          length=spread.estimate(spread.changes.length, spread.stderr.length))
                   for words, covariance, spread in spreads]

@@ -9,6 +9,7 @@ import numpy as np
 
 from lossim._auditing.by_path import ByPath
 from lossim._auditing.log import SOLVE_RATES
+from lossim._changes import UNSURE
 from lossim._support.text import Columns, decimals, number
 from lossim._support.types import Outcome
 from lossim.estimates import Estimate
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 OUTCOMES = tuple(each.name.lower() for each in Outcome)
 _ROWS = Columns("<34", ">22")
 _SHARES = Columns("<34", ">22", ">10", ">10", ">28")
-_CHANGES = Columns("<46", ">22", ">12")
+_CHANGES = Columns("<46", ">22", ">12", "<")
 _LENGTHS = Columns("<16", ">10", ">22", ">19", ">16", ">18")
 
 
@@ -75,7 +76,9 @@ def side_by_side(findings: Sequence[Finding]) -> list[str]:
             parts = zip(OUTCOMES, each.source("outcome").value, strict=True)
             through = ", ".join(f"{name} {x * each.rate:+.3g}" for name, x in parts if x)
         lines.append(table.row(each.name, tokens(each.length_per_kl), f"{float(each.covariance):+.3g}",
-                               f"{each.dead_groups:.1%}", f"   {through}"))
+                               f"{each.dead_groups:.1%}", f"   {through}{'  (?)' if each.undecided else ''}"))
+    if any(each.undecided for each in findings):
+        lines.append("  (?) undecided: by itself the scheme says what its sign hangs on")
     return lines
 
 
@@ -122,7 +125,10 @@ def numbers(finding: Finding) -> Iterator[str]:
     if finding.what_if:
         yield _CHANGES.row("what if", "tokens in 0.01 nats", "Cov(A, T)")
         for each in finding.what_if:
-            yield _CHANGES.row(f"  {each.change}", tokens(each.length_per_kl), f"{float(each.covariance):+.3g}")
+            yield _CHANGES.row(f"  {each.change}", tokens(each.length_per_kl),
+                               f"{float(each.covariance):+.3g}", "  (?)" if each.undecided else "")
+        if any(each.undecided for each in finding.what_if):
+            yield f"    {UNSURE}"
     if finding.stops:
         yield "  what would stop it" + ("" if finding.significant or finding.undecided else " (it is within the noise)")
         yield from (f"    {each}" for each in finding.stops)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from lossim._engine import (
     Drift,
     Question,
     check_alike,
+    checked_family,
     describe_policy,
     describe_rng,
     describe_scheme,
@@ -26,7 +28,9 @@ from lossim._engine import (
     setting_notes,
     versions,
 )
+from lossim._model import Coordinates, Kernels
 from lossim._support import checks
+from lossim._support.doubts import Doubt
 from lossim._support.progress import Progress
 from lossim._support.records import Record
 from lossim._support.text import Note
@@ -165,7 +169,7 @@ class OnPolicy(Record, Case):
 
     def drift(self) -> Drift:
         """All numbers of it."""
-        how: dict[str, Any] = {"old_policy": self.old, "reference": self.reference}
+        how: dict[str, Any] = {"old_policy": self.old, "reference": self.reference, "kernels": self.question.kernels}
         if self.seed is not None:
             how |= {"method": "monte_carlo", "rng": np.random.default_rng(self.seed), "batches": self.batches}
         return drift(self.scheme, self.policy, **how)
@@ -186,10 +190,10 @@ def directions_of(policy: Policy) -> Directions:
 
 def what_if_of_policy(scheme: Scheme, policy: Policy, *, method: Literal["exact", "monte_carlo"] = "exact",
                       rng: np.random.Generator | None = None, batches: int | None = None,
-                      old_policy: Policy | None = None, reference: Policy | None = None, progress: bool = False
-                      ) -> WhatIfs:
+                      old_policy: Policy | None = None, reference: Policy | None = None,
+                      kernels: Kernels | Sequence[Coordinates] | None = None, progress: bool = False) -> WhatIfs:
     """See :func:`lossim.what_if`; keywords are those of :func:`lossim.drift`."""
-    case, how = _case(scheme, policy, method, rng, batches, old_policy, reference)
+    case, how = _case(scheme, policy, method, rng, batches, old_policy, reference, kernels)
     found = []
     with Progress(progress) as reporter:
         for words, other in [(AS_IT_IS, case), *changed(case)]:
@@ -202,28 +206,33 @@ def what_if_of_policy(scheme: Scheme, policy: Policy, *, method: Literal["exact"
 def stops_of_policy(scheme: Scheme, policy: Policy, knob: str | None = None, *,
                     method: Literal["exact", "monte_carlo"] = "exact", rng: np.random.Generator | None = None,
                     batches: int | None = None, old_policy: Policy | None = None, reference: Policy | None = None,
-                    progress: bool = False) -> Stops:
+                    kernels: Kernels | Sequence[Coordinates] | None = None, progress: bool = False) -> Stops:
     """See :func:`lossim.stops`; keywords are those of :func:`lossim.drift`."""
-    case, how = _case(scheme, policy, method, rng, batches, old_policy, reference)
+    case, how = _case(scheme, policy, method, rng, batches, old_policy, reference, kernels)
     notes: list[Note] = [ONE_AT_A_TIME, *setting_notes(case.question, case.question.step)]
     with Progress(progress) as reporter:
         found = found_stops(chosen_knobs(case, knob), reporter.say)
+    length = float("nan")
+    doubts: tuple[Doubt, ...] = ()
     try:
         length = case.length()
+        doubts = case.drift().doubts
     except NoClosedForm as reason:
-        length = float("nan")
         notes.insert(0, Note("not computed", f"as it is: {reason}"))
-    return Stops(scheme=scheme, subject=repr(policy), length=length, stops=found, notes=tuple(notes), provenance=how)
+    return Stops(scheme=scheme, subject=repr(policy), length=length, stops=found, doubts=doubts, notes=tuple(notes),
+                 provenance=how)
 
 
 def _case(scheme: Scheme, policy: Policy, method: str, rng: np.random.Generator | None, batches: int | None,
-          old_policy: Policy | None, reference: Policy | None) -> tuple[OnPolicy, dict[str, Any]]:
+          old_policy: Policy | None, reference: Policy | None, kernels: Kernels | Sequence[Coordinates] | None
+          ) -> tuple[OnPolicy, dict[str, Any]]:
     """The case, checked, and what it takes to ask again."""
     checks.choice("method", method, ("exact", "monte_carlo"))
     for name, other in (("old_policy", old_policy), ("reference", reference)):
         if other is not None:
             checks.of_kind(name, other, Policy, "a Policy", "leave it out for the policy itself")
-    question = Question(scheme=scheme, policy=policy, reference=reference or policy, old=old_policy or policy)
+    question = Question(scheme=scheme, policy=policy, reference=reference or policy, old=old_policy or policy,
+                        kernels=checked_family(kernels))
     check_alike(policy, reference=question.reference, old_policy=question.old)
     how: dict[str, Any] = {"method": method, "scheme": describe_scheme(scheme), "policy": describe_policy(policy),
                            **versions()}
@@ -245,4 +254,5 @@ def _what_if(words: str, case: OnPolicy) -> WhatIf:
         found = case.drift()
     except (NoClosedForm, ValueError) as reason:
         return WhatIf(change=words, length=UNKNOWN, length_per_kl=UNKNOWN, note=f"not computed: {reason}")
-    return WhatIf(change=words, length=found.length, length_per_kl=found.length_per_kl, alignment=found.alignment)
+    return WhatIf(change=words, length=found.length, length_per_kl=found.length_per_kl, alignment=found.alignment,
+                  doubts=found.doubts)

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lossim._support.doubts import Doubt, range_over, undecided_by
 from lossim._support.plain import plain
 from lossim._support.text import Columns, Note, Printed, Sections, decimals, noted, number, wrapped
+from lossim._support.verdicts import over_doubts
 from lossim.estimates import Estimate
 from lossim.schemes import Scheme
 
@@ -17,6 +19,7 @@ AS_IT_IS = "as it is"
 ONE_AT_A_TIME = Note("one at a time", "one setting is changed at a time and all else stays, in one step from the same "
                      "start")
 UNDECIDED = "undecided: entropy also acts on content; by stops alone "
+UNSURE = "(?) the sign hangs on the kernel or the critic, which nobody told"
 _NONE = Estimate(value=np.nan)
 
 
@@ -31,6 +34,7 @@ class WhatIf:
         covariance: Cov(A, T) over the responses in the loss of a log; NaN for a policy.
         alignment: cosine of the update with the gradient of reward on a policy; NaN for a log.
         note: why it is not computed; empty where it is.
+        doubts: what is not known, and ``length_per_kl`` under each thing that it may be, as in :class:`lossim.Drift`.
     """
 
     change: str
@@ -39,6 +43,12 @@ class WhatIf:
     covariance: Estimate = _NONE
     alignment: Estimate = _NONE
     note: str = ""
+    doubts: tuple[Doubt, ...] = ()
+
+    @property
+    def undecided(self) -> bool:
+        """Whether its sign hangs on what is not known."""
+        return bool(undecided_by(self.doubts))
 
     @property
     def way(self) -> int:
@@ -49,7 +59,8 @@ class WhatIf:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
-        return {name: each.to_dict() if isinstance(each, Estimate) else each for name, each in vars(self).items()}
+        plain = {name: each.to_dict() if isinstance(each, Estimate) else each for name, each in vars(self).items()}
+        return plain | {"doubts": [each.to_dict() for each in self.doubts]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +133,8 @@ class WhatIfs(Printed):
         if now.note:
             return f"as it is {now.note}"
         hedge = UNDECIDED if self.scheme.entropy is not None and now.way else ""
+        if now.undecided and not hedge:
+            return over_doubts(undecided_by(now.doubts), range_over(float(now.length_per_kl), now.doubts))
         if not now.way:
             moving = [each for each in self.changes if each.way]
             return f"no drift of mean length as it is{_listed('; with one under:', moving)}"
@@ -137,8 +150,13 @@ class WhatIfs(Printed):
         lines = [table.row("what if", "tokens in 0.01 nats", "Cov(A, T)" if of_log else "cosine with ∇E[r]")]
         for each in (self.now, *self.changes):
             last = f"{float(each.covariance):+.3g}" if of_log else number(each.alignment, 2)
-            lines.append(f"  {each.change}: {each.note}" if each.note else
-                         table.row(each.change, _tokens(each.length_per_kl) or "nothing moves", last))
+            if each.note:
+                lines.append(f"  {each.change}: {each.note}")
+                continue
+            said = _tokens(each.length_per_kl) or "nothing moves"
+            lines.append(table.row(each.change, said, last) + ("  (?)" if each.undecided else ""))
+        if any(each.undecided for each in (self.now, *self.changes)):
+            lines.append(f"  {UNSURE}")
         return {"verdict": [f"{self.scheme.name}: {self.verdict}"],
                 "setting": [*wrapped("scheme", self.scheme.slots), *wrapped("on", [self.subject])],
                 "numbers": lines, "notes": noted(self.notes)}
@@ -156,6 +174,7 @@ class Stops(Printed):
 
     Attributes:
         length: dE[T]/dη as it is, tokens per unit step.
+        doubts: what its sign hangs on, as in :class:`lossim.Drift`; stops are those of the policy's own coordinates.
         stops: a :class:`Stop` for each number that was turned.
         notes: what was assumed.
         provenance: what it takes to run it again.
@@ -167,6 +186,7 @@ class Stops(Printed):
     stops: tuple[Stop, ...]
     notes: tuple[str, ...]
     provenance: dict[str, Any]
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -176,6 +196,9 @@ class Stops(Printed):
         if not self.length and not np.isnan(self.length):
             return hedge + "mean length does not drift as it is"
         going = "" if np.isnan(self.length) else f"responses get {_way(self.length)}; "
+        unsure = undecided_by(self.doubts)
+        if unsure and not hedge:
+            going = f"undecided: {'; '.join(doubt.text for doubt in unsure)}; under the coordinates as given {going}"
         if not found:
             return hedge + going + "nothing that was turned stops that"
         each_says = (f"{each.knob} {each.needed:.4g}{' (a jump)' if each.jumps else ''}" for each in found)
@@ -190,7 +213,8 @@ class Stops(Printed):
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
         return {"scheme": self.scheme.name, "subject": self.subject, "verdict": self.verdict,
-                "length": plain(self.length), "stops": [each.to_dict() for each in self.stops],
+                "length": plain(self.length), "doubts": [each.to_dict() for each in self.doubts],
+                "stops": [each.to_dict() for each in self.stops],
                 "notes": list(self.notes), "provenance": self.provenance}
 
 

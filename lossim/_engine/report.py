@@ -80,7 +80,7 @@ def reported(question: Question, step: Step, readout: Readout, changes: Changes,
     over = lengths_over(family_of(question.kernels, policy.coordinates), readout.directions, gradient)
     undecided = np.zeros(policy.layout.paths, dtype=bool)
     if over is not None:
-        doubts = (_kernel_doubt(over, changes, ratios), *doubts)
+        doubts = (kernel_doubt(over, changes.length, ratios.length_per_kl), *doubts)
         undecided = _both_signs(over.by_path, changes.length_by_path)
     changes = replace(changes, path_gradient=_by_class(policy, changes.path_gradient))
     return Drift(
@@ -92,11 +92,10 @@ def reported(question: Question, step: Step, readout: Readout, changes: Changes,
             "old_policy": None if question.old is policy else describe_policy(question.old)})
 
 
-def _kernel_doubt(over: KernelLengths, changes: Changes, ratios: Ratios) -> Doubt:
-    """Tokens under each kernel; none where the update moves nothing that is told from rounding or noise."""
-    known = not np.isnan(float(ratios.length_per_kl))
+def kernel_doubt(over: KernelLengths, change: Estimate, length_per_kl: Estimate) -> Doubt:
+    """Tokens under each kernel, beside a change of mean length; NaN where nothing is told from rounding or noise."""
+    known = not np.isnan(float(length_per_kl))
     lengths = np.where(known, over.per_kl, np.nan)
-    change = changes.length
     # Rounding errors are those of the gradient, and so is its noise, in the unit of the kernels.
     per_unit = np.sqrt(quotient(NATS, over.nats))
     noise = STANDARD_ERRORS.get(change.method, 0.0) * np.nan_to_num(float(change.stderr))
