@@ -226,7 +226,8 @@ class Finding:
         if [doubt.unknown for doubt in unsure] == ["reading"]:
             return over_readings({paths: (int(np.sign(float(x))), tokens(x)) for paths, x in self._readings.items()})
         if unsure and len(self._ways) <= 1:
-            return over_doubts(unsure, self.drift.range)
+            aside = "" if self.drift.paced is None else self.drift.paced.aside
+            return over_doubts(unsure, self.drift.range) + aside
         if self.over_needed:
             return over_shares([each.told for each in self.over_needed])
         if not self.significant:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaln, xlogy
 
 from lossim._engine.contributions import Moments
 from lossim._engine.groups import ClassLaw
@@ -90,8 +90,10 @@ def _few(law: ClassLaw, estimator: ResponseAdvantage | None, numbers: Moments, t
     members = _Members(law=law, estimator=estimator, given=numbers)
     mean = square = 0.0
     size = law.mates + 1
-    for count in range(law.step.least_kept, size + 1):
-        ways = math.comb(size, count) * law.removed ** (size - count)
+    counts = np.arange(law.step.least_kept, size + 1)
+    logs = gammaln(size + 1.0) - gammaln(counts + 1.0) - gammaln(size - counts + 1.0)
+    chances = np.exp(logs + xlogy(size - counts, law.removed))
+    for count, ways in zip(counts.tolist(), chances.tolist(), strict=True):
         if ways == 0.0:
             continue
         for tilt in tilts:

@@ -41,8 +41,8 @@ class Levels(Record):
         """Sums of a number by level: [..., cell, grade, end] → [..., level]."""
         place = np.broadcast_to(self.own, x.shape[-3:]).ravel()
         rows = x.reshape(-1, place.size)
-        found = [_added_up(place, row, len(self)) for row in rows]
-        return np.array(found).reshape(*x.shape[:-3], len(self))
+        found = [_added_up(place, row, len(self)) for row in rows if len(self)]
+        return np.array(found, dtype=np.float64).reshape(*x.shape[:-3], len(self))
 
 
 def levels_of(law: ClassLaw, estimator: ResponseAdvantage) -> Levels:

@@ -89,6 +89,11 @@ class Paced:
             return f"{said}, and accuracy does not move"
         return f"{said}, {float(self.length_per_point):+.3g} per point of accuracy"
 
+    @property
+    def aside(self) -> str:
+        """The speed in a few words, after a verdict that leaves the sign undecided."""
+        return f"; under the coordinates as given {self.words.removeprefix('but ')}"
+
     def said(self, lengths: tuple[float, float]) -> str:
         """The same with the lowest and the highest number of tokens a step, from those in a step of 0.01 nats.
 

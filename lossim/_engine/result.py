@@ -186,7 +186,7 @@ class Drift:
             return f"undecided: entropy also acts on content; all else makes responses {_way(rest)}"
         unsure = undecided_by(self.doubts)
         if unsure:
-            return over_doubts(unsure, self.range)
+            return over_doubts(unsure, self.range) + ("" if self.paced is None else self.paced.aside)
         if abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
             return "no drift of mean length" + (" beyond the noise" if sampled else "")
         if self.paced is not None:

@@ -314,7 +314,7 @@ class _Spread(Record):
             else:
                 first, second = self.advantage_sums(j)
                 total = total - change * (second - 2.0 * mean * first + mean**2 * step.old.length) * step.in_loss
-        elif step.whitening is None and scale != 1.0 and scale > 0:
+        elif step.whitening is None and scale != 1.0 and scale > 0 and batch_moments(step)[1] > 0:
             centre, std, _ = batch_moments(step)
             returns = step.returns if len(step.returns) == 1 else step.returns[step.old.class_cells[j]]
             varies = step.paid_variance[step.old.class_cells[j]][:, None]

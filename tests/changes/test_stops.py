@@ -199,7 +199,7 @@ def test_a_sampled_drift_has_a_root_with_an_error_bar() -> None:
 
 def test_what_has_no_closed_form_is_listed() -> None:
     policy = LONG_RIGHT.recapped(400)
-    found = ls.stops(ls.schemes.grpo(), policy)
+    found = ls.stops(replace(ls.schemes.grpo(), advantage=ls.advantages.MaxRL()), policy)
     penalty = next(each for each in found.stops if each.knob == "penalty per token")
     assert penalty.needed is None
     assert penalty.note.startswith("not computed: no closed form for the slot 'advantage'")

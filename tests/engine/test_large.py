@@ -131,8 +131,9 @@ def test_positions_that_nobody_reaches_change_nothing(scheme: ls.Scheme) -> None
     for name in ("length", "composition", "within", "accuracy", "length_by_path", "length_per_kl", "path_gradient"):
         one, other = getattr(short, name).value, getattr(long, name).value
         np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-11 * abs(short.length.value), err_msg=name)
+    # What an exact critic leaves where nobody gets is the rounding of 1, times the chance to get there.
     np.testing.assert_allclose(long.hazard_gradient.value[:, :4096], short.hazard_gradient.value, rtol=1e-6,
-                               atol=1e-12 * np.abs(short.hazard_gradient.value).max())
+                               atol=max(1e-12 * np.abs(short.hazard_gradient.value).max(), short.hazard_gradient.error))
     assert np.abs(long.hazard_gradient.value[:, 20_000:]).max() < 1e-30
 
 

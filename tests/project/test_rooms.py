@@ -13,10 +13,19 @@ PRIVATE = {
     "shared/log_files.py",  # the columns that readers of logs know
     "shared/sizes.py",  # how much is handled at once, which no argument says
     "auditing/test_blocks.py",  # what is drawn again of a log
+    "auditing/test_readings.py",  # the wording of verdicts over shares, which no small log has all cases of
     "auditing/test_states.py",  # the policy that a log of two states makes, redrawn
+    "changes/test_stops.py",  # roots of functions that no scheme has
+    "cli/test_numbers.py",  # a sentence of a table, for numbers that no scheme has
+    "engine/test_ahead.py",  # sums by sign over all pairs
     "engine/test_numerics.py",  # recurrences, compositions and reciprocals, to the last digits
     "engine/test_standardized.py",  # the quadrature of standardised advantages, to the last digits
+    "engine/test_states_lambda.py",  # sums over the tokens of a response, by how it ended
+    "engine/test_states_paid.py",  # how much is handled at once
+    "engine/test_step_std.py",  # the spread of one step, which a result holds rounded with all else
     "fitting/test_mixture.py",  # the law of solve rates, against other roads to it
+    "forecasting/test_clock.py",  # the law that rates have after some steps
+    "forecasting/test_ways.py",  # where length goes under each kernel
 }
 
 

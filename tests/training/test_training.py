@@ -254,7 +254,7 @@ def test_an_interrupt_keeps_what_was_done(capsys: pytest.CaptureFixture[str]) ->
     (dict(method="flow", optimizer=sgd(0.1, momentum=0.9)), "plain SGD"),
     (dict(method="flow", scheme=replace(schemes.grpo(), ppo_epochs=2)), "must be 1 for method='flow'"),
     (dict(method="stochastic"), "rng must be a numpy Generator"),
-    (dict(scheme=schemes.dapo(max_tokens=64, buffer=16)), "no closed form")])
+    (dict(scheme=replace(schemes.dapo(max_tokens=64, buffer=16), advantage=ls.advantages.MaxRL())), "no closed form")])
 def test_bad_arguments(bad: dict[str, Any], words: str) -> None:
     with pytest.raises((ValueError, TypeError, ls.NoClosedForm), match=words):
         ls.train(**dict(scheme=schemes.grpo(), policy=POLICY, steps=2) | bad)
