@@ -198,7 +198,7 @@ class Stops(Printed):
         going = "" if np.isnan(self.length) else f"responses get {_way(self.length)}; "
         unsure = undecided_by(self.doubts)
         if unsure and not hedge:
-            going = f"undecided: {'; '.join(doubt.text for doubt in unsure)}; under the coordinates as given {going}"
+            going = f"undecided: {'; '.join(doubt.text for doubt in unsure)}; under the coordinates as given, {going}"
         if not found:
             return hedge + going + "nothing that was turned stops that"
         each_says = (f"{each.knob} {each.needed:.4g}{' (a jump)' if each.jumps else ''}" for each in found)

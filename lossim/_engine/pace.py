@@ -92,7 +92,7 @@ class Paced:
     @property
     def aside(self) -> str:
         """The speed in a few words, after a verdict that leaves the sign undecided."""
-        return f"; under the coordinates as given {self.words.removeprefix('but ')}"
+        return f"; under the coordinates as given, {self.words.removeprefix('but ')}"
 
     def said(self, lengths: tuple[float, float]) -> str:
         """The same with the lowest and the highest number of tokens a step, from those in a step of 0.01 nats.
