@@ -68,10 +68,10 @@ def stops(scheme: Scheme, subject: Policy | Rollouts, knob: str | None = None, *
     >>> import lossim as ls
     >>> policy = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=100),
     ...                                wrong=ls.lengths.geometric(mean=60), max_tokens=1024)
-    >>> scheme = ls.schemes.dr_grpo(reward=ls.Reward(shaping=ls.rewards.LinearPenalty(slope=1e-3)))
+    >>> scheme = ls.schemes.dr_grpo(reward=ls.Reward(shaping=ls.rewards.LinearPenalty(slope=1e-4)))
     >>> held = ls.stops(scheme, policy, "penalty")
-    >>> held.verdict
-    'responses get longer; stopped by: penalty per token 0.001365'
+    >>> print(held.stops[0])
+    penalty per token: 0.001365 (now 0.0001)
     >>> shaping = ls.rewards.LinearPenalty(slope=held.stops[0].needed)
     >>> print(f"{ls.drift(ls.schemes.dr_grpo(reward=ls.Reward(shaping=shaping)), policy).length_per_kl:.3f} tokens")
     0.000 tokens
