@@ -65,7 +65,8 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
     if not isinstance(scheme, Scheme):
         checks.fail("scheme", scheme, "must be a Scheme", "for example schemes.grpo()", TypeError)
     if not isinstance(policy, Policy):
-        checks.fail("policy", policy, "must be a Policy", "for example policies.two_paths(...)", TypeError)
+        checks.fail("policy", policy, "must be a Policy", "for example policies.two_paths(...); of a log ask audit",
+                    TypeError)
     checks.choice("method", method, ("exact", "monte_carlo"))
     for name, other in (("old_policy", old_policy), ("reference", reference)):
         if other is not None and not isinstance(other, Policy):
