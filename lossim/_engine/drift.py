@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -143,7 +144,13 @@ def _exact_drift(question: Question, step: Step) -> Drift:
     notes += expected.notes
     notes += spread_notes(step)
     return reported(question, step, readout, mapped(estimate, changes, floors, kinds), mapped(estimate, ratios),
-                    step_std(step, directions), notes, {"method": "exact"}, doubts)
+                    partial(_spread, question), notes, {"method": "exact"}, doubts)
+
+
+def _spread(question: Question) -> Estimate:
+    """The spread of a single step, for whoever asks a result."""
+    step = question.step
+    return step_std(step, Directions(policy=step.policy, motion=question.policy.motion))
 
 
 def _by_unit(tokens: float, logits: float) -> Changes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from importlib.metadata import version
 from typing import Any
@@ -32,6 +32,10 @@ from lossim.schemes import Scheme
 
 STANDARD_ERRORS = {"monte carlo": 3.0, "bootstrap": 2.0}
 """Standard errors within which a sampled change is not told from none."""
+
+
+Spread = Estimate | Callable[[], Estimate]
+"""The spread of a single step, or what works it out."""
 
 
 class Question(Record):
@@ -71,7 +75,7 @@ def linear_numbers(step: Step, readout: Readout, measures: Measures) -> Changes:
     return replace(changes, effective_reward=paid, response_weight=ratio)
 
 
-def reported(question: Question, step: Step, readout: Readout, changes: Changes, ratios: Ratios, step_std: Estimate,
+def reported(question: Question, step: Step, readout: Readout, changes: Changes, ratios: Ratios, spread: Spread,
              notes: Sequence[str], provenance: dict[str, Any], doubts: Sequence[Doubt] = ()) -> Drift:
     """The result of numbers that are estimates; ``doubts`` beside that of the kernel."""
     scheme = question.scheme
@@ -84,7 +88,7 @@ def reported(question: Question, step: Step, readout: Readout, changes: Changes,
         undecided = _both_signs(over.by_path, changes.length_by_path)
     changes = replace(changes, path_gradient=_by_class(policy, changes.path_gradient))
     return Drift(
-        **vars(changes), **vars(ratios), step_std=step_std, undecided=undecided, doubts=tuple(doubts),
+        **vars(changes), **vars(ratios), spread=spread, undecided=undecided, doubts=tuple(doubts),
         notes=(*notes, *_assumed(question, step)), scheme=scheme, policy=policy,
         provenance=provenance | versions() | {
             "scheme": describe_scheme(scheme), "policy": describe_policy(policy),

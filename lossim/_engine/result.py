@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +57,7 @@ class Drift:
             sampling noise hides the direction.
         step_std: standard deviation of one step's length change over batches, per unit step, of a policy that stands
             still. Where all responses of a step share a denominator or are whitened together it is that of a large
-            batch; NaN where a note says so.
+            batch; NaN where a note says so. Worked out by ``spread`` when it is first asked for, unless it was sampled.
         hazard_gradient: [cell, t], expected update of the hazard logits before coordinates, each cell weighted by how
             often it occurs (ascent direction).
         path_gradient: [class, path], the same for the path logits (NaN where a class has fewer paths).
@@ -92,7 +94,7 @@ class Drift:
     length_per_reward: Estimate
     accuracy_per_token: Estimate
     alignment: Estimate
-    step_std: Estimate
+    spread: Estimate | Callable[[], Estimate] = field(repr=False)
     hazard_gradient: Estimate
     path_gradient: Estimate
     skill_gradient: Estimate
@@ -107,6 +109,11 @@ class Drift:
     policy: Policy = field(repr=False)
     provenance: dict[str, Any]
     paced: Paced | None = None
+
+    @cached_property
+    def step_std(self) -> Estimate:
+        """Standard deviation of one step's length change, worked out when it is first asked for."""
+        return self.spread if isinstance(self.spread, Estimate) else self.spread()
 
     @property
     def steps_to_see(self) -> Estimate:
@@ -223,7 +230,8 @@ class Drift:
         """
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if arrays or f.name not in _LONG}
         estimates = {name: value.to_dict() for name, value in numbers.items() if isinstance(value, Estimate)}
-        estimates |= {name: getattr(self, name).to_dict() for name in ("steps_to_see", "prompts_to_see")}
+        estimates.pop("spread", None)
+        estimates |= {name: getattr(self, name).to_dict() for name in ("step_std", "steps_to_see", "prompts_to_see")}
         return {**estimates, "cells": [list(cell) for cell in self.cells], "undecided": self.undecided.tolist(),
                 "doubts": [doubt.to_dict() for doubt in self.doubts], "range": plain(np.array(self.range)),
                 "paced": None if self.paced is None else self.paced.to_dict(),
