@@ -131,9 +131,11 @@ def test_positions_that_nobody_reaches_change_nothing(scheme: ls.Scheme) -> None
     for name in ("length", "composition", "within", "accuracy", "length_by_path", "length_per_kl", "path_gradient"):
         one, other = getattr(short, name).value, getattr(long, name).value
         np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-11 * abs(short.length.value), err_msg=name)
-    # What an exact critic leaves where nobody gets is the rounding of 1, times the chance to get there.
-    np.testing.assert_allclose(long.hazard_gradient.value[:, :4096], short.hazard_gradient.value, rtol=1e-6,
-                               atol=max(1e-12 * np.abs(short.hazard_gradient.value).max(), short.hazard_gradient.error))
+    one, other = short.hazard_gradient, long.hazard_gradient
+    if np.abs(one.value).max() <= one.error:  # an exact critic leaves rounding, of a size that no cut-off keeps
+        assert np.abs(other.value).max() <= other.error
+    else:
+        np.testing.assert_allclose(other.value[:, :4096], one.value, rtol=1e-6, atol=1e-12 * np.abs(one.value).max())
     assert np.abs(long.hazard_gradient.value[:, 20_000:]).max() < 1e-30
 
 
