@@ -240,8 +240,8 @@ def draw(data: dict[str, Any]) -> Figure:
     axes.text(0.08, -0.18, claim, fontsize=10, fontweight="bold", va="center", color=INK)
     for number, ((top, bottom), name) in enumerate(zip(plan.edges, FLOORS, strict=True)):
         axes.add_patch(Rectangle((0.05, bottom), WIDTH - 0.1, top - bottom, facecolor=BAND, edgecolor="none", zorder=0))
-        axes.text(0.12, (top + bottom) / 2, str(len(FLOORS) - number), fontsize=9, fontweight="bold", va="center",
-                  color=GREY)
+        axes.text(0.23, (top + bottom) / 2, str(len(FLOORS) - number), fontsize=9, fontweight="bold", va="center",
+                  ha="right", color=GREY)
         axes.text(0.27, (top + bottom) / 2, name.replace(" ", "\n"), fontsize=7, va="center", color=GREY,
                   linespacing=1.15)
     for source, target in shown:
