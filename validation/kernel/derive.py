@@ -154,26 +154,36 @@ def estimates(measured: Measured, matrix: FloatArray, weight: FloatArray) -> dic
 
 
 def content(measured: Measured, weight: FloatArray, stops: float) -> dict[str, list[float]]:
-    """Path scale of content, from the scores of responses to the prompts of the step, within and between prompts."""
+    """Content of right against wrong, from the scores of responses to the prompts of the step.
+
+    Its path scale, within and between prompts, and what it does to stopping on other prompts, over a stop's kernel.
+    """
     of = measured.of["scores"]
     block = measured.raw[-len(of):, -len(of):]
+    stopping = measured.draws("sums", "right", "wrong")
+    at_stops, asked = measured.raw[-len(of):, stopping], measured.prompts[stopping]
     prompts = np.array([each["prompt"] for each in of])
     label = np.array([each["label"] for each in of])
     size = weight.shape[1]
-    inside, outside, counted, counted_outside = np.zeros((4, size, size))
+    inside, outside, counted, counted_outside, onto, counted_onto = np.zeros((6, size, size))
     members = {p: [np.flatnonzero((prompts == p) & (label == name)) for name in ("right", "wrong")]
                for p in np.unique(prompts)}
     difference = {p: _mean_of(right, len(of)) - _mean_of(wrong, len(of)) for p, (right, wrong) in members.items()
                   if min(len(right), len(wrong))}
     for p, q in permutations(difference, 2):
         outside[p, q], counted_outside[p, q] = difference[p] @ block @ difference[q], 1.0
-    for p in difference:
+    for p, each in difference.items():
+        moved = np.bincount(asked, weights=each @ at_stops, minlength=size)
+        number = np.bincount(asked, minlength=size)
+        apart = np.arange(size) != p
+        onto[p], counted_onto[p] = moved * apart, number * apart
         right, wrong = members[p]
         if min(len(right), len(wrong)) >= 2:
             inside[p, p] = (_unlike(block, right) + _unlike(block, wrong) - 2.0 * block[np.ix_(right, wrong)].mean())
             counted[p, p] = 1.0
     return {"path_scale_content": _interval(mean_product((inside, counted), weight) / stops),
-            "path_scale_content_between": _interval(mean_product((outside, counted_outside), weight) / stops)}
+            "path_scale_content_between": _interval(mean_product((outside, counted_outside), weight) / stops),
+            "content_with_stops": _interval(mean_product((onto, counted_onto), weight) / stops)}
 
 
 def _mean_of(members: IntArray, size: int) -> FloatArray:
@@ -336,6 +346,7 @@ ROWS = {
     "slope": "d: the kernel at t goes as t^d (`slope`)",
     "path_scale": "first token over stop (`path_scale`)",
     "path_scale_content_between": "right against wrong content over stop, different prompts",
+    "content_with_stops": "right against wrong content with stopping over stop, different prompts",
     "cross_right": "first token with stopping on right (`cross`)",
     "cross_wrong": "first token with stopping on wrong (`cross`)",
     "same_state": "one state with itself over different prompts",
