@@ -208,9 +208,9 @@ an estimator or a mask can be computed outside and given to it. The expectation 
 - **Remembers earlier steps**: adaptive KL controllers (verl `kl_ctrl`, OpenRLHF `--algo.kl.target`), TRL's adaptive
   entropy and `sync_ref_model`, `rae` of prime-rl (a moving average), ROLL's `running` normalisation. One step is
   modelled: give it the coefficient or the baseline of that step.
-- **Estimators**: leave-one-out std (NeMo RL's default), a std over responses of the advantages (`normalize_advantages`
-  of TRL's RLOO, ms-swift's `reinforce_plus_plus`, SkyRL's `advantage_batch_normalize`), `flash_reinforce` of OpenRLHF
-  (mean over the batch; on a `tokens.Batch` make it one group), `whiten_rewards`, clips of advantages
+- **Estimators**: a std over responses of the advantages (`normalize_advantages` of TRL's RLOO, ms-swift's
+  `reinforce_plus_plus`, SkyRL's `advantage_batch_normalize`), `flash_reinforce` of OpenRLHF (mean over the batch; on a
+  `tokens.Batch` make it one group), `whiten_rewards`, clips of advantages
   (`advantage_clip`, OpenRLHF's `--reward.clip_range`, which acts behind the baseline), KL charged to its own token
   alone (slime's and NeMo RL's REINFORCE++) or centred over the batch (tinker-cookbook), torchrl's max(std, ε).
 - **Ratios**: PPO's clip on the product of a response's ratios (TRL's RLOO off-policy), `fipo` (products of later

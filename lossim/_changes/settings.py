@@ -8,7 +8,15 @@ from functools import partial
 from typing import Any
 
 from lossim._changes.case import Case
-from lossim.advantages import GAE, Advantage, GroupMean, GroupStandardized, Whitened
+from lossim.advantages import (
+    GAE,
+    Advantage,
+    GroupMean,
+    GroupStandardized,
+    LeaveOneOut,
+    LeaveOneOutStandardized,
+    Whitened,
+)
 from lossim.aggregation import (
     Aggregation,
     ConstantNormalizer,
@@ -43,8 +51,9 @@ def unpriced(case: Case) -> Case | None:
 
 
 def estimating(case: Case, estimator: Advantage, in_place_of: type[Advantage]) -> Case | None:
-    """Another estimator for one of a kind."""
-    return case.using(advantage=estimator) if type(case.scheme.advantage) is in_place_of else None
+    """Another estimator for one of a kind, where groups are large enough for it."""
+    fits = type(case.scheme.advantage) is in_place_of and case.scheme.group_size >= estimator.least_group_size
+    return case.using(advantage=estimator) if fits else None
 
 
 def whitening(case: Case) -> Case | None:
@@ -104,6 +113,11 @@ CHANGES: tuple[tuple[str, Callable[[Case], Case | None]], ...] = (
     *((reward.text, partial(paying, reward=reward)) for reward in REWARDS),
     ("no penalty per token", unpriced),
     ("no std", partial(estimating, estimator=GroupMean(), in_place_of=GroupStandardized)),
+    ("no std", partial(estimating, estimator=LeaveOneOut(), in_place_of=LeaveOneOutStandardized)),
+    ("mean and std of the others alone",
+     partial(estimating, estimator=LeaveOneOutStandardized(), in_place_of=GroupStandardized)),
+    ("mean and std of the whole group",
+     partial(estimating, estimator=GroupStandardized(), in_place_of=LeaveOneOutStandardized)),
     ("divided by the group's std", partial(estimating, estimator=GroupStandardized(), in_place_of=GroupMean)),
     ("{whitened} over the tokens of the step", whitening),
     ("equal groups stay", keeping_equal_groups),

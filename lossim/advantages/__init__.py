@@ -11,6 +11,7 @@ from lossim.advantages._response import (
     GroupMean,
     GroupStandardized,
     LeaveOneOut,
+    LeaveOneOutStandardized,
     MaxRL,
     PassK,
     PositiveOnly,
@@ -21,5 +22,5 @@ from lossim.advantages._response import (
 from lossim.advantages._token import GAE, LengthAdaptive, ReturnToGo, Whitened
 
 __all__ = ["GAE", "GPG", "OPO", "Advantage", "Group", "GroupMean", "GroupStandardized", "LeaveOneOut",
-           "LengthAdaptive", "MaxRL", "PassK", "PositiveOnly", "Raw", "ResponseAdvantage", "ReturnToGo", "Traits",
-           "Whitened", "group_of"]
+           "LeaveOneOutStandardized", "LengthAdaptive", "MaxRL", "PassK", "PositiveOnly", "Raw", "ResponseAdvantage",
+           "ReturnToGo", "Traits", "Whitened", "group_of"]

@@ -329,6 +329,44 @@ class GroupStandardized(ResponseAdvantage):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeaveOneOutStandardized(ResponseAdvantage):
+    """A = (R - mean of the others) / (std of the others + eps): NeMo RL's default, a response against its mates alone.
+
+    The std has Bessel's correction. Where the others are all equal, as one other always is, their std is 0 and
+    A = R - mean, not divided: a lone right response has A = 1. Advantages of a group do not add up to 0.
+    Source: ``GRPOAdvantageEstimator`` of NeMo RL.
+
+    >>> LeaveOneOutStandardized(eps=0.0).of_group(group_of(np.array([1.0, 0.0, 0.0, 0.0]))).round(3)
+    array([ 1.   , -0.577, -0.577, -0.577])
+    """
+
+    eps: float = 1e-6
+    _rules: ClassVar = {"eps": (checks.at_least, 0.0)}
+    least_group_size = 2
+
+    def of_group(self, group: Group) -> FloatArray:
+        others = np.maximum(group.members - 1.0, 1.0)
+        own = group.centred
+        squares = group.variance(0) * group.members - own**2 * group.members / others  # Σ (R_j - mean)² of the others
+        std = np.sqrt(np.maximum(squares, 0.0) / np.maximum(others - 1.0, 1.0))
+        divisor = np.where(self._alike(group), 1.0, std + self.eps)
+        credit = quotient(own * group.members / others, divisor)
+        return np.where(group.members > 1, credit, 0.0)
+
+    @staticmethod
+    def _alike(group: Group) -> BoolArray:
+        """Whether the others of each member have equal returns."""
+        counts = group.count > 0
+        top = np.max(np.where(counts, group.returns, -np.inf), axis=-1, keepdims=True)
+        low = np.min(np.where(counts, group.returns, np.inf), axis=-1, keepdims=True)
+        at_top = np.sum(group.count * (group.returns == top), axis=-1, keepdims=True)
+        at_low = np.sum(group.count * (group.returns == low), axis=-1, keepdims=True)
+        lone_top = (group.returns == top) & (at_top == 1) & (at_low == group.members - 1)
+        lone_low = (group.returns == low) & (at_low == 1) & (at_top == group.members - 1)
+        return (top == low) | lone_top | lone_low
+
+
+@dataclass(frozen=True, kw_only=True)
 class OPO(_GroupBaseline):
     """A = R - ΣTR / ΣT over the group: the length-weighted baseline of OPO. A group of one has A = 0, or R."""
 

@@ -181,11 +181,7 @@ def _advantage(given: Given) -> adv.Advantage:
         given.no_slot(ESTIMATOR + "name", "an estimator without a slot; here that of GRPO")
     if not std:
         return adv.LeaveOneOut() if left_out else adv.GroupMean()
-    if left_out:
-        key = ESTIMATOR + LOO if given.values.get(ESTIMATOR + LOO) is not None else "grpo." + LOO
-        given.no_slot(key, "each response over the mean and the std of the others of its group; here over those of "
-                      "the whole group", "set it to false")
-    return adv.GroupStandardized()
+    return adv.LeaveOneOutStandardized() if left_out else adv.GroupStandardized()
 
 
 def _surrogate(given: Given) -> surrogates.Surrogate:

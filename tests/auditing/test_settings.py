@@ -9,7 +9,7 @@ import pytest
 
 import lossim as ls
 from logged import GRPO, KNOWING, PLUS_MINUS, PPO, altered, audited, sample
-from lossim.advantages import GAE, GroupMean, GroupStandardized, Raw
+from lossim.advantages import GAE, GroupMean, GroupStandardized, LeaveOneOutStandardized, Raw
 from lossim.aggregation import ConstantNormalizer, LengthPower, TokenMean
 from lossim.critics import Constant, Exact
 from lossim.penalties import KL
@@ -33,6 +33,7 @@ def test_what_if_is_the_audit_of_that_setting() -> None:
         "reward 1 if correct, else -1, 0 if truncated": audited(log, GRPO, reward=replace(PLUS_MINUS, truncated=0.0)),
         "reward 1 if correct, else 0, -1 if truncated": audited(log, GRPO, reward=Reward(truncated=-1.0)),
         "no std": audited(log, replace(GRPO, advantage=GroupMean())),
+        "mean and std of the others alone": audited(log, replace(GRPO, advantage=LeaveOneOutStandardized())),
         "aggregation token-mean": audited(log, replace(GRPO, aggregation=TokenMean())),
         "aggregation seq-mean-token-sum-norm": audited(log, replace(GRPO, aggregation=ConstantNormalizer())),
         "cut at 8 tokens": audited(cut(log, 8), GRPO),

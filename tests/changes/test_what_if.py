@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lossim as ls
-from lossim.advantages import GAE, GroupMean, Whitened
+from lossim.advantages import GAE, GroupMean, LeaveOneOut, LeaveOneOutStandardized, Whitened
 from lossim.aggregation import ConstantNormalizer, TokenMean
 from lossim.critics import Exact
 from lossim.penalties import KL, Entropy
@@ -44,11 +44,19 @@ def test_each_is_the_drift_of_the_scheme_that_is_changed_by_hand() -> None:
         "truncated responses masked": replace(GRPO, truncation="mask"),
         "truncated responses removed": replace(GRPO, truncation="remove"),
         "no std": replace(GRPO, advantage=GroupMean()),
+        "mean and std of the others alone": replace(GRPO, advantage=LeaveOneOutStandardized()),
         "aggregation token-mean": replace(GRPO, aggregation=TokenMean()),
         "aggregation seq-mean-token-sum-norm": replace(GRPO, aggregation=ConstantNormalizer())}
     expected = {name: drift(scheme) for name, scheme in by_hand.items()}
     expected["cut at 12 tokens"] = drift(GRPO, POLICY.recapped(12))
     assert lengths(GRPO) == expected
+
+
+def test_a_std_of_the_others_has_its_own_changes() -> None:
+    found = lengths(replace(GRPO, advantage=LeaveOneOutStandardized()))
+    assert found["no std"] == drift(replace(GRPO, advantage=LeaveOneOut()))
+    assert found["mean and std of the whole group"] == drift(GRPO)
+    assert "mean and std of the others alone" not in lengths(replace(GRPO, group_size=1))
 
 
 def test_changes_of_gae() -> None:

@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from lossim.advantages import GAE, Advantage, GroupMean, GroupStandardized, LeaveOneOut, ReturnToGo, Whitened
+from lossim.advantages import (
+    GAE,
+    Advantage,
+    GroupMean,
+    GroupStandardized,
+    LeaveOneOut,
+    LeaveOneOutStandardized,
+    ReturnToGo,
+    Whitened,
+)
 from lossim.aggregation import Aggregation, ConstantNormalizer, SequenceMeanTokenMean, TokenMean
 from lossim.configs import ParsedConfig, read_config
 from lossim.critics import NotGiven
@@ -147,8 +156,8 @@ CASES: dict[str, Case] = {
                           reward=overlong(1200, 400), dynamic_sampling="resample"),
     "skyrl-dr-grpo.sh": case(1024, GroupMean(), PPOClip(), ConstantNormalizer(constant=1600), (5, 256, 1, 2)),
     "nemo-rl-grpo.yaml": case(
-        640, GroupStandardized(), PPOClip(high=0.22), TokenMean(), (12, 24),
-        KL(coefficient=0.01, estimator="k3", gradient="bias_corrected"), doubted=("leave_one_out",)),
+        640, LeaveOneOutStandardized(), PPOClip(high=0.22), TokenMean(), (12, 24),
+        KL(coefficient=0.01, estimator="k3", gradient="bias_corrected")),
     "nemo-rl-recipe/recipes/dapo.yaml": case(
         8192, GroupStandardized(), DAPO, TokenMean(), (16, 32, 8), reward=overlong(7168, 1024, incorrect=-1.0),
         dynamic_sampling="resample"),

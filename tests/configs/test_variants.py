@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossim.advantages import GroupMean, GroupStandardized, LeaveOneOut, MaxRL, Whitened
+from lossim.advantages import GroupMean, GroupStandardized, LeaveOneOut, LeaveOneOutStandardized, MaxRL, Whitened
 from lossim.aggregation import ConstantNormalizer, SequenceMeanTokenMean, TokenMean
 from lossim.configs import ParsedConfig, read_config
 from lossim.penalties import KL
@@ -260,8 +260,9 @@ def nemo(**grpo: Any) -> ParsedConfig:
 
 
 def test_nemo_rl_leaves_one_out_of_mean_and_std() -> None:
-    assert any("leave_one_out" in doubt.unknown and doubt.options[0][1] is None for doubt in nemo().doubts)
-    assert nemo(use_leave_one_out_baseline=False).doubts == ()
+    assert nemo().doubts == ()
+    assert nemo().scheme.advantage == LeaveOneOutStandardized()
+    assert nemo(use_leave_one_out_baseline=False).scheme.advantage == GroupStandardized()
     assert nemo(normalize_rewards=False).scheme.advantage == LeaveOneOut()
     assert nemo(normalize_rewards=False, use_leave_one_out_baseline=False).scheme.advantage == GroupMean()
     assert nemo(adv_estimator={"name": "reinforce_plus_plus"}).scheme.advantage == Whitened(inner=GroupMean(), ddof=0)

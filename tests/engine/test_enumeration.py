@@ -13,7 +13,7 @@ from tables import PENALTIES, RULES, SAMPLINGS, TRUNCATIONS, make_world
 LINEAR = ("raw", "leave one out", "group mean", "opo", "gae")
 
 
-KINDS = (*LINEAR, "standardized", "standardized ddof 0", "maxrl", "pass at k")
+KINDS = (*LINEAR, "standardized", "standardized ddof 0", "maxrl", "pass at k", "leave one out std")
 
 
 def covering(kind: int, rules: tuple[str, ...] = RULES) -> list[tuple[str, str, str, str]]:

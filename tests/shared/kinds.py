@@ -202,6 +202,7 @@ MAKERS: dict[str, Maker] = {
     "Raw": Maker(advantages.Raw, {"baseline": 0.0}, {"baseline": either(FINITE, numbers_of((None,)))}),
     "GroupMean": Maker(advantages.GroupMean, {"group_of_one": "zero"}, {"group_of_one": word("zero", "raw")}),
     "LeaveOneOut": Maker(advantages.LeaveOneOut, {"group_of_one": "zero"}, {"group_of_one": word("zero", "raw")}),
+    "LeaveOneOutStandardized": Maker(advantages.LeaveOneOutStandardized, {"eps": 1e-6}, {"eps": NOT_NEGATIVE}),
     "OPO": Maker(advantages.OPO, {"group_of_one": "zero"}, {"group_of_one": word("zero", "raw")}),
     "GPG": Maker(advantages.GPG, {"group_of_one": "raw"}, {"group_of_one": word("zero", "raw")}),
     "MaxRL": Maker(advantages.MaxRL, {"eps": 1e-6, "group_of_one": "raw"}, {

@@ -43,7 +43,8 @@ Group = tuple[int, Sequence[Response]]
 Batch = Sequence[Group]
 
 NAMES = {
-    "advantage": ("raw", "group_mean", "leave_one_out", "standardized", "opo", "max_rl", "pass_k", "gpg", "gae"),
+    "advantage": ("raw", "group_mean", "leave_one_out", "leave_one_out_std", "standardized", "opo", "max_rl",
+                  "pass_k", "gpg", "gae"),
     "group_of_one": ("zero", "raw", None),
     "scope": ("group", "batch"),
     "counting": ("all", "kept"),
@@ -52,7 +53,8 @@ NAMES = {
     "surrogate": ("policy_gradient", "importance_weighted", "ppo_clip", "cispo", "sapo", "gspo", "gmpo", "topr",
                   "vespo"),
 }
-GROUP_RELATIVE = ("group_mean", "leave_one_out", "standardized", "opo", "max_rl", "pass_k", "gpg")
+GROUP_RELATIVE = ("group_mean", "leave_one_out", "leave_one_out_std", "standardized", "opo", "max_rl", "pass_k",
+                  "gpg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +242,11 @@ class Step:
             return (best - second) / (deviation(totals, 1) + s.eps) if own == best else 0.0
         if s.advantage == "leave_one_out":
             return own - (sum(totals) - own) / (len(totals) - 1)
+        if s.advantage == "leave_one_out_std":
+            others = sorted(totals)
+            others.remove(own)
+            same = others[0] == others[-1]
+            return (own - mean(others)) / (1.0 if same else deviation(others, 1) + s.eps)
         if s.advantage == "opo":
             return own - sum(g.response.length * g.total for g in group) / tokens(group)
         if s.group_size == 1:  # standardized from here on

@@ -9,9 +9,10 @@ import reference as ref
 import translate
 from lossim import surrogates
 
-KINDS = ("raw", "leave one out", "group mean", "opo", "gae", "gae adaptive", "standardized", "standardized ddof 0",
-         "batch standardized", "positive group mean", "positive opo", "whitened raw", "whitened group mean",
-         "whitened gae", "whitened gae adaptive", "whitened opo", "centred gae", "centred leave one out")
+KINDS = ("raw", "leave one out", "leave one out std", "group mean", "opo", "gae", "gae adaptive", "standardized",
+         "standardized ddof 0", "batch standardized", "positive group mean", "positive opo", "whitened raw",
+         "whitened group mean", "whitened gae", "whitened gae adaptive", "whitened opo", "centred gae",
+         "centred leave one out")
 RULES = tuple(translate.AGGREGATIONS)
 TRUNCATIONS = ("keep", "mask", "remove")
 SAMPLINGS = ("none", "drop", "resample")

@@ -146,6 +146,8 @@ def advantage(kind: str, world: ref.World, rng: np.random.Generator) -> tuple[ad
         return advantages.PassK(eps=1e-3), {"advantage": "pass_k", "eps": 1e-3}
     if kind == "leave one out":
         return advantages.LeaveOneOut(), {"advantage": "leave_one_out"}
+    if kind == "leave one out std":
+        return advantages.LeaveOneOutStandardized(eps=1e-3), {"advantage": "leave_one_out_std", "eps": 1e-3}
     if kind == "standardized":
         return advantages.GroupStandardized(eps=1e-3), {"advantage": "standardized", "ddof": 1, "eps": 1e-3}
     if kind == "standardized ddof 0":

@@ -39,6 +39,7 @@ HAND = [1.0, 0.0, 0.0, 3.0]
     (advantages.GroupMean(), [0, -1, -1, 2]),
     (advantages.GroupMean(group_of_one="raw"), [0, -1, -1, 2]),
     (advantages.LeaveOneOut(), [0, -4 / 3, -4 / 3, 8 / 3]),
+    (advantages.LeaveOneOutStandardized(eps=0.0), [0, -4 / 7**0.5 / 3**0.5, -4 / 7**0.5 / 3**0.5, 8 / 3**0.5]),
     (advantages.GroupStandardized(eps=0.0), np.array([0, -1, -1, 2]) / np.sqrt(2.0)),
     (advantages.GroupStandardized(eps=1.0), np.array([0, -1, -1, 2]) / (1.0 + np.sqrt(2.0))),
     (advantages.GroupStandardized(eps=0.0, ddof=0), np.array([0, -1, -1, 2]) / np.sqrt(1.5)),
@@ -71,6 +72,13 @@ def test_by_plain_loops(returns: list[float], seed: int) -> None:
                                    atol=1e-11)
     others = [r - (sum(returns) - r) / (size - 1) for r in returns]
     np.testing.assert_allclose(of(advantages.LeaveOneOut(), returns), others, atol=1e-12)
+    alone = []
+    for i, own in enumerate(returns):
+        mates = returns[:i] + returns[i + 1:]
+        centre = sum(mates) / len(mates)
+        spread = (sum((r - centre) ** 2 for r in mates) / max(len(mates) - 1, 1)) ** 0.5
+        alone.append((own - centre) / (1.0 if len(set(mates)) == 1 else spread + 0.01))
+    np.testing.assert_allclose(of(advantages.LeaveOneOutStandardized(eps=0.01), returns), alone, atol=1e-9)
     baseline = sum(t * r for t, r in zip(lengths, returns, strict=True)) / sum(lengths)
     opo = of(advantages.OPO(), returns, length=lengths)
     np.testing.assert_allclose(opo, [r - baseline for r in returns], atol=1e-12)
@@ -81,7 +89,8 @@ def test_by_plain_loops(returns: list[float], seed: int) -> None:
 
 ALL = [advantages.GroupMean(), advantages.GroupMean(group_of_one="raw"), advantages.LeaveOneOut(),
        advantages.GroupStandardized(eps=0.01), advantages.GroupStandardized(eps=0.01, ddof=0), advantages.OPO(),
-       advantages.GroupStandardized(scope="batch"), advantages.PositiveOnly(inner=advantages.LeaveOneOut())]
+       advantages.LeaveOneOutStandardized(eps=0.01), advantages.GroupStandardized(scope="batch"),
+       advantages.PositiveOnly(inner=advantages.LeaveOneOut())]
 
 
 @settings(max_examples=30)
