@@ -89,7 +89,8 @@ SLOT_TEXT = """\
 
 Each row is GRPO in groups of three with one slot changed (the surrogate is PPO's clip unless the row has another), on
 responses of at most 16 tokens; columns as above. The functions of `lossim.tokens` take a batch, so there is no
-expectation of them. Groups are resampled before there is a batch, so at the token level that changes nothing.
+expectation of them; a batch brings its rewards. Groups are resampled before there is a batch, so at the token level
+that changes nothing.
 Off-policy, OPO under a clip sums over the lengths of a group: keep groups and `max_tokens` small, or sample. Numbers in
 the rows are examples.
 
@@ -292,7 +293,8 @@ def slot_computed(row: Row) -> list[str]:
         return [label(row), called(row), NONE, NONE, NONE, peers, papers]
     scheme = replace(schemes.grpo(group_size=3, prompts_per_step=4), **row.of)
     ways = exact(scheme, max_tokens=16), exact(scheme, old=True, max_tokens=16), sampled(scheme, max_tokens=16)
-    return [label(row), on_tokens(scheme), *ways, peers, papers]
+    on_batch = NONE if "reward" in row.of else on_tokens(scheme)
+    return [label(row), on_batch, *ways, peers, papers]
 
 
 def page() -> str:

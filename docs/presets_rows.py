@@ -31,6 +31,22 @@ from lossim.aggregation import (
     TokenSum,
 )
 from lossim.penalties import KL, Entropy
+from lossim.rewards import (
+    ALP,
+    GR3,
+    Cosine,
+    KimiLength,
+    Laser,
+    LaserD,
+    LengthZScore,
+    LinearPenalty,
+    MissingEOS,
+    PassRateLength,
+    Reward,
+    ShorterBetter,
+    SoftOverlong,
+    StopProperly,
+)
 from lossim.surrogates import (
     CISPO,
     GMPO,
@@ -251,5 +267,37 @@ FUNCTIONS = (
         trl='`multi_objective_aggregation="normalize_then_sum"`, `reward_weights`', others="NeMo RL, ms-swift `gdpo`"),
 )
 
+
+
+def paid(shaping: Any, **options: Any) -> dict[str, Any]:
+    """A reward with that shaping."""
+    return {"reward": Reward(shaping=shaping, **options)}
+
+
+REWARDS = (
+    Row(of=paid(LinearPenalty(slope=0.01))),
+    Row(of=paid(SoftOverlong(max_tokens=16, buffer=4)), sources=(ref.DAPO,),
+        verl="reward manager `dapo`, `overlong_buffer_cfg` (`capped=False`)", trl="`get_soft_overlong_punishment`",
+        others="OpenRLHF `overlong_buffer_len`; NeMo RL `reward_shaping`, ms-swift `soft_overlong`, AReaL "
+               "(`capped=False`)"),
+    Row(of=paid(Cosine(max_tokens=16, correct=(1.0, 0.5), incorrect=(-1.0, -0.5))),
+        sources=(ref.DEMYSTIFYING_LONG_COT,), trl="`get_cosine_scaled_reward(max_len=16)`",
+        others="ms-swift `cosine` (`incorrect=(-0.5, 0)`); open-r1, by characters"),
+    Row(of=paid(Laser(target=8)), sources=(ref.LASER,), others="the authors' `larse`"),
+    Row(of=paid(MissingEOS(penalty=1)), trl="`missing_eos_penalty` of its PPO, up to 1.12",
+        others="oat `non_stop_penalty`"),
+    Row(of=paid(StopProperly(coefficient=0.5)), sources=(ref.PRORL,),
+        others="OpenRLHF `stop_properly_penalty_coef`, NeMo RL `stop_properly_penalty_coef`"),
+    Row(of=paid(KimiLength()), sources=(ref.KIMI_K15,), others="open-r1 `len_reward`, by characters"),
+    Row(of=paid(LengthZScore(alpha=0.4)), sources=(ref.REASON_EFFICIENTLY,)),
+    Row(of=paid(ALP(beta=0.01)), sources=(ref.ALP,)),
+    Row(of=paid(PassRateLength()), others="prime-rl `length_penalty`, its term of output tokens"),
+    Row(of=paid(LaserD(easy=4, medium=6, hard=8)), sources=(ref.LASER,),
+        others="the authors' `larse-d`, with targets that follow a set of prompts during the run"),
+    Row(of=paid(ShorterBetter(), correct=2.0), sources=(ref.SHORTER_BETTER,), others="the authors' fork of verl"),
+    Row(of=paid(GR3(alpha=0.5)), sources=(ref.GR3,)),
+)
+
 ROWS = {"Advantages": ADVANTAGES, "Surrogates": SURROGATES, "Penalties": PENALTIES, "Aggregation": AGGREGATIONS,
+        "Rewards by length": REWARDS,
         "Truncated responses and equal groups": TREATMENTS, "Functions of `lossim.tokens`": FUNCTIONS}

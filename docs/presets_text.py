@@ -222,5 +222,5 @@ an estimator or a mask can be computed outside and given to it. The expectation 
 - **Aggregation**: ROLL's token-mean without a mask, `length_loss_weight`, `difficulty_loss_weight`; KL or entropy
   aggregated otherwise than the loss; a reducer of one's own (slime `--custom-pg-loss-reducer-function-path`).
 
-What rewards may depend on, length shapings among it, is in `lossim.rewards`.
+Formulas of rewards by length are in `lossim.rewards`; those that compare a group are sampled, never summed.
 """

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from lossim._support import checks
 
 __all__ = [
-    "CISPO", "CONCISE_REASONING", "DAPO", "DEEPSEEKMATH", "DEEPSEEK_V32", "DELTA_L", "DEMYSTIFYING_LONG_COT", "DPPO",
-    "DRO", "DR_GRPO", "DUAL_CLIP", "GAE", "GDPO", "GMPO", "GPG", "GSPO", "KIMI_K15", "KL_ESTIMATORS", "LUSPO", "MAXRL",
-    "OPEN_REASONER_ZERO", "OPO", "PASS_AT_K", "PPO", "PRORL", "REASON_EFFICIENTLY", "REFERENCES",
-    "REINFORCE_PLUS_PLUS", "REMAX", "RLOO", "SAPO", "SKYWORK_OR1", "TOPR", "VAPO", "VC_PPO", "VESPO", "Reference"]
+    "ALP", "CISPO", "CONCISE_REASONING", "DAPO", "DEEPSEEKMATH", "DEEPSEEK_V32", "DELTA_L", "DEMYSTIFYING_LONG_COT",
+    "DPPO", "DRO", "DR_GRPO", "DUAL_CLIP", "GAE", "GDPO", "GMPO", "GPG", "GR3", "GSPO", "KIMI_K15", "KL_ESTIMATORS",
+    "L1", "LASER", "LUSPO", "MAXRL", "OPEN_REASONER_ZERO", "OPO", "PASS_AT_K", "PPO", "PRORL", "REASON_EFFICIENTLY",
+    "REFERENCES", "REINFORCE_PLUS_PLUS", "REMAX", "RLOO", "SAPO", "SHORTER_BETTER", "SKYWORK_OR1", "TOPR", "VAPO",
+    "VC_PPO", "VESPO", "Reference"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,18 @@ OPEN_REASONER_ZERO = _arxiv(
 SKYWORK_OR1 = _arxiv("2505.22312", "Skywork-OR1", "He et al.", "Skywork Open Reasoner 1 Technical Report")
 DEMYSTIFYING_LONG_COT = _arxiv("2502.03373", "Demystifying long CoT", "Yeo et al.",
                                "Demystifying Long Chain-of-Thought Reasoning in LLMs")
+ALP = _arxiv("2506.05256", "ALP", "Xiang et al.",
+             "Just Enough Thinking: Efficient Reasoning with Adaptive Length Penalties Reinforcement Learning")
+L1 = _arxiv("2503.04697", "L1", "Aggarwal and Welleck",
+            "L1: Controlling How Long A Reasoning Model Thinks With Reinforcement Learning")
+LASER = _arxiv("2505.15612", "LASER", "Liu et al.",
+               "Learn to Reason Efficiently with Adaptive Length-based Reward Shaping")
+SHORTER_BETTER = _arxiv(
+    "2504.21370", "ShorterBetter", "Yi, Wang and Li",
+    "ShorterBetter: Guiding Reasoning Models to Find Optimal Inference Length for Efficient Reasoning")
+GR3 = _arxiv(
+    "2603.10535", "GR³", "Li et al.",
+    "Tackling Length Inflation Without Trade-offs: Group Relative Reward Rescaling for Reinforcement Learning")
 PRORL = _arxiv("2505.24864", "ProRL", "Liu et al.",
                "ProRL: Prolonged Reinforcement Learning Expands Reasoning Boundaries in Large Language Models")
 GSPO = _arxiv("2507.18071", "GSPO", "Zheng et al.", "Group Sequence Policy Optimization")
@@ -123,6 +136,6 @@ KL_ESTIMATORS = Reference(key="k1, k2, k3", authors="Schulman", year=2020,
 REFERENCES = tuple(each for each in tuple(globals().values()) if isinstance(each, Reference))
 """All of them.
 
->>> len({r.key for r in REFERENCES}) == len({r.url for r in REFERENCES}) == len(REFERENCES) == 35
+>>> len({r.key for r in REFERENCES}) == len({r.url for r in REFERENCES}) == len(REFERENCES) == 40
 True
 """

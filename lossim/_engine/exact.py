@@ -77,7 +77,7 @@ def expected_measures(step: Step) -> Expected:
     """
     scheme = step.scheme
     if scheme.reward.group_relative:
-        raise NoClosedForm("reward", "its shaping compares the lengths of a group")
+        raise NoClosedForm("reward", scheme.reward.group_words)
     estimator = step.response_level
     if estimator is not None:
         reason = estimator.traits.no_closed_form
@@ -195,7 +195,7 @@ def _gained_by_move(average: Average, credit: Expectation, negative: Expectation
 
 
 def share_of_dead_groups(step: Step) -> float:
-    """P(the task rewards of a group are all equal); NaN where a reward compares the lengths of a group."""
+    """P(the task rewards of a group are all equal); NaN where a reward compares the responses of a group."""
     if step.scheme.reward.group_relative:
         return float("nan")
     return max(1.0 - Average(step=step, rule=TokenSum()).unequal_groups, 0.0)

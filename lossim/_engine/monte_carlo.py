@@ -33,8 +33,8 @@ UNKNOWN_STEP = Note("noise", "the update is not told from sampling noise: length
                     "batches")
 UNKNOWN_DIRECTION = Note("noise", "the direction of the update is not told from sampling noise: alignment needs more "
                          "batches")
-NO_REWARD = Note("group reward", "the reward compares the lengths of a group: reward, length_per_reward and alignment "
-                 "are not defined")
+NO_REWARD = Note("group reward", "the reward compares the responses of a group: reward, length_per_reward and "
+                 "alignment are not defined")
 
 
 class Sampling(Record):

@@ -88,7 +88,7 @@ class Step(Record):
     def refuse_whitened_groups(self) -> None:
         """Say that whitened GAE is not summed where a reward compares a group."""
         if self.token_level is not None and self.whitening is not None and self.scheme.reward.group_relative:
-            raise NoClosedForm("reward", "whitened GAE with a reward that compares the lengths of a group",
+            raise NoClosedForm("reward", "whitened GAE with a reward that compares the responses of a group",
                                hint="use a response-level advantage or leave whitening out")
 
     @property
@@ -292,7 +292,7 @@ class Step(Record):
         if gae is None:
             checks.fail("advantage", self.scheme.advantage, "must be GAE to have TD errors", error=TypeError)
         if self.scheme.reward.group_relative and gae.critic.knows_pay:
-            checks.fail("critic", gae.critic, "is not defined for a reward that compares the lengths of a group",
+            checks.fail("critic", gae.critic, "is not defined for a reward that compares the responses of a group",
                         "give its values as critics.Table")
         table = gae.critic.values(self.critic_view(gae))
         values = table[:, :-1]

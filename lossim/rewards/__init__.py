@@ -9,14 +9,22 @@ responses of one group. This is the task reward: a KL penalty in the reward belo
 array([ 1. , -1.4])
 """
 
+from lossim.rewards._groups import (
+    ALP,
+    GR3,
+    GroupShaping,
+    KimiLength,
+    LaserD,
+    LengthZScore,
+    PassRateLength,
+    ShorterBetter,
+)
 from lossim.rewards._reward import AsLogged, Reward
 from lossim.rewards._reward import applied as applied  # for the library's own rooms
 from lossim.rewards._shapings import (
     Cosine,
     Discount,
-    GroupShaping,
-    KimiLength,
-    LengthZScore,
+    Laser,
     LinearPenalty,
     MissingEOS,
     Shaping,
@@ -24,5 +32,23 @@ from lossim.rewards._shapings import (
     StopProperly,
 )
 
-__all__ = ["AsLogged", "Cosine", "Discount", "GroupShaping", "KimiLength", "LengthZScore", "LinearPenalty",
-           "MissingEOS", "Reward", "Shaping", "SoftOverlong", "StopProperly"]
+__all__ = [
+    "ALP",
+    "GR3",
+    "AsLogged",
+    "Cosine",
+    "Discount",
+    "GroupShaping",
+    "KimiLength",
+    "Laser",
+    "LaserD",
+    "LengthZScore",
+    "LinearPenalty",
+    "MissingEOS",
+    "PassRateLength",
+    "Reward",
+    "Shaping",
+    "ShorterBetter",
+    "SoftOverlong",
+    "StopProperly",
+]

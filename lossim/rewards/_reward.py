@@ -10,7 +10,8 @@ import numpy as np
 
 from lossim._support.checks import fail, finite, number_array, other_grade
 from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray, Outcome
-from lossim.rewards._shapings import GroupShaping, Shaping
+from lossim.rewards._groups import GroupShaping
+from lossim.rewards._shapings import Shaping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,12 @@ class Reward:
     def group_relative(self) -> bool:
         """Whether the reward of a response depends on the others of its group."""
         return any(isinstance(shaping, GroupShaping) for shaping in _as_tuple(self.shaping))
+
+    @property
+    def group_words(self) -> str:
+        """Which of its shapings compare a group, as messages say it; nothing if none does."""
+        names = [type(shaping).__name__ for shaping in _as_tuple(self.shaping) if isinstance(shaping, GroupShaping)]
+        return f"{' and '.join(names)} compare{'s' * (len(names) == 1)} the responses of a group" if names else ""
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Shapings: changes of a reward by the length of a response, alone or beside the others of its group."""
+"""Shapings of one response: changes of a reward by its length and outcome."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import expit
 
 from lossim._support.checks import Checked, fail, finite, in_interval, pair, positive
-from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
+from lossim._support.types import FloatArray, IntArray, Outcome
 
 
 class Shaping(ABC):
@@ -23,15 +22,7 @@ class Shaping(ABC):
         """The new rewards; all arrays have one shape, lengths are in tokens."""
 
 
-class GroupShaping(ABC):
-    """A change of the rewards of a group that compares its responses with one another."""
-
-    @abstractmethod
-    def in_group(self, reward: FloatArray, length: FloatArray, correct: BoolArray, counted: BoolArray) -> FloatArray:
-        """The new rewards [..., G], by the counted ones; ``correct`` is the grade, also of truncated responses."""
-
-
-class _Numbers:
+class Numbers:
     """Checks the fields of a shaping, all of them numbers, some with a range."""
 
     _ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
@@ -42,7 +33,7 @@ class _Numbers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearPenalty(_Numbers, Shaping):
+class LinearPenalty(Numbers, Shaping):
     """A price per token: r − slope·max(T − free, 0).
 
     Args:
@@ -113,7 +104,9 @@ class Cosine(Checked, Shaping):
         exceed: reward of a truncated response, or None.
 
     Source: arXiv:2502.03373, whose pairs are the defaults; it also sets ``exceed=-10``, for every response within a
-    few tokens of the cap. The default None makes a cut no worse than a wrong answer of that length.
+    few tokens of the cap. The default None makes a cut no worse than a wrong answer of that length. TRL's
+    ``get_cosine_scaled_reward(max_len=N)`` is ``Cosine(max_tokens=N, correct=(1, 0.5), incorrect=(-1, -0.5))`` where no
+    cut response is right; open-r1's measures length in characters, and does not stop at the end of the curve.
 
     >>> shaping = Cosine(max_tokens=100, exceed=-10)
     >>> shaping(np.zeros(4), np.array([50.0, 100.0, 50.0, 100.0]), np.array([0, 0, 1, 2]))
@@ -138,7 +131,7 @@ class Cosine(Checked, Shaping):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Discount(_Numbers, Shaping):
+class Discount(Numbers, Shaping):
     """The reward discounted over the length: r·gamma^T, with ``gamma`` per token in [0, 1].
 
     >>> Discount(gamma=0.5)(np.ones(2), np.array([1.0, 3.0]), np.zeros(2, dtype=int))
@@ -153,7 +146,7 @@ class Discount(_Numbers, Shaping):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MissingEOS(_Numbers, Shaping):
+class MissingEOS(Numbers, Shaping):
     """A penalty for being cut: r − penalty if truncated. Source: ``missing_eos_penalty`` of TRL's PPO trainer.
 
     >>> MissingEOS(penalty=1)(np.ones(2), np.array([5.0, 9.0]), np.array([0, 2]))
@@ -167,7 +160,7 @@ class MissingEOS(_Numbers, Shaping):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StopProperly(_Numbers, Shaping):
+class StopProperly(Numbers, Shaping):
     """ProRL's stop-properly coefficient, for truncated responses: c·r if c ≥ 0, c itself if c < 0.
 
     ``coefficient`` is c. OpenRLHF takes both signs, NeMo RL c in [0, 1] only. Mind that multiplying shrinks a
@@ -189,52 +182,24 @@ class StopProperly(_Numbers, Shaping):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KimiLength(_Numbers, GroupShaping):
-    """Kimi k1.5's length reward: λ = ½ − (T − T_min)/(T_max − T_min) over the group.
+class Laser(Numbers, Shaping):
+    """LASER's step reward: r + alpha for a correct response of at most ``target`` tokens. A truncated one has no part.
 
-    λ runs from ½ for the shortest response to −½ for the longest. r + weight·λ for a correct response, r +
-    weight·min(0, λ) for an incorrect one, which never gains by being short; nothing where all lengths are equal.
+    Args:
+        target: tokens, positive.
+        alpha: reward.
 
-    Source: Kimi k1.5, arXiv:2501.12599.
+    Source: LASER, arXiv:2505.15612; ``larse`` of the authors' code, whose alpha is the default. `LaserD` has a target
+    for each difficulty.
 
-    >>> from lossim.rewards import Reward
-    >>> Reward(shaping=KimiLength(weight=0.5)).group_values([10, 20, 50], [True, False, True], False)
-    array([1.25, 0.  , 0.75])
+    >>> shaping = Laser(target=100)
+    >>> shaping(np.array([1.0, 1.0, 0.0]), np.array([80.0, 120.0, 80.0]), np.array([0, 0, 1]))
+    array([1.5, 1. , 0. ])
     """
 
-    weight: float = 1.0
+    target: float
+    alpha: float = 0.5
+    _ranges: ClassVar = {"target": (1.0, math.inf)}
 
-    def in_group(self, reward: FloatArray, length: FloatArray, correct: BoolArray, counted: BoolArray) -> FloatArray:
-        shortest = np.where(counted, length, np.inf).min(axis=-1, keepdims=True)
-        longest = np.where(counted, length, -np.inf).max(axis=-1, keepdims=True)
-        apart = counted & (longest > shortest)
-        share = np.where(apart, length - shortest, 0.0) / np.where(apart, longest - shortest, 1.0)
-        gain = np.where(apart, 0.5 - share, 0.0)
-        return reward + self.weight * np.where(correct, gain, np.minimum(gain, 0.0))
-
-
-@dataclass(frozen=True, kw_only=True)
-class LengthZScore(_Numbers, GroupShaping):
-    """A reward for being right, less the longer it took beside the other right responses of the group.
-
-    r·(1 − alpha·σ(z)) for a correct response, ``alpha`` in [0, 1], σ the logistic function, z = (T − mean)/std over
-    the group's correct responses (population standard deviation; z = 0 where it is 0). Incorrect responses keep theirs.
-
-    Source: Arora and Zanette, arXiv:2502.04463. Their released code uses the population standard deviation plus
-    1e-7, left out here, and counts a truncated response as wrong: leave p_correct_truncated at 0 for that.
-
-    >>> from lossim.rewards import Reward
-    >>> Reward(shaping=LengthZScore(alpha=0.4)).group_values([10, 10, 70], [True, True, False], False)
-    array([0.8, 0.8, 0. ])
-    """
-
-    alpha: float
-    _ranges: ClassVar = {"alpha": (0.0, 1.0)}
-
-    def in_group(self, reward: FloatArray, length: FloatArray, correct: BoolArray, counted: BoolArray) -> FloatArray:
-        right = correct & counted
-        number = np.maximum(right.sum(axis=-1, keepdims=True), 1)
-        distance = length - np.where(right, length, 0.0).sum(axis=-1, keepdims=True) / number
-        std = np.sqrt(np.where(right, distance**2, 0.0).sum(axis=-1, keepdims=True) / number)
-        z = np.where(std > 0, distance, 0.0) / np.where(std > 0, std, 1.0)
-        return np.where(right, reward * (1.0 - self.alpha * expit(z)), reward)
+    def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+        return np.where((outcome == Outcome.CORRECT) & (length <= self.target), reward + self.alpha, reward)

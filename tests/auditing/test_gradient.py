@@ -36,6 +36,7 @@ from lossim.aggregation import (
 from lossim.penalties import KL, Entropy
 from lossim.policies import Draws
 from lossim.schemes import Scheme
+from shapings import GROUP_SHAPINGS
 from sizes import chunks_of, slabs_kept_up_to
 
 PROMPTS, GROUP = 30, 4
@@ -294,9 +295,10 @@ def test_a_rule_pays_in_place_of_the_log() -> None:
         close(of(drift(log, SCHEMES[name], reward=rule)), of(drift(paid, SCHEMES[name])))
 
 
-def test_a_rule_that_compares_a_group_pays_by_the_groups_of_the_log() -> None:
+@pytest.mark.parametrize("name", GROUP_SHAPINGS)
+def test_a_rule_that_compares_a_group_pays_by_the_groups_of_the_log(name: str) -> None:
     log = sample()
-    rule = ls.Reward(shaping=ls.rewards.KimiLength())
+    rule = ls.Reward(shaping=GROUP_SHAPINGS[name][0])
     shape = -1, GROUP
     rewards = rule.group_values(*(x.reshape(shape) for x in (log.lengths, log.correct, log.truncated)))
     paid = ls.Rollouts(log.lengths, rewards.ravel(), log.prompt_ids, log.truncated, log.correct, log.classes)

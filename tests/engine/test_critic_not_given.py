@@ -172,7 +172,7 @@ def test_what_knows_pay_is_refused_where_a_reward_compares_a_group() -> None:
     compared = rewards.Reward(shaping=rewards.LengthZScore(alpha=0.1))
     for critic in (critics.Exact(), critics.ClassMean(), critics.Scaled(critic=critics.Exact(), factor=0.5)):
         scheme = replace(of(critic), reward=compared, group_size=4)
-        with pytest.raises(ValueError, match="is not defined for a reward that compares the lengths of a group"):
+        with pytest.raises(ValueError, match="is not defined for a reward that compares the responses of a group"):
             ls.drift(scheme, PLAIN, "monte_carlo", rng=np.random.default_rng(0), batches=16)
     given = replace(of(critics.NotGiven()), reward=compared, group_size=4)
     assert ls.drift(given, PLAIN, "monte_carlo", rng=np.random.default_rng(0), batches=16).length.n == 16

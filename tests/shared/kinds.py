@@ -198,6 +198,13 @@ MAKERS: dict[str, Maker] = {
     "StopProperly": Maker(rewards.StopProperly, {"coefficient": 0.5}, {"coefficient": FINITE}),
     "KimiLength": Maker(rewards.KimiLength, {"weight": 1.0}, {"weight": FINITE}),
     "LengthZScore": Maker(rewards.LengthZScore, {"alpha": 0.5}, {"alpha": PROBABILITY}),
+    "ALP": Maker(rewards.ALP, {"beta": 0.01}, {"beta": FINITE}),
+    "PassRateLength": Maker(rewards.PassRateLength, {"weight": 0.25}, {"weight": FINITE}),
+    "Laser": Maker(rewards.Laser, {"target": 4.0, "alpha": 0.5}, {"target": number(1.0), "alpha": FINITE}),
+    "LaserD": Maker(rewards.LaserD, {"easy": 2.0, "medium": 3.0, "hard": 4.0, "alpha": 0.5}, {
+        **dict.fromkeys(("easy", "medium", "hard"), number(1.0)), "alpha": FINITE}),
+    "ShorterBetter": Maker(rewards.ShorterBetter, {"beta": 0.01}, {"beta": FINITE}),
+    "GR3": Maker(rewards.GR3, {"alpha": 0.5}, {"alpha": NOT_NEGATIVE}),
     # advantages and critics
     "Raw": Maker(advantages.Raw, {"baseline": 0.0}, {"baseline": either(FINITE, numbers_of((None,)))}),
     "GroupMean": Maker(advantages.GroupMean, {"group_of_one": "zero"}, {"group_of_one": word("zero", "raw")}),

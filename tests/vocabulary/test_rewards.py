@@ -1,11 +1,10 @@
-"""Rewards and their shapings: against hand numbers, plain Python loops over a group, and their own limits."""
+"""Rewards and shapings of single responses: against hand numbers and their own limits."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import pickle
-import statistics
 from collections.abc import Callable
 
 import numpy as np
@@ -13,14 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arrays import BoolArray, FloatArray, IntArray
+import lossim.rewards
+from arrays import FloatArray, IntArray
 from lossim import Outcome
 from lossim.rewards import (
     Cosine,
     Discount,
-    GroupShaping,
-    KimiLength,
-    LengthZScore,
+    Laser,
     LinearPenalty,
     MissingEOS,
     Reward,
@@ -28,6 +26,7 @@ from lossim.rewards import (
     SoftOverlong,
     StopProperly,
 )
+from shapings import GROUP_SHAPINGS
 
 RIGHT, WRONG, CUT = Outcome.CORRECT, Outcome.INCORRECT, Outcome.TRUNCATED
 token_counts = st.integers(1, 40_000)
@@ -137,6 +136,10 @@ def test_a_custom_shaping_sees_arrays_of_one_shape() -> None:
     (StopProperly(coefficient=-0.5), 1, 9, CUT, -0.5),
     (StopProperly(coefficient=-0.5), -1, 9, CUT, -0.5),
     (StopProperly(coefficient=-0.5), 1, 9, WRONG, 1),
+    (Laser(target=500), 1, 500, RIGHT, 1.5),
+    (Laser(target=500), 1, 501, RIGHT, 1),
+    (Laser(target=500), -0.5, 5, WRONG, -0.5),
+    (Laser(target=500, alpha=0.2), -0.5, 5, CUT, -0.5),
 ])
 def test_shapings_by_hand(shaping: Shaping, reward: float, length: float, outcome: Outcome, expected: float) -> None:
     assert shaped(shaping, reward, length, outcome) == pytest.approx(expected, abs=1e-12)
@@ -160,6 +163,21 @@ def test_soft_overlong_in_its_three_pieces(
     assert falling == pytest.approx(reward + line, abs=1e-9)
 
 
+@given(st.integers(1, 3000), st.booleans())
+def test_cosine_as_trl_and_ms_swift_have_it(length: int, right: bool) -> None:
+    """By the formulas of both: TRL's get_cosine_scaled_reward(max_len=2000), ms-swift's cosine with its defaults."""
+    progress = min(length / 2000, 1.0)
+    least, most = (0.5, 1.0) if right else (-0.5, -1.0)
+    trl = least + 0.5 * (most - least) * (1.0 + math.cos(progress * math.pi))
+    outcome = RIGHT if right else WRONG
+    assert shaped(Cosine(max_tokens=2000, correct=(1, 0.5), incorrect=(-1, -0.5)), 0, length, outcome) == (
+        pytest.approx(trl, abs=1e-12))
+    least, most = (0.5, 1.0) if right else (0.0, -0.5)
+    swift = most - (most - least) * (1.0 - math.cos(progress * math.pi)) / 2.0
+    assert shaped(Cosine(max_tokens=2000, correct=(1, 0.5), incorrect=(-0.5, 0)), 0, length, outcome) == (
+        pytest.approx(swift, abs=1e-12))
+
+
 @given(st.integers(1, 999), st.sampled_from([RIGHT, WRONG]))
 def test_cosine_is_symmetric_about_its_middle(length: int, outcome: Outcome) -> None:
     curve = Cosine(max_tokens=1000)
@@ -179,134 +197,12 @@ def test_linear_penalty_slope(reward: float, length: int, slope: float, free: fl
         assert step == 0
 
 
-# --- shapings that look at the group -----------------------------------------------------------------------------
-
-groups = st.lists(st.tuples(st.integers(1, 60), st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=8)
-
-
-def columns(rows: list[tuple[int, bool, bool, bool]]) -> tuple[IntArray, BoolArray, BoolArray, BoolArray]:
-    table = np.array(rows, dtype=np.int64)
-    return table[:, 0], table[:, 1] == 1, table[:, 2] == 1, table[:, 3] == 1
-
-
-@given(groups, st.floats(-2, 2))
-def test_kimi_length_response_by_response(rows: list[tuple[int, bool, bool, bool]], weight: float) -> None:
-    length, correct, truncated, counted = columns(rows)
-    values = Reward(incorrect=-1, shaping=KimiLength(weight=weight)).group_values(length, correct, truncated, counted)
-    compared = [t for t, _, _, used in rows if used]
-    for (t, right, _, used), value in zip(rows, values, strict=True):
-        gain = 0.0
-        if used and max(compared) > min(compared):
-            gain = 0.5 - (t - min(compared)) / (max(compared) - min(compared))
-        expected = 1 + weight * gain if right else -1 + weight * min(0.0, gain)
-        assert value == pytest.approx(expected, abs=1e-12)
-
-
-@given(groups, st.floats(0, 1))
-def test_length_z_score_response_by_response(rows: list[tuple[int, bool, bool, bool]], alpha: float) -> None:
-    length, correct, truncated, counted = columns(rows)
-    values = Reward(correct=2, incorrect=-1, shaping=LengthZScore(alpha=alpha)).group_values(
-        length, correct, truncated, counted)
-    compared = [t for t, right, _, used in rows if used and right]
-    for (t, right, _, used), value in zip(rows, values, strict=True):
-        expected = 2.0 if right else -1.0
-        if right and used:
-            std = statistics.pstdev(compared)
-            z = (t - statistics.fmean(compared)) / std if std else 0.0
-            expected *= 1 - alpha / (1 + math.exp(-z))
-        assert value == pytest.approx(expected, abs=1e-12)
-
-
-def test_length_z_score_by_hand() -> None:
-    # right ones at 10 and 30: mean 20, population standard deviation 10, z = -1 and 1
-    values = Reward(shaping=LengthZScore(alpha=0.5)).group_values([10, 30, 90], [True, True, False], False)
-    sigma = 1 / (1 + math.e)
-    np.testing.assert_allclose(values, [1 - 0.5 * sigma, 1 - 0.5 * (1 - sigma), 0])
-
-
-def test_kimi_length_by_hand() -> None:
-    values = Reward(shaping=KimiLength()).group_values([10, 10, 20, 30, 30], [True, False, True, True, False], False)
-    np.testing.assert_allclose(values, [1.5, 0, 1, 0.5, -0.5])
-
-
-SHAPINGS = [KimiLength(weight=0.7), LengthZScore(alpha=0.4)]
-
-
-@pytest.mark.parametrize("shaping", SHAPINGS)
-@given(groups)
-def test_what_is_not_counted_might_as_well_be_absent(
-    shaping: GroupShaping, rows: list[tuple[int, bool, bool, bool]]
-) -> None:
-    reward = Reward(incorrect=-1, truncated=-2, shaping=shaping)
-    length, correct, truncated, counted = columns(rows)
-    values = reward.group_values(length, correct, truncated, counted)
-    plain = dataclasses.replace(reward, shaping=None).values(length, correct, truncated)
-    np.testing.assert_array_equal(values[~counted], plain[~counted])
-    if counted.any():
-        alone = reward.group_values(length[counted], correct[counted], truncated[counted])
-        np.testing.assert_allclose(values[counted], alone)
-
-
-@pytest.mark.parametrize("shaping", SHAPINGS)
-def test_groups_do_not_see_one_another(shaping: GroupShaping) -> None:
-    reward = Reward(shaping=(shaping, LinearPenalty(slope=0.01)))
-    length = np.array([[3, 8, 20], [5, 5, 5], [9, 1, 4]])
-    correct = np.array([[True, True, False], [True, False, True], [True, True, True]])
-    together = reward.group_values(length, correct, False)
-    for row in range(3):
-        np.testing.assert_allclose(together[row], reward.group_values(length[row], correct[row], False))
-
-
-@pytest.mark.parametrize("shaping", SHAPINGS)
-@given(groups, st.integers(2, 9))
-def test_group_shapings_have_no_unit_of_length(
-    shaping: GroupShaping, rows: list[tuple[int, bool, bool, bool]], scale: int
-) -> None:
-    length, correct, truncated, counted = columns(rows)
-    reward = Reward(shaping=shaping)
-    one, other = (reward.group_values(k * length, correct, truncated, counted) for k in (1, scale))
-    np.testing.assert_allclose(one, other, atol=1e-12)
-
-
-def test_a_group_of_one_has_nothing_to_compare() -> None:
-    assert Reward(shaping=KimiLength()).group_values([7], [True], [False]) == 1
-    assert Reward(shaping=LengthZScore(alpha=0.4)).group_values([7], [True], [False]) == pytest.approx(0.8)
-
-
-def test_shapings_of_both_kinds_mix_in_order() -> None:
-    args = ([10, 30], [True, True], [False, True])
-    first = Reward(shaping=(StopProperly(coefficient=0), KimiLength())).group_values(*args)
-    last = Reward(shaping=(KimiLength(), StopProperly(coefficient=0))).group_values(*args)
-    np.testing.assert_allclose(first, [1.5, -0.5])
-    np.testing.assert_allclose(last, [1.5, 0])
-
-
-def test_group_relative_says_which_call_to_make() -> None:
-    assert not Reward().group_relative
-    assert not Reward(shaping=Discount(gamma=0.9)).group_relative
-    reward = Reward(shaping=(Discount(gamma=0.9), KimiLength()))
-    assert reward.group_relative
-    with pytest.raises(ValueError, match=r"shaping must not compare .*KimiLength\(weight=1.0\).*; use group_values"):
-        reward.values([1], [True], [False])
-
-
-def test_a_group_shaping_of_ones_own() -> None:
-    class Shortest(GroupShaping):
-        def in_group(
-            self, reward: FloatArray, length: FloatArray, correct: BoolArray, counted: BoolArray
-        ) -> FloatArray:
-            return reward + (length == length.min(axis=-1, keepdims=True))
-
-    reward = Reward(shaping=Shortest())
-    assert reward.group_relative
-    np.testing.assert_array_equal(reward.group_values([4, 2], [True, False], False), [1, 1])
-
-
 # --- values and errors -------------------------------------------------------------------------------------------
 
 BUILT_IN = [
     LinearPenalty(slope=0.01, free=3), SoftOverlong(max_tokens=100, buffer=20), Cosine(max_tokens=100, exceed=-10),
-    Discount(gamma=0.9), MissingEOS(penalty=1), StopProperly(coefficient=-1), *SHAPINGS,
+    Discount(gamma=0.9), MissingEOS(penalty=1), StopProperly(coefficient=-1), Laser(target=50),
+    *(shaping for shaping, _ in GROUP_SHAPINGS.values()),
 ]
 
 
@@ -315,7 +211,7 @@ def test_shapings_are_values(shaping: object) -> None:
     assert pickle.loads(pickle.dumps(shaping)) == shaping
     assert pickle.loads(pickle.dumps(Reward(shaping=shaping))) == Reward(shaping=shaping)
     assert hash(shaping) == hash(dataclasses.replace(shaping))  # type: ignore[type-var]
-    assert eval(repr(shaping)) == shaping
+    assert eval(repr(shaping), vars(lossim.rewards)) == shaping
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(shaping, dataclasses.fields(shaping)[0].name, 1)  # type: ignore[arg-type]
 
@@ -358,14 +254,13 @@ def no_array(reward: FloatArray, length: FloatArray, outcome: IntArray) -> str:
     (lambda: Cosine(max_tokens=9, correct=(1, 2, 3)), r"correct must be two rewards"),  # type: ignore[arg-type]
     (lambda: Cosine(max_tokens=9, incorrect=(1, math.nan)), r"incorrect\[1\] must be finite, got nan"),
     (lambda: Discount(gamma=1.1), r"gamma must lie in \[0, 1\], got 1.1"),
-    (lambda: LengthZScore(alpha=-0.1), r"alpha must lie in \[0, 1\], got -0.1"),
+    (lambda: Laser(target=0.5), r"target must lie in \[1, inf\], got 0.5"),
     (lambda: Reward().values([1, 0], True, False), r"length\[1\] must be at least 1, got 0.0; the stop token"),
     (lambda: Reward().values(["a"], True, False), r"length must be an array of numbers"),
     (lambda: Reward().values([1], [1], False), r"correct must be booleans .*, got 'int64'; compare, as in grade == 0"),
     (lambda: Reward().values([1], True, [0.0]), r"truncated must be booleans .*, got 'float64'"),
     (lambda: Reward().group_values([1], True, False, [1]), r"counted must be booleans"),
     (lambda: Reward().values([1, 2], [True] * 3, False), r"length must broadcast with .*, got \[\(2,\), \(3,\), \(\)"),
-    (lambda: Reward(shaping=KimiLength()).group_values(4, True, False), r"length must have the responses of a group"),
     (lambda: Reward(shaping=no_number).values([5, 9, 7], True, [False, False, True]),
      r"the shaping no_number must return finite rewards, also at length 7 \(truncated\), got nan"),
     (lambda: Reward(shaping=one_number).values([5, 9], True, False),
