@@ -27,13 +27,14 @@ PAGE = HERE / "architecture.md"
 DATA = HERE / "rooms.json"
 PICTURE = HERE / "rooms.png"
 
-FLOORS = ("command line", "pictures, verbs", "forecasts", "logs, configs", "changes", "runs, tokens", "one step",
-          "policy, scheme", "estimators, rows", "vocabulary", "tools")
+FLOORS = ("command line", "sweeps", "pictures, verbs", "forecasts", "logs, configs", "changes", "runs, tokens",
+          "one step", "policy, scheme", "estimators, rows", "vocabulary", "tools")
 """A name for each floor, from the top."""
 
 ROOMS = {
     "__main__": (0, "python -m lossim"),
     "_cli": (1, "arguments, and answers in words"),
+    "_sweeping": (0, "a function over a grid"),
     "_pictures": (0, "results as figures"),
     "_verbs": (1, "which way, and what would change it"),
     "_forecasting": (1, "where a run goes on to"),

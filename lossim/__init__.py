@@ -39,6 +39,7 @@ from lossim._model import Kernels, coordinates, kernel, kernels
 from lossim._support.doubts import Doubt
 from lossim._support.types import NoClosedForm, Outcome
 from lossim._surveying import Share, Survey, log_range, survey
+from lossim._sweeping import Failure, Sweep, sweep
 from lossim._training import Training, train
 from lossim._verbs import drift, stops, what_if
 from lossim.configs import ParsedConfig, read_config
@@ -57,6 +58,7 @@ __all__ = [
     "Doubt",
     "Drift",
     "Estimate",
+    "Failure",
     "Finding",
     "Fit",
     "FittedClass",
@@ -78,6 +80,7 @@ __all__ = [
     "Stop",
     "Stops",
     "Survey",
+    "Sweep",
     "Training",
     "WhatIf",
     "WhatIfs",
@@ -110,6 +113,7 @@ __all__ = [
     "stops",
     "surrogates",
     "survey",
+    "sweep",
     "tokens",
     "train",
     "what_if",

@@ -11,8 +11,9 @@ import numpy as np
 from scipy.special import betaincinv
 
 from lossim._support import checks
+from lossim._support.notes import together
 from lossim._support.plain import plain
-from lossim._support.text import Columns, Note, Printed, Sections, code, noted, percent
+from lossim._support.text import Columns, Printed, Sections, noted, percent
 from lossim._support.types import FloatArray, IntArray
 from lossim._surveying.deciding import bins, explained, named
 from lossim._surveying.questions import Answer, Question
@@ -105,7 +106,8 @@ class Survey(Printed):
                    decides_direction=by_direction, decides_size=by_size, failures=_failures(answers),
                    unknowns=unknowns, known=known, title=question.title, words=question.words, unit=question.unit,
                    undecided=any(scheme.entropy is not None for scheme in question.schemes),
-                   notes=_notes([answer for answer in answers if not answer.failed]), provenance=provenance)
+                   provenance=provenance,
+                   notes=together([answer.notes for answer in answers if not answer.failed], "draws"))
 
     @property
     def answered(self) -> int:
@@ -197,22 +199,6 @@ def _failures(answers: Sequence[Answer]) -> dict[str, tuple[int, str]]:
     count = Counter(answer.failed for answer in answers if answer.failed)
     first = {answer.failed: answer.message for answer in reversed(answers)}
     return {name: (number, first[name]) for name, number in count.most_common()}
-
-
-def _notes(answers: Sequence[Answer]) -> tuple[str, ...]:
-    """The notes of all draws, each once; of those of one kind the first, with how many draws have one."""
-    kinds: dict[tuple[str, str], list[str]] = {}
-    for answer in answers:
-        mine = {(code(note), note.value if isinstance(note, Note) else note): note for note in answer.notes}
-        for kind, note in mine.items():
-            kinds.setdefault(kind, []).append(note)
-    said = []
-    for (about, value), notes in kinds.items():
-        others = ", and others like it" if len(set(notes)) > 1 else ""
-        some = f" (in {len(notes):,} of {len(answers):,} draws{others})"
-        whole = len(notes) == len(answers) and not others
-        said.append(Note(about, notes[0] if whole else notes[0] + some, value))
-    return tuple(said)
 
 
 def _numbers(result: Survey) -> list[str]:

@@ -1,0 +1,136 @@
+"""The picture of a sweep over two axes."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossim._pictures.results import sheet, signs
+from lossim._support.records import Record
+from lossim._support.types import BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+_COLOURS = ("#0072B2", "#FFFFFF", "#D55E00")
+"""Below, at and above 0, as in pictures of surveys."""
+_FAILED = "#BBBBBB"
+_RATIO = 5.0
+"""An axis is drawn by its logarithm where its largest value is so many times its smallest."""
+_LABELS = {"gae_lambda": "λ of GAE", "solve_rate": "solve rate", "max_tokens": "max_tokens (tokens)",
+           "group_size": "group size (responses per prompt)", "mean_length": "mean length (tokens)",
+           "right": "mean length of right responses (tokens)", "wrong": "mean length of wrong responses (tokens)",
+           "mean_right": "mean length of right responses (tokens)", "verbosity": "verbosity (tokens)",
+           "mean_wrong": "mean length of wrong responses (tokens)", "ratio": "mean length, wrong over right",
+           "accuracy": "P(correct)", "truncated": "P(truncated)", "pace": "pace (nats of KL a step)",
+           "sharing": "sharing of stop logits between paths", "premature": "premature share of wrong responses"}
+"""Of axes, by name, with units."""
+
+
+class Map(Record):
+    """What is drawn: two axes, each a name with its values, and arrays [y, x].
+
+    ``value`` is NaN where ``failed``; ``undecided`` cells are hatched.
+    """
+
+    title: str
+    x: tuple[str, Sequence[Any]]
+    y: tuple[str, Sequence[Any]]
+    value: FloatArray
+    undecided: BoolArray
+    failed: BoolArray
+    unit: str
+
+
+def draw_map(given: Map, axes: Axes | None) -> Axes:
+    """Colours about 0, a line through 0, hatches and a legend; in a figure of its own where there are no axes."""
+    if axes is not None:
+        _draw(axes, given)
+        axes.set_title(textwrap.fill(signs(given.title), 60))
+        return axes
+    with sheet(textwrap.fill(signs(given.title), 76), 1, 6.4, 4.4) as (_, (own,)):
+        _draw(own, given)
+    return own
+
+
+def _draw(axes: Axes, given: Map) -> None:
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    across, up = (_Side(values) for _, values in (given.x, given.y))
+    known = given.value[np.isfinite(given.value)]
+    largest = float(np.abs(known).max(initial=0.0)) or 1.0
+    colours = LinearSegmentedColormap.from_list("about 0", _COLOURS)
+    mesh = axes.pcolormesh(across.edges, up.edges, np.ma.masked_invalid(given.value), cmap=colours, rasterized=True,
+                           norm=Normalize(-largest, largest))
+    axes.set_facecolor(_FAILED)
+    handles: list[Patch | Line2D] = []
+    if given.undecided.any():
+        _hatch(axes, across.edges, up.edges, given.undecided)
+        handles.append(Patch(facecolor="white", edgecolor="#333333", hatch="////", label="sign undecided"))
+    if _zero_line(axes, across, up, given.value):
+        handles.append(Line2D([], [], color="black", linewidth=1.6, label="0"))
+    if given.failed.any():
+        handles.append(Patch(facecolor=_FAILED, label="failed"))
+    axes.set(xscale="log" if across.log else "linear", yscale="log" if up.log else "linear")
+    across.ticks(axes.xaxis, given.x[0])
+    up.ticks(axes.yaxis, given.y[0])
+    axes.grid(False)
+    if handles:
+        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(handles), borderaxespad=0.2)
+    bar = axes.figure.colorbar(mesh, ax=axes, label=given.unit)
+    bar.ax.yaxis.set_major_formatter(lambda y, _: signs(f"{y:g}"))
+
+
+class _Side:
+    """One axis: where its values stand, and where their cells end."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = values
+        self.numeric = all(isinstance(value, Real) for value in values) and list(values) == sorted(values)
+        self.places = np.array(values, dtype=np.float64) if self.numeric else np.arange(len(values), dtype=np.float64)
+        self.log = bool(self.numeric and self.places[0] > 0 and self.places[-1] > _RATIO * self.places[0]
+                        and self.places[-1] > 1.0)
+        flat = np.log(self.places) if self.log else self.places
+        middles = (flat[1:] + flat[:-1]) / 2.0
+        first, last = (flat[0] - 0.5, flat[0] + 0.5) if len(flat) == 1 else (2 * flat[0] - middles[0],
+                                                                             2 * flat[-1] - middles[-1])
+        edges = np.concatenate([[first], middles, [last]])
+        self.edges = np.exp(edges) if self.log else edges
+
+    def ticks(self, axis: Axis, name: str) -> None:
+        """Its ticks and its name."""
+        from matplotlib.ticker import NullLocator
+
+        axis.set_label_text(_LABELS.get(name, name.replace("_", " ")))
+        if not self.numeric:
+            axis.set_ticks(self.places, [textwrap.shorten(str(value), 28) for value in self.values])
+        elif len(self.values) <= 8:
+            axis.set_ticks(self.places, [f"{value:,g}" if value < 1e6 else f"{value:.3g}" for value in self.values])
+            axis.set_minor_locator(NullLocator())
+
+
+def _hatch(axes: Axes, x: FloatArray, y: FloatArray, cells: BoolArray) -> None:
+    """Hatches over some cells."""
+    from matplotlib.collections import PolyCollection
+
+    corners = [[(x[j], y[i]), (x[j + 1], y[i]), (x[j + 1], y[i + 1]), (x[j], y[i + 1])]
+               for i, j in np.argwhere(cells).tolist()]
+    axes.add_collection(PolyCollection(corners, facecolors="none", edgecolors="#333333", linewidths=0.0, hatch="////"))
+
+
+def _zero_line(axes: Axes, x: _Side, y: _Side, value: FloatArray) -> bool:
+    """A line where the number is 0, between cells of numbers; whether there is any."""
+    known = value[np.isfinite(value)]
+    if not (x.numeric and y.numeric and min(value.shape) > 1 and len(known) and known.min() < 0.0 < known.max()):
+        return False
+    across, up = (np.concatenate([side.edges[:1], side.places, side.edges[-1:]]) for side in (x, y))
+    whole = np.ma.masked_invalid(np.pad(value, 1, mode="edge"))  # out to the edges of the cells
+    axes.contour(across, up, whole, levels=[0.0], colors="black", linewidths=1.6)
+    return True

@@ -1,0 +1,72 @@
+"""The map of a sweep: colours are the numbers, the line goes through 0, hatches are where nothing decides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.collections import PolyCollection, QuadMesh
+
+import lossim as ls
+
+
+def plane(*, x: float, y: float, shift: float = 0.0) -> ls.Estimate:
+    if (x, y) == (3.0, 30.0):
+        raise ValueError("out of reach")
+    return ls.Estimate(value=x - 2.0 + shift, stderr=0.2, n=9, method="monte carlo")
+
+
+def words(*, x: str, y: float) -> float:
+    return y * len(x)
+
+
+@pytest.fixture(scope="module")
+def swept() -> ls.Sweep:
+    return ls.sweep(plane, {"x": [1.0, 2.5, 3.0], "shift": [0.0, 0.25], "y": [3.0, 30.0]})
+
+
+def part(axes, kind):
+    return [each for each in axes.collections if type(each) is kind]
+
+
+def test_colours_are_the_numbers_about_zero_and_hatches_where_undecided(swept: ls.Sweep) -> None:
+    axes = swept.map("x", "y", at={"shift": 0.0})
+    mesh, = part(axes, QuadMesh)
+    shown = mesh.get_array()
+    np.testing.assert_array_equal(shown.filled(np.nan), [[-1.0, 0.5, 1.0], [-1.0, 0.5, np.nan]])
+    assert (mesh.norm.vmin, mesh.norm.vmax) == (-1.0, 1.0)
+    hatched, = part(axes, PolyCollection)
+    assert hatched.get_hatch() == "////"
+    assert len(hatched.get_paths()) == 2  # 0.5 is within three standard errors of 0.2
+    assert axes.get_yscale() == "log"
+    assert axes.get_xscale() == "linear"
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"sign undecided", "0", "failed"}
+    assert axes.figure.get_suptitle().replace("\n", " ") == (
+        "plane, shift 0.0: below 0 in 2 of 5 cells, undecided in 2, above 0 in 1; −1 to +1 plane; 1 more failed")
+
+
+def test_the_line_goes_through_zero_out_to_the_edges(swept: ls.Sweep) -> None:
+    axes = swept.map("y", "x", at={"shift": 0.25})
+    line = next(each for each in axes.collections if type(each).__name__ == "QuadContourSet")
+    points = np.concatenate([path.vertices for path in line.get_paths()])
+    np.testing.assert_allclose(points[:, 1], 1.75)  # x - 2 + 0.25 = 0, between 1 and 2.5
+    assert points[:, 0].min() < 3.0
+
+
+def test_another_number_other_axes_and_text(swept: ls.Sweep) -> None:
+    errors = swept.map("x", "y", "plane_stderr", at={"shift": 0.0})
+    assert part(errors, QuadMesh)[0].get_array().compressed() == pytest.approx(0.2)
+    labels = ls.sweep(words, {"x": ["no", "none"], "y": [-1.0, 1.0]}).map("x", "y")
+    assert [tick.get_text() for tick in labels.get_xticklabels()] == ["no", "none"]
+    given = swept.map("x", "y", at={"shift": 0.0}, ax=labels.figure.add_subplot())
+    assert "\n".join(given.get_title(loc=loc) for loc in ("left", "center")).strip().startswith("plane, shift 0.0")
+
+
+@pytest.mark.parametrize(("how", "message"), [
+    (("x", "y", None, {}), "must also fix shift"), (("x", "x", None, {"shift": 0.0}), "another axis"),
+    (("x", "z", None, {}), "must be one of 'x', 'shift', 'y'"), (("x", "y", None, {"y": 3.0}), "name in at"),
+    (("x", "y", None, {"shift": 3.0}), "must be a value of its axis: 0.0, 0.25"),
+    (("x", "y", "length", {"shift": 0.0}), "value must be one of 'plane'")])
+def test_what_is_refused(swept: ls.Sweep, how: tuple, message: str) -> None:
+    x, y, value, at = how
+    with pytest.raises(ValueError, match=message):
+        swept.map(x, y, value, at=at)
