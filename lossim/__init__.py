@@ -31,7 +31,7 @@ from lossim import (
     tokens,
 )
 from lossim._auditing import Audit, Finding, audit
-from lossim._changes import Stop, Stops, WhatIf, WhatIfs
+from lossim._changes import Attribution, SlotShare, Stop, Stops, WhatIf, WhatIfs
 from lossim._engine import Drift, Pace, pace
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
 from lossim._forecasting import Forecast, forecast
@@ -41,7 +41,7 @@ from lossim._support.types import NoClosedForm, Outcome
 from lossim._surveying import Share, Survey, log_range, survey
 from lossim._sweeping import Failure, Sweep, sweep
 from lossim._training import Training, train
-from lossim._verbs import drift, stops, what_if
+from lossim._verbs import attribute, drift, stops, what_if
 from lossim.configs import ParsedConfig, read_config
 from lossim.curves import Curves
 from lossim.estimates import Estimate
@@ -53,6 +53,7 @@ from lossim.schemes import Scheme, compare
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attribution",
     "Audit",
     "Curves",
     "Doubt",
@@ -77,6 +78,7 @@ __all__ = [
     "Rollouts",
     "Scheme",
     "Share",
+    "SlotShare",
     "Stop",
     "Stops",
     "Survey",
@@ -87,6 +89,7 @@ __all__ = [
     "Work",
     "advantages",
     "aggregation",
+    "attribute",
     "audit",
     "compare",
     "coordinates",

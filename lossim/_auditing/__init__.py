@@ -7,8 +7,9 @@ prompts), ``on_log`` (a scheme on a log as changes see it), ``settings`` (other 
 ``asked`` (the question, checked), ``verbs`` and ``audit`` (the front doors).
 """
 
+from lossim._auditing.attributing import attribution_of_log
 from lossim._auditing.audit import audit
 from lossim._auditing.findings import Audit, Finding
 from lossim._auditing.verbs import stops_of_log, what_if_of_log
 
-__all__ = ["Audit", "Finding", "audit", "stops_of_log", "what_if_of_log"]
+__all__ = ["Audit", "Finding", "attribution_of_log", "audit", "stops_of_log", "what_if_of_log"]

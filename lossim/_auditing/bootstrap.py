@@ -39,6 +39,7 @@ from lossim._engine import (
 )
 from lossim._model import Logits
 from lossim._support.doubts import Doubt
+from lossim._support.quotients import quotient
 from lossim._support.records import Kind, mapped
 from lossim._support.types import FloatArray, IntArray
 from lossim.estimates import Estimate
@@ -246,6 +247,18 @@ class Spread:
             per_unit = abs(values.length_per_kl / float(self.changes.length))
             errors = replace(errors, length_per_kl=per_unit * float(self.stderr.length))
         return mapped(lambda value, error: self.estimate(np.nan if np.isnan(error) else value, error), values, errors)
+
+    @property
+    def lengths_drawn(self) -> FloatArray:
+        """Tokens per unit step and in a step of 0.01 nats in each redrawn log, noise taken off: [2, log]."""
+        noise = mapped(lambda *x: np.concatenate(x).mean(), *self.noises)
+        nats = np.concatenate([each.nats for each in self.squares]) - 2.0 * noise.nats
+        length = np.concatenate(self.drawn, axis=1)[0]
+        if (nats > 0).all():
+            per_unit = np.sqrt(NATS / nats)
+        else:  # the size of a step is lost in some redrawn logs
+            per_unit = quotient(np.full_like(nats, float(self.ratios.length_per_kl)), np.asarray(self.changes.length))
+        return np.stack([length, length * per_unit])
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:

@@ -17,6 +17,7 @@ from lossim._changes.settings import changed
 from lossim._engine import (
     Directions,
     Drift,
+    Headline,
     Question,
     check_alike,
     checked_family,
@@ -186,9 +187,13 @@ class OnPolicy(Record, Case):
             found = self.drift()
             over = [np.nan_to_num(doubt.lengths) for doubt in found.doubts if doubt.unknown == "kernel"]
             return np.concatenate([[float(found.length)], *over])
-        kernels = family_of(self.question.kernels, self.policy.coordinates)
-        headline = headline_of(self.question.step, self.directions, kernels)
+        headline = self.headline()
         return np.append(headline.told, headline.told_over)
+
+    def headline(self) -> Headline:
+        """The drift of mean length and nothing else, exact, and that under each kernel."""
+        kernels = family_of(self.question.kernels, self.policy.coordinates)
+        return headline_of(self.question.step, self.directions, kernels)
 
     def noise(self) -> float:
         return 0.0 if self.seed is None else float(self.drift().length.stderr)
@@ -204,7 +209,7 @@ def what_if_of_policy(scheme: Scheme, policy: Policy, *, method: Literal["exact"
                       old_policy: Policy | None = None, reference: Policy | None = None,
                       kernels: Kernels | Sequence[Coordinates] | None = None, progress: bool = False) -> WhatIfs:
     """See :func:`lossim.what_if`; keywords are those of :func:`lossim.drift`."""
-    case, how = _case(scheme, policy, method, rng, batches, old_policy, reference, kernels)
+    case, how = case_of(scheme, policy, method, rng, batches, old_policy, reference, kernels)
     found = []
     with Progress(progress) as reporter:
         for words, other in [(AS_IT_IS, case), *changed(case.settled)]:
@@ -219,7 +224,7 @@ def stops_of_policy(scheme: Scheme, policy: Policy, knob: str | None = None, *,
                     batches: int | None = None, old_policy: Policy | None = None, reference: Policy | None = None,
                     kernels: Kernels | Sequence[Coordinates] | None = None, progress: bool = False) -> Stops:
     """See :func:`lossim.stops`; keywords are those of :func:`lossim.drift`."""
-    case, how = _case(scheme, policy, method, rng, batches, old_policy, reference, kernels)
+    case, how = case_of(scheme, policy, method, rng, batches, old_policy, reference, kernels)
     notes: list[Note] = [*_notes(case)]
     with Progress(progress) as reporter:
         found = found_stops(chosen_knobs(case.settled, knob), reporter.say)
@@ -234,9 +239,9 @@ def stops_of_policy(scheme: Scheme, policy: Policy, knob: str | None = None, *,
                  provenance=how)
 
 
-def _case(scheme: Scheme, policy: Policy, method: str, rng: np.random.Generator | None, batches: int | None,
-          old_policy: Policy | None, reference: Policy | None, kernels: Kernels | Sequence[Coordinates] | None
-          ) -> tuple[OnPolicy, dict[str, Any]]:
+def case_of(scheme: Scheme, policy: Policy, method: str, rng: np.random.Generator | None, batches: int | None,
+            old_policy: Policy | None, reference: Policy | None, kernels: Kernels | Sequence[Coordinates] | None
+            ) -> tuple[OnPolicy, dict[str, Any]]:
     """The case, checked, and what it takes to ask again."""
     checks.choice("method", method, ("exact", "monte_carlo"))
     for name, other in (("old_policy", old_policy), ("reference", reference)):

@@ -18,7 +18,7 @@ from typing import NoReturn
 from lossim._changes import KNOBS
 from lossim._cli.answers import Answer
 from lossim._cli.auditing import audit_log
-from lossim._cli.changing import stops_of, what_if_of
+from lossim._cli.changing import attribution_of, stops_of, what_if_of
 from lossim._cli.describing import curves_of, fit_of, pace_of
 from lossim._cli.drifting import drift_of
 from lossim._cli.forecasting import forecast_of
@@ -179,6 +179,16 @@ def _change_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, figure=False)
 
 
+def _attribute_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("log", nargs="*", metavar="LOG", help=f"{LOGS}; or none, and numbers")
+    add_settings(add_scheme(parser, f"{OWN_REWARD}; a log is paid as logged", several=True))
+    parser.add_argument("--compare", metavar="NAME,...", help="presets that lead on from it, in this order")
+    parser.add_argument("--batches", type=int, metavar="N", help=BATCHES)
+    add_numbers(parser)
+    add_reading(parser)
+    add_output(parser)
+
+
 def _stops_arguments(parser: argparse.ArgumentParser) -> None:
     _change_arguments(parser)
     knobs = ", ".join(each.replace("_", "-") for each in KNOBS)
@@ -260,6 +270,8 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], Answer], Callable[[argp
     "drift": (drift_of, _drift_arguments, "which way a loss pushes length, from numbers or a log; several side by "
               "side"),
     "what-if": (what_if_of, _change_arguments, "what other settings would do, one at a time"),
+    "attribute": (attribution_of, _attribute_arguments, "which slots make the difference between two schemes, or along "
+                  "several"),
     "stops": (stops_of, _stops_arguments, "at which values of a setting length does not drift"),
     "survey": (survey_of, _survey_arguments, "a question over ranges: how often is the answer which, and what decides"),
     "train": (train_of, _train_arguments, "where some steps lead"),

@@ -1,4 +1,4 @@
-"""``lossim what-if`` and ``lossim stops``: other settings, and what would hold length, on numbers or on a log."""
+"""``lossim what-if``, ``attribute`` and ``stops``: other settings, who makes a difference, what holds length."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from lossim._cli.answers import Answer, answered, given, progress, refuse
 from lossim._cli.logs import paths_of, read_log
 from lossim._cli.numbers import NUMBERS, policy_of
-from lossim._cli.schemes import Asked, one_scheme, reward_of
-from lossim._verbs import stops, what_if
+from lossim._cli.schemes import Asked, asked_schemes, one_scheme, reward_of
+from lossim._verbs import attribute, stops, what_if
 
-__all__ = ["stops_of", "what_if_of"]
+__all__ = ["attribution_of", "stops_of", "what_if_of"]
 
 
 def what_if_of(args: Namespace) -> Answer:
@@ -22,6 +22,19 @@ def what_if_of(args: Namespace) -> Answer:
     subject, how, notes, payload = _subject(args, asked, "what-if", given(replicates=args.replicates))
     found = what_if(asked.schemes[0], subject, **how)
     return _said(found, asked, notes, payload | {"what_if": found.to_dict()})
+
+
+def attribution_of(args: Namespace) -> Answer:
+    """``lossim attribute``: from the first scheme to the others, in the order in which they are given."""
+    asked = asked_schemes(args)
+    if len(asked.schemes) < 2:
+        raise ValueError("attribute needs two schemes or more: give --scheme NAME or --config FILE and --compare "
+                         "NAME,..., or several names to --compare")
+    first, *others = asked.schemes
+    subject, how, notes, payload = _subject(args, asked, "attribute", given(replicates=args.replicates))
+    found = attribute(others, subject, relative_to=first, **how)
+    return answered(found.sections(), found.plot, asked.config, notes, verdict=found.verdict, **payload,
+                    attribution=found.to_dict())
 
 
 def stops_of(args: Namespace) -> Answer:

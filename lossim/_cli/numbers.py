@@ -63,5 +63,5 @@ def _of_medians(args: Namespace, cap: int | None, command: str) -> tuple[Policy,
 
 
 def _needs(command: str, missing: list[str]) -> str:
-    where = {"drift": "; or --log LOG to fit them", "what-if": "; or a LOG", "stops": "; or a LOG"}.get(command, "")
-    return f"{command} needs responses: give {', '.join(missing)}{where}"
+    where = {"drift": "; or --log LOG to fit them", **dict.fromkeys(("what-if", "attribute", "stops"), "; or a LOG")}
+    return f"{command} needs responses: give {', '.join(missing)}{where.get(command, '')}"

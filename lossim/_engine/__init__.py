@@ -16,6 +16,7 @@ from lossim._engine.projections import gae_projection_of
 from lossim._engine.readout import NATS, ROLES, Changes, Directions, Ratios, Readout, Squares, inner_product
 from lossim._engine.remarks import other_work, out_of_loss, start_notes, unpaid_grades
 from lossim._engine.report import (
+    STANDARD_ERRORS,
     Question,
     content_notes,
     describe_policy,
@@ -32,11 +33,11 @@ from lossim._engine.sampled import Batches, credited, critic_sums, end_sums, mea
 from lossim._engine.states import along_draws, sums_by_token, with_entries
 from lossim._engine.step import Logged, Step
 
-__all__ = ["FIRST_STEP", "NATS", "NO_PACE", "ROLES", "TERMS", "Batches", "Changes", "Credit", "Directions", "Drift",
-           "EndSums", "Family", "Groups", "Headline", "Logged", "Measures", "Pace", "Paced", "Question", "Ratios",
-           "Readout", "ResponseTerm", "Squares", "Step", "TokenTerm", "advantage_sums_of", "along_draws", "at_pace",
-           "check_alike", "checked_family", "clock", "content_notes", "credit", "credited", "critic_sums",
-           "describe_policy", "describe_rng", "describe_scheme", "drift", "effective_reward", "end_sums",
+__all__ = ["FIRST_STEP", "NATS", "NO_PACE", "ROLES", "STANDARD_ERRORS", "TERMS", "Batches", "Changes", "Credit",
+           "Directions", "Drift", "EndSums", "Family", "Groups", "Headline", "Logged", "Measures", "Pace", "Paced",
+           "Question", "Ratios", "Readout", "ResponseTerm", "Squares", "Step", "TokenTerm", "advantage_sums_of",
+           "along_draws", "at_pace", "check_alike", "checked_family", "clock", "content_notes", "credit", "credited",
+           "critic_sums", "describe_policy", "describe_rng", "describe_scheme", "drift", "effective_reward", "end_sums",
            "entry_advantage", "expected_measures", "family_of", "first_step_doubts", "gae_projection_of",
            "group_credit", "headline", "headline_of", "how_far", "inner_product", "kernel_doubt", "laid_out",
            "lengths_over", "measures_of", "other_work", "out_of_loss", "pace", "reported", "scheme_doubts",

@@ -137,6 +137,15 @@ def test_what_if_of_numbers_and_of_a_log(capsys: pytest.CaptureFixture[str], log
     assert said["what_if"] == plain(found.to_dict())
 
 
+def test_attribution_of_numbers_and_of_a_log(capsys: pytest.CaptureFixture[str], log: str) -> None:
+    path = [schemes.dr_grpo(), schemes.ppo(group_size=8)]
+    words = ["attribute", "--compare", "grpo,dr_grpo,ppo", "--group-size", "8"]
+    assert run(capsys, *words, *NUMBERS)[0] == f"{ls.attribute(path, START, relative_to=schemes.grpo())}\n"
+    found = ls.attribute(path, ls.Rollouts.read([log]), relative_to=schemes.grpo(), replicates=20)
+    said = strict(run(capsys, *words, log, *QUICK, "--json")[0])
+    assert said["attribution"] == plain(found.to_dict())
+
+
 def test_stops_of_numbers_and_of_a_log(capsys: pytest.CaptureFixture[str], log: str) -> None:
     found = ls.stops(schemes.dr_grpo(), START, "group_size")
     assert run(capsys, "stops", "--scheme", "dr_grpo", "--knob", "group-size", *NUMBERS)[0] == f"{found}\n"
