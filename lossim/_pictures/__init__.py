@@ -7,5 +7,5 @@ from lossim._pictures.results import plot_drift, plot_forecast, plot_training
 from lossim._pictures.runs import plot_curves
 from lossim._pictures.surveys import plot_survey
 
-__all__ = ["Map", "draw_map", "plot_attribution", "plot_audit", "plot_curves", "plot_drift", "plot_forecast", "plot_survey",
-           "plot_training"]
+__all__ = ["Map", "draw_map", "plot_attribution", "plot_audit", "plot_curves", "plot_drift", "plot_forecast",
+           "plot_survey", "plot_training"]
