@@ -21,7 +21,7 @@ from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 from lossim.aggregation import Aggregation
 
-__all__ = ["ONE", "Denominators", "Reciprocal", "reciprocal"]
+__all__ = ["ONE", "Denominators", "Reciprocal", "inverse_range", "reciprocal"]
 
 FAINT = 1e-140
 """Decays below it are taken for 0, which changes no digit: products of two would be denormal numbers, and slow."""
@@ -105,11 +105,11 @@ class Denominators(Record):
     def _reciprocal(self, size: FloatArray, members: int, inside: BoolArray) -> Reciprocal:
         """1/D on all values that a sum over so many members can take, those outside left out."""
         policy = self.step.old
-        counted = size[(policy.cell_weight @ policy.ends > 0) & inside]
-        if not len(counted):
+        found = inverse_range(size, (policy.cell_weight @ policy.ends > 0) & inside)
+        if found is None:
             return ONE
         least = members if inside.all() else 1  # at least the own response
-        return reciprocal(float(counted.min() * least), float(counted.max() * members))
+        return reciprocal(found[0] * least, found[1] * members)
 
     @cached_property
     def decay(self) -> FloatArray:
@@ -120,6 +120,12 @@ class Denominators(Record):
     def baseline_decay(self) -> FloatArray:
         """e^{-node · T} of those in the baseline, [b, end]."""
         return _decay(self.baseline.nodes, self.step.old.length * self.step.in_baseline)
+
+
+def inverse_range(size: FloatArray, counted: BoolArray) -> tuple[float, float] | None:
+    """The smallest and the largest size that one response adds, of those ends that count; None where none does."""
+    sizes = size[counted]
+    return (float(sizes.min()), float(sizes.max())) if len(sizes) else None
 
 
 def _decay(nodes: FloatArray, size: FloatArray) -> FloatArray:

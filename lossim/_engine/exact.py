@@ -28,8 +28,8 @@ from lossim.aggregation import TokenSum
 from lossim.estimates import Method
 from lossim.schemes import Scheme
 
-__all__ = ["Expected", "batch_moments", "expected_measures", "share_of_dead_groups", "token_whitening",
-           "update_scale"]
+__all__ = ["Expected", "batch_moments", "expected_measures", "share_of_dead_groups", "token_measures",
+           "token_whitening", "update_scale"]
 
 MOST_SCATTER = 0.9
 """Relative variance of a step's statistic from which on no series in it says anything."""
@@ -108,14 +108,14 @@ def _token_term(average: Average) -> tuple[TokenTerm, float | None]:
     step = average.step
     weight = average.presence
     if step.whitening is None:
-        return _token_measures(step, weight), None
+        return token_measures(step, weight), None
     mean, scale, finite = token_whitening(step, step.whitening)
     means = np.full(len(weight), mean)
     shift = step.gained(scale * (0.0 - mean * weight), +1)
-    return replace(_token_measures(step, scale * weight), shift=shift, mean=means), finite
+    return replace(token_measures(step, scale * weight), shift=shift, mean=means), finite
 
 
-def _token_measures(step: Step, weight: FloatArray) -> TokenTerm:
+def token_measures(step: Step, weight: FloatArray) -> TokenTerm:
     """GAE's measures of a weight by [cell, grade, end], with the gain of whole responses where it has one sign."""
     sums = with_entries(step.old, weight) if step.signed else step.gained(weight, +1)
     gae = step.token_level

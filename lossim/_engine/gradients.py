@@ -15,7 +15,7 @@ import numpy as np
 from lossim._engine.gae import gae_sums
 from lossim._engine.gae_moments import advantage_sums, reach_sums
 from lossim._engine.gae_signs import gae_sums_by_sign
-from lossim._engine.measures import EndSums, Measures, ResponseTerm, Roles, TokenSums, TokenTerm
+from lossim._engine.measures import EndSums, Measures, ResponseTerm, Roles, TokenSums, TokenTerm, by_outcome
 from lossim._engine.states import sums_by_token
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits
@@ -86,7 +86,7 @@ def _entropy_sums(policy: CellArrays, coefficient: float, weight: EndSums, cells
     visits = found.go
     visits[:, :2] += found.stop
     visits *= coefficient
-    everyone = coefficient * np.column_stack([weight.ended[:, :, :-1].sum(axis=2), weight.ended[:, :, -1].sum(axis=1)])
+    everyone = coefficient * by_outcome(weight.ended).sum(axis=2)
     shared = np.zeros((len(policy.class_weight), 3))
     np.add.at(shared, policy.class_of_cell, everyone)
     probability = policy.cell_probability[cells]

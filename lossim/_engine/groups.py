@@ -17,7 +17,7 @@ from lossim._engine.step import Step
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
-__all__ = ["ClassLaw"]
+__all__ = ["FEW_LEVELS", "ClassLaw", "at_least_two_levels", "power_difference"]
 
 FEW_LEVELS = 16
 """Up to so many reward levels a matrix product for each is faster than a scatter for each node."""
@@ -159,12 +159,12 @@ class ClassLaw(Record):
         mine = self.by_level(self.counted)
         levels = mine.shape[1]
         others = mine @ (1.0 - np.eye(levels)) if levels <= FEW_LEVELS else self.transform[:, None] - mine
-        return _power_difference(mine + self.removed, others, self.mates)
+        return power_difference(mine + self.removed, others, self.mates)
 
     @cached_property
     def unequal_groups(self) -> float:
         """P(a group has at least two different task rewards among those that count)."""
-        return float(self._at_least_two_levels(self.level_mass[None])[0])
+        return float(at_least_two_levels(self.level_mass, np.array(self.removed), self.mates + 1))
 
     @cached_property
     def group_transform(self) -> FloatArray:
@@ -173,34 +173,34 @@ class ClassLaw(Record):
         gone = self.removed
         psi = self.transform
         if self.step.scheme.dynamic_sampling == "resample":
-            return self._at_least_two_levels(self.by_level(self.counted))
+            return at_least_two_levels(self.by_level(self.counted), np.array(gone), size)
         whole = (psi + gone) ** size
         if self.step.least_kept == 2:  # a lone survivor leaves the loss, and its size with it
             lone = size * gone ** (size - 1)
             whole = whole - lone * psi + lone * self.counted.sum()
         return whole
 
-    def _at_least_two_levels(self, parts: FloatArray) -> FloatArray:
-        """E[product over a whole group; two levels or more occur] from E[· ; level] of one response, [a, level].
 
-        Summed over the highest level that occurs, so that nothing cancels where it is rare; with many levels as all
-        groups less those of one level.
-        """
-        size = self.mates + 1
-        gone = self.removed
-        nodes, levels = parts.shape
-        if levels > FEW_LEVELS:
-            equal = ((parts + gone) ** size - gone**size).sum(axis=1) + gone**size
-            return np.maximum((parts.sum(axis=1) + gone) ** size - equal, 0.0)
-        total = np.zeros(nodes)
-        lower = np.zeros(nodes)
-        for own in parts.T:
-            total += _both_occur(np.full(nodes, gone), own, lower, size)
-            lower = lower + own
-        return total
+def at_least_two_levels(parts: FloatArray, gone: FloatArray, size: int) -> FloatArray:
+    """E[product over a whole group; two levels or more occur] from E[· ; level] of one response, [..., level] → [...].
+
+    ``gone`` [...] is P(out of the baseline). Summed over the highest level that occurs, so that nothing cancels where
+    it is rare; with many levels as all groups less those of one level.
+    """
+    if parts.shape[-1] > FEW_LEVELS:
+        equal = ((parts + gone[..., None]) ** size - gone[..., None] ** size).sum(axis=-1) + gone**size
+        return np.maximum((parts.sum(axis=-1) + gone) ** size - equal, 0.0)
+    rest = np.zeros(parts.shape[:-1]) + gone
+    total = np.zeros_like(rest)
+    lower = np.zeros_like(rest)
+    for level in range(parts.shape[-1]):
+        own = parts[..., level]
+        total += _both_occur(rest, own, lower, size)
+        lower = lower + own
+    return total
 
 
-def _power_difference(base: FloatArray, more: FloatArray, power: int) -> FloatArray:
+def power_difference(base: FloatArray, more: FloatArray, power: int) -> FloatArray:
     """(base + more)^power - base^power = more · Σ_i (base + more)^i base^{power-1-i}, without cancellation."""
     total = np.zeros_like(base + more)
     for i in range(power):

@@ -16,12 +16,13 @@ from scipy.special import gammaln, xlogy
 
 from lossim._engine.groups import ClassLaw
 from lossim._engine.standardized import standardized_credit
+from lossim._engine.step import Step
 from lossim._support.positions import blocks
 from lossim._support.types import FloatArray, IntArray, NoClosedForm
 from lossim.advantages import Group, ResponseAdvantage, group_of
 
-__all__ = ["by_quadrature", "composition_count", "compositions", "expected_credit", "kinds", "negative_credit",
-           "return_slope", "squared_credit"]
+__all__ = ["FEW_TERMS", "LEAST_LOG", "MOST_TERMS", "advantages_beside", "by_quadrature", "composition_count",
+           "compositions", "expected_credit", "kinds", "negative_credit", "return_slope", "squared_credit"]
 
 MOST_TERMS = 500_000_000
 """Largest number of compositions × levels × (nodes or levels) that is summed over before NoClosedForm is raised."""
@@ -243,7 +244,7 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
     for table in compositions(law.mates, parts, chunk=max(1_000_000 // nodes, 1000)):
         log_ways = gammaln(law.mates + 1.0) - gammaln(table + 1.0).sum(axis=1)
         chance = np.exp(log_ways + log_phi @ table.T)
-        advantages = _advantages(law, estimator, table[:, :levels].astype(np.float64), values)
+        advantages = advantages_beside(law.step, estimator, table[:, :levels].astype(np.float64), values)
         credit = function(advantages)
         expected += chance @ np.where(np.isnan(credit), 0.0, credit)
     return law.at_level(factor[:, None] * expected, own)
@@ -280,7 +281,7 @@ def kinds(law: ClassLaw, estimator: ResponseAdvantage) -> tuple[FloatArray, IntA
     return table[occurs], np.maximum(number, 0)[own] * occurs[own]
 
 
-def _advantages(law: ClassLaw, estimator: ResponseAdvantage, table: FloatArray, values: FloatArray) -> FloatArray:
+def advantages_beside(step: Step, estimator: ResponseAdvantage, table: FloatArray, values: FloatArray) -> FloatArray:
     """A of an own response of each level beside each composition of mates; NaN if left out. [composition, level]"""
     task, returns, length = values.T
     result = np.zeros(table.shape)
@@ -289,9 +290,9 @@ def _advantages(law: ClassLaw, estimator: ResponseAdvantage, table: FloatArray, 
         count[:, level] += 1.0
         group = Group(returns=returns, count=count, length=length, baseline=np.zeros(1))
         mine = estimator.of_group(group)[:, level]
-        if law.step.least_kept == 2:
+        if step.least_kept == 2:
             mine = np.where(count.sum(axis=1) >= 2, mine, np.nan)
-        if law.step.scheme.dynamic_sampling != "none":
+        if step.scheme.dynamic_sampling != "none":
             others = (task != task[level]) & (count > 0)
             mine = np.where(others.any(axis=1), mine, np.nan)
         result[:, level] = mine

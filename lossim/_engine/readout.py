@@ -215,9 +215,9 @@ class Directions(Record):
         squares += np.einsum("...k,...k->...", self.apart(policy.path_weight), (move.paths - means) ** 2)
         return 0.5 * squares
 
-    def moves(self, squares: Squares, scale: float) -> bool:
-        """Whether an update is more than a rounding error of coefficients of this scale."""
-        return bool(squares.size > (ROUNDING * scale) ** 2 * self.motion.largest)
+    def moves(self, squares: Squares, scale: float | FloatArray) -> Value:
+        """Whether an update is more than a rounding error of coefficients of this scale, [...] all."""
+        return squares.size > (ROUNDING * scale) ** 2 * self.motion.largest
 
     def length_changes(self, step: Step, measures: Measures) -> Changes:
         """What the ratio of length to nats is made of, and no other number; accuracy and reward stand still."""

@@ -9,6 +9,7 @@ and from 2 on another grade of those not correct.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -51,6 +52,16 @@ class CellArrays(Record):
     correctness: FloatArray
     others: FloatArray
     arrival: FloatArray
+
+    @classmethod
+    def side_by_side(cls, policies: Sequence[CellArrays]) -> CellArrays:
+        """Policies of the same cells as one: all cells of the first, then all of the second, ..."""
+        def joined(name: str) -> FloatArray:
+            return np.concatenate([getattr(policy, name) for policy in policies])
+
+        return cls(layout=policies[0].layout.repeated(len(policies)), class_weight=joined("class_weight"),
+                   probability=joined("probability"), logits=joined("logits"), correctness=joined("correctness"),
+                   others=joined("others"), arrival=joined("arrival"))
 
     # --- layout -----------------------------------------------------------------------------------------------
 

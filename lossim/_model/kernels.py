@@ -208,6 +208,10 @@ def _shared_alike(rng: np.random.Generator, own: tuple[FloatArray, FloatArray], 
             + np.sqrt(by_role * by_class) * normal(np.arange(len(role))))
 
 
+_DRAWN = ("sharing", "class_sharing", "path_scale", "position_scale", "slope", "amplitude", "cross")
+"""What members are made of."""
+
+
 class KnotMoves(Record):
     """Moves of all members: of stop logits at the knots, [..., member, cell, knot], and of paths, [..., member, path].
     """
@@ -218,6 +222,8 @@ class KnotMoves(Record):
 
 class Members(Record):
     """A family of kernels laid out for the cells of a policy; numbers are [member] unless said otherwise.
+
+    Or one family for each of several policies of these cells, whose numbers are [policy, member].
 
     Attributes:
         role: what a cell is in its class, [cell]: its path and its state.
@@ -274,17 +280,17 @@ class Members(Record):
         """exp(-|log t - log t'|/ℓ), [member, knot, knot]."""
         logs = np.log(self.knots)
         distance = np.abs(logs[:, None] - logs)
-        return np.exp(-distance / self.position_scale[:, None, None])
+        return np.exp(-distance / self.position_scale[..., None, None])
 
     @cached_property
     def _crossing(self) -> FloatArray:
         """Kernel between path and stop logits over what the position adds, [member, path, cell]."""
         scale = np.sqrt(self.path_scale / 2.0)
-        return scale[:, None, None] * self.cross[:, self.name] * self.amplitude[:, None]
+        return scale[..., None, None] * self.cross[..., self.name, :] * self.amplitude[..., None, :]
 
     def _size(self, typical_length: float | FloatArray) -> FloatArray:
         """(t/t₀)^(d/2), [..., member, knot]."""
-        return (self.knots / np.asarray(typical_length)[..., None, None]) ** (self.slope[:, None] / 2.0)
+        return (self.knots / np.asarray(typical_length)[..., None, None]) ** (self.slope[..., None] / 2.0)
 
     def move(self, stops: FloatArray, paths: FloatArray, typical_length: float | FloatArray) -> KnotMoves:
         """K·g of a gradient at the knots [..., cell, knot] and in the path logits [..., path] of policies [...].
@@ -292,11 +298,11 @@ class Members(Record):
         ``typical_length`` [...] is t₀ of each.
         """
         layout = self.layout
-        shared = self.sharing[:, None, None]
-        across = self.class_sharing[:, None, None]
+        shared = self.sharing[..., None, None]
+        across = self.class_sharing[..., None, None]
         size = self._size(typical_length)[..., None, :]
         sized = size * stops[..., None, :, :]
-        given = self.amplitude[:, :, None] * sized
+        given = self.amplitude[..., None] * sized
         # κ^[other role] ν^[other class]: all cells, those of one role, those of one class, and the cell itself.
         everywhere = given.sum(axis=-2, keepdims=True)
         if layout.class_of_path[-1] == 0:
@@ -306,13 +312,13 @@ class Members(Record):
                      + shared * (1.0 - across) * _summed_by(given, layout.class_of_cell)
                      + (1.0 - shared) * (1.0 - across) * given)
         crossed = (paths[..., None, None, :] @ self._crossing)[..., 0, :]
-        moved = (self.amplitude[:, :, None] * (mixed @ self._nearness) + crossed[..., None]) * size
+        moved = (self.amplitude[..., None] * (mixed @ self._nearness) + crossed[..., None]) * size
         # Path logits: of one name, less between classes.
         paths = paths[..., None, :]
         same_name = _summed_by(paths[..., None], self.name)[..., 0]
-        kept = self.class_sharing[:, None]
+        kept = self.class_sharing[..., None]
         chosen = kept * same_name + (1.0 - kept) * paths
-        chosen *= self.path_scale[:, None] / 2.0
+        chosen *= self.path_scale[..., None] / 2.0
         chosen += (self._crossing @ sized.sum(axis=-1, keepdims=True))[..., 0]
         return KnotMoves(stops=moved, paths=chosen)
 
@@ -320,8 +326,13 @@ class Members(Record):
 
     def one(self, number: int) -> Members:
         """The family of a single member, by its number."""
-        drawn = ("sharing", "class_sharing", "path_scale", "position_scale", "slope", "amplitude", "cross")
-        return replace(self, **{part: getattr(self, part)[number:number + 1] for part in drawn})
+        return replace(self, **{part: getattr(self, part)[number:number + 1] for part in _DRAWN})
+
+    @classmethod
+    def side_by_side(cls, families: Sequence[Members]) -> Members:
+        """The families of several policies with the same cells, and with as many members, as one."""
+        drawn: dict[str, Any] = {part: np.stack([getattr(each, part) for each in families]) for part in _DRAWN}
+        return replace(families[0], **drawn)
 
     @property
     def parts(self) -> dict[str, FloatArray]:

@@ -76,17 +76,9 @@ def _refuse(step: Step) -> None:
 
 def _stacked(step: Step, count: int) -> tuple[Scheme, CellArrays, CellArrays]:
     """Scheme, policy and reference of so many replicates as one policy."""
-    layout = step.policy.layout.repeated(count)
-
-    def stacked(policy: CellArrays) -> CellArrays:
-        return CellArrays(layout=layout, class_weight=np.tile(policy.class_weight, count),
-                          probability=np.tile(policy.probability, count), logits=np.tile(policy.logits, (count, 1)),
-                          correctness=np.tile(policy.correctness, (count, 1)),
-                          others=np.tile(policy.others, (count, 1, 1)),
-                          arrival=np.tile(policy.arrival, (count, 1)))
-
     scheme = replace(step.scheme, advantage=step.scheme.advantage.repeated(count))
-    return scheme, stacked(step.policy), stacked(step.reference)
+    policy, reference = (CellArrays.side_by_side([each] * count) for each in (step.policy, step.reference))
+    return scheme, policy, reference
 
 
 def _of_all(parts: list[_Replicates], stage: Callable[[_Replicates], Entry]) -> Entry:
