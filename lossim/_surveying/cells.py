@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from lossim._model import Features, Kernels, Members
 from lossim._support.checks import Invalid
@@ -17,6 +18,7 @@ __all__ = ["MOVES", "Chunk", "answered"]
 MOVES = tuple(each.name for each in fields(Features))
 """Arguments of :func:`lossim.coordinates`."""
 OWN_COORDINATES = Note("own coordinates", "the start has coordinates of its own, which stay: no kernel was drawn")
+Found = TypeVar("Found")
 HOW = ("critic", "pace", "steps")
 """Arguments of how a question is put."""
 
@@ -37,25 +39,61 @@ class Chunk:
     draws: tuple[Mapping[str, Any], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A draw that has a policy: the start, and how the question is put to it."""
+
+    start: Policy
+    how: How
+
+
 def answered(chunk: Chunk) -> list[Answer]:
     """The answer of each draw. What no policy has, or no policy answers, is an answer too: it says what failed."""
-    return [_answer(chunk, draw, number) for number, draw in enumerate(chunk.draws, chunk.first)]
+    drawn = [_guarded(partial(_asked, chunk, draw, number)) for number, draw in enumerate(chunk.draws, chunk.first)]
+    asked = [each for each in drawn if isinstance(each, _Asked)]
+    answers = iter(_answers(chunk.question, asked))
+    found = [each if isinstance(each, Answer) else next(answers) for each in drawn]
+    return [_with_kernel(chunk, answer, each) if isinstance(each, _Asked) else answer
+            for each, answer in zip(drawn, found, strict=True)]
 
 
-def _answer(chunk: Chunk, draw: Mapping[str, Any], number: int) -> Answer:
+def _answers(question: Question, asked: list[_Asked]) -> list[Answer]:
+    """The answers of some draws: together where that can be, else one by one."""
     try:
-        policy = _policy(chunk, draw)
-        member = _member(chunk.kernels, policy, number)
-        found = chunk.question.answer(policy, replace(_how(chunk, draw), member=member))
+        together = question.answers([each.start for each in asked], [each.how for each in asked])
+    except (ValueError, ArithmeticError):
+        together = None
+    if together is not None:
+        return together
+    return [_guarded(partial(question.answer, each.start, each.how)) for each in asked]
+
+
+def _guarded(compute: Callable[[], Found]) -> Found | Answer:
+    """What is computed, or an answer that says what failed."""
+    try:
+        return compute()
     except Invalid as error:
         if not isinstance(error, ValueError):
             raise
         return Answer(failed=error.name, message=str(error))
     except (ValueError, ArithmeticError) as error:
         return Answer(failed=type(error).__name__, message=str(error))
+
+
+def _asked(chunk: Chunk, draw: Mapping[str, Any], number: int) -> _Asked:
+    """The start of a draw, and how it moves."""
+    policy = _policy(chunk, draw)
+    return _Asked(start=policy, how=replace(_how(chunk, draw), member=_member(chunk.kernels, policy, number)))
+
+
+def _with_kernel(chunk: Chunk, answer: Answer, asked: _Asked) -> Answer:
+    """The answer with the kernel that was drawn, or a note that none was."""
+    if answer.failed:
+        return answer
+    member = asked.how.member
     if member is not None:
-        return replace(found, kernel={name: float(values[0]) for name, values in member.parts.items()})
-    return found if chunk.kernels is None else replace(found, notes=(*found.notes, OWN_COORDINATES))
+        return replace(answer, kernel={name: float(values[0]) for name, values in member.parts.items()})
+    return answer if chunk.kernels is None else replace(answer, notes=(*answer.notes, OWN_COORDINATES))
 
 
 def _member(kernels: Kernels | None, policy: Policy, number: int) -> Members | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lossim._engine import NATS, headline
+from lossim._engine import NATS, Headline, headline, headlines
 from lossim._model import Members
 from lossim._support import checks
 from lossim._support.text import code
@@ -129,6 +129,42 @@ class Question(ABC):
             ValueError, ArithmeticError: this start has none.
         """
 
+    def answers(self, starts: Sequence[Policy], hows: Sequence[How]) -> list[Answer] | None:
+        """The numbers of several starts at once, to rounding as one by one; None for what is asked one by one.
+
+        Raises:
+            ValueError, ArithmeticError: one of the starts has none.
+        """
+        return None
+
+
+def _headlines(scheme: Scheme, starts: Sequence[Policy], hows: Sequence[How]) -> list[Headline]:
+    """How mean length drifts on each start, in the order of the starts; those are read together that ask alike."""
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for number, how in enumerate(hows):
+        alike.setdefault((id(how.critic), *sorted(how.settled.items())), []).append(number)
+    found: dict[int, Headline] = {}
+    for numbers in alike.values():
+        each = headlines(hows[numbers[0]].on(scheme), [starts[number] for number in numbers],
+                         [hows[number].member for number in numbers])
+        found |= zip(numbers, each, strict=True)
+    return [found[number] for number in range(len(starts))]
+
+
+def _drifts(found: Headline) -> Answer:
+    """The answer of one scheme."""
+    return Answer(size=found.length_per_kl, notes=found.notes)
+
+
+def _differ(one: Headline, other: Headline) -> Answer:
+    """The answer of two."""
+    error = 0.0
+    for each in (one, other):
+        error += ROUNDING * abs(each.length_per_kl)
+        error += each.error * np.sqrt(NATS / each.nats) if each.nats > 0 else 0.0
+    notes = dict.fromkeys((*one.notes, *other.notes))
+    return Answer(size=float(one.length_per_kl - other.length_per_kl), error=float(error), notes=tuple(notes))
+
 
 @dataclass(frozen=True, kw_only=True)
 class OneScheme(Question):
@@ -150,8 +186,10 @@ class OneScheme(Question):
         return "longer", "shorter", "does not move"
 
     def answer(self, start: Policy, how: How) -> Answer:
-        found = headline(how.on(self.scheme), start, how.member)
-        return Answer(size=found.length_per_kl, notes=found.notes)
+        return _drifts(headline(how.on(self.scheme), start, how.member))
+
+    def answers(self, starts: Sequence[Policy], hows: Sequence[How]) -> list[Answer]:
+        return [_drifts(found) for found in _headlines(self.scheme, starts, hows)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,14 +224,11 @@ class TwoSchemes(Question):
         return f"{one} lengthens more", f"{other} lengthens more", "both alike"
 
     def answer(self, start: Policy, how: How) -> Answer:
-        found = [headline(how.on(scheme), start, how.member) for scheme in self.schemes]
-        error = 0.0
-        for each in found:
-            error += ROUNDING * abs(each.length_per_kl)
-            error += each.error * np.sqrt(NATS / each.nats) if each.nats > 0 else 0.0
-        notes = dict.fromkeys(note for each in found for note in each.notes)
-        return Answer(size=float(found[0].length_per_kl - found[1].length_per_kl), error=float(error),
-                      notes=tuple(notes))
+        one, other = (headline(how.on(scheme), start, how.member) for scheme in self.schemes)
+        return _differ(one, other)
+
+    def answers(self, starts: Sequence[Policy], hows: Sequence[How]) -> list[Answer]:
+        return list(map(_differ, *(_headlines(scheme, starts, hows) for scheme in self.schemes)))
 
 
 @dataclass(frozen=True, kw_only=True)
