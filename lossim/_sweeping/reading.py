@@ -135,4 +135,4 @@ def _(result: Training, called: str) -> Reading:
                "free": float(np.median(result.free.sum(axis=0))), "steps": float(result.steps)}
     still = abs(change) <= 1e-9 * at_end(result.length)
     return Reading(kind="training", numbers=numbers, sign=0 if still else int(np.sign(change)),
-                   decided=not undecided_by(result.doubts), notes=result.notes)
+                   decided=not result.undecided, notes=result.notes)

@@ -151,12 +151,17 @@ class Training(Printed):
         gained = float(np.median(self.accuracy[-1] - self.accuracy[0]))
         steps = f"{self.steps:,} step{'s' * (self.steps > 1)}"
         said = f"{change:+.3g} tokens and {100.0 * gained:+.2g} points of accuracy in {steps}"
+        sign = f"undecided: {said} here, but {'; '.join(self.undecided)}" if self.undecided else said
+        return sign + unless(self.doubts)
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """On what it hangs which way mean length goes, one text each; empty where that is decided."""
         unsure = len(_unsure(self.range_low, self.range_high))
         hangs = [f"in the first step {doubt.text}" for doubt in undecided_by(self.doubts)]
         if 2 * unsure > len(self.range_low):
             hangs.insert(0, f"which way hangs on the kernel in {unsure:,} of {len(self.range_low):,} steps")
-        sign = f"undecided: {said} here, but {'; '.join(hangs)}" if hangs else said
-        return sign + unless(self.doubts)
+        return tuple(hangs)
 
     def policy_at(self, step: int, replicate: int = 0) -> Policy:
         """The policy after that many steps, of one replicate (counted from 0)."""
