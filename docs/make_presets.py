@@ -101,7 +101,8 @@ the rows are examples.
 def start(max_tokens: int) -> ls.Policy:
     """A small start on which everything can be tried."""
     return ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=max_tokens / 3),
-                                 wrong=ls.lengths.geometric(mean=max_tokens / 2), max_tokens=max_tokens)
+                                 wrong=ls.lengths.geometric(mean=max_tokens / 2),
+                                 max_tokens=max_tokens).with_targets([max_tokens / 2])
 
 
 def moved(policy: ls.Policy, by: float) -> ls.Policy:

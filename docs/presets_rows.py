@@ -38,6 +38,8 @@ from lossim.rewards import (
     KimiLength,
     Laser,
     LaserD,
+    LCPOExact,
+    LCPOMax,
     LengthZScore,
     LinearPenalty,
     MissingEOS,
@@ -296,6 +298,8 @@ REWARDS = (
         others="the authors' `larse-d`, with targets that follow a set of prompts during the run"),
     Row(of=paid(ShorterBetter(), correct=2.0), sources=(ref.SHORTER_BETTER,), others="the authors' fork of verl"),
     Row(of=paid(GR3(alpha=0.5)), sources=(ref.GR3,)),
+    Row(of=paid(LCPOExact()), sources=(ref.L1,), others="the authors' code (`alpha=1/3000`), for targets above 0"),
+    Row(of=paid(LCPOMax()), sources=(ref.L1,), others="the authors' code (`alpha=1/1000`), for targets below 0"),
 )
 
 ROWS = {"Advantages": ADVANTAGES, "Surrogates": SURROGATES, "Penalties": PENALTIES, "Aggregation": AGGREGATIONS,

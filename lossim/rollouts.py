@@ -49,6 +49,8 @@ class Rollouts:
         answered: position at which the answer was there (the first correct one, the end of the thinking, a box), whole
             numbers from 1 to the length; NaN or None in it for a response without one; None if unknown.
         path_names: the path that each response took (short or long, with a tool or without), by name; None if unknown.
+        targets: tokens that the prompt of each response asks for, at least 1, for rewards that pay by it
+            (`lossim.rewards.TargetShaping`); None if unknown.
         class_names: names that ``classes`` indexes; None if they have none.
         reading: how the responses were read from files or a table; None if they were given as arrays.
         tokenized: how lengths were estimated from characters; None if they were not.
@@ -71,6 +73,7 @@ class Rollouts:
     kl: FloatArray | None = None
     answered: FloatArray | None = None
     path_names: NDArray[np.str_] | None = None
+    targets: FloatArray | None = None
     class_names: tuple[str, ...] | None = None
     reading: Reading | None = None
     tokenized: ByCharacters | None = None
@@ -80,11 +83,12 @@ class Rollouts:
                  classes: ArrayLike | None = None, steps: ArrayLike | None = None, kl: ArrayLike | None = None,
                  class_names: Sequence[str] | None = None, reading: Reading | None = None, *,
                  answered: ArrayLike | None = None, path_names: ArrayLike | None = None,
-                 tokenized: ByCharacters | None = None, _checked: bool = False) -> None:
+                 targets: ArrayLike | None = None, tokenized: ByCharacters | None = None,
+                 _checked: bool = False) -> None:
         columns: dict[str, Any] = {
             "lengths": lengths, "rewards": rewards, "prompt_ids": prompt_ids, "truncated": truncated,
             "correct": correct, "classes": classes, "steps": steps, "kl": kl, "answered": answered,
-            "path_names": path_names}
+            "path_names": path_names, "targets": targets}
         if not _checked:
             columns = _logs.given_columns(columns)
             if reading is not None and not isinstance(reading, Reading):
@@ -129,8 +133,8 @@ class Rollouts:
                 nothing but itself, the other frames pyarrow (``lossim[logs]``).
             columns: the log's column for any of ``mask`` (one or a list), ``length``, ``tokens``, ``text``, ``reward``
                 (one, a list that is summed, or a mapping from column to weight), ``prompt``, ``truncated``,
-                ``correct``, ``class``, ``step``, ``kl``, ``answered``, ``path``; None for a field that is not to be
-                read, and not to be held against the others.
+                ``correct``, ``class``, ``step``, ``kl``, ``answered``, ``path``, ``target``; None for a field that is
+                not to be read, and not to be held against the others.
             tokenizer: a tokenizer.json, a folder with one, a name in the Hugging Face cache (nothing is fetched), a
                 tokenizer of `tokenizers` or `transformers`, or a function from text to token ids or to their number.
                 Special tokens are not added; a function that adds them and cannot be told is refused.

@@ -73,6 +73,9 @@ def asked_of(rollouts: AnyLog, schemes: Scheme | Sequence[Scheme], *, reward: Re
                    needs_answers=paths == "states" and needed is None, needs_paths=paths == "column",
                    seed=int(source.integers(2**32)))
     shares = _shares(log, paths, needed)
+    if reward is not None and reward.needs_target and log.rollouts.targets is None:
+        checks.fail("targets", None, f"must be in the log: {reward.target_words}",
+                    Phrase("give ", Way("column", "Rollouts(targets=...)", "target")))
     if paths == "states":
         _no_adaptive(chosen)
     cells = LoggedCells(log=log, paths=paths, coordinates=Features() if coordinates is None else coordinates,

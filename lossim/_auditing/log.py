@@ -150,6 +150,7 @@ class Log(Record):
         correct = column(self.correct, np.bool_)
         cut = column(self.cut, np.bool_)
         kl = None if given.kl is None else column(given.kl, np.float64)
+        target = None if given.targets is None else column(given.targets, np.float64)
         if self.shortened:
             over = length > self.max_tokens
             reward = np.where(over & ~cut, self.paid_if_cut, reward)
@@ -167,8 +168,8 @@ class Log(Record):
             answered = np.where(self.answered[rows] <= length, self.answered[rows], 0)
         return Slab(
             length=length.astype(np.float64), reward=reward, cut=cut, correct=correct, end=end,
-            place=(2 * kind + ~correct) * self.shape[2] + end, answered=answered, kl=kl, prompt=self.prompt[groups],
-            block=self.block_of_prompt[self.prompt[groups]], step=self.step[groups],
+            place=(2 * kind + ~correct) * self.shape[2] + end, answered=answered, kl=kl, target=target,
+            prompt=self.prompt[groups], block=self.block_of_prompt[self.prompt[groups]], step=self.step[groups],
             prompt_class=prompt_class, sizes=sizes, by_size=parts)
 
     @cached_property

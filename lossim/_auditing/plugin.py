@@ -195,8 +195,9 @@ class Plugin(Record):
             task = np.empty_like(slab.length)
             everyone = (SameSize(size=1, groups=slice(None), responses=slice(None)),)
             for same in slab.by_size if self.rule.group_relative else everyone:
+                target = None if slab.target is None else same.of(slab.target)
                 same.of(task)[:] = self.rule.group_values(same.of(slab.length), same.of(slab.correct),
-                                                          same.of(slab.cut), same.of(counted))
+                                                          same.of(slab.cut), same.of(counted), target=target)
         task = applied(self.shapings, task, slab.length, slab.outcome)
         kl = self.kl[0]
         if kl is None or slab.kl is None:

@@ -35,6 +35,7 @@ class Slab(Record):
         end: N + 1 columns: stopped at 1..N, cut.
         place: where a response stands in a flat array [kind, grade, end].
         answered: the position at which its answer was there, 0 without one; None where the log has no such column.
+        target: tokens that its prompt asks for; None likewise.
         block: the block of prompts that a group is redrawn with.
         sizes: how many responses each group has.
     """
@@ -47,6 +48,7 @@ class Slab(Record):
     place: IntArray
     answered: IntArray | None
     kl: FloatArray | None
+    target: FloatArray | None
     prompt: IntArray
     block: IntArray
     step: IntArray

@@ -89,18 +89,17 @@ class OnPolicy(Record, Case):
 
     @cached_property
     def _mass(self) -> FloatArray:
-        """P(grade, end)."""
-        mass: FloatArray = np.einsum("c,cge->ge", self.policy.cell_weight, self.policy.law)
-        return mass
+        """P(grade, end), [1, grade, end], or by cell where what is paid differs by cell."""
+        mass: FloatArray = self.policy.cell_weight[:, None, None] * self.policy.law
+        return mass if len(self.question.step.task) > 1 else mass.sum(axis=0, keepdims=True)
 
     @property
     def pay(self) -> FloatArray:
-        task = np.broadcast_to(self.question.step.task[0], self._mass.shape)
-        return task[self._mass > 0]
+        return self.question.step.task[self._mass > 0]
 
     @property
     def paid_if_cut(self) -> float:
-        return float(np.average(self.question.step.task[0, :, -1], weights=self._mass[:, -1]))
+        return float(np.average(self.question.step.task[..., -1], weights=self._mass[..., -1]))
 
     @property
     def kl(self) -> KL | None:
@@ -146,7 +145,7 @@ class OnPolicy(Record, Case):
         mine = self.scheme.reward
         other = replace(mine, correct=reward.correct, incorrect=reward.incorrect, truncated=reward.truncated)
         right, cut = np.array([True, False])[:, None], np.array([False, True])
-        occurs = self._mass[:2].sum(axis=1)[:, None] > 0
+        occurs = self._mass[:, :2].sum(axis=(0, 2))[:, None] > 0
         paid, now = (replace(each, shaping=None, grades={}).values(1, right, cut) for each in (other, mine))
         if np.array_equal(np.where(occurs, paid, 0.0), np.where(occurs, now, 0.0)):
             return None

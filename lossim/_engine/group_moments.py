@@ -178,7 +178,7 @@ class _Members(Record):
             if word not in found:
                 each = measure * self.value(word, slope)
                 if by_level:
-                    level = self.law.step.reward_levels[1].ravel()
+                    level = self.law.reward_levels[1].ravel()
                     found[word] = np.bincount(level, weights=each.sum(axis=0).ravel()).astype(np.float64)
                 else:
                     found[word] = np.array([each.sum()])
@@ -202,7 +202,7 @@ class _Members(Record):
         decay = self.law.denominators.baseline_decay
         masks = [np.ones((1, 1, 1))]
         if by_level:
-            level = self.law.step.reward_levels[1]
+            level = self.law.reward_levels[1]
             masks = [level == each for each in np.unique(level)]
         first = second = 0.0
         for mask in masks:

@@ -61,7 +61,8 @@ class ClassLaw(Record):
     @cached_property
     def task(self) -> FloatArray:
         """Task reward, [row, end]."""
-        return np.tile(self.step.task[0], (len(self.returns) // len(self.step.task[0]), 1))
+        task = self.step.task[self.cells.start if len(self.step.task) > 1 else 0]
+        return np.tile(task, (len(self.returns) // len(task), 1))
 
     @cached_property
     def counted(self) -> FloatArray:
@@ -84,12 +85,19 @@ class ClassLaw(Record):
     @property
     def level_values(self) -> FloatArray:
         """The different task rewards, increasing."""
-        return self.step.reward_levels[0]
+        return self.reward_levels[0]
+
+    @property
+    def reward_levels(self) -> tuple[FloatArray, IntArray]:
+        """The same, and which of them each [grade, end] gets."""
+        by_class = self.step.levels_by_class
+        return by_class[self.index if len(by_class) > 1 else 0]
 
     @cached_property
     def level(self) -> IntArray:
         """Which of them each [row, end] gets."""
-        return np.tile(self.step.reward_levels[1], (len(self.returns) // len(self.step.task[0]), 1))
+        level = self.reward_levels[1]
+        return np.tile(level, (len(self.returns) // len(level), 1))
 
     @cached_property
     def level_mass(self) -> FloatArray:

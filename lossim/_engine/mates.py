@@ -266,9 +266,9 @@ def kinds(law: ClassLaw, estimator: ResponseAdvantage) -> tuple[FloatArray, IntA
     shape = law.returns.shape
     reads_length = estimator.traits.reads_length
     if step.paid is None and not reads_length:
-        values, level = step.reward_levels
+        values = law.level_values
         table = np.stack([values, values, np.zeros_like(values)], axis=1)
-        own = level.reshape(shape)
+        own = law.level
     else:
         length = np.broadcast_to(step.old.length if reads_length else 0.0, shape)
         rows = np.stack([law.task.ravel(), law.returns.ravel(), length.ravel()], axis=1)

@@ -62,7 +62,8 @@ class PairLaw(ClassLaw):
                 rows.append(self.step.returns[cell])
                 continue
             total = along_pairs(self.step.old, move, paid.stop, paid.go, slice(None, -1))
-            rows.append((self.step.task + total[:, None]).reshape(-1, total.shape[-1]))
+            task = self.step.task[cell if len(self.step.task) > 1 else 0]
+            rows.append((task + total[:, None]).reshape(-1, total.shape[-1]))
         return np.concatenate(rows)
 
     def _refuse_many(self) -> None:

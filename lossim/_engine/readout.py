@@ -231,8 +231,8 @@ class Directions(Record):
 class Readout(Record):
     """Reads gradients on one policy: ``changes`` what is linear in them, ``ratios`` what is not.
 
-    ``task`` [1, grade, end] are the rewards whose mean is reported, ``scale`` is about how large coefficients of the
-    update are before anything cancels.
+    ``task`` [1 or cell, grade, end] are the rewards whose mean is reported, ``scale`` is about how large coefficients
+    of the update are before anything cancels.
     """
 
     directions: Directions
@@ -246,9 +246,9 @@ class Readout(Record):
 
     @cached_property
     def _varying_task(self) -> FloatArray:
-        """Task rewards, [1, grade, end]; 0 where all responses are paid alike, so that their mean does not move."""
-        occurs = (self.policy.law[self.policy.cell_weight > 0] > 0).any(axis=0)
-        paid = self.task[0][occurs]
+        """Task rewards, [1 or cell, grade, end]; 0 where all are paid alike, so that their mean does not move."""
+        occurs = (self.policy.law > 0) & (self.policy.cell_weight > 0)[:, None, None]
+        paid = self.task[0][occurs.any(axis=0)] if len(self.task) == 1 else self.task[occurs]
         return np.zeros_like(self.task) if np.ptp(paid) == 0 else self.task
 
     @cached_property
@@ -257,7 +257,7 @@ class Readout(Record):
         policy = self.policy
         paid = np.empty_like(policy.ends)
         for cells in policy.layout.blocks:
-            paid[cells] = (policy.law[cells] * self._varying_task).sum(axis=1)
+            paid[cells] = (policy.law[cells] * self._task_of(cells)).sum(axis=1)
         entered = entered_of(policy, paid[policy.layout.moves.target, None])[:, 0]
         stops = np.empty_like(policy.logits)
         for cells in policy.layout.blocks:
@@ -267,7 +267,7 @@ class Readout(Record):
         if self.directions.motion.skill_scale > 0:
             wrong = (policy.not_correct * self._varying_task[:, 1:]).sum(axis=1)
             uncertain = policy.law[:, 0] * (1.0 - policy.correctness)
-            skills = np.einsum("ce,ce->c", uncertain, self._varying_task[0, 0] - wrong)
+            skills = np.einsum("ce,ce->c", uncertain, self._varying_task[:, 0] - wrong)
         means = policy.layout.by_path(paid.sum(axis=1))
         return Logits(policy.cell_weight[:, None] * stops, policy.path_weight * centred(policy, means),
                       policy.cell_weight * skills)
@@ -308,7 +308,8 @@ class Readout(Record):
     def _functions(self) -> FloatArray:
         """What is reported the expectation of, [function, grade · end].
 
-        Length, correct, task reward, truncated; then of each outcome its indicator, and length times it; last 1.
+        Length, correct, task reward (0 where it differs by cell), truncated; then of each outcome its indicator, and
+        length times it; last 1.
         """
         ends = self.policy.max_tokens + 1
         length = self.policy.length
@@ -316,13 +317,25 @@ class Readout(Record):
         grades = len(self.task[0])
         right = np.arange(grades)[:, None] == 0
         inside = [right & ~cut, ~right & ~cut, np.broadcast_to(cut, (grades, ends))]
-        rows = [length, right, self._varying_task[0], cut, *inside, *(length * part for part in inside), np.ones(ends)]
+        paid = self._varying_task[0] if len(self.task) == 1 else 0.0
+        rows = [length, right, paid, cut, *inside, *(length * part for part in inside), np.ones(ends)]
         return np.array([np.broadcast_to(row, (grades, ends)).ravel() for row in rows], dtype=np.float64)
+
+    def _task_of(self, cells: slice) -> FloatArray:
+        """The task rewards of some cells."""
+        return self._varying_task if len(self.task) == 1 else self._varying_task[cells]
+
+    def _of_functions(self, measure: FloatArray, cells: slice) -> FloatArray:
+        """Sums of a measure over some cells, [cell, grade, end], times each function: [cell, function]."""
+        sums = measure.reshape(len(measure), -1) @ self._functions.T
+        if len(self.task) > 1:
+            sums[:, 2] = (measure * self._task_of(cells)).sum(axis=(1, 2))
+        return sums
 
     @cached_property
     def expectations(self) -> FloatArray:
         """E[function; in the cell | path], [cell, function]."""
-        return self.policy.law.reshape(self.policy.layout.cells, -1) @ self._functions.T
+        return self._of_functions(self.policy.law, slice(None))
 
     @cached_property
     def by_path(self) -> FloatArray:
@@ -341,7 +354,7 @@ class Readout(Record):
         by_cell = np.empty((policy.layout.cells, len(self._functions)))
         for cells in policy.layout.blocks:
             moved = policy.law[cells] * log_likelihood_move(policy, move, cells)
-            by_cell[cells] = moved.reshape(len(moved), -1) @ self._functions.T
+            by_cell[cells] = self._of_functions(moved, cells)
         within = policy.layout.by_path(by_cell, axis=0)
         within -= within[:, -1:] * self.by_path
         # The same as paths change frequency.

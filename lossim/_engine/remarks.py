@@ -125,12 +125,15 @@ def _nothing_if_alike(estimator: ResponseAdvantage, size: int) -> bool:
 def _level_shares(step: Step) -> tuple[FloatArray, FloatArray]:
     """P(reward level; in the baseline) and P(out of the baseline), [class, level] and [class]."""
     policy = step.old
-    values, level = step.reward_levels
+    levels = step.levels_by_class
     classes = len(policy.class_weight)
-    law = np.zeros((classes, *level.shape))
+    law = np.zeros((classes, *policy.law.shape[1:]))
     np.add.at(law, policy.class_of_cell, policy.cell_probability[:, None, None] * policy.law)
     counted = law * step.in_baseline
-    shares = np.array([np.bincount(level.ravel(), weights=each.ravel(), minlength=len(values)) for each in counted])
+    most = max(len(values) for values, _ in levels)
+    each_level = levels if len(levels) > 1 else levels * classes
+    shares = np.array([np.bincount(level.ravel(), weights=each.ravel(), minlength=most)
+                       for each, (_, level) in zip(counted, each_level, strict=True)])
     gone: FloatArray = (law - counted).sum(axis=(1, 2))
     return shares, gone
 

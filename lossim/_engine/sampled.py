@@ -108,10 +108,11 @@ def _joined(parts: list[Draws], shape: tuple[int, int, int]) -> Draws:
 def _task(step: Step, draws: Draws, counted: BoolArray) -> FloatArray:
     """Task reward of each response, group-relative shaping included."""
     if not step.scheme.reward.group_relative:
-        return step.task[0][draws.grade, draws.end]
+        return step.task[draws.cell if len(step.task) > 1 else 0, draws.grade, draws.end]
     cut = draws.end == step.old.max_tokens
+    target = None if step.target is None else step.target[step.old.class_of_cell[draws.cell]]
     return step.scheme.reward.group_values(step.old.length[draws.end], draws.grade == 0, cut, counted,
-                                           not_correct=step.pay[draws.grade])
+                                           not_correct=step.pay[draws.grade], target=target)
 
 
 def unequal_groups(step: Step, draws: Draws) -> BoolArray:

@@ -40,7 +40,8 @@ __all__ = ["SideBySide", "side_by_side", "takes"]
 
 def takes(scheme: Scheme) -> bool:
     """Whether a scheme is one of those that are covered, as far as it tells by itself."""
-    if scheme.reward.group_relative or scheme.advantage.whitening is not None or scheme.kl_in_reward is not None:
+    reward = scheme.reward
+    if reward.group_relative or reward.needs_target or scheme.advantage.whitening is not None or scheme.kl_in_reward is not None:
         return False
     given = scheme.advantage.response_level
     if given is None:

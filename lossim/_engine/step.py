@@ -127,14 +127,40 @@ class Step(Record):
 
     @cached_property
     def task(self) -> FloatArray:
-        """Task reward with shaping, [1, grade, end]; 0 where the shaping compares a group, which only samples have."""
+        """Task reward with shaping, [1, grade, end], or [cell, grade, end] where it depends on the prompt's target.
+
+        0 where the shaping compares a group, which only samples have.
+        """
         if self.logged is not None:
             return self.logged.task
-        if self.scheme.reward.group_relative:
+        reward = self.scheme.reward
+        target = self.target
+        if reward.group_relative:
             return np.zeros((1, len(self.pay), self.policy.max_tokens + 1))
         correct = np.arange(len(self.pay))[:, None] == 0
         cut = np.arange(self.policy.max_tokens + 1) == self.policy.max_tokens
-        return np.asarray(self.scheme.reward.values(self.policy.length, correct, cut, self.pay[:, None]))[None]
+        if target is None:
+            return np.asarray(reward.values(self.policy.length, correct, cut, self.pay[:, None]))[None]
+        paid = reward.values(self.policy.length, correct, cut, self.pay[:, None], target[:, None, None])
+        return np.asarray(paid)[self.policy.class_of_cell]
+
+    @cached_property
+    def target(self) -> FloatArray | None:
+        """The target of each class, [class], where the reward reads it; None where it does not.
+
+        Raises:
+            ValueError: a class without one.
+        """
+        if not self.scheme.reward.needs_target:
+            return None
+        given = self.policy.target
+        missing = [] if given is None else np.flatnonzero(np.isnan(given)).tolist()
+        if given is None or missing:
+            names = list(dict.fromkeys(names[0] for names in self.policy.cell_names))
+            without = names if given is None else [names[i] for i in missing]
+            checks.fail(f"target of class {without[0]!r}", None, f"must be given: {self.scheme.reward.target_words}",
+                        "use PromptClass(target=...), or policy.with_targets([...]) for a class for each of several")
+        return given
 
     @cached_property
     def pay(self) -> FloatArray:
@@ -143,9 +169,15 @@ class Step(Record):
 
     @cached_property
     def reward_levels(self) -> tuple[FloatArray, IntArray]:
-        """The different task rewards, increasing, and which of them each [grade, end] gets."""
-        values, level = np.unique(self.task[0], return_inverse=True)
-        return values, level.reshape(self.task[0].shape)
+        """The different task rewards, increasing, and which of them each [grade, end] gets; of the first class."""
+        return self.levels_by_class[0]
+
+    @cached_property
+    def levels_by_class(self) -> list[tuple[FloatArray, IntArray]]:
+        """The same for each class; one entry for all where they are paid alike."""
+        first = [cells.start for cells in self.policy.class_cells] if len(self.task) > 1 else [0]
+        found = [np.unique(self.task[cell], return_inverse=True) for cell in first]
+        return [(values, level.reshape(self.task[0].shape)) for values, level in found]
 
     @cached_property
     def paid(self) -> Roles | None:
@@ -193,7 +225,7 @@ class Step(Record):
         """E[task reward | cell, end], [cell, end]."""
         if self.logged is not None:
             return self.logged.expected_pay
-        right = self.task[0, 0]
+        right = self.task[:, 0]
         wrong = (self.old.not_correct * self.task[:, 1:]).sum(axis=1)
         return wrong + self.old.correctness * (right - wrong)
 

@@ -122,7 +122,7 @@ class Fitter:
         """
         estimator = scheme.advantage.response_level
         compares = estimator is not None and estimator.group_relative and scheme.group_size > 1
-        if not compares or scheme.reward.group_relative or _pulls_by_itself(scheme):
+        if not compares or scheme.reward.group_relative or scheme.reward.needs_target or _pulls_by_itself(scheme):
             return False
         lowest = np.full(self.prompts, np.inf)
         highest = np.full(self.prompts, -np.inf)

@@ -173,4 +173,4 @@ def _number(text: str) -> float:
 
 
 _READ: dict[str, Callable[[str], Any]] = {"length": _number, "reward": _number, "step": _number, "kl": _number,
-                                          "answered": _number, "tokens": json.loads}
+                                          "answered": _number, "target": _number, "tokens": json.loads}

@@ -114,4 +114,5 @@ def _booleans(name: str, given: ArrayLike) -> BoolArray:
 _numbers = partial(checks.number_array, ndim=1)
 COLUMNS: dict[str, Callable[[str, Any], NDArray[Any]]] = {
     "lengths": _lengths, "rewards": _numbers, "prompt_ids": _ids, "truncated": _booleans, "correct": _booleans,
-    "classes": _wholes, "steps": _wholes, "kl": _numbers, "answered": _positions, "path_names": _path_names}
+    "classes": _wholes, "steps": _wholes, "kl": _numbers, "answered": _positions, "path_names": _path_names,
+    "targets": partial(checks.number_array, ndim=1, low=1.0, fix="a target is a number of tokens")}

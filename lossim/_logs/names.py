@@ -40,17 +40,19 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "answered": ("answered", "answer_position", "answered_at", "first_correct", "first_correct_answer",
                  "answer_token", "boxed_position", "think_end", "thinking_tokens"),
     "path": ("path", "path_name", "mode", "response_mode"),
+    "target": ("target_length", "target_tokens", "length_target"),  # a column "target" often holds the right answer
 }
 """Our names and the columns, or paths into them, that are known by them: the first found that holds what it should."""
 
 PROMPT_ORDER = ("prompt_id", *(name for name in ALIASES["prompt"] if name != "prompt_id"))  # an id is told faster
 SINGLE = ("mask", "length", "tokens", "text", "reward", "correct", "truncated", "kl", "answered")  # each response's own
-OPTIONAL = ("truncated", "correct", "class", "step", "kl", "answered", "path")
+OPTIONAL = ("truncated", "correct", "class", "step", "kl", "answered", "path", "target")
 WAYS = ("mask", "length", "tokens", "text")  # to a length, the first one that a log has
 SEVERAL = ("reward", "mask")  # fields that several columns may serve together
 COLUMN = {field: Way("column", f"columns={{{field!r}: ...}}", field) for field in ALIASES}
 MEANING = {"kl": ", summed over the response's tokens, in nats",
-           "answered": ", the position at which the answer is there", "length": ", the stop token counted",
+           "answered": ", the position at which the answer is there",
+           "target": ", the tokens that the prompt asks for", "length": ", the stop token counted",
            "tokens": ", without padding, the stop token among them",
            "mask": ", the tokens with a 1 counted, which are the policy's own"} | dict.fromkeys(
     ("finish_reason", "stop_reason"), ", where it says 'length'") | dict.fromkeys(
@@ -300,7 +302,7 @@ def _found(field: str, samples: Samples, taken: set[str]) -> tuple[str, ...]:
     if field == "mask":
         return ()
     # a column of the right name whose values are wrong: the rows will say so
-    return (field,) if field not in taken and samples.get(field) else ()
+    return (field,) if field in ALIASES[field] and field not in taken and samples.get(field) else ()
 
 
 def _prompt_within(way: str | None, sources: Mapping[str, tuple[str, ...]], samples: Samples) -> tuple[str, ...]:

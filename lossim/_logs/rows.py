@@ -172,6 +172,9 @@ def check(chunk: Chunk, tally: Tally, file: str) -> dict[str, NDArray[Any]]:
         columns["kl"] = _number("kl", flaws)
     if "answered" in sources:
         columns["answered"] = _answered(flaws, lengths.own)
+    if "target" in sources:
+        columns["targets"] = _number("target", flaws)
+        flaws.where(columns["targets"] < 1, "target", "must be at least 1 token")
 
     # prompts and classes, told apart
     if lengths.prompts is not None:

@@ -43,6 +43,8 @@ class CellArrays(Record):
         correctness: P(correct | end), [cell, end].
         others: P(grade | end, not correct) of the grades from 2 on, [cell, grade - 2, end].
         arrival: q(t) = P(moves on at the start of t | has not by then), [move, t].
+        target: the number of tokens that prompts of a class ask for, [class], NaN where they ask for none; None if no
+            class has one.
     """
 
     layout: Layout
@@ -52,6 +54,7 @@ class CellArrays(Record):
     correctness: FloatArray
     others: FloatArray
     arrival: FloatArray
+    target: FloatArray | None = None
 
     @classmethod
     def side_by_side(cls, policies: Sequence[CellArrays]) -> CellArrays:
@@ -61,7 +64,8 @@ class CellArrays(Record):
 
         return cls(layout=policies[0].layout.repeated(len(policies)), class_weight=joined("class_weight"),
                    probability=joined("probability"), logits=joined("logits"), correctness=joined("correctness"),
-                   others=joined("others"), arrival=joined("arrival"))
+                   others=joined("others"), arrival=joined("arrival"),
+                   target=None if any(policy.target is None for policy in policies) else joined("target"))
 
     # --- layout -----------------------------------------------------------------------------------------------
 

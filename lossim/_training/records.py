@@ -60,7 +60,12 @@ class Recorder:
         self.first = first
         self.weight = start.class_weight[start.layout.class_of_path]  # of each path's class
         self.first_paths = [paths.start for paths in start.layout.class_paths]
-        self.task = first.task[0] + (np.nan if first.scheme.reward.group_relative else 0.0)
+        self.task = first.task + (np.nan if first.scheme.reward.group_relative else 0.0)
+
+    def _rewards(self, policy: CellArrays) -> FloatArray:
+        """Mean reward in each cell, [cell]; the cells of several policies are those of the first again and again."""
+        law = policy.law.reshape(-1, len(self.task), *policy.law.shape[1:])
+        return np.einsum("rcge,cge->rc", law, self.task).ravel()
 
     def state(self, policy: CellArrays, coordinates: FloatArray, critic: FloatArray | None) -> State:
         """Numbers of the policy at coordinates [..., coordinate], whose leading axes they get."""
@@ -73,7 +78,7 @@ class Recorder:
         cut = policy.ends[:, -1]
         length = policy.length[:-1]
         rows = [*(part @ length for part in stopped), cut * length[-1], *(part.sum(axis=1) for part in stopped), cut,
-                right.sum(axis=1), np.einsum("cge,ge->c", policy.law, self.task),
+                right.sum(axis=1), self._rewards(policy),
                 _kl_of_decisions(policy, start, math.prod(lead))]
         by_path = start.layout.by_path(np.stack(rows, axis=-1).reshape(*lead, start.layout.cells, -1), axis=-2)
         probability = policy.probability.reshape(*lead, -1)

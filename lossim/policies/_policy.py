@@ -93,6 +93,7 @@ class Policy:
     def arrays(self) -> CellArrays:
         """Hazard logits, path probabilities and grades by cell, and all that follows from them."""
         n = self.max_tokens
+        targets = [np.nan if prompts.target is None else prompts.target for prompts in self.classes]
         arrivals = [path.work.arrival(n) for path in self.paths if path.work is not None]
         return CellArrays(
             layout=self.layout,
@@ -102,7 +103,8 @@ class Policy:
                              for path in self.paths for state, law in enumerate(path.laws)]),
             correctness=np.concatenate([path.correctness(n) for path in self.paths]),
             others=np.concatenate([path.others(self.layout.grades[2:], n) for path in self.paths]),
-            arrival=np.array(arrivals).reshape(-1, n))
+            arrival=np.array(arrivals).reshape(-1, n),
+            target=None if np.isnan(targets).all() else np.array(targets))
 
     @cached_property
     def paths(self) -> tuple[Path, ...]:
@@ -165,16 +167,19 @@ class Policy:
         length = self.length[draws.end]
         correct = draws.grade == 0
         cut = draws.end == self.max_tokens
-        paid = rule.group_values(length, correct, cut, not_correct=rule.by_grade(self.layout.grades)[draws.grade])
-        prompt_ids = np.repeat(np.arange(prompts), group_size)
         classes = self.class_of_cell[draws.cell]
+        targets = None if self.arrays.target is None else self.arrays.target[classes]
+        paid = rule.group_values(length, correct, cut, not_correct=rule.by_grade(self.layout.grades)[draws.grade],
+                                 target=targets)
+        prompt_ids = np.repeat(np.arange(prompts), group_size)
         names = np.array([name for _, name in self.layout.path_names])[self.layout.path_of_cell[draws.cell]]
         answered = None
         if len(self.arrays.arrival):
             done = np.isin(draws.cell, self.layout.moves.target)
             answered = np.where(done, draws.entered + 1.0, np.nan).ravel()
         return Rollouts(length.ravel(), paid.ravel(), prompt_ids, cut.ravel(), correct.ravel(), classes.ravel(),
-                        answered=answered, path_names=names.ravel())
+                        answered=answered, path_names=names.ravel(),
+                        targets=None if targets is None or np.isnan(targets).any() else targets.ravel())
 
     # --- other policies ---------------------------------------------------------------------------------------
 
@@ -197,6 +202,32 @@ class Policy:
             return max(left, 0.0) * prompts.weight / others if others else 0.0
 
         return replace(self, classes=[replace(prompts, weight=weight_of(prompts)) for prompts in self.classes])
+
+    def with_targets(self, targets: ArrayLike) -> Policy:
+        """A policy whose prompts ask for lengths: each class once for each target, tokens, with equal shares.
+
+        Responses are as before, whatever is asked for; classes that differ by it can be written out one by one, each
+        with its ``target``. L1 draws targets from 100 to 4000: ``np.linspace(100, 4000, 40)``.
+
+        Raises:
+            ValueError: no target, or one below 1; coordinates that hold numbers for each cell.
+
+        >>> import lossim as ls
+        >>> policy = ls.Policy([ls.PromptClass("math", paths=[
+        ...     ls.Path("all", length=ls.lengths.geometric(mean=300), p_correct=0.5)])], max_tokens=1024)
+        >>> [prompts.name for prompts in policy.with_targets([200, 400]).classes]
+        ['math, target 200', 'math, target 400']
+        >>> scheme = ls.schemes.grpo(reward=ls.Reward(shaping=ls.rewards.LCPOExact(alpha=0.003)))
+        >>> print(ls.drift(scheme, policy.with_targets([100, 150])).verdict)
+        responses get shorter, -36.8 tokens (-37.1 to -30.2) in a step of 0.01 nats
+        """
+        each = checks.number_array("targets", targets, ndim=1, low=1.0, fix="a target is a number of tokens").tolist()
+        if not each:
+            checks.fail("targets", [], "must hold at least one target")
+        share = 1.0 / len(each)
+        return replace(self, classes=[
+            replace(prompts, name=f"{prompts.name}, target {target:g}", weight=prompts.weight * share, target=target)
+            for prompts in self.classes for target in each])
 
     def with_paths(self, paths: Literal["one", "outcome"]) -> Policy:
         """A policy of the same joint law of class, length and grade that sees something else of a response.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -238,15 +239,19 @@ def _curve(name: str, chance: Correctness, max_tokens: int) -> FloatArray:
 class PromptClass:
     """Prompts that behave alike: a share of all prompts, and the paths of their responses.
 
-    ``weight`` is ω, the share; the path probabilities must sum to 1.
+    ``weight`` is ω, the share; the path probabilities must sum to 1. ``target`` is the number of tokens that the
+    prompts ask for, at least 1, for a reward that pays by it (`lossim.rewards.TargetShaping`); None for none.
     """
 
     name: str
     weight: float = field(default=1.0, kw_only=True)
     paths: Sequence[Path] = field(kw_only=True)
+    target: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         checks.text("name of class", self.name)
+        if self.target is not None:
+            checks.keep(self, "target", checks.in_interval, 1.0, math.inf, called=f"target of class {self.name!r}")
         checks.keep(self, "weight", checks.probability, called=f"weight of class {self.name!r}")
         paths = checks.members(f"paths of class {self.name!r}", self.paths, Path, "Path")
         object.__setattr__(self, "paths", paths)

@@ -2,7 +2,8 @@
 
 A shaping is any callable ``(reward, length, outcome) -> reward`` over arrays of one shape; ``outcome`` holds the
 codes of `Outcome`, and a truncated response is ``TRUNCATED`` whatever its grade. A `GroupShaping` compares the
-responses of one group. This is the task reward: a KL penalty in the reward belongs to `penalties`.
+responses of one group, a `TargetShaping` knows the target of the prompt. This is the task reward: a KL penalty in the
+reward belongs to `penalties`.
 
 >>> reward = Reward(incorrect=-1.0, shaping=LinearPenalty(slope=0.001, free=500))
 >>> reward.values([400, 900], [True, False], [False, True])
@@ -31,24 +32,8 @@ from lossim.rewards._shapings import (
     SoftOverlong,
     StopProperly,
 )
+from lossim.rewards._targets import LCPOExact, LCPOMax, TargetShaping
 
-__all__ = [
-    "ALP",
-    "GR3",
-    "AsLogged",
-    "Cosine",
-    "Discount",
-    "GroupShaping",
-    "KimiLength",
-    "Laser",
-    "LaserD",
-    "LengthZScore",
-    "LinearPenalty",
-    "MissingEOS",
-    "PassRateLength",
-    "Reward",
-    "Shaping",
-    "ShorterBetter",
-    "SoftOverlong",
-    "StopProperly",
-]
+__all__ = ["ALP", "GR3", "AsLogged", "Cosine", "Discount", "GroupShaping", "KimiLength", "LCPOExact", "LCPOMax",
+           "Laser", "LaserD", "LengthZScore", "LinearPenalty", "MissingEOS", "PassRateLength", "Reward", "Shaping",
+           "ShorterBetter", "SoftOverlong", "StopProperly", "TargetShaping"]

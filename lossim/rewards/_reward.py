@@ -12,6 +12,7 @@ from lossim._support.checks import fail, finite, number_array, other_grade
 from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray, Outcome
 from lossim.rewards._groups import GroupShaping
 from lossim.rewards._shapings import Shaping
+from lossim.rewards._targets import TargetShaping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,8 @@ class Reward:
             object.__setattr__(self, "truncated", finite("truncated", self.truncated))
         shapings = _as_tuple(self.shaping)
         for i, shaping in enumerate(shapings):
-            if isinstance(shaping, type) or not (callable(shaping) or isinstance(shaping, GroupShaping)):
+            known = callable(shaping) or isinstance(shaping, GroupShaping | TargetShaping)
+            if isinstance(shaping, type) or not known:
                 fail(f"shaping[{i}]", shaping, "must be a callable (reward, length, outcome) -> reward",
                      "build it first, e.g. LinearPenalty(slope=0.001)", TypeError)
         object.__setattr__(self, "shaping", shapings if len(shapings) > 1 else next(iter(shapings), None))
@@ -59,6 +61,17 @@ class Reward:
     def group_relative(self) -> bool:
         """Whether the reward of a response depends on the others of its group."""
         return any(isinstance(shaping, GroupShaping) for shaping in _as_tuple(self.shaping))
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether the reward of a response depends on a target of its prompt."""
+        return any(isinstance(shaping, TargetShaping) for shaping in _as_tuple(self.shaping))
+
+    @property
+    def target_words(self) -> str:
+        """Which of its shapings read a target, as messages say it; nothing if none does."""
+        names = [type(shaping).__name__ for shaping in _as_tuple(self.shaping) if isinstance(shaping, TargetShaping)]
+        return f"{' and '.join(names)} pay{'s' * (len(names) == 1)} by the target of a prompt" if names else ""
 
     @property
     def group_words(self) -> str:
@@ -91,7 +104,7 @@ class Reward:
         return np.array([self.correct, self.incorrect, *(self.grades[name] for name in names[2:])])
 
     def values(self, length: ArrayLike, grade_correct: ArrayLike, truncated: ArrayLike,
-               not_correct: ArrayLike | None = None) -> FloatArray:
+               not_correct: ArrayLike | None = None, target: ArrayLike | None = None) -> FloatArray:
         """Rewards of single responses, in the common shape of the three arrays; no shaping may be group-relative.
 
         Args:
@@ -99,6 +112,10 @@ class Reward:
             grade_correct: booleans, the grade (also of a truncated response).
             truncated: booleans, cut at max_tokens.
             not_correct: what those not correct are paid for their grade, in place of ``incorrect``.
+            target: of the prompt, tokens, for shapings that need one.
+
+        Raises:
+            ValueError: a shaping needs a target, and there is none.
 
         >>> Reward(correct=1.0, incorrect=-1.0).values([[5], [9]], [True, False], False)
         array([[ 1., -1.],
@@ -107,11 +124,11 @@ class Reward:
         if self.group_relative:
             fail("shaping", self.shaping, "must not compare responses of a group to reward single ones",
                  "use group_values(length, correct, truncated)")
-        return self.group_values(length, grade_correct, truncated, not_correct=not_correct)
+        return self.group_values(length, grade_correct, truncated, not_correct=not_correct, target=target)
 
     def group_values(
         self, length: ArrayLike, correct: ArrayLike, truncated: ArrayLike, counted: ArrayLike = True, *,
-        not_correct: ArrayLike | None = None
+        not_correct: ArrayLike | None = None, target: ArrayLike | None = None
     ) -> FloatArray:
         """Rewards [..., G] of whole groups, the responses of a group along the last axis.
 
@@ -119,7 +136,7 @@ class Reward:
             length, correct, truncated: [..., G] as in `values`.
             counted: [..., G] booleans, the responses that belong to the baseline: group-relative shapings take
                 their statistics over these and leave the rewards of the others alone.
-            not_correct: [..., G], as in `values`.
+            not_correct, target: [..., G], as in `values`.
 
         >>> from lossim.rewards import KimiLength
         >>> Reward(shaping=KimiLength()).group_values([10, 20, 30], [True, True, False], False)
@@ -128,8 +145,9 @@ class Reward:
         # The arrays of one shape, groups along the last axis.
         tokens = number_array("length", length, low=1.0, fix="the stop token counts, so no length is below 1")
         masks = [_booleans("correct", correct), _booleans("truncated", truncated), _booleans("counted", counted)]
+        aims = self._targets(target)
         try:
-            tokens, right, cut, inside = np.broadcast_arrays(tokens, *masks)
+            tokens, right, cut, inside, aims = np.broadcast_arrays(tokens, *masks, aims)
         except ValueError:
             shapes = [tokens.shape, *(mask.shape for mask in masks)]
             fail("length", shapes, "must broadcast with correct, truncated and counted (the shapes are shown)")
@@ -144,6 +162,8 @@ class Reward:
         for shaping in _as_tuple(self.shaping):
             if isinstance(shaping, GroupShaping):
                 shaped: ArrayLike = shaping.in_group(rewards, tokens, right, inside)
+            elif isinstance(shaping, TargetShaping):
+                shaped = shaping.for_target(rewards, tokens, outcome, aims)
             else:
                 try:
                     shaped = shaping(rewards, tokens, outcome)
@@ -152,6 +172,16 @@ class Reward:
                                     f"raised: {error}; write comparisons with np.where") from error
             rewards = _checked(shaping, shaped, tokens, outcome)
         return rewards
+
+    def _targets(self, given: ArrayLike | None) -> FloatArray:
+        """Targets as an array; any will do where no shaping reads them."""
+        if not self.needs_target:
+            return np.ones(())
+        if given is None:
+            fail("target", None, f"must be given: {self.target_words}",
+                 "use PromptClass(target=...) or policy.with_targets([...]), on a log Rollouts(targets=...) or "
+                 "columns={'target': ...}")
+        return number_array("target", given, low=1.0, fix="a target is a number of tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +204,7 @@ class AsLogged(Reward):
 
     def group_values(
         self, length: ArrayLike, correct: ArrayLike, truncated: ArrayLike, counted: ArrayLike = True, *,
-        not_correct: ArrayLike | None = None
+        not_correct: ArrayLike | None = None, target: ArrayLike | None = None
     ) -> FloatArray:
         fail("reward", self, "is known on a log only", "use audit(rollouts, scheme), or give a Reward of your own")
 
@@ -186,7 +216,7 @@ def applied(shapings: Sequence[Shaping], rewards: FloatArray, length: FloatArray
     return rewards
 
 
-AnyShaping = Shaping | GroupShaping | Callable[[FloatArray, FloatArray, IntArray], ArrayLike]
+AnyShaping = Shaping | GroupShaping | TargetShaping | Callable[[FloatArray, FloatArray, IntArray], ArrayLike]
 
 
 def _as_tuple(shaping: Any) -> tuple[AnyShaping, ...]:

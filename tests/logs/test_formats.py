@@ -76,8 +76,9 @@ def test_other_formats_in_a_folder_are_left_aside_and_reported(tmp_path: Path) -
 
 
 NAMED = [(field, name) for field, names in ALIASES.items() for name in names if field not in (
-    "tokens", "mask", "text") and name not in ("response_tokens", "completion_tokens", "output_tokens", "group_idx")
-    and (field != "class" or name in ("class", "classes"))]  # test_groups.py tells of the others
+    "tokens", "mask", "text", "target")
+    and name not in ("response_tokens", "completion_tokens", "output_tokens", "group_idx")
+    and (field != "class" or name in ("class", "classes"))]  # elsewhere: test_groups.py, test_targets.py
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])

@@ -204,6 +204,8 @@ MAKERS: dict[str, Maker] = {
     "LaserD": Maker(rewards.LaserD, {"easy": 2.0, "medium": 3.0, "hard": 4.0, "alpha": 0.5}, {
         **dict.fromkeys(("easy", "medium", "hard"), number(1.0)), "alpha": FINITE}),
     "ShorterBetter": Maker(rewards.ShorterBetter, {"beta": 0.01}, {"beta": FINITE}),
+    "LCPOExact": Maker(rewards.LCPOExact, {"alpha": 0.01}, {"alpha": FINITE}),
+    "LCPOMax": Maker(rewards.LCPOMax, {"alpha": 0.01, "delta": 0.5}, {"alpha": NOT_NEGATIVE, "delta": PROBABILITY}),
     "GR3": Maker(rewards.GR3, {"alpha": 0.5}, {"alpha": NOT_NEGATIVE}),
     # advantages and critics
     "Raw": Maker(advantages.Raw, {"baseline": 0.0}, {"baseline": either(FINITE, numbers_of((None,)))}),

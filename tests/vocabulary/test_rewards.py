@@ -19,6 +19,8 @@ from lossim.rewards import (
     Cosine,
     Discount,
     Laser,
+    LCPOExact,
+    LCPOMax,
     LinearPenalty,
     MissingEOS,
     Reward,
@@ -202,7 +204,7 @@ def test_linear_penalty_slope(reward: float, length: int, slope: float, free: fl
 BUILT_IN = [
     LinearPenalty(slope=0.01, free=3), SoftOverlong(max_tokens=100, buffer=20), Cosine(max_tokens=100, exceed=-10),
     Discount(gamma=0.9), MissingEOS(penalty=1), StopProperly(coefficient=-1), Laser(target=50),
-    *(shaping for shaping, _ in GROUP_SHAPINGS.values()),
+    LCPOExact(alpha=0.1), LCPOMax(alpha=0.1), *(shaping for shaping, _ in GROUP_SHAPINGS.values()),
 ]
 
 
