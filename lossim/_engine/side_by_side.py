@@ -41,7 +41,9 @@ __all__ = ["SideBySide", "side_by_side", "takes"]
 def takes(scheme: Scheme) -> bool:
     """Whether a scheme is one of those that are covered, as far as it tells by itself."""
     reward = scheme.reward
-    if reward.group_relative or reward.needs_target or scheme.advantage.whitening is not None or scheme.kl_in_reward is not None:
+    if reward.group_relative or reward.needs_target:
+        return False
+    if scheme.advantage.whitening is not None or scheme.kl_in_reward is not None:
         return False
     given = scheme.advantage.response_level
     if given is None:
