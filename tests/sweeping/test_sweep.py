@@ -88,6 +88,15 @@ def test_runs() -> None:
     assert list(swept.values["steps"][:, 0]) == [1, 3]
 
 
+def test_a_run_that_hangs_on_the_kernel_is_undecided() -> None:
+    wrong = [ls.lengths.geometric(mean=12), ls.lengths.geometric(mean=60)]
+    swept = ls.sweep(ls.train, {"wrong": wrong}, scheme=grpo(), start=ls.policies.two_paths, steps=3,
+                     solve_rate=0.4, right=RIGHT, max_tokens=128)
+    verdicts = [ls.train(grpo(), two_paths(wrong=law), steps=3).verdict for law in wrong]
+    assert [verdict.startswith("undecided") for verdict in verdicts] == [True, False]
+    assert list(swept.decided) == [False, True]
+
+
 def drawn(*, mean: float, rng: np.random.Generator) -> ls.Estimate:
     sample = rng.normal(mean, size=100)
     return ls.Estimate(value=sample.mean(), stderr=sample.std() / 10, n=100, method="monte carlo")
