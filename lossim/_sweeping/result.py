@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib import import_module
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -237,6 +238,36 @@ class Sweep(Printed):
         for failure in self.failures:
             failed[tuple(values.index(failure.inputs[name]) for name, values in self.axes.items())] = failure.message
         return columns | {"failed": failed.ravel().astype(str)}
+
+    def to_dataframe(self) -> Any:
+        """The table as a frame of pandas, or of polars where there is no pandas.
+
+        Raises:
+            ImportError: there is neither; ``pip install 'lossim[tables]'`` brings pandas.
+        """
+        for library in ("pandas", "polars"):
+            try:
+                return import_module(library).DataFrame(self.table)
+            except ModuleNotFoundError as error:
+                if error.name != library:
+                    raise
+        raise ImportError("to_dataframe needs pandas or polars: pip install 'lossim[tables]'")
+
+    def to_xarray(self) -> Any:
+        """All numbers, sign, decided, low and high as an `xarray.Dataset` whose coordinates are the axes.
+
+        Raises:
+            ImportError: there is no xarray; ``pip install 'lossim[tables]'`` brings it.
+        """
+        try:
+            from xarray import Dataset
+        except ModuleNotFoundError as error:
+            raise ImportError("to_xarray needs xarray: pip install 'lossim[tables]'") from error
+        arrays = self.values | {name: getattr(self, name) for name in ("sign", "decided", "low", "high")}
+        dims = tuple(self.axes)
+        return Dataset({name: (dims, array, {"units": self.units[name]} if name in self.units else {})
+                        for name, array in arrays.items()}, coords=dict(self.axes),
+                       attrs={"title": self.title, "answer": self.answer})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN), with provenance."""

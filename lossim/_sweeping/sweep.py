@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from math import prod
 from typing import Any
 
@@ -16,8 +18,10 @@ from lossim._support.executors import checked_executor, completed
 from lossim._support.progress import Progress
 from lossim._surveying import CRITICS
 from lossim._sweeping.cells import Answer, Axis, Chunk, Plan, answered
+from lossim._sweeping.pins import pins
 from lossim._sweeping.places import Names, Place, parameters
 from lossim._sweeping.result import Sweep
+from lossim._sweeping.store import Store
 from lossim.policies import Policy
 from lossim.schemes import Scheme, compare, short
 
@@ -30,7 +34,8 @@ MOST_CELLS = 1 << 24
 
 def sweep(function: Callable[..., Any], grid: Mapping[str, Any], *, scheme: Scheme | Sequence[Scheme] | None = None,
           start: Callable[..., Policy] | Policy | None = None, executor: Executor | None = None,
-          progress: bool = False, seed: int | None = None, **known: Any) -> Sweep:
+          store: str | os.PathLike[str] | None = None, progress: bool = False, seed: int | None = None, **known: Any
+          ) -> Sweep:
     """Compute a function in every cell of a grid: which way does length go where?
 
     Each axis of the grid is a name with values. A name is looked for in this order: an argument of ``start``
@@ -49,6 +54,8 @@ def sweep(function: Callable[..., Any], grid: Mapping[str, Any], *, scheme: Sche
         executor: any :class:`concurrent.futures.Executor`: threads, processes (which must be able to pickle what is
             given), ``client.get_executor()`` of dask, ... The result is the same to the last bit whoever computes it,
             in whatever order.
+        store: a file that keeps every cell as soon as it is computed: JSON lines. The same call with the same file goes
+            on where a killed one stopped; cells that were with the executor are lost, those that failed tried again.
         progress: report cells on stderr.
         seed: each cell then gets ``rng=``, a stream by this and by the number of the cell; of a function that draws.
         known: by name, what is the same in all cells.
@@ -61,7 +68,8 @@ def sweep(function: Callable[..., Any], grid: Mapping[str, Any], *, scheme: Sche
         in ``.failures``, with their inputs.
 
     Raises:
-        ValueError: a name that stands nowhere or in several places, values that are none, or every cell failed.
+        ValueError: a name that stands nowhere or in several places, values that are none, a store of another sweep
+            (what differs is named), or every cell failed.
 
     >>> import lossim as ls
     >>> swept = ls.sweep(ls.drift, {"gae_lambda": [0.9, 1.0], "solve_rate": [0.2, 0.5, 0.8]}, scheme=ls.schemes.ppo(
@@ -76,7 +84,9 @@ def sweep(function: Callable[..., Any], grid: Mapping[str, Any], *, scheme: Sche
     checked_executor(executor)
     checks.flag("progress", progress)
     count = prod(plan.shape)
-    answers = _computed(plan, range(count), executor, progress)
+    kept = None if store is None else Store(store, pins(plan))
+    with nullcontext() if kept is None else kept:
+        answers = _computed(plan, count, executor, kept, progress)
     if all(answer.failed for answer in answers):
         checks.fail("grid", plan.inputs(0), f"must have a cell that can be computed: all {count:,} failed, the first "
                     f"(shown) by: {answers[0].message}", "change what stands in the way")
@@ -84,22 +94,24 @@ def sweep(function: Callable[..., Any], grid: Mapping[str, Any], *, scheme: Sche
                   "start": None if start is None else getattr(start, "__name__", repr(start)),
                   "schemes": [describe_scheme(each) for each in plan.schemes],
                   "known": {place.full: short(value) for place, value in plan.known}}
-    return Sweep.of(plan, answers, provenance=provenance)
+    return Sweep.of(plan, answers, provenance=provenance, notes=() if kept is None else kept.notes)
 
 
-def _computed(plan: Plan, cells: Iterable[int], executor: Executor | None, progress: bool) -> list[Answer]:
-    """The answers of these cells, in their order."""
-    left = list(cells)
+def _computed(plan: Plan, count: int, executor: Executor | None, store: Store | None, progress: bool) -> list[Answer]:
+    """The answers of all cells, in order."""
+    found = {} if store is None else dict(store.answers)
+    left = [cell for cell in range(count) if cell not in found]
     size = min(CHUNK, max(1, len(left) // CHUNKS))
     chunks = [Chunk(plan=plan, cells=tuple(left[first:first + size])) for first in range(0, len(left), size)]
-    found: dict[int, Answer] = {}
     failed = 0
     with Progress(progress) as report:
         for _, some in completed(answered, chunks, executor):
             found |= {answer.cell: answer for answer in some}
             failed += sum(bool(answer.failed) for answer in some)
-            report.say(f"sweep: {len(found):,} of {len(left):,} cells{f', {failed:,} failed' if failed else ''}")
-    return [found[cell] for cell in left]
+            if store is not None:
+                store.add(some)
+            report.say(f"sweep: {len(found):,} of {count:,} cells{f', {failed:,} failed' if failed else ''}")
+    return [found[cell] for cell in range(count)]
 
 
 # --- from what a user gives to a plan -----------------------------------------------------------------------------

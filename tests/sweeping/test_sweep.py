@@ -175,3 +175,15 @@ def test_two_fields_that_could_be_meant_are_refused() -> None:
     with pytest.raises(ValueError, match=r"scheme.penalties.KL.coefficient and scheme.penalties.Entropy.coefficient, "
                                          r"got 'coefficient'; write 'scheme.penalties.KL.coefficient'"):
         ls.sweep(ls.drift, {"coefficient": [0.1]}, scheme=two, **small(solve_rate=0.3))
+
+
+def test_frames_and_labelled_arrays() -> None:
+    swept = ls.sweep(fails_sometimes, {"x": [-1, 0, 2], "y": ["a", "b"]})
+    frame = swept.to_dataframe()
+    assert list(frame.columns) == list(swept.table)
+    assert frame.query("x == 2 and y == 'a'")["sum"].item() == 2.0
+    labelled = swept.to_xarray()
+    assert float(labelled["other"].sel(x=2, y="a")) == 4.0
+    assert labelled["sum"].dims == ("x", "y")
+    drift = ls.sweep(ls.drift, {"solve_rate": [0.3]}, scheme=grpo(), **small()).to_xarray()
+    assert drift["length_per_kl"].attrs["units"] == "tokens in a step of 0.01 nats"
