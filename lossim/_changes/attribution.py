@@ -11,6 +11,7 @@ import numpy as np
 
 from lossim._changes.results import UNSURE, WhatIf
 from lossim._support.doubts import Doubt, range_over, undecided_by
+from lossim._support.frames import frame
 from lossim._support.text import Columns, Printed, Sections, decimals, noted, number, wrapped
 from lossim._support.verdicts import STEP
 from lossim.estimates import Estimate
@@ -139,20 +140,18 @@ class Attribution(Printed):
                 "numbers": lines, "notes": noted(self.notes)}
 
     def to_dataframe(self) -> Any:
-        """A pandas DataFrame with a row for each share: slot, before, after, change, both units, range, decided.
+        """A row for each share, as a frame: slot, before, after, change, both units, range, decided.
+
+        The frame is one of pandas, or of polars where there is no pandas.
 
         Raises:
-            ImportError: pandas is not installed.
+            ImportError: there is neither; ``pip install 'lossim[tables]'`` brings pandas.
         """
-        try:
-            import pandas  # type: ignore[import-untyped]
-        except ImportError as missing:
-            raise ImportError("to_dataframe needs pandas; pip install pandas, or use to_dict()") from missing
-        return pandas.DataFrame([{
-            "slot": each.name, "before": each.before, "after": each.after, "change": each.change,
-            "length_per_kl": float(each.length_per_kl), "stderr": float(each.length_per_kl.stderr),
-            "low": each.range[0], "high": each.range[1], "decided": not each.undecided,
-            "length": float(each.length)} for each in self.shares])
+        rows = [{"slot": each.name, "before": each.before, "after": each.after, "change": each.change,
+                 "length_per_kl": float(each.length_per_kl), "stderr": float(each.length_per_kl.stderr),
+                 "low": each.range[0], "high": each.range[1], "decided": not each.undecided,
+                 "length": float(each.length)} for each in self.shares]
+        return frame({name: [row[name] for row in rows] for name in rows[0]})
 
     def plot(self) -> Figure:
         """A waterfall from the first drift to the last, slot by slot, as a matplotlib figure."""

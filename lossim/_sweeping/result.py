@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from importlib import import_module
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossim._support import checks
+from lossim._support.frames import frame
 from lossim._support.notes import together
 from lossim._support.plain import plain
 from lossim._support.text import Columns, Printed, Sections, noted, wrapped
@@ -245,13 +245,7 @@ class Sweep(Printed):
         Raises:
             ImportError: there is neither; ``pip install 'lossim[tables]'`` brings pandas.
         """
-        for library in ("pandas", "polars"):
-            try:
-                return import_module(library).DataFrame(self.table)
-            except ModuleNotFoundError as error:
-                if error.name != library:
-                    raise
-        raise ImportError("to_dataframe needs pandas or polars: pip install 'lossim[tables]'")
+        return frame(self.table)
 
     def to_xarray(self) -> Any:
         """All numbers, sign, decided, low and high as an `xarray.Dataset` whose coordinates are the axes.
