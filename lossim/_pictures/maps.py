@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +22,24 @@ _COLOURS = ("#0072B2", "#FFFFFF", "#D55E00")
 _FAILED = "#BBBBBB"
 _RATIO = 5.0
 """An axis is drawn by its logarithm where its largest value is so many times its smallest."""
+_UNEVEN = 10.0
+"""Cells of an axis are drawn equally wide where its widest step is so many times its narrowest (λ towards 1)."""
 _LABELS = {"gae_lambda": "λ of GAE", "solve_rate": "solve rate", "max_tokens": "max_tokens (tokens)",
            "group_size": "group size (responses per prompt)", "mean_length": "mean length (tokens)",
            "right": "mean length of right responses (tokens)", "wrong": "mean length of wrong responses (tokens)",
            "mean_right": "mean length of right responses (tokens)", "verbosity": "verbosity (tokens)",
            "mean_wrong": "mean length of wrong responses (tokens)", "ratio": "mean length, wrong over right",
            "accuracy": "P(correct)", "truncated": "P(truncated)", "pace": "pace (nats of KL a step)",
-           "sharing": "sharing of stop logits between paths", "premature": "premature share of wrong responses"}
+           "sharing": "sharing of stop logits between paths", "KL.coefficient": "coefficient of the KL",
+           "premature": "premature share of wrong responses"}
 """Of axes, by name, with units."""
 
 
 class Map(Record):
     """What is drawn: two axes, each a name with its values, and arrays [y, x].
 
-    ``value`` is NaN where ``failed``; ``undecided`` cells are hatched.
+    ``value`` is NaN where ``failed``; ``undecided`` cells are hatched; ``zero`` is what the line through 0 means;
+    ``points`` are labels with x and y.
     """
 
     title: str
@@ -45,6 +49,8 @@ class Map(Record):
     undecided: BoolArray
     failed: BoolArray
     unit: str
+    zero: str
+    points: Mapping[str, tuple[Any, Any]]
 
 
 def draw_map(given: Map, axes: Axes | None) -> Axes:
@@ -75,16 +81,18 @@ def _draw(axes: Axes, given: Map) -> None:
         _hatch(axes, across.edges, up.edges, given.undecided)
         handles.append(Patch(facecolor="white", edgecolor="#333333", hatch="////", label="sign undecided"))
     if _zero_line(axes, across, up, given.value):
-        handles.append(Line2D([], [], color="black", linewidth=1.6, label="0"))
+        handles.append(Line2D([], [], color="black", linewidth=1.6, label=given.zero))
     if given.failed.any():
         handles.append(Patch(facecolor=_FAILED, label="failed"))
     axes.set(xscale="log" if across.log else "linear", yscale="log" if up.log else "linear")
     across.ticks(axes.xaxis, given.x[0])
     up.ticks(axes.yaxis, given.y[0])
     axes.grid(False)
+    for label, (x, y) in given.points.items():
+        _point(axes, across.at(x), up.at(y), label)
     if handles:
         axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(handles), borderaxespad=0.2)
-    bar = axes.figure.colorbar(mesh, ax=axes, label=given.unit)
+    bar = axes.figure.colorbar(mesh, ax=axes, label=textwrap.fill(given.unit, 32))
     bar.ax.yaxis.set_major_formatter(lambda y, _: signs(f"{y:g}"))
 
 
@@ -97,12 +105,22 @@ class _Side:
         self.places = np.array(values, dtype=np.float64) if self.numeric else np.arange(len(values), dtype=np.float64)
         self.log = bool(self.numeric and self.places[0] > 0 and self.places[-1] > _RATIO * self.places[0]
                         and self.places[-1] > 1.0)
+        steps = np.diff(self.places)
+        self.even = bool(self.numeric and not self.log and len(steps) and steps.max() > _UNEVEN * steps.min())
+        if self.even:
+            self.places = np.arange(len(values), dtype=np.float64)
         flat = np.log(self.places) if self.log else self.places
         middles = (flat[1:] + flat[:-1]) / 2.0
         first, last = (flat[0] - 0.5, flat[0] + 0.5) if len(flat) == 1 else (2 * flat[0] - middles[0],
                                                                              2 * flat[-1] - middles[-1])
         edges = np.concatenate([[first], middles, [last]])
         self.edges = np.exp(edges) if self.log else edges
+
+    def at(self, value: Any) -> float:
+        """Where a value stands; between values of the axis in proportion."""
+        if not self.numeric:
+            return float(list(self.values).index(value))
+        return float(np.interp(value, self.values, self.places)) if self.even else float(value)
 
     def ticks(self, axis: Axis, name: str) -> None:
         """Its ticks and its name."""
@@ -111,7 +129,7 @@ class _Side:
         axis.set_label_text(_LABELS.get(name, name.replace("_", " ")))
         if not self.numeric:
             axis.set_ticks(self.places, [textwrap.shorten(str(value), 28) for value in self.values])
-        elif len(self.values) <= 8:
+        elif len(self.values) <= 8 or self.even:
             axis.set_ticks(self.places, [f"{value:,g}" if value < 1e6 else f"{value:.3g}" for value in self.values])
             axis.set_minor_locator(NullLocator())
 
@@ -123,6 +141,16 @@ def _hatch(axes: Axes, x: FloatArray, y: FloatArray, cells: BoolArray) -> None:
     corners = [[(x[j], y[i]), (x[j + 1], y[i]), (x[j + 1], y[i + 1]), (x[j], y[i + 1])]
                for i, j in np.argwhere(cells).tolist()]
     axes.add_collection(PolyCollection(corners, facecolors="none", edgecolors="#333333", linewidths=0.0, hatch="////"))
+
+
+def _point(axes: Axes, x: float, y: float, label: str) -> None:
+    """A point, with its label on the side where there is more room."""
+    from matplotlib.patheffects import withStroke
+
+    axes.plot(x, y, "o", color="black", markerfacecolor="white", markersize=5.0, zorder=4)
+    left = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0] > 0.6
+    axes.annotate(label, (x, y), (-6 if left else 6, 0), textcoords="offset points", ha="right" if left else "left",
+                  va="center", zorder=5, path_effects=[withStroke(linewidth=2.5, foreground="white")])
 
 
 def _zero_line(axes: Axes, x: _Side, y: _Side, value: FloatArray) -> bool:

@@ -183,20 +183,26 @@ class Sweep(Printed):
             "failures": failures})
 
     def map(self, x: str, y: str, value: str | None = None, *, at: Mapping[str, Any] | None = None,
-            ax: Axes | None = None) -> Axes:
+            points: Mapping[str, tuple[Any, Any]] | None = None, ax: Axes | None = None) -> Axes:
         """A map over two axes: colours by a number, from one sign to the other, as a matplotlib Axes.
 
         White is no drift, and a line goes through 0. Hatched is where the sign hangs on something that is not known,
-        grey where a cell failed.
+        grey where a cell failed. Where the values of an axis crowd together (λ towards 1) cells are equally wide.
 
         Args:
             x, y: names of axes, across and up.
             value: name of the number; the answer unless given. Hatches are those of the answer.
             at: values of all other axes, by name.
+            points: by label, the x and y of what is marked, a common configuration say.
             ax: where to draw; a figure of its own unless given, at ``.figure`` of what is returned.
 
         Raises:
-            ValueError: a name that there is not, or an axis that is neither across, up nor fixed.
+            ValueError: a name that there is not, an axis that is neither across, up nor fixed, or a point outside.
+
+        >>> import lossim as ls
+        >>> swept = ls.sweep(lambda x, y: x - y, {"x": [1.0, 2.0, 3.0], "y": [1.5, 2.5]})
+        >>> swept.map("x", "y", points={"here": (2.0, 2.2)}).get_xlabel()
+        'x'
         """
         for called, name in (("x", x), ("y", y)):
             checks.choice(called, name, self.axes)
@@ -212,15 +218,18 @@ class Sweep(Printed):
                         f"{self.axes[missing[0]][0]!r}}}")
         part = self.at(**fixed) if fixed else self
         name = checks.choice("value", self.answer if value is None else value, self.values)
+        sides = (x, part.axes[x]), (y, part.axes[y])
+        marked = _marked({} if points is None else points, sides)
         from lossim._pictures import Map, draw_map
 
         def upright(array: Any) -> Any:
             return array if list(part.axes) == [y, x] else array.T
 
-        return draw_map(Map(title=f"{part.title}: {part.verdict}", x=(x, part.axes[x]), y=(y, part.axes[y]),
+        return draw_map(Map(title=f"{part.title}: {part.verdict}", x=sides[0], y=sides[1],
                             value=upright(np.where(part._still(name), 0.0, part.values[name])),
                             undecided=upright(~part.decided & ~part.failed), failed=upright(part.failed),
-                            unit=part.units.get(name, name)), ax)
+                            unit=part.units.get(name, name), zero=part.words[2] if name == part.answer else "0",
+                            points=marked), ax)
 
     def _still(self, name: str) -> BoolArray:
         """Where a number is none since nothing moves."""
@@ -300,6 +309,24 @@ class Sweep(Printed):
         more = len(self.failures) - MOST_ROWS
         return {"verdict": [f"{self.title}: {self.verdict}"], "setting": setting, "numbers": _numbers(self),
                 "failures": failures + ([f"  and {more:,} more"] if more > 0 else []), "notes": noted(self.notes)}
+
+
+def _marked(given: Any, sides: Sequence[tuple[str, Sequence[Any]]]) -> dict[str, tuple[Any, Any]]:
+    """Points of a map, checked: each between the values of both axes, or at one where they are not in order."""
+    fix = "for example points={'default': (0.3, 0.95)}"
+    checks.of_kind("points", given, Mapping, "a mapping of labels to x and y", fix)
+    found: dict[str, tuple[Any, Any]] = {}
+    for label, place in given.items():
+        if not isinstance(place, (tuple, list)) or len(place) != 2:
+            checks.fail(f"points[{label!r}]", place, "must be x and y", fix, TypeError)
+        for (name, values), value in zip(sides, place, strict=True):
+            called = f"{name} of points[{label!r}]"
+            if all(isinstance(each, (int, float)) for each in values) and list(values) == sorted(values):
+                checks.in_interval(called, value, values[0], values[-1])
+            elif value not in values:
+                checks.fail(called, value, f"must be a value of its axis: {', '.join(map(repr, values))}")
+        found[str(label)] = (place[0], place[1])
+    return found
 
 
 def _listed(values: Sequence[Any]) -> str:

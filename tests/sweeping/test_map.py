@@ -61,6 +61,28 @@ def test_another_number_other_axes_and_text(swept: ls.Sweep) -> None:
     assert "\n".join(given.get_title(loc=loc) for loc in ("left", "center")).strip().startswith("plane, shift 0.0")
 
 
+def test_points_stand_where_they_are_on_every_kind_of_axis() -> None:
+    """Between values of an axis that is even, drawn by its logarithm, or of equally wide cells; at values of others."""
+    def product(*, lam: float, rate: float, word: str, group: int) -> float:
+        return (lam - 0.95) * rate * len(word) * group
+
+    swept = ls.sweep(product, {"lam": [0.9, 0.99, 0.999, 1.0], "rate": [0.1, 0.2, 0.3], "word": ["a", "b"],
+                               "group": [2, 8, 64]})
+    axes = swept.map("rate", "lam", at={"word": "a", "group": 8}, points={"here": (0.15, 0.9945), "there": (0.3, 1.0)})
+    dots = [line.get_xydata()[0] for line in axes.lines]
+    np.testing.assert_allclose(dots, [[0.15, 1.5], [0.3, 3.0]])
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0.9", "0.99", "0.999", "1"]
+    assert [(text.get_text(), text.get_horizontalalignment()) for text in axes.texts] == [("here", "left"),
+                                                                                          ("there", "right")]
+    axes = swept.map("group", "word", at={"lam": 1.0, "rate": 0.1}, points={"b, 16": (16, "b")})
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[16, 1]])
+    for place, message in (((0.5, 1.0), r"rate of points\['p'\] must lie in \[0.1, 0.3\]"), (0.2, "must be x and y")):
+        with pytest.raises((ValueError, TypeError), match=message):
+            swept.map("rate", "lam", at={"word": "a", "group": 8}, points={"p": place})
+    with pytest.raises(ValueError, match="must be a value of its axis: 'a', 'b'"):
+        swept.map("group", "word", at={"lam": 1.0, "rate": 0.1}, points={"p": (16, "c")})
+
+
 @pytest.mark.parametrize(("how", "message"), [
     (("x", "y", None, {}), "must also fix shift"), (("x", "x", None, {"shift": 0.0}), "another axis"),
     (("x", "z", None, {}), "must be one of 'x', 'shift', 'y'"), (("x", "y", None, {"y": 3.0}), "name in at"),
