@@ -11,7 +11,7 @@ from lossim._engine.over_kernels import lengths_over
 from lossim._engine.readout import Directions
 from lossim._engine.report import content_notes, unsettled_notes
 from lossim._engine.side_by_side import side_by_side, takes
-from lossim._model import Layout, Logits, Members
+from lossim._model import Logits, Members
 from lossim._support.types import FloatArray
 from lossim.policies import Policy
 from lossim.schemes import Scheme
@@ -40,7 +40,7 @@ def headlines(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Memb
     families = [None] * len(policies) if members is None else list(members)
     slabs: dict[Hashable, list[int]] = {}
     for number, (policy, family) in enumerate(zip(policies, families, strict=True)):
-        slabs.setdefault((_shape(policy.layout), policy.coordinates, family is None), []).append(number)
+        slabs.setdefault((policy.layout, policy.coordinates, family is None), []).append(number)
     found: dict[int, Headline] = {}
     together = takes(scheme)
     for numbers in slabs.values():
@@ -51,11 +51,6 @@ def headlines(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Memb
             each = _of_slab(scheme, [policies[number] for number in some], [families[number] for number in some])
             found |= zip(some, each, strict=True)
     return [found[number] for number in range(len(policies))]
-
-
-def _shape(layout: Layout) -> Hashable:
-    """What policies have in common that stand side by side."""
-    return layout.cell_names, tuple(layout.class_of_path.tolist()), layout.max_tokens, layout.grades
 
 
 def _of_slab(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Members | None]) -> list[Headline]:

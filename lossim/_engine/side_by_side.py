@@ -127,9 +127,12 @@ class SideBySide(Record):
     def law(self) -> FloatArray:
         """P(grade, end) given the class, [class, grade, end]."""
         policy = self.step.old
-        weighed = policy.law * policy.cell_probability[:, None, None]
-        first = np.flatnonzero(np.diff(policy.class_of_cell, prepend=-1))
-        return weighed if len(first) == len(weighed) else np.add.reduceat(weighed, first, axis=0)
+        classes, cells = len(policy.class_weight), policy.layout.cells
+        if all(mine.stop - mine.start == cells // classes for mine in policy.class_cells):
+            share = policy.cell_probability.reshape(classes, -1)
+            return np.einsum("jc,jcge->jge", share, policy.law.reshape(classes, -1, *policy.law.shape[1:]))
+        first = [mine.start for mine in policy.class_cells]
+        return np.add.reduceat(policy.law * policy.cell_probability[:, None, None], first, axis=0)
 
     @cached_property
     def counted(self) -> FloatArray:

@@ -112,24 +112,33 @@ class CellArrays(Record):
         return self.path_weight[self.layout.path_of_cell]
 
     @cached_property
+    def _odds(self) -> FloatArray:
+        """e^{-|z|}, [cell, t]: the smaller of both chances over the larger one; 0 for ±inf."""
+        return np.exp(-np.abs(self.logits))
+
+    @cached_property
+    def _log_one_plus_odds(self) -> FloatArray:
+        return np.log1p(self._odds)
+
+    @cached_property
     def log_stop(self) -> FloatArray:
         """log h [cell, t]; exact for ±inf."""
-        return 0.0 - np.logaddexp(0.0, -self.logits)
+        return np.minimum(self.logits, 0.0) - self._log_one_plus_odds
 
     @cached_property
     def log_stay(self) -> FloatArray:
         """log (1 - h) [cell, t]; exact for ±inf."""
-        return 0.0 - np.logaddexp(0.0, self.logits)
+        return np.minimum(-self.logits, 0.0) - self._log_one_plus_odds
 
     @cached_property
     def hazard(self) -> FloatArray:
         """h [cell, t]: P(stop at t given still going at t)."""
-        return np.exp(self.log_stop)
+        return np.where(self.logits < 0, self._odds, 1.0) / (1.0 + self._odds)
 
     @cached_property
     def stay(self) -> FloatArray:
         """1 - h [cell, t]."""
-        return np.exp(self.log_stay)
+        return np.where(self.logits < 0, 1.0, self._odds) / (1.0 + self._odds)
 
     @cached_property
     def log_at_risk(self) -> FloatArray:

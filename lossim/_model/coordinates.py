@@ -8,6 +8,7 @@ numbers they are the logits at the knots, and pull is K·g there.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -103,6 +104,7 @@ class Features:
                  if each.name in always or getattr(self, each.name) != each.default]
         return f"Features({', '.join(shown)})"
 
+    @lru_cache(maxsize=16)  # noqa: B019  (values of a few numbers)
     def lay_out(self, layout: Layout) -> Motion:
         """Bins as the first position of each, and what cells and paths share as features."""
         starts = self._starts(layout.max_tokens)

@@ -7,7 +7,7 @@ on.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +52,14 @@ class Layout(Record):
     path_of_cell: IntArray
     max_tokens: int
     grades: tuple[str, ...] = ("correct", "incorrect")
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(cell_names: tuple[tuple[str, ...], ...], paths: tuple[int, ...], states: tuple[int, ...], max_tokens: int,
+           grades: tuple[str, ...]) -> Layout:
+        """The cells of so many ``paths`` by class and so many ``states`` by path; one and the same for all that ask."""
+        return Layout(cell_names=cell_names, class_of_path=np.repeat(np.arange(len(paths)), paths),
+                      path_of_cell=np.repeat(np.arange(len(states)), states), max_tokens=max_tokens, grades=grades)
 
     @property
     def cells(self) -> int:

@@ -80,9 +80,8 @@ class Policy:
         paths = [len(prompts.paths) for prompts in self.classes]
         states = [len(path.laws) for path in self.paths]
         grades = [name for path in self.paths for name in path.other_grades]
-        return Layout(cell_names=tuple(cells), class_of_path=np.repeat(np.arange(len(paths)), paths),
-                      path_of_cell=np.repeat(np.arange(len(states)), states), max_tokens=self.max_tokens,
-                      grades=("correct", "incorrect", *dict.fromkeys(grades)))
+        return Layout.of(tuple(cells), tuple(paths), tuple(states), self.max_tokens,
+                         ("correct", "incorrect", *dict.fromkeys(grades)))
 
     @cached_property
     def motion(self) -> Motion:
