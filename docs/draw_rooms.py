@@ -64,6 +64,7 @@ ROOMS = {
     "aggregation": (2, "weights of a loss's tokens"),
     "surrogates": (2, "ratios, clipped or not"),
     "penalties": (2, "KL and entropy"),
+    "selection": (2, "what is late, and so long"),
     "optimizers": (0, "from updates to moves"),
     "_support": (1, "checks, texts, sums along positions"),
 }

@@ -89,8 +89,8 @@ SLOT_TEXT = """\
 
 Each row is GRPO in groups of three with one slot changed (the surrogate is PPO's clip unless the row has another), on
 responses of at most 16 tokens; columns as above. The functions of `lossim.tokens` take a batch, so there is no
-expectation of them; a batch brings its rewards. Groups are resampled before there is a batch, so at the token level
-that changes nothing.
+expectation of them; a batch brings its rewards. Groups are resampled, or dropped for being late, before there is a
+batch, so at the token level that changes nothing.
 Off-policy, OPO under a clip sums over the lengths of a group: keep groups and `max_tokens` small, or sample. Numbers in
 the rows are examples.
 

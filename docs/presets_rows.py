@@ -49,6 +49,7 @@ from lossim.rewards import (
     SoftOverlong,
     StopProperly,
 )
+from lossim.selection import Deadline
 from lossim.surrogates import (
     CISPO,
     GMPO,
@@ -234,6 +235,9 @@ TREATMENTS = (
         others="NeMo RL `overlong_filtering`, SkyRL `apply_overlong_filtering`, ms-swift `overlong_filter`, ROLL "
                "`max_len_mask`, oat `ignore_no_eos`"),
     Row(of={"truncation": "remove"}),
+    Row(of={"selection": Deadline(tokens=12)},
+        others="prime-rl `max_off_policy_steps`; slime `--over-sampling-batch-size`, in a large batch"),
+    Row(of={"selection": Deadline(tokens=12, drops="response")}),
     Row(of={"dynamic_sampling": "drop"}, others="SkyRL `zero_variance_filter`, prime-rl `filter_zero_advantages`"),
     Row(of={"dynamic_sampling": "resample"}, sources=(ref.DAPO,),
         verl="`algorithm.filter_groups.enable=True`", others="OpenRLHF `--algo.dynamic_filtering_enable`"),

@@ -27,6 +27,7 @@ from lossim import (
     rewards,
     rollouts,
     schemes,
+    selection,
     surrogates,
     tokens,
 )
@@ -113,6 +114,7 @@ __all__ = [
     "rewards",
     "rollouts",
     "schemes",
+    "selection",
     "stops",
     "surrogates",
     "survey",

@@ -190,6 +190,8 @@ class Plugin(Record):
     def _paid(self, slab: Slab) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Task rewards, the same less what KL in the reward takes off them, and who is in the baseline."""
         counted = ~slab.cut if self.scheme.truncation == "remove" else np.ones_like(slab.cut)
+        if self._drops("response"):
+            counted &= ~self._late(slab)
         task = slab.reward
         if self.rule is not None:
             task = np.empty_like(slab.length)
@@ -203,6 +205,15 @@ class Plugin(Record):
         if kl is None or slab.kl is None:
             return task, task, counted
         return task, task - kl.coefficient * slab.kl, counted
+
+    def _drops(self, what: str) -> bool:
+        """Whether late responses are dropped, or groups with one."""
+        return self.scheme.selection is not None and self.scheme.selection.drops == what
+
+    def _late(self, slab: Slab) -> BoolArray:
+        """Which responses are late."""
+        selection = self.scheme.selection
+        return np.zeros_like(slab.cut) if selection is None else ~selection.in_time(slab.length)
 
     def credited_log(self) -> Iterator[Credited]:
         """All responses, slab by slab."""
@@ -218,6 +229,8 @@ class Plugin(Record):
         everyone = np.ones_like(slab.cut)
         task, returns, counted = self._paid(slab)
         kept = everyone if scheme.truncation == "keep" else ~slab.cut
+        if self._drops("response"):
+            kept = kept & ~self._late(slab)
         baseline = np.zeros(len(slab.prompt))
         if estimator is not None:
             baseline = estimator.fixed_baseline(len(self.log.classes))[slab.prompt_class]
@@ -241,14 +254,17 @@ class Plugin(Record):
             same.of(weight)[:] = own
             if advantage is not None:
                 same.of(advantage)[:] = credit.advantage
-        # Equal groups: out of the loss, or out of the step altogether.
+        # Equal groups: out of the loss, or out of the step altogether, as late ones are.
         in_step = np.ones_like(alive)
-        if scheme.dynamic_sampling != "none":
-            weight *= slab.each(alive)
+        if self._drops("group"):
+            in_step = slab.by_group(self._late(slab)) == 0
         if scheme.dynamic_sampling == "resample":
-            in_step = alive
-            in_loss &= slab.each(alive)
-            counted &= slab.each(alive)
+            in_step = in_step & alive
+        if scheme.dynamic_sampling != "none" or scheme.replaces:
+            weight *= slab.each(in_step if scheme.dynamic_sampling == "none" else in_step & alive)
+        if scheme.replaces:
+            in_loss &= slab.each(in_step)
+            counted &= slab.each(in_step)
         # By step.
         if advantage is not None and estimator is not None and estimator.needs_whole_step:
             for rows in slab.by_step():

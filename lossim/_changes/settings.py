@@ -28,6 +28,7 @@ from lossim.critics import Exact
 from lossim.penalties import KL, Entropy
 from lossim.rewards import Reward
 from lossim.schemes import Truncation
+from lossim.selection import Deadline
 from lossim.surrogates import ImportanceWeight, PolicyGradient
 
 
@@ -104,6 +105,14 @@ def with_half_the_cap(case: Case) -> Case | None:
     return case.recapped(cap) if cap >= 1 else None
 
 
+def in_time(case: Case) -> Case | None:
+    """Groups with a response beyond half the cap dropped, or nothing late where something is."""
+    if case.scheme.selection is not None:
+        return case.using(selection=None)
+    cap = case.max_tokens // 2
+    return case.using(selection=Deadline(tokens=cap)) if cap >= 1 else None
+
+
 REWARDS = (Reward(), Reward(incorrect=-1.0), Reward(incorrect=-1.0, truncated=0.0), Reward(truncated=-1.0))
 RULES = (SequenceMeanTokenMean(), TokenMean(), ConstantNormalizer())
 CHANGES: tuple[tuple[str, Callable[[Case], Case | None]], ...] = (
@@ -127,10 +136,11 @@ CHANGES: tuple[tuple[str, Callable[[Case], Case | None]], ...] = (
     ("no KL", partial(without, kind=KL)),
     ("no entropy bonus", partial(without, kind=Entropy)),
     ("no clip", unclipped),
+    ("{late}", in_time),
     ("cut at {cap} tokens", with_half_the_cap),
 )
-"""Words in the report, where ``{cap}`` stands for the cap of the case that is made, and what each makes of a case; None
-if that is no change, or cannot be asked of it."""
+"""Words in the report, where ``{cap}`` stands for the cap of the case that is made and ``{late}`` for what is late in
+it, and what each makes of a case; None if that is no change, or cannot be asked of it."""
 
 
 def changed(case: Case) -> Iterator[tuple[str, Any]]:
@@ -139,7 +149,9 @@ def changed(case: Case) -> Iterator[tuple[str, Any]]:
         other = change(case)
         if other is not None:
             whitened = "not whitened" if case.scheme.advantage.whitening is not None else "whitened"
-            yield words.format(cap=f"{other.max_tokens:,}", whitened=whitened), other
+            selection = other.scheme.selection
+            late = "nothing is late" if selection is None else f"groups beyond {selection.tokens:,.0f} tokens dropped"
+            yield words.format(cap=f"{other.max_tokens:,}", whitened=whitened, late=late), other
 
 
 def estimated_by(case: Case, estimator: Advantage) -> Case:

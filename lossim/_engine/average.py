@@ -69,17 +69,28 @@ class Average(Record):
         moves = len(policy.arrival)
         return EndSums(ended=np.zeros_like(policy.law), entered=np.zeros((moves, 3, policy.max_tokens)))
 
+    @cached_property
+    def admitted_groups(self) -> float:
+        """P(a group is in time, or need not be)."""
+        weights = self.step.old.class_weight
+        return float(sum(w * law.admitted_groups for w, law in zip(weights, self.classes, strict=True)))
+
     @property
     def unequal_groups(self) -> float:
-        """P(a group has at least two different task rewards)."""
+        """P(a group has at least two different task rewards, and is in time)."""
         weights = self.step.old.class_weight
         return float(sum(w * law.unequal_groups for w, law in zip(weights, self.classes, strict=True)))
 
     @cached_property
     def kept_share(self) -> float:
-        """P(a group has unequal rewards) where equal ones are resampled, else 1."""
-        if self.step.scheme.dynamic_sampling != "resample":
+        """P(a group is one that the step takes): in time, and of unequal rewards where equal ones are resampled."""
+        if not self.step.scheme.replaces:
             return 1.0
+        if self.admitted_groups <= 1e-300:
+            raise ValueError(f"selection={self.step.scheme.selection} never fills a batch: the chance that a group is "
+                             f"in time is {self.admitted_groups:.2g}; set a later deadline, or drops='response'")
+        if self.step.scheme.dynamic_sampling != "resample":
+            return self.admitted_groups
         share = self.unequal_groups
         if share <= 1e-300:
             raise ValueError("dynamic_sampling='resample' never fills a batch: the chance that a group has unequal "

@@ -73,7 +73,7 @@ def group_credit(scheme: Scheme, estimator: ResponseAdvantage | None, groups: Gr
                         baseline=groups.baseline)
         advantage = np.where(groups.counted, estimator.of_group(members), 0.0)
     in_loss = groups.in_loss
-    if scheme.truncation == "remove" and scheme.advantage.group_relative:
+    if scheme.removes and scheme.advantage.group_relative:
         # A lone survivor has nobody to be compared with; a group of one had nobody to begin with.
         least = np.minimum(groups.member.sum(axis=-1, keepdims=True), 2)
         in_loss = in_loss & (groups.counted.sum(axis=-1, keepdims=True) >= least)

@@ -195,10 +195,11 @@ def _gained_by_move(average: Average, credit: Expectation, negative: Expectation
 
 
 def share_of_dead_groups(step: Step) -> float:
-    """P(the task rewards of a group are all equal); NaN where a reward compares the responses of a group."""
+    """P(the task rewards of a group in time are all equal); NaN where a reward compares the responses of a group."""
     if step.scheme.reward.group_relative:
         return float("nan")
-    return max(1.0 - Average(step=step, rule=TokenSum()).unequal_groups, 0.0)
+    average = Average(step=step, rule=TokenSum())
+    return max(1.0 - average.unequal_groups / average.admitted_groups, 0.0)
 
 
 def update_scale(step: Step) -> float:
@@ -276,7 +277,7 @@ def batch_moments(step: Step) -> tuple[float, float, float]:
     """Mean and standard deviation of the returns in the baseline over all classes, and what a finite step is off by."""
     policy = step.old
     mass = policy.law * policy.cell_weight[:, None, None] * step.in_baseline
-    if step.scheme.dynamic_sampling == "resample":
+    if step.scheme.replaces:
         average = Average(step=step, rule=TokenSum())
         for j, law in enumerate(average.classes):
             kept = law.presence(average.factor)

@@ -72,8 +72,14 @@ class ClassLaw(Record):
 
     @cached_property
     def removed(self) -> float:
-        """P(a response is out of the baseline)."""
-        return float(self.law[:, ~self.step.in_baseline].sum())
+        """P(a response is out of the baseline, and its group is not replaced for it)."""
+        return float(self.law[:, self.step.admitted & ~self.step.in_baseline].sum())
+
+    @cached_property
+    def admitted_groups(self) -> float:
+        """P(no response of a group has it replaced)."""
+        inside = self.step.admitted
+        return 1.0 if inside.all() else float(self.law[:, inside].sum()) ** (self.mates + 1)
 
     @cached_property
     def transform(self) -> FloatArray:
@@ -171,7 +177,7 @@ class ClassLaw(Record):
 
     @cached_property
     def unequal_groups(self) -> float:
-        """P(a group has at least two different task rewards among those that count)."""
+        """P(a group is not late, and has at least two different task rewards among those that count)."""
         return float(at_least_two_levels(self.level_mass, np.array(self.removed), self.mates + 1))
 
     @cached_property

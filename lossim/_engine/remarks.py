@@ -22,6 +22,8 @@ RARE = 0.99
 """Share of dead groups from which on hardly a step of a run moves anything."""
 CUT = 0.01
 """The same of responses that are out of the loss."""
+TINY = 1e-300
+"""Masses are held above this before they divide."""
 NAMED = 3
 """Classes that a note names."""
 
@@ -35,6 +37,7 @@ def start_notes(step: Step, policy: Policy) -> list[Note]:
         notes.append(Note("group of one", f"groups of one: {estimator.alone}"))
     notes += _standing_still(step, [prompts.name for prompts in policy.classes])
     notes += out_of_loss(scheme, float(step.old.truncation_rate))
+    notes += _late(step)
     return notes + unpaid_grades(scheme.reward, policy.layout.grades)
 
 
@@ -75,6 +78,20 @@ def out_of_loss(scheme: Scheme, cut_share: float) -> list[Note]:
                  "the sign hangs on what they are, loops or answers on their way")]
 
 
+def _late(step: Step) -> list[Note]:
+    """How much a deadline drops."""
+    selection = step.scheme.selection
+    weights = step.old.class_weight
+    if selection is None or step.in_time.all():
+        return []
+    responses = float((step.old.cell_weight @ step.old.ends)[~step.in_time].sum())
+    if selection.drops == "response":
+        return [Note("late", f"{responses:.2g} of the responses are late, and dropped")]
+    groups = 1.0 - float(weights @ _in_time(step) ** step.scheme.group_size)
+    return [Note("late", f"{groups:.2g} of the groups have a late response, {responses:.2g} of the responses are late: "
+                 "other groups are drawn in their place")]
+
+
 def unpaid_grades(reward: Reward, names: Sequence[str]) -> list[Note]:
     """Grades that a reward names and nobody has."""
     absent = [name for name in reward.grades if name not in names]
@@ -96,7 +113,8 @@ def _standing_still(step: Step, names: Sequence[str]) -> Iterator[Note]:
     shares, gone = _level_shares(step)
     counted = shares.sum(axis=1)
     still = shares.max(axis=1) >= ALIKE * counted
-    weights = step.old.class_weight
+    weights = step.old.class_weight * _in_time(step) ** size
+    weights = weights / max(float(weights.sum()), TINY)
     if (weights * still).sum() > 0:
         which = [repr(name) for name, each, weight in zip(names, still, weights, strict=True) if each and weight > 0]
         share = float(weights[still].sum())
@@ -122,13 +140,25 @@ def _nothing_if_alike(estimator: ResponseAdvantage, size: int) -> bool:
     return not np.any(estimator.of_group(group_of(alike)))
 
 
+def _in_time(step: Step) -> FloatArray:
+    """P(a response has its group replaced for nothing), [class]; 1 without a deadline for groups."""
+    policy = step.old
+    if step.admitted.all():
+        return np.ones(len(policy.class_weight))
+    share = np.zeros(len(policy.class_weight))
+    np.add.at(share, policy.class_of_cell, policy.cell_probability * policy.ends[:, step.admitted].sum(axis=1))
+    return share
+
+
 def _level_shares(step: Step) -> tuple[FloatArray, FloatArray]:
-    """P(reward level; in the baseline) and P(out of the baseline), [class, level] and [class]."""
+    """P(reward level; in the baseline) and P(out of the baseline) of responses in time, [class, level] and [class]."""
     policy = step.old
     levels = step.levels_by_class
     classes = len(policy.class_weight)
     law = np.zeros((classes, *policy.law.shape[1:]))
     np.add.at(law, policy.class_of_cell, policy.cell_probability[:, None, None] * policy.law)
+    law *= step.admitted
+    law /= np.maximum(_in_time(step), TINY)[:, None, None]
     counted = law * step.in_baseline
     most = max(len(values) for values, _ in levels)
     each_level = levels if len(levels) > 1 else levels * classes

@@ -23,9 +23,10 @@ from lossim._model import Draws, Layout
 from lossim._support.positions import blocks
 from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray, IntArray
+from lossim.schemes import Scheme
 
-__all__ = ["MOST_RESPONSES", "Batches", "batch_measures", "block_measures", "credited", "critic_sums", "draw_batches",
-           "end_sums", "measures_of", "sums_by_end", "unequal_groups"]
+__all__ = ["MOST_RESPONSES", "Batches", "batch_measures", "block_measures", "cannot_fill", "credited", "critic_sums",
+           "draw_batches", "end_sums", "groups_admitted", "measures_of", "sums_by_end", "unequal_groups"]
 
 MOST_RESPONSES = 1 << 20
 """Responses held in memory at once."""
@@ -73,12 +74,12 @@ def draw_batches(step: Step, rng: np.random.Generator, batches: int, at_once: in
     """``batches`` steps of prompts_per_step groups, as indices [batch, prompt, response].
 
     Raises:
-        ValueError: ``dynamic_sampling="resample"`` and hardly any group has unequal rewards.
+        ValueError: groups are replaced, and hardly any is one that the step takes.
     """
     scheme = step.scheme
     shape = (batches, scheme.prompts_per_step, scheme.group_size)
     prompts = batches * scheme.prompts_per_step
-    if scheme.dynamic_sampling != "resample":
+    if not scheme.replaces:
         return _joined([step.old.draw(rng, prompts=prompts, group_size=scheme.group_size)], shape)
     kept: list[Draws] = []
     have = 0
@@ -87,7 +88,7 @@ def draw_batches(step: Step, rng: np.random.Generator, batches: int, at_once: in
         # Ask for what is missing at the last round's rate, and a little more.
         ask = int(min(1.1 * (prompts - have) / accepted + 16, at_once // scheme.group_size + 1))
         drawn = step.old.draw(rng, prompts=ask, group_size=scheme.group_size)
-        keep = unequal_groups(step, drawn)
+        keep = groups_taken(step, drawn)
         kept.append(mapped(lambda x, keep=keep: x[keep], drawn))
         have += int(keep.sum())
         accepted = max(float(keep.mean()), 1.0 / ask)
@@ -95,8 +96,16 @@ def draw_batches(step: Step, rng: np.random.Generator, batches: int, at_once: in
             return _joined(kept, shape)
         if have == 0 and len(kept) * ask > MOST_FRUITLESS:
             break
-    raise ValueError(f"dynamic_sampling='resample' cannot fill a step: {have} of {prompts} groups had unequal rewards "
-                     "after many draws; use dynamic_sampling='none' or 'drop', or other prompts")
+    raise cannot_fill(scheme, have, prompts)
+
+
+def cannot_fill(scheme: Scheme, have: int, need: int) -> ValueError:
+    """What to say where hardly any group is one that the step takes."""
+    wanted = ["of unequal rewards (dynamic_sampling='resample')"] if scheme.dynamic_sampling == "resample" else []
+    wanted += [] if scheme.selection is None else [f"in time (selection={scheme.selection})"]
+    return ValueError(f"a step cannot be filled: {have} of {need} groups after many draws were "
+                      f"{' and '.join(wanted)}; use dynamic_sampling='none' or 'drop', a later deadline, or other "
+                      "prompts")
 
 
 def _joined(parts: list[Draws], shape: tuple[int, int, int]) -> Draws:
@@ -113,6 +122,17 @@ def _task(step: Step, draws: Draws, counted: BoolArray) -> FloatArray:
     target = None if step.target is None else step.target[step.old.class_of_cell[draws.cell]]
     return step.scheme.reward.group_values(step.old.length[draws.end], draws.grade == 0, cut, counted,
                                            not_correct=step.pay[draws.grade], target=target)
+
+
+def groups_taken(step: Step, draws: Draws) -> BoolArray:
+    """Groups that a step takes: in time, and of unequal rewards where equal ones are resampled, [..., prompt]."""
+    taken = groups_admitted(step, draws)
+    return taken & unequal_groups(step, draws) if step.scheme.dynamic_sampling == "resample" else taken
+
+
+def groups_admitted(step: Step, draws: Draws) -> BoolArray:
+    """Groups that are in time, or need not be, [..., prompt]."""
+    return np.all(step.admitted[draws.end], axis=-1, keepdims=True)[..., 0]
 
 
 def unequal_groups(step: Step, draws: Draws) -> BoolArray:

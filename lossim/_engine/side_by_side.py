@@ -142,8 +142,8 @@ class SideBySide(Record):
 
     @cached_property
     def removed(self) -> FloatArray:
-        """P(a response is out of the baseline), [class]."""
-        outside = ~self.step.in_baseline
+        """P(a response is out of the baseline, and its group is not replaced for it), [class]."""
+        outside = self.step.admitted & ~self.step.in_baseline
         return self.law[:, :, outside].sum(axis=(1, 2))
 
     @property
@@ -209,16 +209,20 @@ class SideBySide(Record):
 
     @cached_property
     def kept_share(self) -> FloatArray:
-        """P(a group has unequal rewards) where equal ones are resampled, else 1, [policy].
+        """P(a group is one that a step takes): in time, and of unequal rewards where equal go, [policy].
 
         Raises:
-            ValueError: in one of the policies no group has.
+            ValueError: in one of the policies no group is.
         """
-        if self.step.scheme.dynamic_sampling != "resample":
+        scheme = self.step.scheme
+        if not scheme.replaces:
             return np.ones(self.count)
-        share = (self.of_policies(self.step.old.class_weight) * self.of_policies(self.unequal)).sum(axis=-1)
+        resampled = scheme.dynamic_sampling == "resample"
+        taken = self.unequal if resampled else self.law[:, :, self.step.admitted].sum(axis=(1, 2)) ** (self.mates + 1)
+        share = (self.of_policies(self.step.old.class_weight) * self.of_policies(taken)).sum(axis=-1)
         if (share <= 1e-300).any():
-            raise ValueError("dynamic_sampling='resample' never fills a batch of one of the policies")
+            slot = "dynamic_sampling='resample'" if resampled else f"selection={scheme.selection}"
+            raise ValueError(f"{slot} never fills a batch of one of the policies")
         return share
 
     @cached_property

@@ -103,20 +103,33 @@ class Step(Record):
         """Which ends are in the loss, [end]."""
         inside = np.ones(self.policy.max_tokens + 1, dtype=bool)
         inside[-1] = self.scheme.truncation == "keep"
-        return inside
+        return inside & self.in_time
 
     @cached_property
     def in_baseline(self) -> BoolArray:
         """Which ends are in baseline and std, [end]."""
         inside = np.ones(self.policy.max_tokens + 1, dtype=bool)
         inside[-1] = self.scheme.truncation != "remove"
-        return inside
+        return inside & self.in_time
+
+    @cached_property
+    def in_time(self) -> BoolArray:
+        """Which ends are no later than the scheme takes responses, [end]."""
+        length = self.policy.length
+        selection = self.scheme.selection
+        return np.ones(len(length), dtype=bool) if selection is None else selection.in_time(length)
+
+    @cached_property
+    def admitted(self) -> BoolArray:
+        """Which ends the responses of a step can have, [end]: not those for which it replaces the whole group."""
+        selection = self.scheme.selection
+        return self.in_time if selection is not None and selection.drops == "group" else np.ones_like(self.in_time)
 
     @property
     def least_kept(self) -> int:
         """How many responses a group needs in the baseline to contribute."""
         compares = self.group_relative and self.scheme.group_size > 1
-        return 2 if compares and self.scheme.truncation == "remove" else 1
+        return 2 if compares and self.scheme.removes else 1
 
     def own_weight(self, rule: Aggregation) -> FloatArray:
         """The factors of n·weight that a response brings by itself, [end]; 0 out of the loss."""

@@ -132,6 +132,8 @@ class Fitter:
             cut = cell == len(cells.last)
             paid = scheme.reward.values(length, np.full(len(cell), side % 2 == 0), cut)
             counted = ~cut if scheme.truncation == "remove" else np.ones_like(cut)
+            if scheme.selection is not None:
+                counted &= scheme.selection.in_time(length.astype(np.float64))
             np.minimum.at(lowest, prompt[counted], paid[counted])
             np.maximum.at(highest, prompt[counted], paid[counted])
         alike = (highest <= lowest).all()

@@ -22,7 +22,7 @@ NONLINEAR = Note("mean field", "the mean field is the limit of large batches: Ad
                  "method='stochastic' tells by how much")
 LIMIT = Note("large batch", "advantages are scaled by statistics of a step, taken in the limit of a large batch; small "
              "batches need method='stochastic'")
-KEPT = Note("critic", "the critic learns here from all groups that are drawn, with dynamic_sampling='resample' too; "
+KEPT = Note("critic", "the critic learns here from all groups that are drawn, also from those that are replaced; "
             "method='stochastic' has it learn from those that are kept")
 
 
@@ -49,7 +49,7 @@ class MeanField(Run):
         """What stands between the run and one on small batches."""
         rescales = self.optimizer.rescales or (self.learning is not None and self.learning.critic.rescales)
         notes = [NONLINEAR] if self.inner_steps > 1 or rescales else []
-        if self.learning and self.scheme.dynamic_sampling == "resample":
+        if self.learning and self.scheme.replaces:
             notes.append(KEPT)
         return [*notes, LIMIT] if self.limit else notes
 

@@ -14,8 +14,10 @@ import numpy as np
 from lossim._engine import (
     Family,
     Step,
+    cannot_fill,
     credited,
     critic_sums,
+    groups_admitted,
     measures_of,
     sums_by_end,
     unequal_groups,
@@ -164,26 +166,28 @@ def _minibatches(scheme: Scheme, count: int, rng: np.random.Generator) -> Iterat
 def _sample(step: Step, count: int, rng: np.random.Generator) -> tuple[Draws, FloatArray]:
     """The groups of a rollout of ``count`` replicates whose policies are stacked as one, [replicate, prompt, response].
 
-    And the share of equal ones among those drawn, [replicate].
+    And the share of equal ones among those drawn in time, [replicate].
     """
     scheme = step.scheme
     need = scheme.prompts_per_step * scheme.minibatches
     draw = _sampler(step.old, count, scheme.group_size, rng)
-    if scheme.dynamic_sampling != "resample":
+    if not scheme.replaces:
         draws = draw(np.arange(count), need)
         return draws, 1.0 - unequal_groups(step, draws).mean(axis=1)
     filled = mapped(lambda _: np.zeros((count, need, scheme.group_size), dtype=np.int64), NOTHING)
-    have, drawn, kept = np.zeros((3, count), dtype=np.int64)
+    have, drawn, admitted, alive = np.zeros((4, count), dtype=np.int64)
+    resamples = scheme.dynamic_sampling == "resample"
     while (rows := np.flatnonzero(have < need)).size:
         if (drawn[rows] > max(MOST_GROUPS * need, FEW_GROUPS)).any():
-            raise ValueError(f"dynamic_sampling='resample' cannot fill a step: {have.min()} of {need} groups of a "
-                             f"replicate had unequal rewards in {drawn.max():,} draws; use "
-                             "dynamic_sampling='none' or 'drop', or other prompts")
+            raise cannot_fill(scheme, int(have.min()), need)
         # Ask for what is missing at the rate so far, and a little more.
-        missing = (need - have[rows]) * (drawn[rows] + 1) / (kept[rows] + 1)
+        kept = (alive if resamples else admitted)[rows]
+        missing = (need - have[rows]) * (drawn[rows] + 1) / (kept + 1)
         ask = int(min(1.1 * missing.max() + 4, MOST_RESPONSES // (rows.size * scheme.group_size) + 1))
         draws = draw(rows, ask)
-        keep = unequal_groups(step, draws)
+        in_time = groups_admitted(step, draws)
+        unequal = in_time & unequal_groups(step, draws)
+        keep = unequal if resamples else in_time
         # Those that are kept go to the next free places of their replicate.
         place = have[rows, None] + np.cumsum(keep, axis=1) - 1
         row, group = np.nonzero(keep & (place < need))
@@ -191,8 +195,9 @@ def _sample(step: Step, count: int, rng: np.random.Generator) -> tuple[Draws, Fl
             vars(filled)[name][rows[row], place[row, group]] = found[row, group]
         have[rows] += keep.sum(axis=1)
         drawn[rows] += ask
-        kept[rows] += keep.sum(axis=1)
-    return filled, 1.0 - kept / drawn
+        admitted[rows] += in_time.sum(axis=1)
+        alive[rows] += unequal.sum(axis=1)
+    return filled, 1.0 - alive / admitted
 
 
 def _sampler(policy: CellArrays, count: int, group_size: int, rng: np.random.Generator

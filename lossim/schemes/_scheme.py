@@ -14,6 +14,7 @@ from lossim.aggregation import Aggregation
 from lossim.penalties import KL, Entropy
 from lossim.rewards import Reward
 from lossim.schemes._unsettled import Unsettled
+from lossim.selection import Deadline
 from lossim.surrogates import PolicyGradient, Surrogate
 
 Truncation = Literal["keep", "mask", "remove"]
@@ -35,6 +36,7 @@ class Scheme(checks.Checked):
             fewer than two then contributes nothing under a group-relative advantage).
         dynamic_sampling: what becomes of groups whose task rewards are all equal: ``"none"``; ``"drop"`` (they
             contribute nothing, denominators unchanged); ``"resample"`` (replaced until the step is full).
+        selection: which responses come too late to be trained on, see :mod:`lossim.selection`; None: all are.
         group_size: responses per prompt, G.
         prompts_per_step: prompts per optimiser step, P.
         minibatches: optimiser steps that share the responses of one rollout, each on prompts of its own; ``train``
@@ -56,6 +58,7 @@ class Scheme(checks.Checked):
     penalties: tuple[KL | Entropy, ...] = ()
     truncation: Truncation = "keep"
     dynamic_sampling: DynamicSampling = "none"
+    selection: Deadline | None = None
     group_size: int = 8
     prompts_per_step: int = 64
     minibatches: int = 1
@@ -84,6 +87,9 @@ class Scheme(checks.Checked):
         if len(set(places)) < len(places):
             checks.fail("penalties", self.penalties, "must hold at most one KL per place and one entropy",
                         "add up their coefficients")
+        if self.selection is not None:
+            checks.of_kind("selection", self.selection, Deadline, "a selection.Deadline, or None",
+                           "for example selection.Deadline(tokens=4096)")
         if self.surrogate.response_advantage and self.advantage.token_level is not None:
             checks.fail("surrogate", self.surrogate, "needs one advantage per response, which GAE has not",
                         "use surrogates.PPOClip() with GAE")
@@ -117,6 +123,18 @@ class Scheme(checks.Checked):
         """n = prompts_per_step · group_size."""
         return self.prompts_per_step * self.group_size
 
+    @property
+    def removes(self) -> bool:
+        """Whether responses can be missing from baseline and loss where the rest of their group is there."""
+        late = self.selection is not None and self.selection.drops == "response"
+        return self.truncation == "remove" or late
+
+    @property
+    def replaces(self) -> bool:
+        """Whether groups are drawn until the step is full of those that it takes."""
+        late = self.selection is not None and self.selection.drops == "group"
+        return self.dynamic_sampling == "resample" or late
+
     @cached_property
     def kl_in_reward(self) -> KL | None:
         """The KL term of the reward, if any."""
@@ -146,6 +164,8 @@ class Scheme(checks.Checked):
             said.append(f"truncated: {self.truncation}")
         if self.dynamic_sampling != "none":
             said.append(f"equal groups: {self.dynamic_sampling}")
+        if self.selection is not None:
+            said.append(short(self.selection))
         said.append(f"{self.prompts_per_step} prompts × {self.group_size}")
         if self.minibatches > 1 or self.ppo_epochs > 1:
             batches = "1 mini-batch" if self.minibatches == 1 else f"{self.minibatches} mini-batches"

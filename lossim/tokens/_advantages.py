@@ -62,6 +62,10 @@ def credited(scheme: Scheme, batch: Batch, given: ArrayLike | None = None) -> tu
     if scheme.truncation != "keep":
         cut = batch.need_truncated(f"truncation={scheme.truncation!r}")
 
+    late = np.zeros(rows, dtype=bool)
+    if scheme.selection is not None and scheme.selection.drops == "response":  # groups are dropped before the batch
+        late = ~scheme.selection.in_time(batch.length)
+
     # what KL in the reward pays each token; content tokens bring their own
     paid = None
     kl = scheme.kl_in_reward
@@ -87,7 +91,7 @@ def credited(scheme: Scheme, batch: Batch, given: ArrayLike | None = None) -> tu
     found = credit(scheme, estimator, Groups(
         task=padded(batch.total), length=padded(batch.length), member=member,
         returns=padded(batch.total if paid is None else batch.total + paid.sum(axis=1)),
-        counted=padded(~cut if scheme.truncation == "remove" else np.ones_like(cut)), in_loss=padded(~cut),
+        counted=padded(~(cut | late) if scheme.truncation == "remove" else ~late), in_loss=padded(~(cut | late)),
         baseline=padded(baseline)))
     inside = batch.mask & found.in_loss[0, batch.group, place][:, None]
     unequal = found.unequal[0, batch.group, 0]

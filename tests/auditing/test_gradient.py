@@ -10,7 +10,7 @@ import pytest
 
 import lossim as ls
 from batches import engine_gradient, step_of
-from logged import CLASSES, UNKNOWING, gradient, ragged, sample
+from logged import CLASSES, UNKNOWING, gradient, ragged, rows, sample
 from lossim.advantages import (
     GAE,
     GPG,
@@ -18,6 +18,7 @@ from lossim.advantages import (
     GroupMean,
     GroupStandardized,
     LeaveOneOut,
+    LeaveOneOutStandardized,
     LengthAdaptive,
     MaxRL,
     PassK,
@@ -36,10 +37,12 @@ from lossim.aggregation import (
 from lossim.penalties import KL, Entropy
 from lossim.policies import Draws
 from lossim.schemes import Scheme
+from lossim.selection import Deadline
 from shapings import GROUP_SHAPINGS
 from sizes import chunks_of, slabs_kept_up_to
 
 PROMPTS, GROUP = 30, 4
+COLUMNS = ("lengths", "rewards", "prompt_ids", "truncated", "correct", "classes")
 MEAN = SequenceMeanTokenMean()
 SCHEMES = {
     "std": Scheme(advantage=GroupStandardized(), aggregation=MEAN),
@@ -48,6 +51,9 @@ SCHEMES = {
     "opo": Scheme(advantage=OPO(), aggregation=TokenMean()),
     "raw": Scheme(advantage=Raw(baseline=(0.2, 0.6)), aggregation=TokenSum()),
     "gpg": Scheme(advantage=GPG(), aggregation=MEAN),
+    "late responses": Scheme(advantage=GroupStandardized(), aggregation=TokenMean(),
+                             selection=Deadline(tokens=4, drops="response")),
+    "std of the others": Scheme(advantage=LeaveOneOutStandardized(), aggregation=TokenMean()),
     "maxrl": Scheme(advantage=MaxRL(), aggregation=TokenMean(scope="group"), truncation="remove"),
     "pass@k": Scheme(advantage=PassK(), aggregation=MEAN),
     "positive": Scheme(advantage=PositiveOnly(inner=GPG()), aggregation=LengthPower(alpha=0.4)),
@@ -125,6 +131,21 @@ def test_a_scattered_log_with_ragged_groups_is_the_plain_reference(estimator: st
     stops, first = of(drift(log, Scheme(advantage=advantage, aggregation=rule, truncation=truncation), paths=paths))
     plain = gradient(log, estimator=estimator, aggregation=word, truncation=truncation, paths=paths)
     close((stops, first), laid_out(plain, stops, width=1 if paths == "one" else 2))
+
+
+@pytest.mark.parametrize(("word", "rule"), [("sequence", MEAN), ("tokens", TokenMean()),
+                                            ("group tokens", TokenMean(scope="group"))])
+def test_late_groups_count_for_the_law_and_for_nothing_else(word: str, rule: ls.aggregation.Aggregation) -> None:
+    log = ragged()
+    scheme = Scheme(advantage=GroupMean(), aggregation=rule, selection=Deadline(tokens=9.0))
+    given = rows(log)
+    late = {row.group for row in given if row.length > 9}
+    in_time = [i for i, row in enumerate(given) if row.group not in late]
+    kept = ls.Rollouts(*(getattr(log, name)[in_time] for name in COLUMNS), steps=log.steps[in_time])
+    assert 0.2 < len(in_time) / len(log) < 0.8
+    stops, first = of(drift(log, scheme))
+    plain = gradient(kept, estimator="mean", aggregation=word, law=log)
+    close((stops, first), laid_out(plain, stops, width=2))
 
 
 @pytest.mark.parametrize("name", SCHEMES)

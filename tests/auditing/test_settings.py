@@ -15,6 +15,7 @@ from lossim.critics import Constant, Exact
 from lossim.penalties import KL
 from lossim.rewards import Reward
 from lossim.schemes import Scheme
+from lossim.selection import Deadline
 from sizes import chunks_of
 
 
@@ -36,6 +37,7 @@ def test_what_if_is_the_audit_of_that_setting() -> None:
         "mean and std of the others alone": audited(log, replace(GRPO, advantage=LeaveOneOutStandardized())),
         "aggregation token-mean": audited(log, replace(GRPO, aggregation=TokenMean())),
         "aggregation seq-mean-token-sum-norm": audited(log, replace(GRPO, aggregation=ConstantNormalizer())),
+        "groups beyond 8 tokens dropped": audited(log, replace(GRPO, selection=Deadline(tokens=8))),
         "cut at 8 tokens": audited(cut(log, 8), GRPO),
     }
     assert {name: pytest.approx(float(x)) for name, x in ideas.items()} == expected

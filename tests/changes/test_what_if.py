@@ -13,6 +13,7 @@ from lossim.advantages import GAE, GroupMean, LeaveOneOut, LeaveOneOutStandardiz
 from lossim.aggregation import ConstantNormalizer, TokenMean
 from lossim.critics import Exact
 from lossim.penalties import KL, Entropy
+from lossim.selection import Deadline
 from lossim.surrogates import ImportanceWeight
 
 POLICY = ls.Policy(
@@ -46,7 +47,8 @@ def test_each_is_the_drift_of_the_scheme_that_is_changed_by_hand() -> None:
         "no std": replace(GRPO, advantage=GroupMean()),
         "mean and std of the others alone": replace(GRPO, advantage=LeaveOneOutStandardized()),
         "aggregation token-mean": replace(GRPO, aggregation=TokenMean()),
-        "aggregation seq-mean-token-sum-norm": replace(GRPO, aggregation=ConstantNormalizer())}
+        "aggregation seq-mean-token-sum-norm": replace(GRPO, aggregation=ConstantNormalizer()),
+        "groups beyond 12 tokens dropped": replace(GRPO, selection=Deadline(tokens=12))}
     expected = {name: drift(scheme) for name, scheme in by_hand.items()}
     expected["cut at 12 tokens"] = drift(GRPO, POLICY.recapped(12))
     assert lengths(GRPO) == expected
@@ -57,6 +59,10 @@ def test_a_std_of_the_others_has_its_own_changes() -> None:
     assert found["no std"] == drift(replace(GRPO, advantage=LeaveOneOut()))
     assert found["mean and std of the whole group"] == drift(GRPO)
     assert "mean and std of the others alone" not in lengths(replace(GRPO, group_size=1))
+
+
+def test_a_deadline_is_taken_away() -> None:
+    assert lengths(replace(GRPO, selection=Deadline(tokens=9)))["nothing is late"] == drift(GRPO)
 
 
 def test_changes_of_gae() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import lossim as ls
 from lossim._engine import Headline, headline, headlines
 from lossim.schemes import dapo, delta_l, dr_grpo, grpo, opo, ppo, remax, rloo
+from lossim.selection import Deadline
 
 
 def knows(u: list[float]) -> ls.Policy:
@@ -51,6 +52,9 @@ SCHEMES = [
     replace(grpo(), truncation="mask", aggregation=ls.aggregation.TokenMean(), prompts_per_step=2),
     replace(grpo(), penalties=(ls.penalties.Entropy(coefficient=0.01),), dynamic_sampling="resample"),
     replace(ppo(critic=EXACT), group_size=4, dynamic_sampling="drop", truncation="remove", reward=PAID),
+    replace(grpo(), name="late groups", selection=Deadline(tokens=12), group_size=3),
+    replace(dapo(), name="late, resampled", selection=Deadline(tokens=12), group_size=3, prompts_per_step=2),
+    replace(rloo(), name="late responses", selection=Deadline(tokens=12, drops="response"), truncation="remove"),
     replace(dr_grpo(), advantage=ls.advantages.PositiveOnly(inner=ls.advantages.GroupMean()))]
 NUMBERS = st.lists(st.lists(st.floats(0.01, 0.99), min_size=4, max_size=4), min_size=2, max_size=4)
 

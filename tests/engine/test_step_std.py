@@ -87,6 +87,8 @@ def test_one_group(kind: str) -> None:
     for seed, case in enumerate(slots(rng, 4)):
         world = make_world(seed, max_tokens=3, paths=[1, 2], curves=0.3, graded_truncation=True)
         checked(world, seed, kind=kind, group_size=2, prompts=1, **case)
+        checked(make_world(seed, max_tokens=3, zero_one=0.0), seed, kind=kind, group_size=2, prompts=1,
+                **case | {"sampling": "none"}, deadline=(2.0, ("group", "response")[seed % 2]))
     for seed, case in enumerate(slots(rng, 2)):
         world = make_world(seed, max_tokens=2, paths=1, curves=0.3, graded_truncation=True)
         checked(world, seed, kind=kind, group_size=3, prompts=1, **case)

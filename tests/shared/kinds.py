@@ -23,6 +23,7 @@ from lossim import (
     penalties,
     rewards,
     schemes,
+    selection,
     surrogates,
 )
 
@@ -300,14 +301,17 @@ MAKERS: dict[str, Maker] = {
     # sentences
     "Scheme": Maker(ls.Scheme, {"reward": ls.Reward(), "advantage": advantages.Raw(), "name": "mine",
                                 "surrogate": surrogates.PPOClip(), "aggregation": aggregation.TokenSum(),
-                                "penalties": (), "truncation": "keep", "dynamic_sampling": "none", "group_size": 2,
-                                "prompts_per_step": 2}, {
+                                "penalties": (), "truncation": "keep", "selection": None, "dynamic_sampling": "none",
+                                "group_size": 2, "prompts_per_step": 2}, {
         "reward": REWARD, "aggregation": RULE, "surrogate": instance(surrogates.Surrogate, surrogates.SAPO()),
         "advantage": instance((advantages.ResponseAdvantage, advantages.GAE, advantages.Whitened), advantages.OPO()),
         "penalties": sequence_of((penalties.KL, penalties.Entropy), (), [penalties.Entropy(coefficient=0.1)]),
+        "selection": either(NOTHING, instance(selection.Deadline, selection.Deadline(tokens=1e9))),
         "truncation": word("keep", "mask", "remove"), "dynamic_sampling": word("none", "drop", "resample"),
         "group_size": whole(), "prompts_per_step": whole(), "name": TEXT,
         "doubts": sequence_of(schemes.Unsettled, (), [UNSETTLED])}),
+    "Deadline": Maker(selection.Deadline, {"tokens": 8.0, "drops": "group"}, {
+        "tokens": POSITIVE, "drops": word("group", "response")}),
     "Unsettled": Maker(schemes.Unsettled, {"unknown": "version", "options": (("1", {}),), "settle": "--version 1"}, {
         "unknown": TEXT, "settle": TEXT, "options": Kind(
             lambda x: bool(sequence_of((tuple, list)).takes(x) and len(x) and all(map(named_slots, x))),

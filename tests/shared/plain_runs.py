@@ -82,11 +82,11 @@ def check(seed: int, kind: str, *, name: str = "clip", steps: int = 1, inner: tu
     tape = Tape(seed)
     run = ls.train(scheme, policy, steps=steps, optimizer=ONCE, method="stochastic", reference=reference,
                    replicates=replicates, rng=tape)
-    unequal = ref.Step(world, setting).unequal if scheme.dynamic_sampling == "resample" else None
+    taken = ref.Step(world, setting).taken
     reader, rollouts, orders = Reader(tape, scheme), [], []
     for step in range(steps):
         drawing = [run.policy_at(step, replicate=r) for r in range(replicates)]
-        rollouts.append(reader.rollout([world_of(world, old, old) for old in drawing], unequal))
+        rollouts.append(reader.rollout([world_of(world, old, old) for old in drawing], taken))
         orders.append(reader.orders(replicates))
     assert reader.finished()
     assert [len(parts) for parts in orders] == [inner[0] * inner[1]] * steps

@@ -81,6 +81,8 @@ class Setting:
     alpha: float = 0.75  # of length_power
     truncation: str = "keep"
     dynamic_sampling: str = "none"
+    deadline: float = math.inf  # tokens; what is longer is late
+    late: str = "group"  # replaced, or "response": left out
     group_size: int = 1
     prompts_per_step: int = 1
     kl_reward: tuple[float, float] = (0.0, 0.0)  # coefficient, content per go-on token
@@ -175,15 +177,20 @@ class Step:
 
     def in_baseline(self, group: Sequence[Facts]) -> list[Facts]:
         """The responses that enter the group's statistics."""
-        return [f for f in group if not (self.setting.truncation == "remove" and f.response.truncated)]
+        return [f for f in group if not self.late(f)
+                and not (self.setting.truncation == "remove" and f.response.truncated)]
+
+    def late(self, f: Facts) -> bool:
+        """Whether a response is left out because it is late."""
+        return self.setting.late == "response" and f.response.length > self.setting.deadline
 
     def in_loss(self, group: Sequence[Facts]) -> list[Facts]:
         """The responses whose tokens are trained on."""
         s = self.setting
-        compared = s.truncation == "remove" and s.advantage in GROUP_RELATIVE and s.group_size >= 2
-        if compared and len(self.in_baseline(group)) < 2:
+        removes = s.truncation == "remove" or (s.late == "response" and s.deadline < math.inf)
+        if removes and s.advantage in GROUP_RELATIVE and s.group_size >= 2 and len(self.in_baseline(group)) < 2:
             return []
-        return [f for f in group if s.truncation == "keep" or not f.response.truncated]
+        return [f for f in group if not self.late(f) and (s.truncation == "keep" or not f.response.truncated)]
 
     def members(self, group: Group) -> Members:
         key = (group[0], tuple(group[1]))
@@ -205,6 +212,13 @@ class Step:
     def unequal(self, group: Group) -> bool:
         """Whether two responses in the baseline have different task rewards."""
         return self.members(group).unequal
+
+    def taken(self, group: Group) -> bool:
+        """Whether a step takes the group, and does not draw another in its place."""
+        s = self.setting
+        if s.late == "group" and any(response.length > s.deadline for response in group[1]):
+            return False
+        return s.dynamic_sampling != "resample" or self.unequal(group)
 
     def gae(self, f: Facts) -> list[float]:
         """A_t = delta_t + gamma lambda A_{t+1}, delta = paid + gamma V_{t+1} - V_t; last: paid + r - V."""
@@ -365,12 +379,12 @@ def batches(world: World, setting: Setting, merge: bool = True) -> Iterator[tupl
     for j, prompts in enumerate(world.classes):
         for probability, responses in draws(atoms(old, j), setting.group_size, merge):
             law.append((prompts.weight * probability, (j, responses)))
-    if setting.dynamic_sampling == "resample":
+    if setting.dynamic_sampling == "resample" or setting.deadline < math.inf:
         step = Step(world, setting)
-        law = [(probability, group) for probability, group in law if step.unequal(group)]
+        law = [(probability, group) for probability, group in law if step.taken(group)]
         some = math.fsum(probability for probability, _ in law)
         if some == 0.0:
-            raise ValueError("resample: no group has unequal rewards")
+            raise ValueError("no group is taken")
         law = [(probability / some, group) for probability, group in law]
     return draws(law, setting.prompts_per_step, merge)
 
@@ -393,7 +407,7 @@ def expected_updates(world: World, settings: Sequence[Setting], merge: bool = Tr
     lists: dict[object, list[tuple[float, Batch]]] = {}
     updates = []
     for s in settings:
-        law: tuple[object, ...] = (s.group_size, s.prompts_per_step)
+        law: tuple[object, ...] = (s.group_size, s.prompts_per_step, s.deadline, s.late)
         if s.dynamic_sampling == "resample":  # the law depends on what counts as unequal
             law += (s.reward, s.truncation)
         if law not in lists:

@@ -71,13 +71,13 @@ class Reader:
         numbers, ceiling = next(self.rest)
         return numbers / ceiling
 
-    def rollout(self, worlds: Sequence[World], unequal: Callable[[Group], bool] | None = None) -> list[list[Group]]:
+    def rollout(self, worlds: Sequence[World], taken: Callable[[Group], bool] | None = None) -> list[list[Group]]:
         """The groups of each replicate, which drew from a world of its own; those kept only, if there is a rule."""
         need = self.scheme.prompts_per_step * self.scheme.minibatches
         groups: list[list[Group]] = [[] for _ in worlds]
         while missing := [r for r, own in enumerate(groups) if len(own) < need]:
             for r, drawn in zip(missing, self.drawn([worlds[r] for r in missing]), strict=True):
-                groups[r] += drawn if unequal is None else filter(unequal, drawn)
+                groups[r] += drawn if taken is None else filter(taken, drawn)
         return [own[:need] for own in groups]
 
     def drawn(self, worlds: Sequence[World]) -> list[list[Group]]:

@@ -168,7 +168,8 @@ def advantage(kind: str, world: ref.World, rng: np.random.Generator) -> tuple[ad
 
 def both(world: ref.World, rng: np.random.Generator, *, kind: str, rule: str, paid: str = "binary",
          truncation: str = "keep", sampling: str = "none", penalty: str = "none", group_size: int = 2,
-         prompts: int = 1, surrogate: tuple[Any, dict[str, Any]] | None = None) -> tuple[ls.Scheme, ref.Setting]:
+         prompts: int = 1, deadline: tuple[float, str] | None = None,
+         surrogate: tuple[Any, dict[str, Any]] | None = None) -> tuple[ls.Scheme, ref.Setting]:
     """One scheme, said twice."""
     estimator, fields = advantage(kind, world, rng)
     rule_value, rule_fields = AGGREGATIONS[rule]
@@ -177,9 +178,13 @@ def both(world: ref.World, rng: np.random.Generator, *, kind: str, rule: str, pa
     gain, gain_fields = surrogate or (surrogates.PolicyGradient(), {})
     common: dict[str, Any] = {"truncation": truncation, "dynamic_sampling": sampling, "group_size": group_size,
                               "prompts_per_step": prompts}
+    late = {} if deadline is None else {"deadline": deadline[0], "late": deadline[1]}
+    selection = None if deadline is None else ls.selection.Deadline(
+        tokens=deadline[0], drops=deadline[1])  # type: ignore[arg-type]
     return (ls.Scheme(reward=task, advantage=estimator, aggregation=rule_value, penalties=terms, surrogate=gain,
-                      **common),
-            ref.Setting(reward=function, **fields, **rule_fields, **term_fields, **gain_fields, **common))
+                      selection=selection, **common),
+            ref.Setting(reward=function, **fields, **rule_fields, **term_fields, **gain_fields, **common,
+                        **late))
 
 
 REWARDS = {kind: reward(kind) for kind in ("binary", "three levels", "four levels", "any shape")}

@@ -93,8 +93,9 @@ def test_gradient_of_a_batch(kind: str, name: str) -> None:
         rule, truncation, sampling, penalty, paid = (str(rng.choice(options)) for options in (
             RULES, TRUNCATIONS, SAMPLINGS, NO_VOCABULARY, tuple(translate.REWARDS)))
         world, scheme, setting, policies = setup(seed, name, kind=kind, rule=rule, truncation=truncation,
-                                                 sampling=sampling, penalty=penalty, paid=paid,
-                                                 group_size=int(rng.integers(2, 5)), prompts=3, max_tokens=4)
+                                                 sampling=sampling, penalty=penalty, paid=paid, max_tokens=4,
+                                                 deadline=(3.0, "response") if seed else None,
+                                                 group_size=int(rng.integers(2, 5)), prompts=3)
         check(world, scheme, setting, policies, rng, f"{kind} {name} {rule} {truncation} {sampling} {penalty} {paid}")
 
 

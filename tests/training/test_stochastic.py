@@ -28,7 +28,8 @@ def test_one_step_is_the_plain_one(kind: str) -> None:
         rule, truncation, sampling, penalty, paid = (str(rng.choice(options)) for options in (
             RULES, TRUNCATIONS, SAMPLINGS, OLD_PENALTIES, tuple(translate.REWARDS)))
         check(seed, kind, inner=(1, 1), replicates=seed % 3 + 1, rule=rule, truncation=truncation,
-              sampling=sampling, penalty=penalty, paid=paid, group_size=int(rng.integers(2, 5)), prompts=3)
+              sampling=sampling, penalty=penalty, paid=paid, group_size=int(rng.integers(2, 5)), prompts=3,
+              deadline=(None, (2.0, "response"), (2.0, "group"))[seed % 3])
 
 
 @pytest.mark.parametrize("name", SURROGATES)
