@@ -22,7 +22,7 @@ from lossim._cli.changing import attribution_of, stops_of, what_if_of
 from lossim._cli.describing import curves_of, fit_of, pace_of
 from lossim._cli.drifting import drift_of
 from lossim._cli.forecasting import forecast_of
-from lossim._cli.listing import list_presets
+from lossim._cli.listing import list_presets, list_rewards
 from lossim._cli.options import (
     FIGURES,
     LOGS,
@@ -263,6 +263,10 @@ def _presets_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="strict JSON instead of text")
 
 
+def _rewards_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="strict JSON instead of text")
+
+
 COMMAND = "COMMAND"
 OWN_REWARD = "the scheme's own unless given"
 BATCHES = "sample so many batches instead of exact sums"
@@ -282,6 +286,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], Answer], Callable[[argp
     "pace": (pace_of, _pace_arguments, "how far a step of a run goes"),
     "forecast": (forecast_of, _forecast_arguments, "where length goes from the first steps of a run"),
     "presets": (list_presets, _presets_arguments, "the presets, slot by slot"),
+    "rewards": (list_rewards, _rewards_arguments, "rewards by length, for --shaping"),
 }
 """What computes the answer, what declares the arguments, and what is said of both."""
 EXAMPLES = """for example:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from lossim._auditing import audit
 from lossim._cli.answers import Answer, answered, given, progress
 from lossim._cli.logs import paths_of, read_log
-from lossim._cli.schemes import asked_schemes, reward_of
+from lossim._cli.schemes import asked_schemes, rule_of
 from lossim._cli.tables import in_a_sentence, side_of_finding
 from lossim._support.text import wrapped
 
@@ -20,10 +20,7 @@ def audit_log(args: Namespace) -> Answer:
     rollouts, reading, cap, about_log = read_log(args, asked.config)
     paths, about_paths = paths_of(args, rollouts)
     notes = [*asked.notes, *about_log, *about_paths]
-    reward = reward_of(args)
-    if reward is not None and asked.config is not None:
-        reward = asked.config.scheme.reward  # with the length penalties of the config
-    found = audit(asked.schemes, rollouts, reward=reward, paths=paths, needed=args.needed, max_tokens=cap,
+    found = audit(asked.schemes, rollouts, reward=rule_of(args, asked), paths=paths, needed=args.needed, max_tokens=cap,
                   correct_above=args.correct_above, progress=progress(args), **given(replicates=args.replicates))
     side_by_side = asked.own is None and len(asked.schemes) > 1
     verdict = found.verdict

@@ -10,7 +10,7 @@ import numpy as np
 from lossim._cli.answers import Answer, answered, given, progress, refuse
 from lossim._cli.logs import paths_of, read_log
 from lossim._cli.numbers import NUMBERS, policy_of
-from lossim._cli.schemes import Asked, asked_schemes, one_scheme, reward_of
+from lossim._cli.schemes import Asked, asked_schemes, one_scheme, rule_of
 from lossim._verbs import attribute, stops, what_if
 
 __all__ = ["attribution_of", "stops_of", "what_if_of"]
@@ -60,10 +60,7 @@ def _subject(args: Namespace, asked: Asked, command: str, more: dict[str, Any]
     refuse(args, ("batches",), "is for responses by numbers: nothing is sampled on a log")
     rollouts, reading, cap, notes = read_log(args, asked.config)
     paths, about_paths = paths_of(args, rollouts)
-    reward = reward_of(args)
-    if reward is not None and asked.config is not None:
-        reward = asked.config.scheme.reward  # with the length penalties of the config
-    how = {"reward": reward, "paths": paths, "needed": args.needed, "max_tokens": cap,
+    how = {"reward": rule_of(args, asked), "paths": paths, "needed": args.needed, "max_tokens": cap,
            "correct_above": args.correct_above, "progress": progress(args), **more}
     return rollouts, how, [*asked.notes, *notes, *about_paths], {"reading": reading.to_dict()}
 

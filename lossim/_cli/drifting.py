@@ -69,6 +69,7 @@ def _of_log(args: Namespace, asked: Asked) -> Answer:
     fitted = fit(rollouts, paths=args.paths or "outcome", needed=needed, max_tokens=cap,
                  **given(replicates=args.replicates))
     if args.reward == LOGGED:
+        refuse(args, ("shaping",), f"shapes what a rule pays, and --reward {LOGGED} pays the means of the log")
         scheme = replace(scheme, reward=fitted.reward)
     if args.reward is None:
         notes.append(f"{scheme.reward.text}, whatever the log paid; --reward {LOGGED} pays the means of the log")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 from lossim._cli.answers import LOGGED
 from lossim._cli.words import nearest
@@ -13,7 +16,7 @@ from lossim._logs import FORMATS
 from lossim._surveying import CRITICS
 from lossim.configs import TRAINERS
 from lossim.critics import Constant, Critic
-from lossim.rewards import Reward
+from lossim.rewards import Reward, shapings
 
 __all__ = ["FIGURES", "LOGS", "METRICS", "add_curves", "add_numbers", "add_output", "add_reading", "add_scheme",
            "add_settings", "one_of", "reward", "run_pace"]
@@ -53,6 +56,36 @@ def reward(text: str) -> Reward | str:
             return Reward(correct=paid[0], incorrect=paid[1], truncated=next(iter(paid[2:]), None))
     raise argparse.ArgumentTypeError(f"must be two or three finite numbers, correct,incorrect[,truncated], or "
                                      f"{LOGGED!r}, got {text!r}; for example 1,-1")
+
+
+def shaping(text: str) -> Any:
+    """A shaping as Python writes it, ``ALP(beta=0.0001)``; what needs no number may leave the brackets out.
+
+    >>> shaping("KimiLength")
+    KimiLength(weight=1.0)
+    """
+    example = "for example 'ALP(beta=0.0001)'; lossim rewards lists them"
+    name, _, given = text.partition("(")
+    kinds = shapings()
+    if name not in kinds:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(map(repr, kinds))}, got {name!r}"
+                                         f"{nearest(name, kinds)}; {example}")
+    try:
+        call = ast.parse(f"{name}({given}" if given else f"{name}()", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise SyntaxError
+        values = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+    except (SyntaxError, ValueError):
+        raise argparse.ArgumentTypeError(f"must name its numbers, got {text!r}; {example}") from None
+    takes = list(inspect.signature(kinds[name]).parameters)
+    unknown = [each for each in values if each not in takes]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{name} takes {', '.join(takes)}, got {unknown[0]}"
+                                         f"{nearest(unknown[0], takes)}")
+    try:
+        return kinds[name](**values)
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
 def critic(text: str) -> Critic:
@@ -113,6 +146,9 @@ def add_scheme(parser: argparse.ArgumentParser, paid: str, *, several: bool) -> 
                        help="a setting that counts over the config's, such as one that only running tells; repeatable")
     group.add_argument("--reward", type=reward, metavar="C,I[,T]", help="reward of correct, incorrect and truncated "
                        f"responses, such as 1,-1, or '{LOGGED}' for those of a log; {paid}")
+    group.add_argument("--shaping", type=shaping, action="append", metavar="NAME(X=..)", help="make the reward "
+                       "depend on length, as in 'LinearPenalty(slope=0.0001)'; lossim rewards lists them; repeatable, "
+                       "in order")
     return group
 
 

@@ -19,7 +19,7 @@ from lossim.penalties import KL
 from lossim.rewards import Reward
 from lossim.schemes import Scheme, presets
 
-__all__ = ["Asked", "asked_schemes", "needs_of", "one_scheme", "preset_name", "preset_of", "reward_of"]
+__all__ = ["Asked", "asked_schemes", "needs_of", "one_scheme", "preset_name", "preset_of", "rule_of"]
 
 CONFIG_ONLY = ("trainer", "algorithm", "processes", "strict", "ignore", "settings")
 """Arguments that are about a config."""
@@ -60,6 +60,23 @@ def one_scheme(args: Namespace, command: str) -> Asked:
 def reward_of(args: Namespace) -> Reward | None:
     """The reward that was given by numbers."""
     return None if args.reward == LOGGED else args.reward
+
+
+def rule_of(args: Namespace, asked: Asked) -> Reward | None:
+    """The reward by which a log is paid instead of as logged: as given, or the config's, with what --shaping adds."""
+    reward = reward_of(args)
+    if reward is None:
+        refuse(args, ("shaping",), "shapes what a rule pays; on a log give --reward too, as in --reward 1,0")
+        return None
+    if asked.config is not None:
+        reward = asked.config.scheme.reward  # with the length penalties of the config
+    return _shaped(reward, args.shaping or ())
+
+
+def _shaped(reward: Reward, shapings: Sequence[Any]) -> Reward:
+    """The reward through these shapings, too."""
+    own = reward.shaping if isinstance(reward.shaping, tuple) else (reward.shaping,)
+    return replace(reward, shaping=tuple(each for each in (*own, *shapings) if each is not None))
 
 
 def preset_name(option: str, name: str) -> str:
@@ -155,6 +172,8 @@ def _adjusted(args: Namespace, schemes: Sequence[Scheme]) -> tuple[list[Scheme],
 def _with_settings(scheme: Scheme, args: Namespace, of_gae: dict[str, Any]) -> Scheme:
     """One scheme with the settings that it has a place for."""
     slots = given(group_size=args.group_size, prompts_per_step=args.prompts_per_step)
+    if args.shaping:
+        slots["reward"] = _shaped(scheme.reward, args.shaping)
     if of_gae and _has_gae(scheme):
         slots["advantage"] = _gae_with(scheme.advantage, of_gae)
     if args.kl is not None:

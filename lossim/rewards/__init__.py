@@ -32,8 +32,9 @@ from lossim.rewards._shapings import (
     SoftOverlong,
     StopProperly,
 )
+from lossim.rewards._shipped import shapings
 from lossim.rewards._targets import LCPOExact, LCPOMax, TargetShaping
 
 __all__ = ["ALP", "GR3", "AsLogged", "Cosine", "Discount", "GroupShaping", "KimiLength", "LCPOExact", "LCPOMax",
            "Laser", "LaserD", "LengthZScore", "LinearPenalty", "MissingEOS", "PassRateLength", "Reward", "Shaping",
-           "ShorterBetter", "SoftOverlong", "StopProperly", "TargetShaping"]
+           "ShorterBetter", "SoftOverlong", "StopProperly", "TargetShaping", "shapings"]
