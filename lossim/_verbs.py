@@ -87,7 +87,7 @@ def drift(scheme: Scheme | Sequence[Scheme], subject: Policy | AnyLog | Curves, 
     if isinstance(subject, Policy | Curves):
         policy, how, notes = _settled(subject, how)
         found = _engine.drift(scheme, policy, method, **how)  # type: ignore[arg-type]
-        return replace(found, notes=(*found.notes, *notes))
+        return found.but(notes=(*found.notes, *notes)) if notes else found
     rollouts = as_rollouts(subject, "subject", beside=OTHERS)
     if method != "exact":
         checks.fail("method", method, "is for a policy: a log is summed as it is", "leave it out")

@@ -203,7 +203,7 @@ def _finding(spread: Spread, breakdown: Breakdown, other: Estimate, weights: Flo
     log = plugin.log
     drift = spread.drift()
     unsettled, about_scheme = doubts_of_scheme(spread, weights)
-    drift = replace(drift, doubts=(*drift.doubts, *critic_doubt(spread), *tokenizer_doubt(spread), *unsettled),
+    drift = drift.but(doubts=(*drift.doubts, *critic_doubt(spread), *tokenizer_doubt(spread), *unsettled),
                     notes=(*drift.notes, *about_scheme))
     n = spread.totals.n
     known = not plugin.adaptive

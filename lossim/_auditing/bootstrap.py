@@ -25,6 +25,7 @@ from lossim._engine import (
     Question,
     Ratios,
     Readout,
+    Report,
     ResponseTerm,
     Squares,
     Step,
@@ -290,11 +291,14 @@ class Spread:
         step_std_error = step_std / np.sqrt(2.0 * max(plugin.log.blocks - 1, 1))
         policy = plugin.cells.policy
         question = Question(scheme=plugin.bare, policy=policy, old=policy, reference=policy, kernels=plugin.kernels)
-        drift = reported(question, plugin.step, self.readout, changes, ratios,
-                         self.estimate(step_std, step_std_error), notes, {"method": "audit", "replicates": self.count})
+        numbers = vars(changes) | vars(ratios)
+        drift = reported(Report(
+            question=question, step=plugin.step, directions=self.directions, gradient=self.changes.gradient,
+            number=numbers.__getitem__, about=lambda: (notes, ()),
+            how={"method": "audit", "replicates": self.count}), self.estimate(step_std, step_std_error))
         asked = replace(plugin.scheme, reward=AsLogged() if plugin.rule is None else plugin.rule)
         origin = {"policy": "the law of the log", "scheme": repr(plugin.scheme)}
-        return replace(drift, scheme=asked, provenance=drift.provenance | origin)
+        return drift.but(scheme=asked, provenance=drift.provenance | origin)
 
 
 def redraw(spreads: Sequence[Spread], weights: FloatArray, say: Callable[[str], None] | None = None) -> None:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
 
-from lossim._engine.exact import expected_measures, update_scale
+from lossim._engine.effective import effective_reward
+from lossim._engine.exact import Expected, expected_measures, update_scale
+from lossim._engine.gradients import update_gradient
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
 from lossim._engine.over_critics import critic_doubt
 from lossim._engine.over_kernels import checked_family
 from lossim._engine.over_schemes import length_under, scheme_doubts
 from lossim._engine.pace import Pace, clock
-from lossim._engine.readout import Changes, Directions, Readout, Value
-from lossim._engine.report import Question, linear_numbers, reported
+from lossim._engine.readout import RATIOS, Changes, Directions, Readout, Squares, Value
+from lossim._engine.report import Question, Report, reported, response_weight
 from lossim._engine.result import Drift
 from lossim._engine.spread import spread_notes, step_std
 from lossim._engine.step import Step
-from lossim._model import Coordinates, Kernels
+from lossim._model import Coordinates, Kernels, Logits
 from lossim._support import checks
 from lossim._support.doubts import Doubt
-from lossim._support.records import mapped
+from lossim._support.records import Record
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.estimates import Estimate
 from lossim.policies import Policy
@@ -63,11 +65,13 @@ def drift(scheme: Scheme, policy: Policy, method: Literal["exact", "monte_carlo"
 
 def at_pace(result: Drift, pace: Pace | None) -> Drift:
     """The drift, with its speed where a pace is given."""
-    return result if pace is None else replace(result, paced=clock(result, pace))
+    return result if pace is None else result.but(paced=clock(result, pace))
 
 
 def check_alike(policy: Policy, *, reference: Policy, old_policy: Policy) -> None:
     """Policies that a step compares must have the same cells, and the one that draws the same prompts and grades."""
+    if reference is policy and old_policy is policy:
+        return
     mine = policy.arrays
     for name, other in (("reference", reference), ("old_policy", old_policy)):
         if mine.cell_names != other.arrays.cell_names or mine.max_tokens != other.max_tokens:
@@ -87,38 +91,94 @@ def _untrained(policy: Policy) -> FloatArray:
 
 
 def _exact_drift(question: Question, step: Step) -> Drift:
-    """The drift by sums over the law of a step."""
-    expected = expected_measures(step)
-    directions = Directions(policy=step.policy, motion=question.policy.motion)
-    readout = Readout(directions=directions, task=step.task, scale=update_scale(step))
-    changes = linear_numbers(step, readout, expected.measures)
-    relative = expected.relative_error(step.scheme)
+    """The drift by sums over the law of a step: its gradient now, all that is read off that when somebody looks."""
+    numbers = ExactNumbers(question=question, step=step, expected=expected_measures(step))
+    report = Report(question=question, step=step, directions=numbers.directions, gradient=numbers.gradient,
+                    number=numbers.number, about=numbers.about, how={"method": "exact"})
+    return reported(report, partial(_spread, question))
 
-    def estimate(value: Value, floor: float = 0.0, kinds: float = 0.0) -> Estimate:
+
+class ExactNumbers(Record):
+    """The numbers of a drift by sums over the law of a step."""
+
+    question: Question
+    step: Step
+    expected: Expected
+
+    @cached_property
+    def directions(self) -> Directions:
+        """What depends on the policy alone."""
+        return Directions(policy=self.step.policy, motion=self.question.policy.motion)
+
+    @cached_property
+    def readout(self) -> Readout:
+        """What reads an update."""
+        return Readout(directions=self.directions, task=self.step.task, scale=update_scale(self.step))
+
+    @cached_property
+    def gradient(self) -> Logits:
+        """The update in the logits."""
+        return update_gradient(self.step, self.expected.measures, self.directions.motion.skill_scale > 0)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """Every number that is linear in it, but for rewards in effect and weights of responses."""
+        found = self.readout.read(self.gradient)
+        return replace(found, sources=self.readout.sources(self.step, self.expected.measures))
+
+    @cached_property
+    def squares(self) -> Squares:
+        """How far the update goes."""
+        return self.directions.squares(self.changes)
+
+    def value(self, name: str) -> Value:
+        """A number by its name in ``Changes`` or ``Ratios``."""
+        if name == "effective_reward":
+            return effective_reward(self.step.policy, self.gradient.stops)
+        if name == "response_weight":
+            return response_weight(self.step, self.expected.measures)
+        if name in RATIOS:
+            return getattr(self.readout, name)(self.changes, self.squares)
+        return getattr(self.changes, name)
+
+    def number(self, name: str) -> Estimate | None:
+        """The same as an estimate; None where the scheme has no such number."""
+        value = self.value(name)
+        return None if value is None else self.estimate(name, value)
+
+    def estimate(self, name: str, value: Value) -> Estimate:
+        """A number with its error, by its name."""
         numbers = np.asarray(value)
         largest = float(np.fmax.reduce(numbers, axis=None, initial=0.0))
         lowest = float(np.fmin.reduce(numbers, axis=None, initial=0.0))
         size = max(largest, -lowest)
-        error = relative * max(floor, size) + expected.finite_batch * max(kinds, size)
-        return Estimate(value=value, error=error, method=expected.method)
+        floor, kinds = (getattr(each, name, 0.0) for each in self.sizes)
+        error = self.expected.relative_error(self.step.scheme) * max(floor, size)
+        error += self.expected.finite_batch * max(kinds, size)
+        return Estimate(value=value, error=error, method=self.expected.method)
 
-    # How large what adds up to each number is before anything cancels: rounding errors are relative to that.
-    policy = step.policy
-    mixing = policy.class_weight[policy.layout.class_of_path] * changes.path_probability
-    contributions = np.abs(changes.sources).sum() + np.abs(mixing * policy.mean_length_by_path).sum()
-    uncancelled = readout.scale * max(float(np.abs(direction).max()) for direction in directions.length)
-    floors = _by_unit(max(float(contributions), uncancelled), readout.scale)
-    # And what each kind of response adds up to: a finite step weighs these by other numbers than a large one.
-    kinds = _by_unit(float(np.abs(changes.sources.sum(axis=(2, 3))).sum()), 0.0)
-    ratios = readout.ratios(changes)
-    own = _told(estimate(changes.length, floors.length, kinds.length), ratios.length_per_kl)
-    critic, notes = critic_doubt(step, directions, float(own))
-    unsettled, about_scheme = scheme_doubts(question.scheme, own, length_under(step, directions))
-    notes += expected.notes
-    notes += spread_notes(step)
-    notes += about_scheme
-    return reported(question, step, readout, mapped(estimate, changes, floors, kinds), mapped(estimate, ratios),
-                    partial(_spread, question), notes, {"method": "exact"}, [*critic, *unsettled])
+    @cached_property
+    def sizes(self) -> tuple[Changes, Changes]:
+        """How large what adds up to each number is before anything cancels, and what each kind of response adds up to.
+
+        Rounding errors are relative to the first; a finite step weighs the kinds by other numbers than a large one.
+        """
+        policy = self.step.policy
+        changes = self.changes
+        scale = self.readout.scale
+        mixing = policy.class_weight[policy.layout.class_of_path] * changes.path_probability
+        contributions = np.abs(changes.sources).sum() + np.abs(mixing * policy.mean_length_by_path).sum()
+        uncancelled = scale * max(float(np.abs(direction).max()) for direction in self.directions.length)
+        kinds = float(np.abs(changes.sources.sum(axis=(2, 3))).sum())
+        return _by_unit(max(float(contributions), uncancelled), scale), _by_unit(kinds, 0.0)
+
+    def about(self) -> tuple[list[str], list[Doubt]]:
+        """What was taken to a limit, and what is not known of the scheme and its critic."""
+        step = self.step
+        own = _told(self.estimate("length", self.changes.length), self.value("length_per_kl"))
+        critic, notes = critic_doubt(step, self.directions, float(own))
+        unsettled, about_scheme = scheme_doubts(self.question.scheme, own, length_under(step, self.directions))
+        return [*notes, *self.expected.notes, *spread_notes(step), *about_scheme], [*critic, *unsettled]
 
 
 def first_step_doubts(scheme: Scheme, policy: Policy, reference: Policy) -> tuple[Doubt, ...]:

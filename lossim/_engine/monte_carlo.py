@@ -13,7 +13,7 @@ from lossim._engine.exact import update_scale
 from lossim._engine.over_critics import critic_doubt
 from lossim._engine.over_schemes import length_under, scheme_doubts
 from lossim._engine.readout import Changes, Directions, Ratios, Readout
-from lossim._engine.report import Question, describe_rng, linear_numbers, reported
+from lossim._engine.report import Question, Report, describe_rng, linear_numbers, reported
 from lossim._engine.result import Drift
 from lossim._engine.sampled import MOST_RESPONSES, block_measures
 from lossim._engine.step import Step
@@ -93,11 +93,11 @@ def sampled_drift(question: Question, step: Step, rng: np.random.Generator, batc
         ratios = replace(ratios, length_per_reward=np.nan, alignment=np.nan)
     notes += about_scheme
     one_step = found.spread * np.sqrt(how.per_block)
-    return reported(question, step, found.readout, mapped(how.estimate, mean, found.stderr),
-                    mapped(how.estimate, ratios, found.ratios_stderr),
-                    how.estimate(one_step, one_step / np.sqrt(2.0 * (blocks - 1))), notes,
-                    {"method": "monte_carlo", "batches": how.batches, "blocks": blocks, "rng": seed},
-                    [*critic, *unsettled])
+    numbers = vars(mapped(how.estimate, mean, found.stderr)) | vars(mapped(how.estimate, ratios, found.ratios_stderr))
+    report = Report(question=question, step=step, directions=directions, gradient=mean.gradient,
+                    number=numbers.__getitem__, about=lambda: (notes, [*critic, *unsettled]),
+                    how={"method": "monte_carlo", "batches": how.batches, "blocks": blocks, "rng": seed})
+    return reported(report, how.estimate(one_step, one_step / np.sqrt(2.0 * (blocks - 1))))
 
 
 def _sampled(step: Step, directions: Directions, how: Sampling) -> Sampled:

@@ -9,12 +9,13 @@ so dE[f] = E[f · Λ] for any f of cell, grade and end. See docs/derivations.md,
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from lossim._engine.gradients import TERMS, path_gradient, skill_gradient, token_sums, update_gradient
+from lossim._engine.gradients import TERMS, token_sums, update_gradient
 from lossim._engine.measures import Measures
 from lossim._engine.states import entered_of, going, mean_along
 from lossim._engine.step import Step
@@ -80,6 +81,9 @@ class Ratios(Record):
     length_per_reward: Value
     accuracy_per_token: Value
     alignment: Value
+
+
+RATIOS = tuple(each.name for each in fields(Ratios))
 
 
 class Squares(Record):
@@ -279,30 +283,20 @@ class Readout(Record):
 
     # --- what is linear in the gradient -------------------------------------------------------------------------
 
-    def gradient(self, step: Step, measures: Measures) -> tuple[Logits, FloatArray]:
-        """The gradient, and what it adds to dE[T] by [cell, outcome, role, term].
-
-        In one pass over blocks of cells, so that coefficient sums by outcome are never held for all of them.
-        """
+    def sources(self, step: Step, measures: Measures) -> FloatArray:
+        """What an update adds to dE[T] by [cell, outcome, role, term], block by block of cells."""
         policy = self.policy
         ahead = self.directions.length
         along_path = centred(policy, ahead.paths)[policy.layout.path_of_cell, None]
-        stops = np.zeros_like(policy.logits)
-        first = np.zeros(policy.layout.cells)
         table = np.zeros((policy.layout.cells, 3, len(ROLES), len(TERMS)))
         for cells in policy.layout.blocks:
-            hazard = policy.hazard[cells]
-            stay = policy.stay[cells]
-            stopping = stay * ahead.stops[cells]
-            going = hazard * ahead.stops[cells]
+            stopping = policy.stay[cells] * ahead.stops[cells]
+            going = policy.hazard[cells] * ahead.stops[cells]
             for term, part in token_sums(step, measures, cells).present:
-                stops[cells] += part.gradient(policy, cells)
-                first[cells] += part.first.sum(axis=1)
                 table[cells, : part.stop.shape[1], 0, term] = np.einsum("cet,ct->ce", part.stop, stopping)
                 table[cells, :, 1, term] = -np.einsum("cet,ct->ce", part.go, going)
                 table[cells, :, 2, term] = part.first * along_path[cells]
-        skills = skill_gradient(step, measures, self.directions.motion.skill_scale > 0)
-        return Logits(stops, path_gradient(policy, first), skills), table
+        return table
 
     @cached_property
     def _functions(self) -> FloatArray:
@@ -344,9 +338,13 @@ class Readout(Record):
 
     def changes(self, step: Step, measures: Measures) -> Changes:
         """Every number that is linear in the gradient, but for rewards in effect and weights of responses, [...]."""
+        gradient = update_gradient(step, measures, self.directions.motion.skill_scale > 0)
+        return replace(self.read(gradient), sources=self.directions.apart(self.sources(step, measures)))
+
+    def read(self, gradient: Logits) -> Changes:
+        """The same of a gradient in the logits; where it comes from is not told, so that there are no sources."""
         policy = self.policy
         apart = self.directions.apart
-        gradient, sources = self.gradient(step, measures)
         update = self.directions.pull(gradient)
         move = self.directions.push(update)
         # dE[f | path] as lengths change on the path. Λ has mean 0 and so has the change of the paths below: centring
@@ -379,7 +377,7 @@ class Readout(Record):
             length=total[0], within=mean(within)[0], composition=mean(across)[0], needed=needed, free=total[0] - needed,
             length_by_class=apart(by_class), length_by_path=apart(within[:, 0]), length_by_outcome=by_outcome.T,
             path_probability=apart(policy.probability * change), accuracy=total[1], reward=total[2],
-            truncation_rate=total[3], sources=apart(sources), hazard_gradient=apart(gradient.stops),
+            truncation_rate=total[3], hazard_gradient=apart(gradient.stops),
             path_gradient=apart(gradient.paths), skill_gradient=apart(gradient.skills), update=update)
 
     # --- what is not --------------------------------------------------------------------------------------------
@@ -391,19 +389,33 @@ class Readout(Record):
         """
         noisy = self.directions.squares(changes)
         squares = noisy if noise is None else mapped(np.subtract, noisy, noise)
-        length = float(changes.length)
+        return Ratios(length_per_kl=self.length_per_kl(changes, squares),
+                      length_per_reward=self.length_per_reward(changes, noisy),
+                      accuracy_per_token=self.accuracy_per_token(changes, noisy),
+                      alignment=self.alignment(changes, squares))
+
+    def length_per_kl(self, changes: Changes, squares: Squares) -> float:
+        """Tokens in a step of 0.01 nats."""
+        if not self._moves(squares) or not squares.nats > 0:
+            return np.nan
+        return float(changes.length) * np.sqrt(NATS / squares.nats)
+
+    def length_per_reward(self, changes: Changes, squares: Squares) -> float:
+        """Tokens per +0.01 reward."""
         reward = float(changes.reward)
-        moves = self.directions.moves(squares, self.scale)
+        return 0.01 * float(changes.length) / reward if self._moves(squares) and reward != 0 else np.nan
+
+    def accuracy_per_token(self, changes: Changes, squares: Squares) -> float:
+        """P(correct) per token."""
+        length = float(changes.length)
+        return float(changes.accuracy) / length if self._moves(squares) and length != 0 else np.nan
+
+    def alignment(self, changes: Changes, squares: Squares) -> float:
+        """Cosine with the gradient of the reward, by the kernel."""
         best_size = inner_product(self.reward_gradient, self.best_move)
-        per_kl = per_reward = per_token = alignment = np.nan
-        if moves and squares.nats > 0:
-            per_kl = length * np.sqrt(NATS / squares.nats)
-        any_move = self.directions.moves(noisy, self.scale)
-        if any_move and reward != 0:
-            per_reward = 0.01 * length / reward
-        if any_move and length != 0:
-            per_token = float(changes.accuracy) / length
-        if moves and best_size > 0:
-            alignment = inner_product(self.best_move, changes.gradient) / (np.sqrt(squares.size) * np.sqrt(best_size))
-        return Ratios(length_per_kl=per_kl, length_per_reward=per_reward, accuracy_per_token=per_token,
-                      alignment=alignment)
+        if not self._moves(squares) or not best_size > 0:
+            return np.nan
+        return inner_product(self.best_move, changes.gradient) / (np.sqrt(squares.size) * np.sqrt(best_size))
+
+    def _moves(self, squares: Squares) -> bool:
+        return self.directions.moves(squares, self.scale)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -14,7 +15,7 @@ import scipy
 from lossim._engine.effective import effective_reward
 from lossim._engine.measures import Measures, ResponseTerm, by_outcome
 from lossim._engine.over_kernels import Family, KernelLengths, family_of, lengths_over
-from lossim._engine.readout import NATS, Changes, Ratios, Readout
+from lossim._engine.readout import NATS, Changes, Directions, Readout
 from lossim._engine.remarks import no_pull, other_work, start_notes
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
@@ -36,6 +37,10 @@ STANDARD_ERRORS = {"monte carlo": 3.0, "bootstrap": 2.0}
 
 Spread = Estimate | Callable[[], Estimate]
 """The spread of a single step, or what works it out."""
+
+
+LATER = tuple(each.name for each in fields(Drift) if each.name not in ("spread", "scheme", "policy", "paced"))
+"""The fields of a result that are worked out when somebody looks."""
 
 
 class Question(Record):
@@ -60,10 +65,17 @@ class Question(Record):
 def linear_numbers(step: Step, readout: Readout, measures: Measures) -> Changes:
     """Every linear number of some measures; no weights of responses where each token has its own advantage."""
     changes = readout.changes(step, measures)
-    paid = effective_reward(step.policy, changes.hazard_gradient)
+    return replace(changes, effective_reward=effective_reward(step.policy, changes.hazard_gradient),
+                   response_weight=response_weight(step, measures))
+
+
+def response_weight(step: Step, measures: Measures) -> FloatArray | None:
+    """n·weight·E[advantage] by [cell, outcome, t], NaN where nothing ends; None where each token has its own.
+
+    It is the measure over the probability.
+    """
     if not isinstance(measures.credit, ResponseTerm):
-        return replace(changes, effective_reward=paid)
-    # The measure over the probability: n·weight·E[advantage] by [cell, outcome, t], NaN where nothing ends.
+        return None
     ungained = measures.credit.ungained
     total = measures.credit.total.ended if ungained is None else ungained
     ratio = np.full((len(total), 3, total.shape[-1] - 1), np.nan)
@@ -72,28 +84,82 @@ def linear_numbers(step: Step, readout: Readout, measures: Measures) -> Changes:
         share = quotient(by_outcome(total[cells]), mass, nothing=np.nan)
         ratio[cells, :2] = share[:, :2, :-1]
         ratio[cells, 2, -1] = share[:, 2, -1]
-    return replace(changes, effective_reward=paid, response_weight=ratio)
+    return ratio
 
 
-def reported(question: Question, step: Step, readout: Readout, changes: Changes, ratios: Ratios, spread: Spread,
-             notes: Sequence[str], provenance: dict[str, Any], doubts: Sequence[Doubt] = ()) -> Drift:
-    """The result of numbers that are estimates; ``doubts`` beside that of the kernel."""
-    scheme = question.scheme
-    policy = question.policy
-    gradient = Logits(changes.hazard_gradient.value, changes.path_gradient.value, changes.skill_gradient.value)
-    over = lengths_over(family_of(question.kernels, policy.coordinates), readout.directions, gradient)
-    undecided = np.zeros(policy.layout.paths, dtype=bool)
-    if over is not None:
-        doubts = (kernel_doubt(over, changes.length, ratios.length_per_kl), *doubts)
-        undecided = _both_signs(over.by_path, changes.length_by_path)
-    changes = replace(changes, path_gradient=_by_class(policy, changes.path_gradient))
-    return Drift(
-        **vars(changes), **vars(ratios), spread=spread, undecided=undecided, doubts=tuple(doubts),
-        notes=(*notes, *_assumed(question, step)), scheme=scheme, policy=policy,
-        provenance=provenance | versions() | {
-            "scheme": describe_scheme(scheme), "policy": describe_policy(policy),
+class Report(Record):
+    """What a result is told from: its fields by name, each worked out when it is asked for.
+
+    ``number`` gives those of ``Changes`` and ``Ratios`` as estimates, ``gradient`` is the gradient itself, and
+    ``about`` notes and doubts beside what is said of every result; ``how`` is the provenance of the method.
+    """
+
+    question: Question
+    step: Step
+    directions: Directions
+    gradient: Logits
+    number: Callable[[str], Any]
+    about: Callable[[], tuple[Sequence[str], Sequence[Doubt]]]
+    how: dict[str, Any]
+
+    def field(self, name: str) -> Any:
+        """A field of the result."""
+        if name in ("undecided", "doubts", "notes", "provenance"):
+            return getattr(self, name)
+        number = self.number(name)
+        return _by_class(self.question.policy, number) if name == "path_gradient" else number
+
+    @cached_property
+    def over(self) -> KernelLengths | None:
+        """Mean length under plausible kernels."""
+        family = family_of(self.question.kernels, self.question.policy.coordinates)
+        return lengths_over(family, self.directions, self.gradient)
+
+    @property
+    def undecided(self) -> BoolArray:
+        """Whether the mean length of each path goes both ways under some of the kernels, [path]."""
+        if self.over is None:
+            return np.zeros(self.question.policy.layout.paths, dtype=bool)
+        by_path = self.over.by_path
+        small = np.broadcast_to(self.number("length_by_path").error, by_path.shape[1:])
+        return np.any(by_path > small, axis=0) & np.any(by_path < -small, axis=0)
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """What is not known, the kernel first."""
+        _, others = self.told
+        if self.over is None:
+            return tuple(others)
+        return (kernel_doubt(self.over, self.number("length"), self.number("length_per_kl")), *others)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed or approximated."""
+        notes, _ = self.told
+        return (*notes, *_assumed(self.question, self.step))
+
+    @cached_property
+    def told(self) -> tuple[Sequence[str], Sequence[Doubt]]:
+        """Notes and doubts of the method."""
+        return self.about()
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What it takes to run it again."""
+        question = self.question
+        policy = question.policy
+        return self.how | versions() | {
+            "scheme": describe_scheme(question.scheme), "policy": describe_policy(policy),
             "reference": None if question.reference is policy else describe_policy(question.reference),
-            "old_policy": None if question.old is policy else describe_policy(question.old)})
+            "old_policy": None if question.old is policy else describe_policy(question.old)}
+
+
+def reported(report: Report, spread: Spread) -> Drift:
+    """The result; each field is worked out when somebody looks."""
+    question = report.question
+    if isinstance(question.kernels, tuple):
+        _ = report.over  # coordinates that do not fit are told now
+    return Drift.deferred(report.field, LATER, spread=spread, scheme=question.scheme, policy=question.policy)
 
 
 def kernel_doubt(over: KernelLengths, change: Estimate, length_per_kl: Estimate) -> Doubt:
@@ -110,12 +176,6 @@ def kernel_doubt(over: KernelLengths, change: Estimate, length_per_kl: Estimate)
     return Doubt(unknown="kernel", options=tuple(f"kernel {number}" for number in range(1, len(lengths) + 1)),
                  lengths=np.where(np.abs(lengths) <= rounding * per_unit, 0.0, lengths),
                  within=noise * float(np.median(per_unit)))
-
-
-def _both_signs(by_path: FloatArray, own: Estimate) -> BoolArray:
-    """Whether the mean length of each path goes both ways under some of the kernels, [path]."""
-    small = np.broadcast_to(own.error, by_path.shape[1:])
-    return np.any(by_path > small, axis=0) & np.any(by_path < -small, axis=0)
 
 
 def _by_class(policy: Policy, by_path: Estimate) -> Estimate:
@@ -231,5 +291,10 @@ def describe_rng(rng: np.random.Generator) -> Any:
 
 def versions() -> dict[str, str]:
     """Versions of what computed the numbers."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     return {"lossim": version("lossim"), "numpy": np.__version__, "scipy": scipy.__version__,
             "python": platform.python_version()}

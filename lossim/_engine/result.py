@@ -14,6 +14,7 @@ from lossim._engine.gradients import TERMS
 from lossim._engine.pace import NO_PACE, Paced
 from lossim._engine.readout import ROLES
 from lossim._support import checks
+from lossim._support.deferred import Deferred
 from lossim._support.doubts import Doubt, SchemeDoubt, range_over, undecided_by
 from lossim._support.plain import plain
 from lossim._support.text import SAMPLED, Columns, Sections, decimals, noted, number, page, wrapped
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Drift:
+class Drift(Deferred):
     """What one expected step of a scheme does, per unit step along the update.
+
+    What it holds is worked out when it is first looked at, and then kept; a copy or a pickle holds all of it.
 
     Every number is an :class:`~lossim.Estimate`. Derivatives are with respect to the step size η of plain gradient
     ascent on minus the trainer's loss: lengths in tokens per unit step, probabilities per unit step.
