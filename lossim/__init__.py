@@ -32,7 +32,7 @@ from lossim import (
     tokens,
 )
 from lossim._auditing import Audit, Finding, audit
-from lossim._changes import Attribution, SlotShare, Stop, Stops, WhatIf, WhatIfs
+from lossim._changes import Attribution, Goal, SlotShare, Stop, Stops, WhatIf, WhatIfs
 from lossim._engine import Drift, Pace, pace
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
 from lossim._forecasting import Forecast, forecast
@@ -67,6 +67,7 @@ __all__ = [
     "FittedDrift",
     "FittedTraining",
     "Forecast",
+    "Goal",
     "Kernels",
     "NoClosedForm",
     "Outcome",

@@ -17,6 +17,7 @@ from lossim._changes import (
     WhatIfs,
     attribution_of_policy,
     stops_of_policy,
+    targets_of_policy,
     what_if_of_policy,
 )
 from lossim._engine import Drift, Pace
@@ -129,7 +130,8 @@ def what_if(scheme: Scheme, subject: Policy | AnyLog | Curves, **how: Any) -> Wh
     return replace(found, notes=(*found.notes, *notes))
 
 
-def stops(scheme: Scheme, subject: Policy | AnyLog | Curves, knob: str | None = None, **how: Any) -> Stops:
+def stops(scheme: Scheme, subject: Policy | AnyLog | Curves, knob: str | None = None, *, length: float | None = None,
+          steps: int | None = None, **how: Any) -> Stops:
     """The values of a number at which mean length does not drift, all else as it is.
 
     Each number is looked at on a grid, and where the drift changes sign between two of its values Brent's method finds
@@ -140,6 +142,11 @@ def stops(scheme: Scheme, subject: Policy | AnyLog | Curves, knob: str | None = 
     Beside each value stands its range over plausible kernels, ``Stop.range``: one gradient tells the drift under all of
     them, and of each kernel the value nearest to where the number stands is taken.
 
+    With ``length`` and ``steps`` it is the value at which a run from a policy ends so long: the grid is walked from
+    where the number stands to both sides until runs end on either side of the length, then Brent's method, as near as
+    a ten-thousandth of it. Some ten runs for each number, so ask for one ``knob``; where no value gets there
+    ``Stop.reach`` says how far they do.
+
     Args:
         scheme: what the trainer does with a batch.
         subject: a policy; a log, `Rollouts` or what these read, whose responses are paid as logged; or curves, with
@@ -148,10 +155,14 @@ def stops(scheme: Scheme, subject: Policy | AnyLog | Curves, knob: str | None = 
             (aggregation by T^-α), ``"lambda"``, ``"critic"`` (a constant one), ``"baseline"``; of a policy also
             ``"group_size"``, ``"clip"`` (off policy), ``"solve_rate"`` (of classes with two paths) and
             ``"max_tokens"``. By default all that the scheme has.
-        how: as in :func:`what_if`; a log is not redrawn.
+        length: the mean length that a run is to end at, tokens; of a policy or curves.
+        steps: how many steps it has, in the mean field of :func:`lossim.train`.
+        how: as in :func:`what_if`; a log is not redrawn. With ``length``: ``pace`` or ``optimizer``, ``reference`` and
+            ``progress``, as :func:`lossim.train` has them; the learning rate that makes the pace of the scheme as it
+            is stays that of every run.
 
     Returns:
-        :class:`Stops`.
+        :class:`Stops`, with a ``goal`` where a length was asked for.
 
     How strong a penalty per token holds length:
 
@@ -165,14 +176,39 @@ def stops(scheme: Scheme, subject: Policy | AnyLog | Curves, knob: str | None = 
     >>> shaping = ls.rewards.LinearPenalty(slope=held.stops[0].needed)
     >>> print(f"{ls.drift(ls.schemes.dr_grpo(reward=ls.Reward(shaping=shaping)), policy).length_per_kl:.3f} tokens")
     -0.000 tokens
+
+    And how strong one has a run of fifty steps end at 60 tokens:
+
+    >>> asked = dict(length=60, steps=50, pace=ls.pace(kl_per_step=1e-4))
+    >>> ls.stops(ls.schemes.dr_grpo(), policy, "penalty", **asked).verdict
+    'mean length goes from 76 to 89.18 tokens in 50 steps as it is; 60 by penalty per token 0.001014'
     """
     checks.of_kind("scheme", scheme, Scheme, "a Scheme", "for example schemes.grpo()")
     if knob is not None:
         checks.choice("knob", knob, KNOBS)
+    if length is not None or steps is not None:
+        return _target(scheme, subject, knob, length, steps, how)
     if not isinstance(subject, Policy | Curves):
         return stops_of_log(scheme, as_rollouts(subject, "subject", beside=OTHERS), knob, **how)
     policy, how, notes = _settled(subject, how)
     found = stops_of_policy(scheme, policy, knob, **how)
+    return replace(found, notes=(*found.notes, *notes))
+
+
+def _target(scheme: Scheme, subject: Any, knob: str | None, length: float | None, steps: int | None,
+            how: dict[str, Any]) -> Stops:
+    """The values at which a run of so many steps ends at a length."""
+    for name, given, other in (("length", length, "steps"), ("steps", steps, "length")):
+        if given is None:
+            checks.fail(name, given, f"must be given with {other}", "for example length=600, steps=100")
+    if not isinstance(subject, Policy | Curves):
+        checks.fail("subject", subject, "must be a policy or curves where a run is to reach a length, for a log stands "
+                    "still", "fit one: lossim.fit(log).policy", TypeError)
+    for name in ("method", "rng", "batches", "old_policy", "kernels"):
+        if name in how:
+            checks.fail(name, how[name], "is for one step, not for a run that is to reach a length", "leave it out")
+    policy, how, notes = _settled(subject, how)
+    found = targets_of_policy(scheme, policy, knob, length=length, steps=steps, **how)  # type: ignore[arg-type]
     return replace(found, notes=(*found.notes, *notes))
 
 

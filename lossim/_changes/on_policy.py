@@ -50,12 +50,16 @@ UNKNOWN = Estimate(value=np.nan)
 
 
 class OnPolicy(Record, Case):
-    """A scheme on a policy; ``seed`` is None where nothing is sampled, else that of every sampled step alike."""
+    """A scheme on a policy, in one step or in ``many_steps``, after which a KL to the start has grown.
+
+    ``seed`` is None where nothing is sampled, else that of every sampled step alike.
+    """
 
     question: Question
     directions: Directions
     seed: int | None = None
     batches: int | None = None
+    many_steps: bool = False
 
     @property
     def scheme(self) -> Scheme:
@@ -104,7 +108,8 @@ class OnPolicy(Record, Case):
     @property
     def kl(self) -> KL | None:
         own = self.scheme.kl_in_reward or self.scheme.kl_in_loss
-        return own or (None if self.reference is None else KL(coefficient=0.0, estimator="k3"))
+        grows = self.many_steps or self.reference is not None
+        return own or (KL(coefficient=0.0, estimator="k3") if grows else None)
 
     @property
     def settled(self) -> OnPolicy:
@@ -239,8 +244,8 @@ def stops_of_policy(scheme: Scheme, policy: Policy, knob: str | None = None, *,
 
 
 def case_of(scheme: Scheme, policy: Policy, method: str, rng: np.random.Generator | None, batches: int | None,
-            old_policy: Policy | None, reference: Policy | None, kernels: Kernels | Sequence[Coordinates] | None
-            ) -> tuple[OnPolicy, dict[str, Any]]:
+            old_policy: Policy | None, reference: Policy | None, kernels: Kernels | Sequence[Coordinates] | None,
+            *, many_steps: bool = False) -> tuple[OnPolicy, dict[str, Any]]:
     """The case, checked, and what it takes to ask again."""
     checks.choice("method", method, ("exact", "monte_carlo"))
     for name, other in (("old_policy", old_policy), ("reference", reference)):
@@ -260,7 +265,8 @@ def case_of(scheme: Scheme, policy: Policy, method: str, rng: np.random.Generato
     elif rng is not None or batches is not None:
         checks.fail("rng" if rng is not None else "batches", rng if rng is not None else batches,
                     "is only for sampling", "leave it out, or pass method='monte_carlo'")
-    return OnPolicy(question=question, directions=directions_of(policy), seed=seed, batches=batches), how
+    return OnPolicy(question=question, directions=directions_of(policy), seed=seed, batches=batches,
+                    many_steps=many_steps), how
 
 
 def as_it_is(scheme: Scheme) -> list[Note]:

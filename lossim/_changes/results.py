@@ -80,6 +80,8 @@ class Stop:
             ``now``; None where there is none.
         kernels: how many kernels were looked at; 0 beside one that was measured.
         without: under how many of them no value was found.
+        ends: mean length after a run at ``needed``, tokens, where a length after some steps is asked for.
+        reach: the lowest and the highest mean length that runs at other values end at, then.
     """
 
     knob: str
@@ -92,6 +94,8 @@ class Stop:
     range: tuple[float, float] | None = None
     kernels: int = 0
     without: int = 0
+    ends: float | None = None
+    reach: tuple[float, float] | None = None
 
     @property
     def over(self) -> str:
@@ -108,7 +112,8 @@ class Stop:
         if self.needed is None:
             return f"{self.knob}: {self.note}" + (f"; {self.over}" if self.over else "")
         bar = f" ± {self.stderr:.1g}" if self.stderr else ""
-        beside = [*([] if self.now is None else [f"now {self.now:.4g}"]), *([self.over] if self.over else [])]
+        beside = [*([] if self.now is None else [f"now {self.now:.4g}"]), *([self.over] if self.over else []),
+                  *([] if self.ends is None else [f"ends at {self.ends:.4g} tokens"])]
         now = f" ({'; '.join(beside)})" if beside else ""
         others = ", ".join(f"{x:.4g}" for x in self.roots if x != self.needed)
         note = "".join(f"; {each}" for each in (f"also at {others}" if others else "", self.note) if each)
@@ -199,9 +204,36 @@ class WhatIfs(Printed):
                 "notes": list(self.notes), "provenance": self.provenance}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What a run is to reach.
+
+    Attributes:
+        length: the mean length that is asked for, tokens.
+        steps: after so many.
+        start: mean length before the first, tokens.
+        end: mean length after them as it is; NaN where that run ends early.
+    """
+
+    length: float
+    steps: int
+    start: float
+    end: float
+
+    def __str__(self) -> str:
+        end = "an early end" if np.isnan(self.end) else f"{self.end:.4g}"
+        return f"mean length goes from {self.start:.4g} to {end} tokens in {self.steps:,} steps as it is"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON."""
+        return {name: plain(each) for name, each in vars(self).items()}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Stops(Printed):
     """The values of numbers at which the drift of mean length is zero; see :func:`lossim.stops`.
+
+    With a ``goal``, those at which a run reaches it.
 
     Attributes:
         length: dE[T]/dη as it is, tokens per unit step.
@@ -210,6 +242,7 @@ class Stops(Printed):
             plausible kernels.
         notes: what was assumed.
         provenance: what it takes to run it again.
+        goal: a :class:`Goal`, where a length after some steps is asked for; None where the drift is to be zero.
     """
 
     scheme: Scheme = field(repr=False)
@@ -219,11 +252,24 @@ class Stops(Printed):
     notes: tuple[str, ...]
     provenance: dict[str, Any]
     doubts: tuple[Doubt, ...] = ()
+    goal: Goal | None = None
 
     @property
     def verdict(self) -> str:
-        """What holds mean length."""
+        """What holds mean length, or takes it where it is to go."""
+        if self.goal is not None:
+            return f"{self.goal}; {self._reached(self.goal)}"
         return self._said + unless(self.doubts)
+
+    def _reached(self, goal: Goal) -> str:
+        """Which values take length to the goal; without any how far they take it."""
+        found = [f"{each.knob} {each.needed:.4g}{' (a jump)' if each.jumps else ''}" for each in self.stops
+                 if each.needed is not None]
+        if found:
+            return f"{goal.length:.4g} by {', '.join(found)}"
+        spans = [f"{each.knob} reaches {each.reach[0]:.4g} to {each.reach[1]:.4g}" for each in self.stops
+                 if each.reach is not None]
+        return f"nothing that was turned takes it to {goal.length:.4g}" + (f": {'; '.join(spans)}" if spans else "")
 
     @property
     def _said(self) -> str:
@@ -254,6 +300,7 @@ class Stops(Printed):
         return {"scheme": self.scheme.name, "subject": self.subject, "verdict": self.verdict,
                 "length": plain(self.length), "doubts": [each.to_dict() for each in self.doubts],
                 "stops": [each.to_dict() for each in self.stops],
+                "goal": None if self.goal is None else self.goal.to_dict(),
                 "notes": list(self.notes), "provenance": self.provenance}
 
 

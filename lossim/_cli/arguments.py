@@ -193,6 +193,9 @@ def _stops_arguments(parser: argparse.ArgumentParser) -> None:
     _change_arguments(parser)
     knobs = ", ".join(each.replace("_", "-") for each in KNOBS)
     parser.add_argument("--knob", metavar="NAME", help=f"one number to turn instead of all: {knobs}")
+    group = parser.add_argument_group("run", "values at which it ends at a length, instead of those without a drift")
+    group.add_argument("--length", type=float, metavar="N", help="mean length to end at, tokens")
+    _add_run(group)
 
 
 def _survey_arguments(parser: argparse.ArgumentParser) -> None:
@@ -216,14 +219,18 @@ def _survey_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(add_scheme(parser, OWN_REWARD, several=False))
-    group = parser.add_argument_group("run")
+    _add_run(parser.add_argument_group("run"))
+    add_numbers(parser)
+    add_output(parser)
+
+
+def _add_run(group: argparse._ArgumentGroup) -> None:
+    """How many steps, and how far they go."""
     group.add_argument("--steps", type=int, metavar="N", help="how many steps")
     group.add_argument("--pace", type=run_pace, metavar="NATS|FROM:TO:STEPS", help=f"how far the first step goes: nats "
                        f"of KL per response, {PACE:g} unless given; or accuracy before and after so many steps")
     group.add_argument("--learning-rate", type=float, metavar="X", help="of plain gradient steps, in the model's own "
                        "units")
-    add_numbers(parser)
-    add_output(parser)
 
 
 def _curves_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from lossim._cli.answers import Answer, answered, given, progress, refuse
 from lossim._cli.logs import paths_of, read_log
 from lossim._cli.numbers import NUMBERS, policy_of
 from lossim._cli.schemes import Asked, asked_schemes, one_scheme, rule_of
+from lossim._cli.training import pace_of_run
 from lossim._verbs import attribute, stops, what_if
 
 __all__ = ["attribution_of", "stops_of", "what_if_of"]
@@ -42,6 +43,13 @@ def stops_of(args: Namespace) -> Answer:
     asked = one_scheme(args, "stops")
     refuse(args, ("replicates",), "is not for stops, for which no prompts are drawn again; leave it out")
     subject, how, notes, payload = _subject(args, asked, "stops", {})
+    if args.length is None and args.steps is None:
+        refuse(args, ("pace", "learning_rate"), "is for a run that is to reach a length; give --length and --steps")
+    else:
+        refuse(args, ("batches",), "is for one step, not for a run; leave it out")
+        paced, about_pace = pace_of_run(args)
+        how |= given(length=args.length, steps=args.steps) | paced
+        notes = [*notes, *about_pace]
     knob = None if args.knob is None else args.knob.replace("-", "_")
     found = stops(asked.schemes[0], subject, knob, **how)
     return _said(found, asked, notes, payload | {"stops": found.to_dict()})

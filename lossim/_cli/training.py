@@ -13,7 +13,7 @@ from lossim._support.text import noted, wrapped
 from lossim._training import train
 from lossim.optimizers import SGD
 
-__all__ = ["train_of"]
+__all__ = ["pace_of_run", "train_of"]
 
 PACE = 3e-6
 """Nats of KL per response of the first step, unless something is said of it."""
@@ -26,7 +26,7 @@ def train_of(args: Namespace) -> Answer:
         raise ValueError("train needs to know how long: give --steps N")
     policy, notes = policy_of(args, asked.config, "train")
     scheme = asked.schemes[0]
-    how, about_pace = _pace(args)
+    how, about_pace = pace_of_run(args)
     found = train(scheme, policy, steps=args.steps, progress=progress(args), **how)
     verdict = f"{scheme.name}: {found.verdict}"
     printed = found.sections()
@@ -36,7 +36,7 @@ def train_of(args: Namespace) -> Answer:
                     training=found.to_dict())
 
 
-def _pace(args: Namespace) -> tuple[dict[str, Any], list[str]]:
+def pace_of_run(args: Namespace) -> tuple[dict[str, Any], list[str]]:
     """How fast it goes: by a learning rate, or so that the first step goes as far as is said."""
     if args.learning_rate is not None:
         refuse(args, ("pace",), "is another way to say --learning-rate; leave one of them out")

@@ -101,7 +101,7 @@ def train(scheme: Scheme, policy: Policy, *, steps: int, optimizer: Optimizer | 
         if optimizer is not None:
             checks.fail("optimizer", optimizer, "must not be given with a pace, which is a learning rate",
                         "leave one of them out")
-        rule = _at_pace(scheme, policy, reference, pace)
+        rule = paced_rule(scheme, policy, reference, pace)
     checks.of_kind("optimizer", rule, Optimizer, "an optimizer, for example optimizers.AdamW(learning_rate=0.01)")
     checks.choice("method", method, ("mean_field", "flow", "stochastic"))
     replicates = checks.whole("replicates", replicates)
@@ -160,7 +160,7 @@ def _critic_notes(scheme: Scheme) -> list[Note]:
                  "others") for name, _ in scheme.advantage.assumed_critics[:1]]
 
 
-def _at_pace(scheme: Scheme, policy: Policy, reference: Policy | None, pace: Pace) -> SGD:
+def paced_rule(scheme: Scheme, policy: Policy, reference: Policy | None, pace: Pace) -> SGD:
     """Plain SGD whose steps on the first rollout together go as far as the pace says."""
     paced = clock(drift(scheme.settled, policy, reference=reference), pace)
     if paced.undefined:
