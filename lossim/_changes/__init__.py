@@ -19,5 +19,5 @@ from lossim._changes.targets import targets_of_policy
 
 __all__ = ["AS_IT_IS", "CHANGES", "KNOBS", "ONE_AT_A_TIME", "UNSURE", "Attribution", "Case", "Goal", "Numbers",
            "Setting", "SlotShare", "Stop", "Stops", "WhatIf", "WhatIfs", "as_it_is", "attributed",
-           "attribution_of_policy", "changed", "chosen_knobs", "found_stops", "path_of", "stops_of_policy", "targets_of_policy",
-           "what_if_of_policy"]
+           "attribution_of_policy", "changed", "chosen_knobs", "found_stops", "path_of", "stops_of_policy",
+           "targets_of_policy", "what_if_of_policy"]
