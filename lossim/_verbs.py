@@ -226,7 +226,7 @@ def attribute(scheme: Scheme | Sequence[Scheme], subject: Policy | AnyLog | Curv
     value of its own game. A slot that changes nothing in any mixture has none. Slots that make no scheme apart, as a
     group of one and sampling again where all rewards are equal, are taken together, and a note says so. A slot that the
     number does not hang on (passes over a rollout; on a log the reward, since responses are paid as logged) is not
-    mixed. At most 11 slots can differ.
+    mixed. All slots of a scheme may differ: that is a few thousand mixtures.
 
     Args:
         scheme: the scheme that is explained; or several, each then relative to the one before it.

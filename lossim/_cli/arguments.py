@@ -193,8 +193,9 @@ def _stops_arguments(parser: argparse.ArgumentParser) -> None:
     _change_arguments(parser)
     knobs = ", ".join(each.replace("_", "-") for each in KNOBS)
     parser.add_argument("--knob", metavar="NAME", help=f"one number to turn instead of all: {knobs}")
-    group = parser.add_argument_group("run", "values at which it ends at a length, instead of those without a drift")
-    group.add_argument("--length", type=float, metavar="N", help="mean length to end at, tokens")
+    group = parser.add_argument_group("run")
+    group.add_argument("--length", type=float, metavar="N", help="ask where a run ends at this mean length instead of "
+                       "where nothing drifts, tokens")
     _add_run(group)
 
 
