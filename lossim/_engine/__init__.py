@@ -14,7 +14,7 @@ from lossim._engine.over_kernels import Family, checked_family, family_of, laid_
 from lossim._engine.over_schemes import FIRST_STEP, scheme_doubts
 from lossim._engine.pace import NO_PACE, Pace, Paced, clock, pace
 from lossim._engine.projections import gae_projection_of
-from lossim._engine.readout import NATS, ROLES, Changes, Directions, Ratios, Readout, Squares, inner_product
+from lossim._engine.readout import NATS, Changes, Directions, Ratios, Readout, Squares, inner_product
 from lossim._engine.remarks import other_work, out_of_loss, start_notes, unpaid_grades
 from lossim._engine.report import (
     STANDARD_ERRORS,
@@ -42,6 +42,7 @@ from lossim._engine.sampled import (
     sums_by_end,
     unequal_groups,
 )
+from lossim._engine.sources import ROLES
 from lossim._engine.states import along_draws, sums_by_token, with_entries
 from lossim._engine.step import Logged, Step
 

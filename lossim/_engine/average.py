@@ -37,9 +37,27 @@ class Average(Record):
         return Denominators(step=self.step, rule=self.rule)
 
     @cached_property
+    def by_run(self) -> bool:
+        """Whether ends that are paid alike are alike to all averages, and few are not paid alike."""
+        step = self.step
+        denominators = self.denominators
+        if step.paid is not None or not (denominators.aggregation is denominators.baseline is ONE):
+            return False
+        reads_length = step.response_level is not None and step.response_level.traits.reads_length
+        return not reads_length and 2 * len(step.runs) < len(step.alike)
+
+    @cached_property
     def classes(self) -> list[ClassLaw]:
-        """The law of a response by class."""
-        return [ClassLaw(step=self.step, denominators=self.denominators, index=j)
+        """The law of a response by class, of runs of ends where those are alike."""
+        return self._classes(self.by_run)
+
+    @cached_property
+    def by_end(self) -> list[ClassLaw]:
+        """The same, each end by itself."""
+        return self._classes(False)
+
+    def _classes(self, by_run: bool) -> list[ClassLaw]:
+        return [ClassLaw(step=self.step, denominators=self.denominators, index=j, by_run=by_run)
                 for j in range(len(self.step.old.class_weight))]
 
     @cached_property
@@ -144,7 +162,8 @@ class Average(Record):
         for j, law in enumerate(self.classes):
             cells = policy.class_cells[j]
             if policy.class_weight[j] > 0:
-                expected = own * expectation(law, self.factor)
+                found = expectation(law, self.factor)
+                expected = own * (found[:, self.step.run_of_end] if self.by_run else found)
             else:
                 expected = np.zeros((grades, len(own)))
             np.multiply(policy.law[cells], expected.reshape(-1, grades, len(own)), out=measure[cells])
@@ -154,6 +173,6 @@ class Average(Record):
 
 def largest_pay(step: Step) -> float:
     """The largest |R|, or |R - V| under GAE, of a response that can occur."""
-    mass = step.old.cell_weight @ step.old.ends
+    mass = step.old.chance_of_end
     pay = step.returns if step.token_level is None else step.errors.last
     return float(np.abs(pay[:, :, mass > 0]).max(initial=0.0))

@@ -105,7 +105,7 @@ class Denominators(Record):
     def _reciprocal(self, size: FloatArray, members: int, inside: BoolArray) -> Reciprocal:
         """1/D on all values that a sum over so many members can take, those outside left out."""
         policy = self.step.old
-        found = inverse_range(size, (policy.cell_weight @ policy.ends > 0) & inside)
+        found = inverse_range(size, (policy.chance_of_end > 0) & inside)
         if found is None:
             return ONE
         least = members if inside.all() else 1  # at least the own response

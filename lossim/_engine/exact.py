@@ -210,7 +210,7 @@ def update_scale(step: Step) -> float:
     policy = step.old
     rule = step.scheme.aggregation
     denominators = Denominators(step=step, rule=rule)
-    mass = policy.cell_weight @ policy.ends
+    mass = policy.chance_of_end
     factor = step.own_weight(rule)
     if denominators.aggregation is not ONE:
         groups = 1 if rule.within_group else step.scheme.prompts_per_step
@@ -279,7 +279,7 @@ def batch_moments(step: Step) -> tuple[float, float, float]:
     mass = policy.law * policy.cell_weight[:, None, None] * step.in_baseline
     if step.scheme.replaces:
         average = Average(step=step, rule=TokenSum())
-        for j, law in enumerate(average.classes):
+        for j, law in enumerate(average.by_end):
             kept = law.presence(average.factor)
             mass[policy.class_cells[j]] *= kept.reshape(-1, policy.law.shape[1], kept.shape[-1])
     total = mass.sum()

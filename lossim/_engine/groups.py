@@ -8,6 +8,7 @@ advantage is averaged in :mod:`lossim._engine.mates`. See docs/derivations.md, s
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.special import gammaln, xlogy
@@ -24,11 +25,15 @@ FEW_LEVELS = 16
 
 
 class ClassLaw(Record):
-    """Law and transforms of one response of a class; rows are grades, or (cell, grade) where returns differ."""
+    """Law and transforms of one response of a class; rows are grades, or (cell, grade) where returns differ.
+
+    With ``by_run`` its ends are runs of those that are alike, where nothing else is to be told of them.
+    """
 
     step: Step
     denominators: Denominators
     index: int
+    by_run: bool = False
 
     @property
     def mates(self) -> int:
@@ -40,12 +45,21 @@ class ClassLaw(Record):
         """The cells of the class."""
         return self.step.old.class_cells[self.index]
 
+    def at_ends(self, x: Any) -> Any:
+        """What is alike within runs [..., end], at the ends that are told apart here."""
+        return x[..., self.step.runs] if self.by_run else x
+
+    @cached_property
+    def decay(self) -> FloatArray:
+        """e^{-node · size} of the aggregation's denominator, [a, end]."""
+        return self.at_ends(self.denominators.decay)
+
     # --- one response -------------------------------------------------------------------------------------------
 
     @cached_property
     def law(self) -> FloatArray:
         """P(row, end) given the class."""
-        law = self.step.old.law[self.cells]
+        law = (self.step.law_by_run if self.by_run else self.step.old.law)[self.cells]
         share = self.step.old.cell_probability[self.cells]
         if len(self.step.returns) == 1:
             return np.einsum("c,cge->ge", share, law)
@@ -54,37 +68,37 @@ class ClassLaw(Record):
     @cached_property
     def returns(self) -> FloatArray:
         """R, [row, end]."""
-        returns = self.step.returns
+        returns = self.at_ends(self.step.returns)
         mine = returns if len(returns) == 1 else returns[self.cells]
         return mine.reshape(-1, returns.shape[-1])
 
     @cached_property
     def task(self) -> FloatArray:
         """Task reward, [row, end]."""
-        task = self.step.task[self.cells.start if len(self.step.task) > 1 else 0]
+        task = self.at_ends(self.step.task[self.cells.start if len(self.step.task) > 1 else 0])
         return np.tile(task, (len(self.returns) // len(task), 1))
 
     @cached_property
     def counted(self) -> FloatArray:
         """P(row, end) of responses in the baseline."""
-        inside = self.step.in_baseline
+        inside = self.at_ends(self.step.in_baseline)
         return self.law if inside.all() else self.law * inside
 
     @cached_property
     def removed(self) -> float:
         """P(a response is out of the baseline, and its group is not replaced for it)."""
-        return float(self.law[:, self.step.admitted & ~self.step.in_baseline].sum())
+        return float(self.law[:, self.at_ends(self.step.admitted & ~self.step.in_baseline)].sum())
 
     @cached_property
     def admitted_groups(self) -> float:
         """P(no response of a group has it replaced)."""
-        inside = self.step.admitted
+        inside = self.at_ends(self.step.admitted)
         return 1.0 if inside.all() else float(self.law[:, inside].sum()) ** (self.mates + 1)
 
     @cached_property
     def transform(self) -> FloatArray:
         """ψ(a) = E[e^{-node·size}; in the baseline]."""
-        return self.denominators.decay @ self.counted.sum(axis=0)
+        return self.decay @ self.counted.sum(axis=0)
 
     # --- levels of the task reward, which tell groups whose rewards are all equal ---------------------------------
 
@@ -102,7 +116,7 @@ class ClassLaw(Record):
     @cached_property
     def level(self) -> IntArray:
         """Which of them each [row, end] gets."""
-        level = self.reward_levels[1]
+        level = self.at_ends(self.reward_levels[1])
         return np.tile(level, (len(self.returns) // len(level), 1))
 
     @cached_property
@@ -117,7 +131,7 @@ class ClassLaw(Record):
 
     def sums_by(self, values: FloatArray, level: IntArray, count: int) -> FloatArray:
         """Σ over the ends of a level of ``values`` · e^{-node·size}, [a, level]; ``level`` [row, end] is any."""
-        decay = self.denominators.decay
+        decay = self.decay
         if count <= FEW_LEVELS:
             columns = [decay @ np.where(level == i, values, 0.0).sum(axis=0) for i in range(count)]
             return np.stack(columns, axis=1)
@@ -126,7 +140,7 @@ class ClassLaw(Record):
 
     def at_level(self, x: FloatArray, level: IntArray) -> FloatArray:
         """Σ_a e^{-node·own size} x[a, level of the own end], [row, end]."""
-        decay = self.denominators.decay
+        decay = self.decay
         total = np.zeros(level.shape)
         if x.shape[1] <= FEW_LEVELS:
             for i, column in enumerate(x.T):
@@ -158,7 +172,7 @@ class ClassLaw(Record):
     def presence(self, factor: FloatArray) -> FloatArray:
         """E[own group contributes], by row and end: the weight of a token without advantage."""
         if self.step.scheme.dynamic_sampling == "none":
-            return np.broadcast_to((factor * self._kept) @ self.denominators.decay, self.returns.shape)
+            return np.broadcast_to((factor * self._kept) @ self.decay, self.returns.shape)
         return self.at_level(factor[:, None] * self._unequal, self.level)
 
     @cached_property

@@ -105,7 +105,7 @@ def _linear_terms(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatArra
     """E[u · ...] and E[v·Σ_mates R · ...], by row and end."""
     counted = law.counted
     returns = _pivoted(law)
-    decay = law.denominators.decay
+    decay = law.decay
     psi = decay @ counted.sum(axis=0)
     paid = decay @ (counted * returns).sum(axis=0)
     own, others = _linear_parts(law, estimator, psi, paid)

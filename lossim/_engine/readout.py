@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from lossim._engine.gradients import TERMS, token_sums, update_gradient
+from lossim._engine.gradients import update_gradient
 from lossim._engine.measures import Measures
+from lossim._engine.sources import sources
 from lossim._engine.states import entered_of, going, mean_along
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits, Motion
@@ -24,7 +25,6 @@ from lossim._support.quotients import quotient
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 
-ROLES = ("stop", "go on", "path")
 NATS = 0.01
 """Size of the step behind ``length_per_kl``, nats of KL per response."""
 ROUNDING = 1e-12
@@ -212,7 +212,7 @@ class Directions(Record):
         classes = policy.layout.class_of_path[:move.paths.shape[-1]]
         first = np.flatnonzero(np.diff(classes, prepend=-1))
         means = np.add.reduceat(self.apart(policy.probability) * move.paths, first, axis=-1)[..., classes]
-        by_cell = np.einsum("...ct,...ct->...c", self.fisher, move.stops**2)
+        by_cell = np.einsum("...ct,...ct,...ct->...c", self.fisher, move.stops, move.stops)
         if self.motion.skill_scale > 0:
             by_cell += self.skill_information * move.skills**2
         squares = np.einsum("...c,...c->...", self.apart(policy.cell_weight), by_cell)
@@ -251,8 +251,10 @@ class Readout(Record):
     @cached_property
     def _varying_task(self) -> FloatArray:
         """Task rewards, [1 or cell, grade, end]; 0 where all are paid alike, so that their mean does not move."""
-        occurs = (self.policy.law > 0) & (self.policy.cell_weight > 0)[:, None, None]
-        paid = self.task[0][occurs.any(axis=0)] if len(self.task) == 1 else self.task[occurs]
+        if len(self.task) == 1:
+            paid = self.task[0][np.tensordot(self.policy.cell_weight, self.policy.law, axes=1) > 0]
+        else:
+            paid = self.task[(self.policy.law > 0) & (self.policy.cell_weight > 0)[:, None, None]]
         return np.zeros_like(self.task) if np.ptp(paid) == 0 else self.task
 
     @cached_property
@@ -284,52 +286,35 @@ class Readout(Record):
     # --- what is linear in the gradient -------------------------------------------------------------------------
 
     def sources(self, step: Step, measures: Measures) -> FloatArray:
-        """What an update adds to dE[T] by [cell, outcome, role, term], block by block of cells."""
-        policy = self.policy
+        """What an update adds to dE[T] by [cell, outcome, role, term]."""
         ahead = self.directions.length
-        along_path = centred(policy, ahead.paths)[policy.layout.path_of_cell, None]
-        table = np.zeros((policy.layout.cells, 3, len(ROLES), len(TERMS)))
-        for cells in policy.layout.blocks:
-            stopping = policy.stay[cells] * ahead.stops[cells]
-            going = policy.hazard[cells] * ahead.stops[cells]
-            for term, part in token_sums(step, measures, cells).present:
-                table[cells, : part.stop.shape[1], 0, term] = np.einsum("cet,ct->ce", part.stop, stopping)
-                table[cells, :, 1, term] = -np.einsum("cet,ct->ce", part.go, going)
-                table[cells, :, 2, term] = part.first * along_path[cells]
-        return table
+        return sources(step, measures, ahead, centred(self.policy, ahead.paths)[self.policy.layout.path_of_cell])
 
-    @cached_property
-    def _functions(self) -> FloatArray:
-        """What is reported the expectation of, [function, grade · end].
+    def _functions(self, x: FloatArray, cells: slice = slice(None)) -> FloatArray:
+        """Sums over the ends of what is reported the expectation of, times x [cell, grade, end]: [cell, function].
 
-        Length, correct, task reward (0 where it differs by cell), truncated; then of each outcome its indicator, and
-        length times it; last 1.
+        Length, correct, task reward, truncated; then of each outcome its indicator, and length times it; last 1.
         """
-        ends = self.policy.max_tokens + 1
         length = self.policy.length
-        cut = np.arange(ends) == ends - 1
-        grades = len(self.task[0])
-        right = np.arange(grades)[:, None] == 0
-        inside = [right & ~cut, ~right & ~cut, np.broadcast_to(cut, (grades, ends))]
-        paid = self._varying_task[0] if len(self.task) == 1 else 0.0
-        rows = [length, right, paid, cut, *inside, *(length * part for part in inside), np.ones(ends)]
-        return np.array([np.broadcast_to(row, (grades, ends)).ravel() for row in rows], dtype=np.float64)
+        stopped = x[:, :, :-1]
+        mass = stopped.sum(axis=-1)
+        tokens = stopped @ length[:-1]
+        at_cap = x[:, :, -1]
+        cut = at_cap.sum(axis=1)
+        outcomes = [mass[:, 0], mass[:, 1:].sum(axis=1), cut]
+        lengths = [tokens[:, 0], tokens[:, 1:].sum(axis=1), cut * length[-1]]
+        paid = np.einsum("cge,cge->c", x, np.broadcast_to(self._task_of(cells), x.shape))
+        right = mass[:, 0] + at_cap[:, 0]
+        return np.stack([sum(lengths), right, paid, cut, *outcomes, *lengths, sum(outcomes)], axis=-1)
 
     def _task_of(self, cells: slice) -> FloatArray:
         """The task rewards of some cells."""
         return self._varying_task if len(self.task) == 1 else self._varying_task[cells]
 
-    def _of_functions(self, measure: FloatArray, cells: slice) -> FloatArray:
-        """Sums of a measure over some cells, [cell, grade, end], times each function: [cell, function]."""
-        sums = measure.reshape(len(measure), -1) @ self._functions.T
-        if len(self.task) > 1:
-            sums[:, 2] = (measure * self._task_of(cells)).sum(axis=(1, 2))
-        return sums
-
     @cached_property
     def expectations(self) -> FloatArray:
         """E[function; in the cell | path], [cell, function]."""
-        return self._of_functions(self.policy.law, slice(None))
+        return self._functions(self.policy.law)
 
     @cached_property
     def by_path(self) -> FloatArray:
@@ -349,10 +334,8 @@ class Readout(Record):
         move = self.directions.push(update)
         # dE[f | path] as lengths change on the path. Λ has mean 0 and so has the change of the paths below: centring
         # both leaves less to cancel.
-        by_cell = np.empty((policy.layout.cells, len(self._functions)))
-        for cells in policy.layout.blocks:
-            moved = policy.law[cells] * log_likelihood_move(policy, move, cells)
-            by_cell[cells] = self._of_functions(moved, cells)
+        by_cell = np.concatenate([self._functions(policy.law[cells] * log_likelihood_move(policy, move, cells), cells)
+                                  for cells in policy.layout.blocks])
         within = policy.layout.by_path(by_cell, axis=0)
         within -= within[:, -1:] * self.by_path
         # The same as paths change frequency.

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from lossim._engine.average import Average
 from lossim._engine.step import Step
 from lossim._support.text import Note
 from lossim._support.types import FloatArray
 from lossim.advantages import ResponseAdvantage, group_of
+from lossim.aggregation import TokenSum
 from lossim.policies import Policy
 from lossim.rewards import Reward
 from lossim.schemes import Scheme
@@ -152,20 +154,12 @@ def _in_time(step: Step) -> FloatArray:
 
 def _level_shares(step: Step) -> tuple[FloatArray, FloatArray]:
     """P(reward level; in the baseline) and P(out of the baseline) of responses in time, [class, level] and [class]."""
-    policy = step.old
-    levels = step.levels_by_class
-    classes = len(policy.class_weight)
-    law = np.zeros((classes, *policy.law.shape[1:]))
-    np.add.at(law, policy.class_of_cell, policy.cell_probability[:, None, None] * policy.law)
-    law *= step.admitted
-    law /= np.maximum(_in_time(step), TINY)[:, None, None]
-    counted = law * step.in_baseline
-    most = max(len(values) for values, _ in levels)
-    each_level = levels if len(levels) > 1 else levels * classes
-    shares = np.array([np.bincount(level.ravel(), weights=each.ravel(), minlength=most)
-                       for each, (_, level) in zip(counted, each_level, strict=True)])
-    gone: FloatArray = (law - counted).sum(axis=(1, 2))
-    return shares, gone
+    classes = Average(step=step, rule=TokenSum()).classes
+    shares = np.zeros((len(classes), max(len(law.level_mass) for law in classes)))
+    for row, law in zip(shares, classes, strict=True):
+        row[:len(law.level_mass)] = law.level_mass
+    in_time = np.maximum(_in_time(step), TINY)
+    return shares / in_time[:, None], np.array([law.removed for law in classes]) / in_time
 
 
 def _some(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lossim._engine.gradients import TERMS
 from lossim._engine.pace import NO_PACE, Paced
-from lossim._engine.readout import ROLES
+from lossim._engine.sources import ROLES
 from lossim._support import checks
 from lossim._support.deferred import Deferred
 from lossim._support.doubts import Doubt, SchemeDoubt, range_over, undecided_by

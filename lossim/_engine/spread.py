@@ -100,7 +100,7 @@ def _put_together(step: Step) -> tuple[int, int] | None:
     estimator = step.response_level
     if estimator is None or not _by_level(step):
         return None
-    for law in Average(step=step, rule=step.scheme.aggregation).classes:
+    for law in Average(step=step, rule=step.scheme.aggregation).by_end:
         levels = levels_of(law, estimator)
         if levels.found > len(levels):
             return levels.found, len(levels)
@@ -175,7 +175,7 @@ class _Spread(Record):
         if not compared:
             tilts = [Tilt(first=1.0, second=1.0, decay=np.ones_like(self.step.old.length))]
         mean = square = 0.0
-        for law, share in zip(self.average.classes, self.step.old.class_weight, strict=True):
+        for law, share in zip(self.average.by_end, self.step.old.class_weight, strict=True):
             if share > 0:
                 found = group_moments(law, estimator, parts(law.index), tilts, functions)
                 mean += share * found.mean

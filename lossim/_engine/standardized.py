@@ -89,7 +89,7 @@ def _credit(law: ClassLaw, traits: Traits, factor: FloatArray, counted: FloatArr
     if len(rewards.levels) * len(few) > MOST_REWARDS:
         raise NoClosedForm("advantage", f"a std over {len(rewards.levels):,} different rewards, at {len(few)} nodes of "
                            f"the aggregation's denominator; {MOST_REWARDS:,} of them are summed at most")
-    weights = (factor[used, None] * between).T @ law.denominators.decay[used]
+    weights = (factor[used, None] * between).T @ law.decay[used]
     total = np.zeros(law.returns.shape)
     for credit, weight in zip(rewards.credit, weights, strict=True):
         total += credit[own] * weight
@@ -132,7 +132,7 @@ def _standardized(law: ClassLaw, traits: Traits, counted: FloatArray, nodes: Flo
     def by_level(mass: FloatArray) -> FloatArray:
         return np.bincount(flat, weights=mass.ravel(), minlength=len(first)).astype(np.float64)
 
-    decay = np.exp(-np.multiply.outer(nodes, law.denominators.size))
+    decay = np.exp(-np.multiply.outer(nodes, law.at_ends(law.denominators.size)))
     kept, ways = law.kept_counts
     several = kept > 0
     rewards = Standardized(

@@ -181,6 +181,31 @@ class Step(Record):
         return self.scheme.reward.by_grade(self.policy.layout.grades)
 
     @cached_property
+    def alike(self) -> BoolArray:
+        """Whether each end is paid as the one before it, whatever the grade, and in the baseline as that is, [end]."""
+        task = self.task
+        same = np.zeros(task.shape[-1], dtype=bool)
+        same[1:] = (task[:, :, 1:] == task[:, :, :-1]).all(axis=(0, 1))
+        same[1:] &= self.in_baseline[1:] == self.in_baseline[:-1]
+        same[1:] &= self.admitted[1:] == self.admitted[:-1]
+        return same
+
+    @cached_property
+    def runs(self) -> IntArray:
+        """The first end of each run of ends that are alike, [run]."""
+        return np.flatnonzero(~self.alike)
+
+    @cached_property
+    def run_of_end(self) -> IntArray:
+        """The run of each end, [end]."""
+        return np.cumsum(~self.alike) - 1
+
+    @cached_property
+    def law_by_run(self) -> FloatArray:
+        """P(grade, run of ends; in the cell | path) of the policy that draws, [cell, grade, run]."""
+        return np.add.reduceat(self.old.law, self.runs, axis=-1)
+
+    @cached_property
     def reward_levels(self) -> tuple[FloatArray, IntArray]:
         """The different task rewards, increasing, and which of them each [grade, end] gets; of the first class."""
         return self.levels_by_class[0]
@@ -189,8 +214,8 @@ class Step(Record):
     def levels_by_class(self) -> list[tuple[FloatArray, IntArray]]:
         """The same for each class; one entry for all where they are paid alike."""
         first = [cells.start for cells in self.policy.class_cells] if len(self.task) > 1 else [0]
-        found = [np.unique(self.task[cell], return_inverse=True) for cell in first]
-        return [(values, level.reshape(self.task[0].shape)) for values, level in found]
+        found = [np.unique(self.task[cell][:, self.runs], return_inverse=True) for cell in first]
+        return [(values, level.reshape(-1, len(self.runs))[:, self.run_of_end]) for values, level in found]
 
     @cached_property
     def paid(self) -> Roles | None:

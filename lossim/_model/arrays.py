@@ -191,6 +191,11 @@ class CellArrays(Record):
         return np.column_stack([stopped, cut])
 
     @cached_property
+    def chance_of_end(self) -> FloatArray:
+        """P(end) over all responses, [end]."""
+        return self.cell_weight @ self.ends
+
+    @cached_property
     def pmf(self) -> FloatArray:
         """P(stopped at t in the cell | path) [cell, t]; over the states sums to 1 minus the truncated mass."""
         return self.ends[:, :-1]

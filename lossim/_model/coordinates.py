@@ -166,7 +166,11 @@ class _FeatureMotion(Record):
         bins = len(self.starts)
         stops, paths, skills = np.split(move, [bins * len(self.cells), self.size - len(self.skills)], axis=-1)
         binned = self.cells.T @ stops.reshape(*move.shape[:-1], len(self.cells), bins)
-        return Logits(np.repeat(binned, self.widths, axis=-1), paths @ self.paths, skills @ self.skills)
+        if bins == 1:  # one number for all positions, which needs no place for each
+            spread = np.broadcast_to(binned, (*binned.shape[:-1], int(self.widths[0])))
+        else:
+            spread = np.repeat(binned, self.widths, axis=-1)
+        return Logits(spread, paths @ self.paths, skills @ self.skills)
 
 
 def _features(*shares: tuple[float, IntArray]) -> FloatArray:
