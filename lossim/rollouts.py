@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal, Self
@@ -104,7 +105,7 @@ class Rollouts:
     @classmethod
     def read(cls, path: Paths | Any, *, columns: Columns | None = None, tokenizer: Tokenizer | None = None,
              max_tokens: int | None = None, on_error: OnError = "raise", progress: bool = False,
-             rows: str | None = None) -> Self:
+             rows: str | None = None, executor: Executor | None = None) -> Self:
         """Read a log: files whose suffix tells their format (.jsonl, .ndjson, .json, .csv, .tsv, and .gz, .bz2, .xz or
         .zst may follow these; .parquet, .arrow, .feather), folders of them, ``-``; or a table in memory.
 
@@ -142,6 +143,8 @@ class Rollouts:
             on_error: ``"raise"`` at the first bad row, or ``"report"``: leave bad rows out and count them in
                 ``reading``.
             progress: report rows on stderr.
+            executor: any :class:`concurrent.futures.Executor`, whose workers read the files side by side; the result is
+                the same to the bit, whichever groups span files. What reads the files has to be picklable.
 
         Raises:
             ValueError: for ways to a length that say different things of one response (a padded width beside a mask,
@@ -170,7 +173,7 @@ class Rollouts:
                     reward: column 'score'
                     truncated: where length is 8 tokens, max_tokens
         """
-        found = _logs.read(None, path, columns, tokenizer, max_tokens, on_error, progress, rows)
+        found = _logs.read(None, path, columns, tokenizer, max_tokens, on_error, progress, rows, executor)
         return cls(**found, _checked=True)
 
     @classmethod
@@ -281,8 +284,11 @@ def _runs(numbers: IntArray) -> int:
 # --- what a log leaves open, settled ----------------------------------------------------------------------
 
 
-def as_rollouts(subject: AnyLog, name: str = "rollouts", *, beside: str = "") -> Rollouts:
+def as_rollouts(subject: AnyLog, name: str = "rollouts", *, beside: str = "", executor: Executor | None = None
+                ) -> Rollouts:
     """A log as every verb takes it, with at least one response; ``beside`` names what else a verb takes.
+
+    Files are read by the ``executor``, if there is one.
 
     >>> as_rollouts([{"prompt": 0, "length": 3, "reward": 1.0}, {"prompt": 0, "length": 5, "reward": 0.0}])
     Rollouts(2 responses to 1 prompts, mean length 4)
@@ -292,7 +298,9 @@ def as_rollouts(subject: AnyLog, name: str = "rollouts", *, beside: str = "") ->
             kind = type(subject).__name__
             checks.fail(name, kind, f"must be {beside}Rollouts, or what Rollouts.read takes: a path, {_logs.TABLES} "
                         "(its type is shown)", error=TypeError)
-        subject = Rollouts.read(subject)
+        subject = Rollouts.read(subject, executor=executor)
+    elif executor is not None:
+        checks.fail("executor", executor, "is for a log in files, which it reads", "leave it out", TypeError)
     if not len(subject):
         checks.fail(name, subject, "must hold at least one response")
     return subject

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def asked_of(rollouts: AnyLog, schemes: Scheme | Sequence[Scheme], *, reward: Re
              paths: Paths = "outcome", needed: float | Sequence[float] | None = None,
              coordinates: Coordinates | None = None, kernels: Kernels | Sequence[Coordinates] | None = None,
              max_tokens: int | None = None, correct_above: float | None = None, replicates: int | None = None,
-             rng: np.random.Generator | None = None) -> Asked:
+             rng: np.random.Generator | None = None, executor: Executor | None = None) -> Asked:
     """The question; arguments are those of :func:`lossim.audit`.
 
     Raises:
@@ -68,7 +69,7 @@ def asked_of(rollouts: AnyLog, schemes: Scheme | Sequence[Scheme], *, reward: Re
     checks.choice("paths", paths, ("outcome", "one", "states", "column"))
     if correct_above is not None:
         checks.finite("correct_above", correct_above)
-    log = read_log(as_rollouts(rollouts), max_tokens=max_tokens, correct_above=correct_above,
+    log = read_log(as_rollouts(rollouts, executor=executor), max_tokens=max_tokens, correct_above=correct_above,
                    needs_grades=paths in ("outcome", "states") or reward is not None,
                    needs_answers=paths == "states" and needed is None, needs_paths=paths == "column",
                    seed=int(source.integers(2**32)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +44,7 @@ def audit(schemes: Asked | AnyLog, rollouts: AnyLog | Asked, *, reward: Reward |
           coordinates: Coordinates | None = None, max_tokens: int | None = None, correct_above: float | None = None,
           kernels: Kernels | Sequence[Coordinates] | None = None, what_if: bool | None = None,
           pace: Pace | None = None, replicates: int | None = None,
-          rng: np.random.Generator | None = None, progress: bool = False) -> Audit:
+          rng: np.random.Generator | None = None, executor: Executor | None = None, progress: bool = False) -> Audit:
     """What schemes do to mean length on a logged run, with standard errors from its prompts drawn again.
 
     The log is made a policy: cells are class × outcome, hazards are stops over responses at risk. Each response is
@@ -73,6 +74,8 @@ def audit(schemes: Asked | AnyLog, rollouts: AnyLog | Asked, *, reward: Reward |
         replicates: how often the prompts are drawn again; 0 for no standard errors. Unless given 200, or as few as 50
             where cells have tens of thousands of positions.
         rng: source of randomness; by default a fixed seed, so that a log has one answer.
+        executor: any :class:`concurrent.futures.Executor`, whose workers read the files of the log side by side; the
+            audit is the same to the bit.
         progress: report on stderr.
 
     Returns:
@@ -94,7 +97,7 @@ def audit(schemes: Asked | AnyLog, rollouts: AnyLog | Asked, *, reward: Reward |
     given: tuple[Any, Any] = (schemes, rollouts) if log_first else (rollouts, schemes)
     asked = asked_of(*given, reward=reward, paths=paths, needed=needed, coordinates=coordinates,
                      kernels=kernels, max_tokens=max_tokens, correct_above=correct_above, replicates=replicates,
-                     rng=rng)
+                     rng=rng, executor=executor)
     log = asked.log
     with_settings = what_if if what_if is not None else len(asked.plugins) == 1
     with Progress(wanted=progress) as reporter:

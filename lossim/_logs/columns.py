@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ from lossim._logs.log import READERS, Log, chosen
 from lossim._logs.packing import File
 from lossim._logs.reading import Place, Reading
 from lossim._logs.rows import PLACES, Head, Tally, check
+from lossim._logs.shape import Shape
 from lossim._logs.tokenizing import ByCharacters, counter_of
 from lossim._support import checks
+from lossim._support.executors import checked_executor, in_order
 from lossim._support.progress import Progress
 from lossim._support.text import Note, Phrase, argument
 
@@ -25,12 +28,13 @@ REPEAT = "repeats the file before, under another step"
 
 
 def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokenizer: Any, max_tokens: int | None,
-         on_error: str, progress: bool, rows: str | None = None) -> dict[str, Any]:
+         on_error: str, progress: bool, rows: str | None = None, executor: Executor | None = None) -> dict[str, Any]:
     """What `lossim.Rollouts` is made of: columns of the rows that are good, names of classes, and how it went.
 
     Columns are compact: lengths, prompt ids, classes and steps take 4 bytes a row, rewards and KL 8, truth values 1.
-    No row is kept as Python objects beyond its chunk.
+    No row is kept as Python objects beyond its chunk. An ``executor`` reads the files side by side.
     """
+    checked_executor(executor)
     checks.choice("on_error", on_error, ("raise", "report"))
     checks.flag("progress", progress)
     if max_tokens is not None:
@@ -50,20 +54,23 @@ def read(kind: str | None, path: Any, columns: Mapping[str, Any] | None, tokeniz
         apart = "step" not in plan.sources and not steps and counts_anew(
             plan.held(log.inside(file), plan.sources["prompt"][0]) for file in log.heads)
         tally = Tally(plan, counter, max_tokens, strict=on_error == "raise", steps=steps, apart=apart)
-        return _read(log, tally, progress)
+        return _read(log, tally, progress, executor)
 
 
-def _read(log: Log, tally: Tally, progress: bool) -> dict[str, Any]:
+def _read(log: Log, tally: Tally, progress: bool, executor: Executor | None) -> dict[str, Any]:
     """The columns of a log whose files, shape and plan are known."""
     files, notes, plan = list(log.heads), log.notes, tally.plan
     shape = log.shape.limited(plan.roots)
     if not shape.steps:
         _check_columns(log.heads, plan)
-    chunks = READERS[log.kind][1]
 
-    # the rows, chunk by chunk
+    # the rows, file by file
     parts: dict[str, list[NDArray[Any]]] = {}
     repeats = parquet.repeats(files, "step") if plan.trl and log.kind == "parquet" and len(files) > 1 else {}
+    side_by_side = executor is not None and len(files) > 1 and not tally.over_files
+    tasks = [_Task(file=file, kind=log.kind, shape=shape, tally=tally.fresh)
+             for file in files if side_by_side and file not in repeats]
+    apart = in_order(_rows_of, tasks, executor)
     with Progress(progress) as report:
         for file in files:
             if file in repeats:
@@ -74,8 +81,8 @@ def _read(log: Log, tally: Tally, progress: bool) -> dict[str, Any]:
                     tally.places.append(Place(str(file), 1, "row", f"{REPEAT}, as all {rows:,} rows of this file do"))
                 continue
             before = tally.rows
-            for chunk in chunks(file, plan, shape):
-                for name, array in check(chunk, tally, str(file)).items():
+            for arrays in (tally.absorb(*next(apart)),) if side_by_side else _chunks(file, log.kind, shape, tally):
+                for name, array in arrays.items():
                     parts.setdefault(name, []).append(array)
                 report.say(f"{tally.rows:,} rows read, {tally.kept:,} kept, in {file.name}")
             if tally.rows == before:
@@ -131,6 +138,30 @@ def _read(log: Log, tally: Tally, progress: bool) -> dict[str, Any]:
                       choices=tuple(choices + notes))
     return result | {"class_names": tuple(classes) or None, "reading": reading,
                      "tokenized": tally.counter if tally.estimated else None}
+
+
+class _Task(NamedTuple):
+    """A file to be read by itself, and the tally to begin with."""
+
+    file: File
+    kind: str
+    shape: Shape
+    tally: Tally
+
+
+def _rows_of(task: _Task) -> tuple[Tally, dict[str, NDArray[Any]]]:
+    """The tally and the columns of one file."""
+    parts: dict[str, list[NDArray[Any]]] = {}
+    for arrays in _chunks(task.file, task.kind, task.shape, task.tally):
+        for name, array in arrays.items():
+            parts.setdefault(name, []).append(array)
+    return task.tally, {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _chunks(file: File, kind: str, shape: Shape, tally: Tally) -> Iterator[dict[str, NDArray[Any]]]:
+    """The columns of a file, some rows at a time."""
+    for chunk in READERS[kind][1](file, tally.plan, shape):
+        yield check(chunk, tally, str(file))
 
 
 def _one_cap(result: dict[str, Any]) -> list[Note]:

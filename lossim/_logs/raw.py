@@ -248,6 +248,22 @@ class Prompts:
         self._codes = np.insert(self._codes, place[~seen], codes[order[~seen]])
         return codes
 
+    def absorbed(self, others: Prompts) -> IntArray:
+        """The numbers here of prompts that were numbered apart, by their number there: new ones in that order."""
+        wholes = others._known[np.argsort(others._codes)]
+        if not others._digests:
+            return self._wholes(wholes)
+        table = np.empty(len(others), np.int32)
+        keys: dict[int, bytes | int] = {code: digest for digest, code in others._digests.items()}
+        keys |= dict(zip(others._codes.tolist(), others._known.tolist(), strict=True))
+        for code in range(len(others)):
+            key = keys[code]
+            if isinstance(key, bytes):
+                table[code] = self._digests.setdefault(key, len(self))
+            else:
+                table[code] = self._wholes(np.array([key], np.int64))[0]
+        return table
+
     def told_apart(self, prompt: Any, key: Any, step: int) -> Any:
         """The prompt of a row of verl's; a text that another group of the step has already comes with its number."""
         named = VERL_KEY.fullmatch(key) if isinstance(key, str) and isinstance(prompt, str) else None

@@ -78,6 +78,28 @@ class Tally:
         """Whether lengths are estimated."""
         return self.plan.way == "text" and isinstance(self.counter, ByCharacters)
 
+    @property
+    def fresh(self) -> Tally:
+        """A tally of nothing, of the same question."""
+        return Tally(self.plan, self.counter, self.max_tokens, self.strict, steps=self.steps, apart=self.apart)
+
+    @property
+    def over_files(self) -> bool:
+        """Whether what is read of a file hangs on those before it: verl's groups of a step are told apart by count."""
+        return "row key" in self.plan.sources and self.plan.sources["prompt"] == ("input",)
+
+    def absorb(self, other: Tally, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Take in the tally of the next rows, and give their arrays the numbers that prompts and classes have here."""
+        for name in ("rows", "kept", "counted_zero", "truths", "sums", "retokenized", "others", "mixed", "stopped",
+                     "marked"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.skipped += other.skipped
+        self.places += other.places[:PLACES - len(self.places)]
+        self.aside = other.aside | self.aside
+        numbered = {"prompt_ids": self.prompts.absorbed(other.prompts),
+                    "classes": raw.class_numbers(list(other.classes), self.classes)}
+        return {name: numbered[name][array] if name in numbered else array for name, array in arrays.items()}
+
     def saw(self, others: FloatArray | IntArray) -> None:
         """Tokens of others in each response that is kept."""
         self.others += int(others.sum())

@@ -59,6 +59,36 @@ def completed(function: Callable[[Item], Result], items: Sequence[Item], executo
             future.cancel()
 
 
+def in_order(function: Callable[[Item], Result], items: Sequence[Item], executor: Executor | None) -> Iterator[Result]:
+    """What the function makes of each item, in the order of the items; the first of them that raises does so here.
+
+    >>> list(in_order(abs, [-3, 2], None))
+    [3, 2]
+    """
+    done: dict[int, _Outcome] = {}
+    due = 0
+    for number, outcome in completed(partial(_tried, function), items, executor):
+        done[number] = outcome
+        while due in done:
+            value, error = done.pop(due)
+            if error is not None:
+                raise error
+            yield value
+            due += 1
+
+
+_Outcome = tuple[Any, Exception | None]
+"""A result, or what was raised instead."""
+
+
+def _tried(function: Callable[[Item], Result], item: Item) -> _Outcome:
+    """What the function makes of an item, or raises."""
+    try:
+        return function(item), None
+    except Exception as error:
+        return None, error
+
+
 def _report(done: SimpleQueue[int], number: int, future: Any) -> None:
     """Say that an item is done."""
     done.put(number)
