@@ -13,10 +13,11 @@ from lossim._support import checks
 from lossim._support.frames import frame
 from lossim._support.notes import together
 from lossim._support.plain import plain
-from lossim._support.text import Columns, Printed, Sections, noted, wrapped
+from lossim._support.text import Printed, Sections, noted, wrapped
 from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim._sweeping.cells import Answer, Plan
 from lossim._sweeping.reading import UNITS, WORDS, Reading
+from lossim._sweeping.tables import listed, numbers_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 NAN = float("nan")
 NOTHING = Reading(kind="number", numbers={}, sign=0, decided=False)
 """What a cell that failed says."""
-MOST_ROWS = 12
-"""Values of an axis that are printed; of more the first and the last."""
+MOST_FAILURES = 12
+"""Failures that are printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +129,7 @@ class Sweep(Printed):
     @property
     def verdict(self) -> str:
         """In how many cells the answer is which, and from where to where it goes, in a few words."""
-        counts = self._counts(np.ones(self.shape, dtype=np.bool_))
+        counts = self.counts(np.ones(self.shape, dtype=np.bool_))
         total = sum(counts.values())
         said = sorted(((count, word) for word, count in counts.items() if count), key=lambda each: -each[0])
         (most, first), *others = said
@@ -141,8 +142,8 @@ class Sweep(Printed):
             text += f"; {sizes} {self.unit or self.answer}"
         return f"{text}; {len(self.failures):,} more failed" if self.failures else text
 
-    def _counts(self, cells: BoolArray) -> dict[str, int]:
-        """How many of these cells say what; of those that failed nothing is said."""
+    def counts(self, cells: BoolArray) -> dict[str, int]:
+        """How many of these cells say what, by word; of those that failed nothing is said."""
         told = cells & ~self.failed
         found = {word: int((told & self.decided & (self.sign == sign)).sum())
                  for word, sign in zip(self.words, (1, -1, 0), strict=True)}
@@ -300,14 +301,14 @@ class Sweep(Printed):
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, failures, notes."""
-        setting = wrapped("axes", [f"{self.places[name]} {_listed(values)}" for name, values in self.axes.items()])
+        setting = wrapped("axes", [f"{self.places[name]} {listed(values)}" for name, values in self.axes.items()])
         known = self.provenance.get("known")
         if known:
             setting += wrapped("known", [f"{name} {value}" for name, value in known.items()])
         failures = [f"  failed at {', '.join(f'{name} {value}' for name, value in each.inputs.items())}: {each.message}"
-                    for each in self.failures[:MOST_ROWS]]
-        more = len(self.failures) - MOST_ROWS
-        return {"verdict": [f"{self.title}: {self.verdict}"], "setting": setting, "numbers": _numbers(self),
+                    for each in self.failures[:MOST_FAILURES]]
+        more = len(self.failures) - MOST_FAILURES
+        return {"verdict": [f"{self.title}: {self.verdict}"], "setting": setting, "numbers": numbers_of(self),
                 "failures": failures + ([f"  and {more:,} more"] if more > 0 else []), "notes": noted(self.notes)}
 
 
@@ -327,33 +328,3 @@ def _marked(given: Any, sides: Sequence[tuple[str, Sequence[Any]]]) -> dict[str,
                 checks.fail(called, value, f"must be a value of its axis: {', '.join(map(repr, values))}")
         found[str(label)] = (place[0], place[1])
     return found
-
-
-def _listed(values: Sequence[Any]) -> str:
-    """Values of an axis in words."""
-    shown = [f"{value:g}" if isinstance(value, (int, float)) else str(value) for value in values]
-    if len(shown) <= 6:
-        return ", ".join(shown)
-    return f"{', '.join(shown[:3])}, ... {shown[-1]} ({len(shown):,})"
-
-
-def _numbers(result: Sweep) -> list[str]:
-    """Along each axis, in how many cells the answer is which, and from where to where it goes."""
-    words = [*result.words, "undecided"]
-    table = Columns("<26", *[f">{max(10, len(word) + 2)}" for word in words], ">12", ">12")
-    lines = [table.row("cells", *words, "lowest", "highest")]
-    answer = result.values[result.answer]
-    for axis, (name, values) in enumerate(result.axes.items()):
-        lines.append(table.row(name))
-        shown = range(len(values)) if len(values) <= MOST_ROWS else [*range(MOST_ROWS - 1), len(values) - 1]
-        for number in shown:
-            if number > 0 and number - 1 not in shown:
-                lines.append(table.row("  ..."))
-            mine = np.zeros(result.shape, dtype=np.bool_)
-            mine[(slice(None),) * axis + (number,)] = True
-            counts = result._counts(mine)
-            known = answer[mine & np.isfinite(answer)]
-            ends = (f"{known.min():+.4g}", f"{known.max():+.4g}") if len(known) else ("", "")
-            said = (f"{counts[word]:,}" if counts[word] else "" for word in words)
-            lines.append(table.row(f"  {_listed(values[number:number + 1])}", *said, *ends))
-    return lines
