@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import attribution
 import exact_vs_monte_carlo
 import lossim as ls
 import reality
@@ -190,6 +191,22 @@ def test_effective_reward_falls_on_the_right_path_and_rises_on_the_wrong_one(sto
             assert (np.diff(wrong) > 0).all()
         else:
             assert max(np.ptp(right), np.ptp(wrong)) < 0.02 * np.ptp(curves["GRPO: 1/T"]["right"])
+
+
+def test_attribution(stored):
+    rows = stored["attribution"]["rows"]
+    schemes = [i for i, row in enumerate(rows) if row["label"] in ("GRPO", "Dr. GRPO", "DAPO")]
+    for first, last, label in zip(schemes, schemes[1:], ("1/T → a constant", "±1, overlong punished"), strict=True):
+        shares = {row["label"]: row["tokens"] for row in rows[first + 1:last]}
+        difference = rows[last]["tokens"] - rows[first]["tokens"]
+        assert sum(shares.values()) == pytest.approx(difference, rel=1e-9)
+        assert shares[label] / difference > 0.9
+        assert all(abs(x) < 0.05 * abs(difference) for name, x in shares.items() if name != label)
+    # The punishment, and not ±1.
+    start = ls.policies.from_summary(**attribution.START)
+    paid = replace(attribution.PATH[1], reward=ls.Reward(incorrect=-1.0))
+    lengths = [float(ls.drift(each, start).length_per_kl) for each in (attribution.PATH[1], paid)]
+    assert lengths[0] == pytest.approx(lengths[1], rel=1e-9)
 
 
 def test_drift_against_solve_rate(stored):
