@@ -8,8 +8,8 @@ from matplotlib.patches import Patch
 import lossim as ls
 from _style import BLACK, BLUE, GREY, VERMILION, Numbers, new_figure, prose, styled, zero_line
 
-CLAIM = ("The aggregation makes the difference from GRPO to Dr. GRPO, and the punishment of overlong responses that from "
-         "there to DAPO")
+CLAIM = ("The aggregation makes the difference from GRPO to Dr. GRPO, and the punishment of overlong responses that "
+         "from there to DAPO")
 EXACT = True
 
 START = {"accuracy": 0.4, "right": 700, "wrong": 1200, "truncated": 0.05, "max_tokens": 2048}
@@ -90,9 +90,9 @@ def caption(numbers: Numbers) -> str:
     """What is shown and assumed."""
     s = numbers["settings"]
     return prose(f"""
-        Shapley values: the share of a slot is the mean, over all orders in which the slots that differ may change one after
-        the other, of what its own change does to the drift of mean length; the shares between two schemes add up to their
-        difference. Whiskers are the range over {s['kernels']} plausible kernels. Start: mean length
+        Shapley values: the share of a slot is the mean, over all orders in which the slots that differ may change one
+        after the other, of what its own change does to the drift of mean length; the shares between two schemes add up
+        to their difference. Whiskers are the range over {s['kernels']} plausible kernels. Start: mean length
         {s['mean_length']:.0f} tokens, {100 * s['accuracy']:g} % right, right responses {s['right']:,} tokens on average
         and wrong ones {s['wrong']:,}, {100 * s['truncated']:g} % cut at {s['max_tokens']:,}; all schemes with
         {s['prompts_per_step']} prompts × {s['group_size']}; DAPO punishes the last {s['buffer']} positions.""")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -196,7 +197,7 @@ def test_effective_reward_falls_on_the_right_path_and_rises_on_the_wrong_one(sto
 def test_attribution(stored):
     rows = stored["attribution"]["rows"]
     schemes = [i for i, row in enumerate(rows) if row["label"] in ("GRPO", "Dr. GRPO", "DAPO")]
-    for first, last, label in zip(schemes, schemes[1:], ("1/T → a constant", "±1, overlong punished"), strict=True):
+    for (first, last), label in zip(pairwise(schemes), ("1/T → a constant", "±1, overlong punished"), strict=True):
         shares = {row["label"]: row["tokens"] for row in rows[first + 1:last]}
         difference = rows[last]["tokens"] - rows[first]["tokens"]
         assert sum(shares.values()) == pytest.approx(difference, rel=1e-9)
