@@ -41,7 +41,7 @@ def test_commands_print_what_pages_say(command: str, said: str, capsys: pytest.C
 def test_every_question_is_asked_both_ways() -> None:
     """By at most five statements of Python, and by one command."""
     _, *questions = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8").split("\n## ")
-    assert len(questions) == 11
+    assert len(questions) == 12
     for question in questions:
         assert 1 <= question.count("\n>>> ") <= 5
         assert len(shown(question)) == 1
