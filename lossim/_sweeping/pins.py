@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,41 +37,49 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _text(value: Any) -> str:
-    """A value by its fields, however deep; an array and the code of a function by a digest."""
+def _text(value: Any, above: tuple[int, ...] = ()) -> str:
+    """A value by its fields, however deep; an array and the code of a function by a digest.
+
+    ``above`` are the objects that it is a part of: one of these in it again is not gone through again.
+    """
     if value is None or isinstance(value, (bool, int, float, str, bytes, complex)):
         return repr(value)
+    if id(value) in above:
+        return "..."
+    text = partial(_text, above=(*above, id(value)))
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
-        data = _text(array.tolist()).encode() if array.dtype.kind == "O" else array.tobytes()
+        data = text(array.tolist()).encode() if array.dtype.kind == "O" else array.tobytes()
         return f"array {array.shape} {array.dtype} {_digest(data)}"
     if isinstance(value, (tuple, list)):
-        return f"({', '.join(map(_text, value))})"
+        return f"({', '.join(map(text, value))})"
     if isinstance(value, (set, frozenset)):
-        return f"{{{', '.join(sorted(map(_text, value)))}}}"
+        return f"{{{', '.join(sorted(map(text, value)))}}}"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{_text(name)}: {_text(entry)}' for name, entry in value.items())}}}"
-    if isinstance(value, functools.partial):
-        return f"partial({_text(value.func)}, {_text(value.args)}, {_text(value.keywords)})"
+        return f"{{{', '.join(f'{text(name)}: {text(entry)}' for name, entry in value.items())}}}"
+    if isinstance(value, partial):
+        return f"partial({text(value.func)}, {text(value.args)}, {text(value.keywords)})"
     if isinstance(value, types.MethodType):
-        return f"{_text(value.__self__)}.{_text(value.__func__)}"
+        return f"{text(value.__self__)}.{text(value.__func__)}"
     if isinstance(value, types.FunctionType):
-        return _function(value)
-    if isinstance(value, (type, types.BuiltinFunctionType, np.ufunc)):
+        return _function(value, text)
+    if isinstance(value, (type, types.BuiltinFunctionType, types.ModuleType, np.ufunc)):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}"
-    inside = {each.name: getattr(value, each.name) for each in fields(value)} if is_dataclass(value) else dict(
-        getattr(value, "__dict__", {}))
-    named = ", ".join(f"{name}={_text(entry)}" for name, entry in inside.items())
-    return f"{type(value).__qualname__}({named})"
+    if hasattr(value, "dist") and hasattr(value, "kwds"):  # a frozen distribution of scipy.stats
+        return f"{type(value.dist).__qualname__}({text(value.args)}, {text(value.kwds)})"
+    inside = dict(getattr(value, "__dict__", {}))
+    if is_dataclass(value):
+        inside = {each.name: getattr(value, each.name) for each in fields(value)}
+    return f"{type(value).__qualname__}({', '.join(f'{name}={text(entry)}' for name, entry in inside.items())})"
 
 
-def _function(function: types.FunctionType) -> str:
+def _function(function: types.FunctionType, text: Callable[[Any], str]) -> str:
     """A function by its name, and where it is not lossim's own by its code, defaults and what it closes over."""
     name = f"{function.__module__}.{function.__qualname__}"
     if function.__module__.partition(".")[0] == "lossim" and "<locals>" not in name:
         return name
-    closed = [cell.cell_contents for cell in function.__closure__ or () if cell.cell_contents is not function]
-    given = _text((function.__defaults__, function.__kwdefaults__, closed))
+    closed = [cell.cell_contents for cell in function.__closure__ or ()]
+    given = text((function.__defaults__, function.__kwdefaults__, closed))
     return f"{name} (code {_digest((_code(function.__code__) + given).encode())})"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import lossim as ls
 
@@ -133,3 +134,28 @@ def test_a_torn_header_is_begun_anew_and_a_folder_must_be_there(tmp_path: Path) 
     assert store.read_bytes() == whole
     with pytest.raises(FileNotFoundError, match="must lie in a folder that exists"):
         ls.sweep(cube, GRID, store=tmp_path / "none" / "store")
+
+
+def scaled(factor: float):
+    def by_factor(*, x: float) -> float:
+        return factor * x
+    return by_factor
+
+
+def test_what_a_function_closes_over_is_pinned(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    ls.sweep(scaled(2.0), GRID, store=store)
+    assert list(ls.sweep(scaled(2.0), GRID, store=store).values["by_factor"]) == [2.0, 4.0, 6.0]
+    with pytest.raises(ValueError, match="another function"):
+        ls.sweep(scaled(3.0), GRID, store=store)
+
+
+def test_laws_of_scipy_are_pinned_by_their_parameters(tmp_path: Path) -> None:
+    def swept(scale: float) -> ls.Sweep:
+        return ls.sweep(ls.drift, {"solve_rate": [0.3]}, scheme=ls.schemes.grpo(), start=ls.policies.two_paths,
+                        right=ls.lengths.from_scipy(stats.lognorm(0.5, scale=scale)), max_tokens=64,
+                        wrong=ls.lengths.geometric(mean=15), kernels=ls.kernels(4), store=tmp_path / "store")
+
+    assert str(swept(9.0)) == str(swept(9.0))
+    with pytest.raises(ValueError, match="another start.right"):
+        swept(10.0)
