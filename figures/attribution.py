@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -12,9 +14,9 @@ CLAIM = ("The aggregation makes the difference from GRPO to Dr. GRPO, and the pu
          "from there to DAPO")
 EXACT = True
 
-START = {"accuracy": 0.4, "right": 700, "wrong": 1200, "truncated": 0.05, "max_tokens": 2048}
+START: dict[str, Any] = {"accuracy": 0.4, "right": 700, "wrong": 1200, "truncated": 0.05, "max_tokens": 2048}
 BUFFER = 409
-GROUPS = {"group_size": 8, "prompts_per_step": 64}
+GROUPS: dict[str, Any] = {"group_size": 8, "prompts_per_step": 64}
 PATH = (ls.schemes.grpo(**GROUPS), ls.schemes.dr_grpo(**GROUPS),
         ls.schemes.dapo(max_tokens=START["max_tokens"], buffer=BUFFER, **GROUPS))
 NAMES = {"grpo": "GRPO", "dr_grpo": "Dr. GRPO", "dapo": "DAPO"}
@@ -31,8 +33,9 @@ def compute() -> Numbers:
     found = ls.attribute(PATH[1:], policy, relative_to=PATH[0])
 
     def row(label: str, tokens: float, base: float, bounds: tuple[float, float], undecided: bool) -> Numbers:
-        return {"label": label, "tokens": tokens, "base": base, "low": bounds[0], "high": bounds[1],
-                "undecided": undecided}
+        drawn = {"tokens": tokens, "base": base, "low": bounds[0], "high": bounds[1]}
+        # What is left of far larger numbers has fewer digits than they.
+        return {"label": label, **{name: round(x, 6) for name, x in drawn.items()}, "undecided": undecided}
 
     def whole(drift: ls.WhatIf) -> Numbers:
         bounds = next(each.range for each in drift.doubts if each.unknown == "kernel")
