@@ -23,12 +23,14 @@ from lossim.advantages import (
     Whitened,
 )
 from lossim.aggregation import (
+    BalancedTokenMean,
     ConstantNormalizer,
     LengthPower,
     SequenceMeanTokenMean,
     SequenceMeanTokenSum,
     TokenMean,
     TokenSum,
+    TurnMean,
 )
 from lossim.penalties import KL, Entropy
 from lossim.rewards import (
@@ -226,6 +228,10 @@ AGGREGATIONS = (
         others="OpenRLHF, AReaL, prime-rl by default; NeMo RL `token_level_loss=True`, SkyRL `token_mean`, slime "
                "`--calculate-per-token-loss`, open-instruct `loss_denominator=token`, torchrl `token_mean`, rlax"),
     Row(of={"aggregation": TokenMean(scope="group")}, others="SkyRL `prompt_mean`, slime by rollout group"),
+    Row(of={"aggregation": BalancedTokenMean()}, sources=(ref.BALANCED,)),
+    Row(of={"aggregation": TurnMean(tokens_per_turn=4)}),
+    Row(of={"aggregation": TurnMean(tokens_per_turn=4, scope="step")},
+        others="`seq-mean-token-sum` where each turn is a row: verl-agent, rLLM"),
     Row(of={"aggregation": LengthPower()}, sources=(ref.DELTA_L,),
         others="the authors' fork of verl: `algorithm.grpopp_config.alpha`, `use_grpopp`"),
 )

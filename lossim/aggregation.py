@@ -13,11 +13,15 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from lossim._support.checks import Checked, choice, in_interval, positive
+from lossim._support.checks import Checked, choice, fail, in_interval, positive
 from lossim._support.types import BoolArray, FloatArray
 
-__all__ = ["Aggregation", "ConstantNormalizer", "LengthPower", "SequenceMeanTokenMean", "SequenceMeanTokenSum",
-           "TokenMean", "TokenSum"]
+__all__ = ["Aggregation", "BalancedTokenMean", "ConstantNormalizer", "LengthPower", "SequenceMeanTokenMean",
+           "SequenceMeanTokenSum", "TokenMean", "TokenSum", "TurnMean", "balanced", "signs"]
+
+FAINT = 1e-12
+"""Advantages below this share of the largest of their group are rounding errors, and count as 0."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Aggregation(Checked, ABC):
@@ -40,6 +44,11 @@ class Aggregation(Checked, ABC):
         return False
 
     @property
+    def by_sign(self) -> bool:
+        """Whether it reads the signs of advantages."""
+        return False
+
+    @property
     def needs_max_tokens(self) -> bool:
         """Whether ``max_tokens`` stands in the prefactor."""
         return False
@@ -48,8 +57,11 @@ class Aggregation(Checked, ABC):
         """n where the denominator sums over the step, n / prompts where it sums over the group."""
         return float(group_size if self.within_group else group_size * prompts_per_step)
 
-    def weights(self, length: FloatArray, in_loss: BoolArray, max_tokens: int) -> FloatArray:
+    def weights(self, length: FloatArray, in_loss: BoolArray, max_tokens: int, advantage: FloatArray | None = None
+                ) -> FloatArray:
         """n · weight per response of real batches; ``length`` and ``in_loss`` are [..., prompt, response].
+
+        ``advantage``, in the same shape, is read where the rule reads signs.
 
         Responses out of the loss weigh 0; a step (or group) with none in the loss weighs 0 throughout.
         """
@@ -176,3 +188,89 @@ class LengthPower(Aggregation):
 
     def size(self, length: FloatArray) -> FloatArray | None:
         return length**-self.alpha
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnMean(Aggregation):
+    """Sum over tokens divided by the number of turns, ⌈T/``tokens_per_turn``⌉: every turn is taken to be equally long.
+
+    A response here has no turns of its own, so their length is an assumption. ``scope="response"`` divides the token
+    sum of a response by its own turns, then takes the mean over responses: 1/(n·turns). ``scope="step"`` divides by the
+    turns of all responses in the loss: what a mean over rows of a sum over tokens (``seq-mean-token-sum``) is to
+    trainers that write each turn in a row of its own (verl-agent, rLLM).
+
+    >>> TurnMean(tokens_per_turn=100).prefactor(np.array([80.0, 100.0, 250.0]), 512).round(3).tolist()
+    [1.0, 1.0, 0.333]
+    """
+
+    tokens_per_turn: float
+    scope: Literal["response", "step"] = "response"
+    _rules: ClassVar = {"tokens_per_turn": (positive,), "scope": (choice, ("response", "step"))}
+
+    def turns(self, length: FloatArray) -> FloatArray:
+        """How many turns responses of these lengths have."""
+        return np.ceil(length / self.tokens_per_turn)
+
+    def prefactor(self, length: FloatArray, max_tokens: int) -> FloatArray:
+        return 1.0 / self.turns(length) if self.scope == "response" else super().prefactor(length, max_tokens)
+
+    def size(self, length: FloatArray) -> FloatArray | None:
+        return self.turns(length) if self.scope == "step" else None
+
+    def scale(self, group_size: float, prompts_per_step: int) -> float:
+        return super().scale(group_size, prompts_per_step) if self.scope == "step" else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalancedTokenMean(Aggregation):
+    """Balanced aggregation: the token-mean over the responses of each sign of the advantage, in each group.
+
+    A token of a response with sign s weighs n_s/G · 1/Σ_s T in its group, then mean over prompts: n_s responses of the
+    group have that sign and Σ_s T tokens in the loss, so that right and wrong responses weigh as many as they are,
+    however long. Responses whose advantage is 0 are a third kind; they matter to penalties alone. The definition is
+    that of the paper's abstract (means over tokens by sign, combined by counts of sequences), by group; it needs one
+    advantage per response, not whitened. Source: arXiv 2605.04077.
+
+    >>> BalancedTokenMean().weights(np.array([[1.0, 3.0, 6.0]]), np.ones((1, 3), dtype=bool), 8,
+    ...                             np.array([[0.5, 0.5, -1.0]])).round(3).tolist()
+    [[0.5, 0.5, 0.167]]
+    """
+
+    @property
+    def within_group(self) -> bool:
+        return True
+
+    @property
+    def by_sign(self) -> bool:
+        return True
+
+    def size(self, length: FloatArray) -> FloatArray | None:
+        return length
+
+    def weights(self, length: FloatArray, in_loss: BoolArray, max_tokens: int, advantage: FloatArray | None = None
+                ) -> FloatArray:
+        if advantage is None:
+            fail("advantage", None, "must be given where an aggregation reads its signs")
+        return length.shape[-1] * balanced(length, in_loss, advantage)
+
+
+def balanced(length: FloatArray, in_loss: BoolArray, advantage: FloatArray) -> FloatArray:
+    """n_s/G · 1/Σ_s T of the members of groups, [..., member], 0 out of the loss: see :class:`BalancedTokenMean`."""
+    sign = signs(advantage)
+    weight = np.zeros(length.shape)
+    for each in (-1.0, 0.0, 1.0):
+        mine = in_loss & (sign == each)
+        number = np.sum(mine, axis=-1, keepdims=True)
+        tokens = np.sum(length * mine, axis=-1, keepdims=True)
+        weight += mine * number / np.maximum(tokens, 1.0)
+    return weight / length.shape[-1]
+
+
+def signs(advantage: FloatArray) -> FloatArray:
+    """The signs of the advantages of groups, [..., member], 0 where they are rounding errors.
+
+    >>> signs(np.array([1.0, -1e-17, -0.5]))
+    array([ 1.,  0., -1.])
+    """
+    largest = np.max(np.abs(advantage), axis=-1, keepdims=True)
+    return np.sign(np.where(np.abs(advantage) > FAINT * largest, advantage, 0.0))

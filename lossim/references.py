@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from lossim._support import checks
 
 __all__ = [
-    "ALP", "CISPO", "CONCISE_REASONING", "DAPO", "DEEPSEEKMATH", "DEEPSEEK_V32", "DELTA_L", "DEMYSTIFYING_LONG_COT",
-    "DPPO", "DRO", "DR_GRPO", "DUAL_CLIP", "GAE", "GDPO", "GMPO", "GPG", "GR3", "GSPO", "KIMI_K15", "KL_ESTIMATORS",
-    "L1", "LASER", "LUSPO", "MAXRL", "OPEN_REASONER_ZERO", "OPO", "PASS_AT_K", "PPO", "PRORL", "REASON_EFFICIENTLY",
-    "REFERENCES", "REINFORCE_PLUS_PLUS", "REMAX", "RLOO", "SAPO", "SHORTER_BETTER", "SKYWORK_OR1", "TOPR", "VAPO",
-    "VC_PPO", "VESPO", "Reference"]
+    "ALP", "BALANCED", "CISPO", "CONCISE_REASONING", "DAPO", "DEEPSEEKMATH", "DEEPSEEK_V32", "DELTA_L",
+    "DEMYSTIFYING_LONG_COT", "DPPO", "DRO", "DR_GRPO", "DUAL_CLIP", "GAE", "GDPO", "GMPO", "GPG", "GR3", "GSPO",
+    "KIMI_K15", "KL_ESTIMATORS", "L1", "LASER", "LUSPO", "MAXRL", "OPEN_REASONER_ZERO", "OPO", "PASS_AT_K", "PPO",
+    "PRORL", "REASON_EFFICIENTLY", "REFERENCES", "REINFORCE_PLUS_PLUS", "REMAX", "RLOO", "SAPO", "SHORTER_BETTER",
+    "SKYWORK_OR1", "TOPR", "VAPO", "VC_PPO", "VESPO", "Reference"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,8 @@ VC_PPO = _arxiv("2503.01491", "VC-PPO", "Yuan et al.",
 VAPO = _arxiv("2504.05118", "VAPO", "Yue et al.",
               "VAPO: Efficient and Reliable Reinforcement Learning for Advanced Reasoning Tasks")
 DELTA_L = _arxiv("2509.07558", "ΔL", "He et al.", "ΔL Normalization: Rethink Loss Aggregation in RLVR")
+BALANCED = _arxiv("2605.04077", "Balanced aggregation", "Zeng et al.",
+                  "Balanced Aggregation: Understanding and Fixing Aggregation Bias in GRPO")
 LUSPO = _arxiv(
     "2602.05261", "LUSPO", "Liu et al.",
     "Length-Unbiased Sequence Policy Optimization: Revealing and Controlling Response Length Variation in RLVR")

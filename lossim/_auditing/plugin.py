@@ -19,6 +19,7 @@ from lossim._auditing.slabs import SameSize, Slab
 from lossim._engine import Directions, Family, Groups, Logged, Step, advantage_sums_of, group_credit
 from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray
+from lossim.aggregation import balanced
 from lossim.penalties import KL
 from lossim.rewards import Reward, Shaping, applied
 from lossim.schemes import Scheme
@@ -248,7 +249,9 @@ class Plugin(Record):
             same.of(in_loss)[:] = credit.in_loss
             own = rule.prefactor(groups.length, self.log.max_tokens) * credit.in_loss
             size = rule.size(groups.length) if rule.within_group else None
-            if size is not None:
+            if rule.by_sign and credit.advantage is not None:
+                own = balanced(groups.length, credit.in_loss, credit.advantage)
+            elif size is not None:
                 total = (size * credit.in_loss).sum(axis=1, keepdims=True)
                 own = own / np.where(total > 0, total, 1.0)
             same.of(weight)[:] = own

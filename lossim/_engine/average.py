@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from lossim._engine.by_sign import balanced_credit
 from lossim._engine.denominators import ONE, Denominators
 from lossim._engine.groups import ClassLaw
 from lossim._engine.mates import by_quadrature
@@ -68,7 +69,8 @@ class Average(Record):
         if estimator is None or step.paid is None or not len(step.old.arrival):
             return False
         linear = isinstance(estimator, Raw) or estimator.traits.mates in ("linear", "length-weighted")
-        return not linear or step.signed or step.whitening is not None or step.response_parts(+1) is not None
+        reads_signs = step.signed or self.rule.by_sign
+        return not linear or reads_signs or step.whitening is not None or step.response_parts(+1) is not None
 
     def moved_classes(self) -> Iterator[tuple[PairLaw, FloatArray]]:
         """The law of a response by class and by when it moved, with P(row, end) × n·weight, [row, end]; one at a time.
@@ -131,7 +133,7 @@ class Average(Record):
         """The error of standardised advantages over the largest |R|, if one is averaged by quadrature; else None."""
         estimator = self.step.response_level
         nodes = len(self.denominators.aggregation.nodes)
-        if estimator is None:
+        if estimator is None or self.rule.by_sign:
             return None
         laws = (law for law, _ in self.moved_classes()) if self.by_move else self.classes
         errors = [credit_error(law, estimator.traits) for law in laws if by_quadrature(law, estimator, nodes)]
@@ -142,6 +144,9 @@ class Average(Record):
     @cached_property
     def presence(self) -> FloatArray:
         """P(end) × n·weight × P(own group contributes), [cell, grade, end]."""
+        estimator = self.step.response_level
+        if self.rule.by_sign and estimator is not None:
+            return self.over_moves(lambda law, factor: balanced_credit(law, estimator, factor, np.ones_like))
         return self.weighted(ClassLaw.presence)
 
     def over_moves(self, expectation: Expectation) -> FloatArray:

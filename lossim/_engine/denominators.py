@@ -108,7 +108,7 @@ class Denominators(Record):
         found = inverse_range(size, (policy.chance_of_end > 0) & inside)
         if found is None:
             return ONE
-        least = members if inside.all() else 1  # at least the own response
+        least = members if inside.all() and not self.rule.by_sign else 1  # at least the own response
         return reciprocal(found[0] * least, found[1] * members)
 
     @cached_property

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from lossim._engine.average import Average, Expectation, largest_pay
+from lossim._engine.by_sign import balanced_credit
 from lossim._engine.denominators import ONE, Denominators
 from lossim._engine.gae_moments import advantage_sums
 from lossim._engine.groups import ClassLaw
@@ -135,9 +136,13 @@ def _response_term(average: Average, estimator: ResponseAdvantage) -> tuple[Resp
         scale = 1.0 / (spread + eps) if spread + eps > 0 else 0.0
 
     def credit(law: ClassLaw, factor: FloatArray) -> FloatArray:
+        if average.rule.by_sign:
+            return scale * balanced_credit(law, estimator, factor, np.positive)
         return scale * expected_credit(law, estimator, factor)
 
     def negative(law: ClassLaw, factor: FloatArray) -> FloatArray:
+        if average.rule.by_sign:
+            return scale * balanced_credit(law, estimator, factor, lambda advantage: np.minimum(advantage, 0.0))
         return scale * negative_credit(law, estimator, factor)
 
     paid = average.step.paid

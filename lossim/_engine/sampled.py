@@ -206,7 +206,8 @@ def measures_of(step: Step, batches: Batches, over: int) -> Measures:
     """Sums over the responses of batches, each weighed within its own batch, over a number of responses."""
     scheme = step.scheme
     draws = batches.draws
-    weight = scheme.aggregation.weights(step.old.length[draws.end], batches.in_loss, step.old.max_tokens)
+    weight = scheme.aggregation.weights(step.old.length[draws.end], batches.in_loss, step.old.max_tokens,
+                                         batches.advantage)
     weight *= batches.moving
 
     def summed(x: FloatArray) -> EndSums:

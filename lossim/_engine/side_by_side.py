@@ -90,7 +90,7 @@ class SideBySide(Record):
         """Whether what is asked of the mates hangs on few levels of reward, and is summed over their compositions."""
         scheme = self.step.scheme
         levels = len(self.step.reward_levels[0])
-        if scheme.dynamic_sampling != "none" and levels > FEW_LEVELS:
+        if scheme.aggregation.by_sign or (scheme.dynamic_sampling != "none" and levels > FEW_LEVELS):
             return False
         estimator = self.step.response_level
         if estimator is None or estimator.traits.mates in ("none", "linear"):

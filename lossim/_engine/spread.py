@@ -49,6 +49,8 @@ def step_std(step: Step, directions: Directions) -> Estimate:
 
 def _unknown(step: Step) -> str | None:
     """What keeps the spread of a step from being known, in words; None if nothing does."""
+    if step.scheme.aggregation.by_sign:
+        return "under an aggregation that reads signs"
     gae = step.token_level
     if gae is None or not len(step.old.arrival):
         return None

@@ -93,6 +93,10 @@ class Scheme(checks.Checked):
         if self.surrogate.response_advantage and self.advantage.token_level is not None:
             checks.fail("surrogate", self.surrogate, "needs one advantage per response, which GAE has not",
                         "use surrogates.PPOClip() with GAE")
+        signed = self.advantage.response_level is not None and self.advantage.whitening is None
+        if self.aggregation.by_sign and not signed:
+            checks.fail("aggregation", self.aggregation, "needs one advantage per response, not whitened, to read its "
+                        "sign", "use aggregation.TokenMean(scope='group')")
         super().__post_init__()
         self._check_doubts()
         # Groups large enough for what compares their members.

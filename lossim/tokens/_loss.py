@@ -9,7 +9,7 @@ import numpy as np
 from lossim._support import checks
 from lossim._support.positions import blocks
 from lossim._support.types import ArrayLike, BoolArray, FloatArray
-from lossim.aggregation import Aggregation
+from lossim.aggregation import FAINT, Aggregation
 from lossim.schemes import Scheme
 from lossim.surrogates import Surrogate
 from lossim.tokens._advantages import credited, from_outside
@@ -91,7 +91,7 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
     log_prob = batch.need("log_prob")
     advantage, kept, unequal = credited(scheme, batch, advantages)
     inside = kept & unequal[:, None] if scheme.dynamic_sampling == "drop" else kept  # denominators stay
-    weights = _weights(scheme.aggregation, batch, kept) * inside.any(axis=1)
+    weights = _weights(scheme.aggregation, batch, kept, advantage) * inside.any(axis=1)
     detached = None if weight is None else from_outside("weight", weight, inside)
     kl = scheme.kl_in_loss
     held_to = batch.need("reference_log_prob") if kl is not None and kl.to == "reference" else None
@@ -119,7 +119,7 @@ def loss(scheme: Scheme, batch: Batch, *, advantages: ArrayLike | None = None, w
                      weights=weights, mask=inside, clip_fraction=clipped / max(moving, 1))
 
 
-def _weights(rule: Aggregation, batch: Batch, inside: BoolArray) -> FloatArray:
+def _weights(rule: Aggregation, batch: Batch, inside: BoolArray, advantage: FloatArray) -> FloatArray:
     """Weight of each response's tokens, [response], for groups of any sizes."""
     if rule.needs_max_tokens:
         batch.need("max_tokens")
@@ -133,9 +133,22 @@ def _weights(rule: Aggregation, batch: Batch, inside: BoolArray) -> FloatArray:
     size = rule.size(length)
     if size is None:
         return factor
+    if rule.by_sign:
+        return _balanced(batch, length, in_loss, advantage.sum(axis=1) / length) / prompts
     by_prompt = np.bincount(batch.group, weights=size * in_loss)
     total = by_prompt[batch.group] if rule.within_group else np.full(responses, by_prompt.sum())
     return factor / np.where(total > 0, total, 1.0)
+
+
+def _balanced(batch: Batch, length: FloatArray, in_loss: BoolArray, advantage: FloatArray) -> FloatArray:
+    """n_s/G · 1/Σ_s T of each response in its group, [response]."""
+    largest = np.zeros(int(batch.group.max()) + 1)
+    np.maximum.at(largest, batch.group, np.abs(advantage))
+    sign = np.sign(np.where(np.abs(advantage) > FAINT * largest[batch.group], advantage, 0.0)).astype(np.int64)
+    alike = 3 * batch.group + sign + 1
+    number = np.bincount(alike, weights=in_loss)[alike]
+    tokens = np.bincount(alike, weights=length * in_loss)[alike]
+    return in_loss * number / np.maximum(tokens, 1.0) / np.bincount(batch.group)[batch.group]
 
 
 def _surrogate(surrogate: Surrogate, advantage: FloatArray, ratio: FloatArray, log_prob: FloatArray, inside: BoolArray

@@ -27,12 +27,14 @@ from lossim.advantages import (
     Whitened,
 )
 from lossim.aggregation import (
+    BalancedTokenMean,
     ConstantNormalizer,
     LengthPower,
     SequenceMeanTokenMean,
     SequenceMeanTokenSum,
     TokenMean,
     TokenSum,
+    TurnMean,
 )
 from lossim.penalties import KL, Entropy
 from lossim.policies import Draws
@@ -53,6 +55,8 @@ SCHEMES = {
     "gpg": Scheme(advantage=GPG(), aggregation=MEAN),
     "late responses": Scheme(advantage=GroupStandardized(), aggregation=TokenMean(),
                              selection=Deadline(tokens=4, drops="response")),
+    "balanced": Scheme(advantage=GroupStandardized(), aggregation=BalancedTokenMean(), truncation="mask"),
+    "turns": Scheme(advantage=GroupMean(), aggregation=TurnMean(tokens_per_turn=3, scope="step")),
     "std of the others": Scheme(advantage=LeaveOneOutStandardized(), aggregation=TokenMean()),
     "maxrl": Scheme(advantage=MaxRL(), aggregation=TokenMean(scope="group"), truncation="remove"),
     "pass@k": Scheme(advantage=PassK(), aggregation=MEAN),

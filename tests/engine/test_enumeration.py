@@ -70,6 +70,21 @@ def test_rewards_of_any_shape(kind: str) -> None:
                                                                       SAMPLINGS)])
 
 
+@pytest.mark.parametrize("kind", ["raw", "leave one out", "group mean", "standardized", "maxrl", "leave one out std",
+                                  "opo"])
+@pytest.mark.parametrize("group_size", [2, 3])
+def test_token_means_by_sign(kind: str, group_size: int) -> None:
+    """Balanced aggregation: four reward levels, so that a group has two of one sign, or an advantage of 0."""
+    world = make_world(30 + group_size, max_tokens=3, paths=[1, 2], curves=0.3, graded_truncation=True, zero_one=0.0)
+    check(world, [dict(kind=kind, rule="balanced", truncation=truncation, sampling=sampling, penalty=penalty,
+                       group_size=group_size, prompts=1, paid="four levels", deadline=deadline)
+                  for truncation, sampling, penalty, deadline in (
+                      ("keep", "none", "none", None), ("keep", "drop", "k2", None),
+                      ("remove", "resample", "none", None),
+                      ("remove", "none", "all", None), ("keep", "none", "none", (2.0, "group")),
+                      ("remove", "drop", "entropy", (2.0, "response")))])
+
+
 def test_std_over_six_levels() -> None:
     """A std with as many levels as the small world has rewards."""
     world = make_world(8, max_tokens=3, curves=0.0)

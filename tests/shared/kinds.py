@@ -271,6 +271,9 @@ MAKERS: dict[str, Maker] = {
     "ConstantNormalizer": Maker(aggregation.ConstantNormalizer, {"counting": "all", "constant": None}, {
         **COUNTING, "constant": either(NOTHING, POSITIVE)}),
     "TokenMean": Maker(aggregation.TokenMean, {"scope": "step"}, {"scope": word("step", "group")}),
+    "TurnMean": Maker(aggregation.TurnMean, {"tokens_per_turn": 4.0, "scope": "response"}, {
+        "tokens_per_turn": POSITIVE, "scope": word("response", "step")}),
+    "BalancedTokenMean": Maker(aggregation.BalancedTokenMean, {}, {}),
     "LengthPower": Maker(aggregation.LengthPower, {"alpha": 0.5, "constant": None}, {
         "alpha": PROBABILITY, "constant": either(NOTHING, POSITIVE)}),
     "KL": Maker(penalties.KL, {"coefficient": 0.1, "estimator": "k1", "place": "reward", "content_per_token": 0.0,

@@ -79,6 +79,7 @@ class Setting:
     counting: str = "all"
     constant: float | None = None  # None: max_tokens
     alpha: float = 0.75  # of length_power
+    tokens_per_turn: float = 1.0
     truncation: str = "keep"
     dynamic_sampling: str = "none"
     deadline: float = math.inf  # tokens; what is longer is late
@@ -291,12 +292,27 @@ class Step:
             return 1.0 / tokens(kept)
         if s.aggregation == "token_mean_group":
             return 1.0 / (s.prompts_per_step * tokens(group))
+        if s.aggregation == "turns_response":
+            return 1.0 / (s.prompts_per_step * s.group_size * self.turns(f))
+        if s.aggregation == "turns_step":
+            return 1.0 / sum(self.turns(g) for g in kept)
         constant = self.world.max_tokens if s.constant is None else s.constant
         if s.aggregation == "length_power":
             return float(length**-s.alpha) / (constant * math.fsum(g.response.length**-s.alpha for g in kept))
         count = s.prompts_per_step * s.group_size if s.counting == "all" else len(kept)
         factors = {"sequence_mean_token_mean": length, "sequence_mean_token_sum": 1.0, "constant": constant}
         return 1.0 / (count * factors[s.aggregation])
+
+    def turns(self, f: Facts) -> int:
+        """Turns of a response: one begins with the first token, and with each that finds the last one full."""
+        return 1 + sum(t % self.setting.tokens_per_turn == 0 for t in range(1, f.response.length))
+
+    def balanced_weight(self, own: list[float], group: Sequence[Facts], advantages: Sequence[list[float]]) -> float:
+        """Of each token of a response whose tokens have the advantage ``own``: the token-mean of its sign, by count."""
+        sign = (own[0] > 1e-9) - (own[0] < -1e-9)
+        alike = [g for g, a in zip(group, advantages, strict=True) if (a[0] > 1e-9) - (a[0] < -1e-9) == sign]
+        size, prompts = self.setting.group_size, self.setting.prompts_per_step
+        return len(alike) / size / tokens(alike) / prompts
 
     def credited(self, batch: Batch) -> Iterator[tuple[Facts, float, list[float]]]:
         """The responses that move something, each with the weight of its tokens and their advantages."""
@@ -314,7 +330,10 @@ class Step:
             if s.dynamic_sampling == "drop" and not group.unequal:
                 continue
             for f, advantage in zip(group.trained, of_group, strict=True):
-                yield f, self.weight(f, group.trained, kept), advantage
+                if s.aggregation == "balanced":
+                    yield f, self.balanced_weight(advantage, group.trained, of_group), advantage
+                else:
+                    yield f, self.weight(f, group.trained, kept), advantage
 
     def add(self, total: Update, probability: float, batch: Batch) -> None:
         """total += probability * the update of this batch."""

@@ -58,9 +58,16 @@ AGGREGATIONS: dict[str, tuple[aggregation.Aggregation, dict[str, Any]]] = {
     "token sum": (aggregation.TokenSum(), {"aggregation": "token_sum"}),
     "token mean": (aggregation.TokenMean(), {"aggregation": "token_mean_step"}),
     "token mean group": (aggregation.TokenMean(scope="group"), {"aggregation": "token_mean_group"}),
+    "turns": (aggregation.TurnMean(tokens_per_turn=2), {"aggregation": "turns_response", "tokens_per_turn": 2}),
+    "turns of the step": (aggregation.TurnMean(tokens_per_turn=2, scope="step"),
+                          {"aggregation": "turns_step", "tokens_per_turn": 2}),
     "ΔL": (aggregation.LengthPower(alpha=0.75, constant=5.0),
            {"aggregation": "length_power", "alpha": 0.75, "constant": 5.0}),
 }
+
+
+BALANCED = {"balanced": (aggregation.BalancedTokenMean(), {"aggregation": "balanced"})}
+"""Rules that read signs, which not every estimator has."""
 
 
 def reward(kind: str) -> tuple[ls.Reward, Any]:
@@ -172,7 +179,7 @@ def both(world: ref.World, rng: np.random.Generator, *, kind: str, rule: str, pa
          surrogate: tuple[Any, dict[str, Any]] | None = None) -> tuple[ls.Scheme, ref.Setting]:
     """One scheme, said twice."""
     estimator, fields = advantage(kind, world, rng)
-    rule_value, rule_fields = AGGREGATIONS[rule]
+    rule_value, rule_fields = (AGGREGATIONS | BALANCED)[rule]
     terms, term_fields = kl_and_entropy(penalty)
     task, function = REWARDS[paid]
     gain, gain_fields = surrogate or (surrogates.PolicyGradient(), {})

@@ -29,6 +29,8 @@ RULES = {
     "token sum": (aggregation.TokenSum(), "token_sum", {}),
     "token mean": (aggregation.TokenMean(), "token_mean_step", {}),
     "token mean, group": (aggregation.TokenMean(scope="group"), "token_mean_group", {}),
+    "turns": (aggregation.TurnMean(tokens_per_turn=3), "turns", {"turn": 3}),
+    "turns of the step": (aggregation.TurnMean(tokens_per_turn=3, scope="step"), "turns_step", {"turn": 3}),
     "ΔL": (aggregation.LengthPower(), "length_power", {"alpha": 0.75}),
     "ΔL, constant": (aggregation.LengthPower(alpha=0.3, constant=5.0), "length_power", {"alpha": 0.3, "constant": 5.0}),
 }
@@ -42,6 +44,11 @@ def by_loops(name: str, lengths: Array, in_loss: Array) -> Array:
     count = len(kept) if fields.get("counting") == "kept" else n
     constant, alpha = fields.get("constant", CAP), fields.get("alpha", 0.0)
     weights = np.zeros(lengths.shape)
+
+    def turns(length: float) -> int:
+        turn = fields.get("turn", 1)
+        return len({t // turn for t in range(int(length))})
+
     for g, i in kept:
         length = lengths[g, i]
         own_group = sum(lengths[g, k] for k in range(size) if in_loss[g, k])
@@ -52,6 +59,8 @@ def by_loops(name: str, lengths: Array, in_loss: Array) -> Array:
             "token_sum": 1.0,
             "token_mean_step": 1.0 / sum(lengths[at] for at in kept),
             "token_mean_group": 1.0 / (prompts * own_group),
+            "turns": 1.0 / (n * turns(length)),
+            "turns_step": 1.0 / sum(turns(lengths[at]) for at in kept),
             "length_power": length**-alpha / (constant * sum(lengths[at] ** -alpha for at in kept)),
         }[rule]
     return weights
