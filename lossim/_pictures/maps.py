@@ -24,6 +24,8 @@ _RATIO = 5.0
 """An axis is drawn by its logarithm where its largest value is so many times its smallest."""
 _UNEVEN = 10.0
 """Cells of an axis are drawn equally wide where its widest step is so many times its narrowest (λ towards 1)."""
+_FINER = 8
+"""Places in which the line through 0 is sought between two cells."""
 _LABELS = {"gae_lambda": "λ of GAE", "solve_rate": "solve rate", "max_tokens": "max_tokens (tokens)",
            "group_size": "group size (responses per prompt)", "mean_length": "mean length (tokens)",
            "right": "mean length of right responses (tokens)", "wrong": "mean length of wrong responses (tokens)",
@@ -122,16 +124,30 @@ class _Side:
             return float(list(self.values).index(value))
         return float(np.interp(value, self.values, self.places)) if self.even else float(value)
 
+    def finer(self) -> tuple[FloatArray, FloatArray]:
+        """Places from edge to edge, several in a cell, and where each stands between edge, cells and edge."""
+        whole = np.concatenate([self.edges[:1], self.places, self.edges[-1:]])
+        number = np.linspace(0.0, len(whole) - 1.0, _FINER * (len(whole) - 1) + 1)
+        flat = np.interp(number, np.arange(len(whole)), np.log(whole) if self.log else whole)
+        return np.exp(flat) if self.log else flat, number
+
     def ticks(self, axis: Axis, name: str) -> None:
         """Its ticks and its name."""
-        from matplotlib.ticker import NullLocator
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-        axis.set_label_text(_LABELS.get(name, name.replace("_", " ")))
+        last = name.rpartition(".")[2]
+        axis.set_label_text(_LABELS.get(name, _LABELS.get(last, last.replace("_", " "))))
         if not self.numeric:
             axis.set_ticks(self.places, [textwrap.shorten(str(value), 28) for value in self.values])
         elif len(self.values) <= 8 or self.even:
             axis.set_ticks(self.places, [f"{value:,g}" if value < 1e6 else f"{value:.3g}" for value in self.values])
             axis.set_minor_locator(NullLocator())
+        elif self.log:
+            decades = np.log10(self.values[-1] / self.values[0])
+            marks = (1.0, 2.0, 5.0) if decades < 1.3 else (1.0, 3.0) if decades < 3.0 else (1.0,)
+            axis.set_major_locator(LogLocator(subs=marks))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def _hatch(axes: Axes, x: FloatArray, y: FloatArray, cells: BoolArray) -> None:
@@ -158,7 +174,10 @@ def _zero_line(axes: Axes, x: _Side, y: _Side, value: FloatArray) -> bool:
     known = value[np.isfinite(value)]
     if not (x.numeric and y.numeric and min(value.shape) > 1 and len(known) and known.min() < 0.0 < known.max()):
         return False
-    across, up = (np.concatenate([side.edges[:1], side.places, side.edges[-1:]]) for side in (x, y))
-    whole = np.ma.masked_invalid(np.pad(value, 1, mode="edge"))  # out to the edges of the cells
-    axes.contour(across, up, whole, levels=[0.0], colors="black", linewidths=1.6)
+    # On a finer grid, on which what is between two cells is in proportion to the axis as it is drawn.
+    padded = np.pad(value, 1, mode="edge")  # out to the edges of the cells
+    (across, columns), (up, rows) = x.finer(), y.finer()
+    along = np.array([np.interp(columns, np.arange(padded.shape[1]), row) for row in padded])
+    whole = np.array([np.interp(rows, np.arange(padded.shape[0]), column) for column in along.T]).T
+    axes.contour(across, up, np.ma.masked_invalid(whole), levels=[0.0], colors="black", linewidths=1.6)
     return True

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+import _maps
 import attribution
 import exact_vs_monte_carlo
 import lossim as ls
@@ -227,6 +228,98 @@ def test_critic_lambda_map(stored):
     module, policy = regenerate.module("critic_lambda_map"), reasoning_start("AIME24")
     direct = ls.drift(module.scheme(1 - 1 / numbers["horizon"][4], level[7]), policy)
     assert drift[4, 7] == pytest.approx(float(direct.length_per_kl), rel=1e-7)
+
+
+def the_map(name: str, stored: dict[str, dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a stored map the drift in every cell, whether its sign is decided, and where it crosses 0 in each row."""
+    swept = _maps.read(stored[name])
+    return swept.values["length_per_kl"], swept.decided, _maps.turns(stored[name])
+
+
+@pytest.mark.parametrize(("name", "row", "column"), [
+    ("map_lambda", 8, 2), ("map_lambda", 1, 1), ("map_cap", 2, 4), ("map_group_size", 3, 5), ("map_sharing", 4, 1),
+    ("map_sharing", 9, 11), ("map_kl", 6, 12)])
+def test_a_cell_of_a_map_is_the_drift_there(name, row, column, stored):
+    """Computed without a sweep: its number, and the mark of an undecided sign."""
+    module = regenerate.module(name)
+    if name == "map_lambda":
+        scheme = ls.schemes.ppo(gae_lambda=module.LAMBDAS[row], critic=ls.critics.Zero())
+        there = ls.drift(scheme, zero_start(module.RATES[column]))
+    elif name == "map_cap":
+        there = ls.drift(ls.schemes.grpo(), ls.policies.reasoning(
+            accuracy=module.RATES[column], **module.START).recapped(module.CAPS[row]))
+    elif name == "map_group_size":
+        there = ls.drift(ls.schemes.grpo(group_size=module.SIZES[row]), module.start(module.RATES[column]))
+    elif name == "map_sharing":
+        share = module.SHARINGS[row]
+        policy = replace(module.start(module.RATIOS[column]), coordinates=ls.coordinates(sharing=share))
+        there = ls.drift(ls.schemes.grpo(), policy, kernels=ls.kernels(sharing=(share, share)))
+    else:
+        start = ls.policies.reasoning(**module.START)
+        there = ls.drift(ls.schemes.grpo(kl=module.COEFFICIENTS[column]), module.moved(module.NATS[row]),
+                         reference=start)
+    drift, decided, _ = the_map(name, stored)
+    assert drift[row, column] == pytest.approx(float(there.length_per_kl), rel=1e-7)
+    assert decided[row, column] == ("undecided" not in there.verdict)
+
+
+def test_map_lambda(stored):
+    """Below a quarter longer and above 0.45 shorter at every λ; the turn falls from 40 to 31 %, less of it sure."""
+    drift, decided, turn = the_map("map_lambda", stored)
+    rates = np.array(regenerate.module("map_lambda").RATES)
+    assert (drift[:, rates <= 0.25] > 0).all()
+    assert (drift[:, rates >= 0.45] < 0).all()
+    assert f"from {turn[0]:.0%} to {turn[-1]:.0%}" in regenerate.module("map_lambda").CLAIM
+    assert (np.diff(turn) < 1e-4).all()
+    assert decided[0].sum() > decided[-1].sum()
+
+
+def test_map_cap(stored):
+    """At all solve rates longer from 8,192 on; below, the turn is at the fewer right the tighter the cap."""
+    drift, _, turn = the_map("map_cap", stored)
+    caps, cut = np.array(regenerate.module("map_cap").CAPS), np.array(stored["map_cap"]["truncation_rate"])
+    assert (drift[caps >= 8192] > 0).all()
+    assert (drift[caps < 8192, -1] < 0).all()
+    assert (np.diff(turn[caps < 8192]) > 0).all()
+    assert (np.diff(cut, axis=0) < 0).all()
+    rates = np.array(regenerate.module("map_cap").RATES)
+    np.testing.assert_array_equal(drift[caps < 8192] > 0, rates < turn[caps < 8192, None])
+
+
+def test_map_group_size(stored):
+    """The turn is at 1 in 56 in groups of 2 and at about 1 in 200 in groups of 64, and rarer in every larger group."""
+    module = regenerate.module("map_group_size")
+    drift, _, turn = the_map("map_group_size", stored)
+    assert (np.diff(turn) < 0).all()
+    np.testing.assert_array_equal(drift > 0, np.array(module.RATES) > turn[:, None])
+    for size, said in ((2, 56), (64, 200)):
+        assert f"1 in {said} in groups of {size}" in module.CLAIM
+        assert 1 / turn[module.SIZES.index(size)] == pytest.approx(said, rel=0.04)
+
+
+def test_map_sharing(stored):
+    """The turn is at the larger a ratio the less is shared; no sign is decided below 1.9, and one is there."""
+    module = regenerate.module("map_sharing")
+    drift, decided, turn = the_map("map_sharing", stored)
+    assert (np.diff(turn) < 0).all()
+    assert (turn[0], turn[-1]) == (pytest.approx(1.8, abs=0.05), pytest.approx(1.0, abs=0.05))
+    assert (np.diff(drift, axis=1) < 0).all()
+    assert min(np.array(module.RATIOS)[decided.any(axis=0)]) == 1.9
+    assert (drift[decided] < 0).all()
+
+
+def test_map_kl(stored):
+    """Up to 0.04 and 1 nat the drift is within 2 % of that at 0.001; at 1 it turns between 0.08 and 0.16 nats."""
+    module = regenerate.module("map_kl")
+    drift, _, turn = the_map("map_kl", stored)
+    coefficients, nats = np.array(module.COEFFICIENTS), np.array(module.NATS)
+    small, near = coefficients < 0.05, nats <= 1.28
+    np.testing.assert_allclose(drift[near][:, small], np.broadcast_to(drift[near, :1], drift[near][:, small].shape),
+                               rtol=0.02)
+    np.testing.assert_array_equal(drift[:, coefficients == 1.0].ravel() > 0, nats < 0.1)
+    assert (np.diff(turn) < 0.02).all()
+    without = ls.drift(ls.schemes.grpo(), module.moved(nats[-1]), kernels=[ls.coordinates()])
+    assert drift[-1, 0] == pytest.approx(float(without.length_per_kl), rel=0.01)
 
 
 def test_drift_by_path(stored):
