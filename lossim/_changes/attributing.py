@@ -207,7 +207,7 @@ def _said(value: object) -> str:
     if isinstance(value, Reward):
         shaped = "" if value.shaping is None else f", with {short(value.shaping)}"
         return value.text.removeprefix("reward ") + shaped
-    if isinstance(value, tuple) and not value:
+    if value is None or value == ():
         return "none"
     return value if isinstance(value, str) else short(value)
 

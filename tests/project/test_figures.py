@@ -201,7 +201,7 @@ def test_attribution(stored):
     for (first, last), label in zip(pairwise(schemes), ("1/T → a constant", "±1, overlong punished"), strict=True):
         shares = {row["label"]: row["tokens"] for row in rows[first + 1:last]}
         difference = rows[last]["tokens"] - rows[first]["tokens"]
-        assert sum(shares.values()) == pytest.approx(difference, rel=1e-9)
+        assert sum(shares.values()) == pytest.approx(difference, abs=1e-5)
         assert shares[label] / difference > 0.9
         assert all(abs(x) < 0.05 * abs(difference) for name, x in shares.items() if name != label)
     # The punishment, and not ±1.
