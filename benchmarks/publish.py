@@ -30,6 +30,17 @@ of one thread (on an idle machine, those on the clock), the best of several roun
 Machine: {machine}.
 Versions: {versions}.
 
+## One `drift()`
+
+What is asked of a result is worked out when somebody looks: the change of mean length, the verdict, which looks at 64
+kernels and at what else is not known, or the whole result with all its arrays. GRPO, two paths for each class of
+prompts, a policy whose law is known. Beside it one pass over memory in the same run: `np.add` of two arrays [cell,
+position] into a third; in brackets how many passes an answer takes.
+
+{passes}
+
+{bounds}
+
 ## `drift()` grows with cells × positions
 
 64 cells (32 prompt classes with two paths each), lognormal lengths, the whole result of `ls.drift(scheme, policy)`:
@@ -118,6 +129,14 @@ imported only when something is drawn.
 """
 
 
+BOUNDS = """What bounds it: at 512 positions some 500 calls of numpy on small arrays, for the mates of a group, the
+readout and the kernels, whatever the size; at two cells and many positions calls and memory alike; at 64 cells memory.
+The change of length takes the credit of each response (law × weight × advantage, by grade), one running sum backwards
+for its gradient, one forwards for what it is made of, one for what it does to every mean, and the Fisher information.
+The verdict adds the gradient, the policy's own slope and its information at the knots of 64 kernels. The rest of the
+whole result is arrays by position: the reward in effect, the weight of each response, the notes."""
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, all columns but the first to the right."""
     line = "|" + "---|" + "--:|" * (len(head) - 1)
@@ -161,6 +180,14 @@ def measured(file: str) -> list[dict[str, Any]]:
             "--benchmark-timer=time.process_time", f"--benchmark-json={out}")
         found: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))["benchmarks"]
         return found
+
+
+def passes_table(found: list[dict[str, float]]) -> str:
+    """Times of a drift by what is looked at, and in passes over memory."""
+    looks = ("length", "verdict", "whole")
+    rows = [[f"{times['cells']:.0f} × {times['positions']:,.0f}", f"{1e6 * times['pass']:.1f} µs",
+             *(f"{seconds(times[look])} ({times[look] / times['pass']:,.0f})" for look in looks)] for times in found]
+    return table(["cells × positions", "one pass", "change of length", "verdict", "whole result"], rows)
 
 
 def shaping_rows() -> list[list[str]]:
@@ -266,7 +293,7 @@ def main() -> None:
                             *(f"{name} {version(name)}" for name in ("numpy", "scipy"))]),
         low_nodes=found["nodes"][sizes[0]], high_nodes=found["nodes"][last],
         dapo_times=found["seconds"]["DAPO"][last] / found["seconds"]["GRPO"][last], work=found["work"],
-        **found["memory"],
+        **found["memory"], passes=passes_table(found["passes"]), bounds=BOUNDS,
         runs=table(["", "steps", "time"], run_rows()),
         shapings=table(["scheme", "cells", "exact, ± its error", "sampled, ± its standard error"], shaping_rows()),
         batches=table(["scheme", "max_tokens", "responses", "tokens", "lossim", "ragged", "padded"],

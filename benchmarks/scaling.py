@@ -16,8 +16,10 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import fields
 from typing import Any
+
+import numpy as np
 
 import benchmarks.conftest  # noqa: F401 - one thread, before numpy is imported
 import lossim as ls
@@ -38,14 +40,57 @@ IMPORT = "import time, numpy, scipy.linalg, scipy.special; start = time.perf_cou
          "print(time.perf_counter() - start)"
 
 
+SHAPES = ((2, 512), (2, 4096), (2, 32_768), (8, 32_768), (64, 32_768))
+"""Cells and positions of the drifts that are held against a pass over memory."""
+READ: dict[str, Callable[[ls.Drift], object]] = {
+    "length": lambda drift: (drift.length, drift.length_per_kl),
+    "verdict": lambda drift: drift.verdict,
+    "whole": lambda drift: [getattr(drift, each.name) for each in fields(drift)],
+}
+"""What is looked at of a drift; what nobody looks at is not worked out."""
+
+
+def one_pass(cells: int, max_tokens: int, rounds: int = 20) -> float:
+    """Best time of adding two arrays [cell, position] into a third, seconds."""
+    one, other = np.ones((2, cells, max_tokens))
+    total = np.empty_like(one)
+    times = max((1 << 21) // one.size, 1)
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.process_time()
+        for _ in range(times):
+            np.add(one, other, out=total)
+        best = min(best, (time.process_time() - start) / times)
+    return best
+
+
+def passes() -> list[dict[str, float]]:
+    """Best times of a GRPO drift by what is looked at, beside that of a pass over its arrays, seconds."""
+    scheme = ls.schemes.grpo()
+    found = []
+    for cells, size in SHAPES:
+        policy = many_cells(size, cells=cells)
+        times = {"cells": cells, "positions": size, "pass": one_pass(cells, size)}
+        rounds = min(max((1 << 23) // (cells * size), 4), 200)
+        for name, read in READ.items():
+            best = float("inf")
+            for _ in range(rounds + 1):  # the first fills the policy's caches
+                start = time.process_time()
+                read(ls.drift(scheme, policy))
+                best = min(best, time.process_time() - start)
+            times[name] = best
+        found.append(times)
+    return found
+
+
 def growth(scheme: ls.Scheme, rounds: int, sizes: Sequence[int] = SIZES) -> dict[int, float]:
-    """Best time of ``drift`` at each size, seconds."""
+    """Best time of the whole result of ``drift`` at each size, seconds."""
     policies = {size: many_cells(size) for size in sizes}
     best = dict.fromkeys(sizes, float("inf"))
     for attempt in range(rounds + 1):
         for size, policy in policies.items():
             start = time.process_time()
-            ls.drift(scheme, policy)
+            READ["whole"](ls.drift(scheme, policy))
             if attempt > 0:  # the first fills the policy's caches
                 best[size] = min(best[size], time.process_time() - start)
     return best
@@ -64,7 +109,9 @@ def beside_work(max_tokens: int = 32_768, rounds: int = 3) -> dict[str, float]:
         return best[1] / best[0]
 
     schemes = {"GRPO": ls.schemes.grpo(), "PPO": ls.schemes.ppo(), "DAPO": ls.schemes.dapo()}
-    found = {name: ratio(partial(ls.drift, scheme)) for name, scheme in schemes.items()}
+    found = {}
+    for name, scheme in schemes.items():
+        found[name] = ratio(lambda policy, scheme=scheme: READ["whole"](ls.drift(scheme, policy)))  # type: ignore[misc]
     rate = ls.optimizers.SGD(learning_rate=0.1)
     found["train"] = ratio(lambda policy: ls.train(ls.schemes.grpo(), policy, steps=3, optimizer=rate))
     return found
@@ -74,11 +121,11 @@ def memory(max_tokens: int = 32_768) -> dict[str, float]:
     """Mebibytes held by the policy, held by the result, and at the peak of the call beyond the policy: GRPO."""
     tracemalloc.start()
     policy = many_cells(max_tokens)
-    warm = ls.drift(ls.schemes.grpo(), policy)
-    del warm
+    READ["whole"](ls.drift(ls.schemes.grpo(), policy))
     base = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
     result = ls.drift(ls.schemes.grpo(), policy)
+    READ["whole"](result)
     now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert result.length.value != 0.0
@@ -100,7 +147,7 @@ def measure() -> dict[str, Any]:
         "seconds": {name: {str(size): t for size, t in times.items()} for name, times in seconds.items()},
         "ratio": {name: times[SIZES[-1]] / times[SIZES[0]] for name, times in seconds.items()},
         "nodes": {str(size): len(reciprocal(float(n), float(n * size)).nodes) for size in SIZES},
-        "work": beside_work(), "memory": memory(), "import": import_time(),
+        "work": beside_work(), "memory": memory(), "import": import_time(), "passes": passes(),
     }
 
 
@@ -112,6 +159,9 @@ def main() -> None:
     for name, times in found["seconds"].items():
         row = "  ".join(f"{int(size):>6,}: {1e3 * t:8.1f} ms" for size, t in times.items())
         print(f"{name:<18}{row}  ratio {found['ratio'][name]:.1f}")
+    for times in found["passes"]:
+        row = "  ".join(f"{name} {1e3 * times[name]:.2f} ms, {times[name] / times['pass']:.0f} passes" for name in READ)
+        print(f"{times['cells']} x {times['positions']}: pass {1e6 * times['pass']:.1f} µs  {row}")
     print("nodes of token-mean:", found["nodes"])
     print("paths with work, times as long at 64 cells x 32,768:", {k: round(v, 2) for k, v in found["work"].items()})
     print("memory at 64 cells x 32,768, MiB:", {k: round(v) for k, v in found["memory"].items()})
