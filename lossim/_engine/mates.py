@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import gammaln, xlogy
@@ -28,6 +29,8 @@ MOST_TERMS = 500_000_000
 """Largest number of compositions × levels × (nodes or levels) that is summed over before NoClosedForm is raised."""
 FEW_TERMS = 5_000_000
 """Compositions × levels² beyond which a quadrature, of a few tenths of a second, is quicker; for standardised ones."""
+SMALL_TABLE = 1 << 12
+"""Compositions up to which a table of them is kept."""
 LEAST_LOG = -700.0
 """Logarithms of probabilities are held above this, so that 0 · log 0 is 0."""
 
@@ -49,6 +52,8 @@ def expected_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: FloatAr
 def by_quadrature(law: ClassLaw, estimator: ResponseAdvantage, nodes: int) -> bool:
     """Whether E[advantage] of a class is a quadrature: standardised, with more compositions than are quickly summed."""
     if estimator.traits.mates != "standardized" or law.mates == 0:
+        return False
+    if _few(law, estimator, nodes):
         return False
     if _terms(law, _returns(law), 1) > FEW_TERMS:
         return True
@@ -228,7 +233,8 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
             raise NoClosedForm("advantage", f"{words}{type(estimator).__name__} over {levels:,} reward levels in "
                                f"groups of {law.mates + 1}: too many compositions to sum")
 
-    refuse_many(_returns(law))
+    if not _few(law, estimator, nodes):
+        refuse_many(_returns(law))
     values, own = kinds(law, estimator)
     levels = len(values)
     parts = levels + (law.removed > 0)  # being out of the baseline is one more thing a mate can do
@@ -253,6 +259,13 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
 def _terms(law: ClassLaw, levels: int, nodes: int) -> int:
     """How many terms the compositions of the mates have."""
     return composition_count(law.mates, levels + (law.removed > 0)) * levels * max(nodes, levels)
+
+
+def _few(law: ClassLaw, estimator: ResponseAdvantage, nodes: int) -> bool:
+    """Whether the compositions are few even if every level occurs, which need then not be counted."""
+    if law.step.paid is not None or estimator.traits.reads_length:
+        return False
+    return _terms(law, len(law.level_values), nodes) <= FEW_TERMS
 
 
 def _returns(law: ClassLaw) -> int:
@@ -317,7 +330,7 @@ def compositions(total: int, parts: int, chunk: int = 1 << 16) -> Iterator[IntAr
         yield np.array([[total]])
         return
     if composition_count(total, parts) <= chunk or parts == 2:
-        yield _table(total, parts)
+        yield (_kept_table if composition_count(total, parts) <= SMALL_TABLE else _table)(total, parts)
         return
     for head in range(total + 1):
         for rest in compositions(total - head, parts - 1, chunk):
@@ -335,3 +348,11 @@ def _table(total: int, parts: int) -> IntArray:
         rows = np.column_stack([np.repeat(rows, choices, axis=0), head])
         left = np.repeat(left, choices) - head
     return np.column_stack([rows, left])
+
+
+@lru_cache(maxsize=64)
+def _kept_table(total: int, parts: int) -> IntArray:
+    """The same, kept for the next class or step."""
+    table = _table(total, parts)
+    table.setflags(write=False)
+    return table
