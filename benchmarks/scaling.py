@@ -71,7 +71,7 @@ def passes() -> list[dict[str, float]]:
     for cells, size in SHAPES:
         policy = many_cells(size, cells=cells)
         times = {"cells": cells, "positions": size, "pass": one_pass(cells, size)}
-        rounds = min(max((1 << 23) // (cells * size), 4), 200)
+        rounds = min(max((1 << 21) // (cells * size), 3), 40)
         for name, read in READ.items():
             best = float("inf")
             for _ in range(rounds + 1):  # the first fills the policy's caches
