@@ -33,10 +33,11 @@ def same(one: ls.Drift, other: ls.Drift) -> None:
 
 
 def test_nothing_is_worked_out_before_somebody_looks(drift: ls.Drift) -> None:
-    assert "length" not in vars(drift) and "doubts" not in vars(drift)
+    assert not {"length", "doubts"} & set(vars(drift))
     assert drift.length is drift.length
     assert "doubts" not in vars(drift)
-    assert drift.verdict and "doubts" in vars(drift)
+    assert drift.verdict
+    assert "doubts" in vars(drift)
 
 
 @pytest.mark.parametrize("how", [copy.copy, lambda x: pickle.loads(pickle.dumps(x)), lambda x: replace(x)])
