@@ -129,8 +129,8 @@ imported only when something is drawn.
 """
 
 
-BOUNDS = """What bounds it: at 512 positions the calls of Python and numpy on small arrays, some 3,000 for a verdict, whatever the
-size; at two cells and many positions calls and memory alike; at 64 cells memory.
+BOUNDS = """What bounds it: at 512 positions the calls of Python and numpy on small arrays, some 3,000 for a verdict,
+whatever the size; at two cells and many positions calls and memory alike; at 64 cells memory.
 The change of length takes the credit of each response (law × weight × advantage, by grade), one running sum backwards
 for its gradient, one forwards for what it is made of, one for what it does to every mean, and the Fisher information.
 The verdict adds the gradient, the policy's own slope and its information at the knots of 64 kernels. The rest of the
