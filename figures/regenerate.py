@@ -28,8 +28,8 @@ OUTPUT = HERE / "output"
 FINDINGS = HERE.parent / "docs" / "findings.md"
 NAMES = ("reality", "real_runs", "loss_against_length", "effective_reward", "attribution", "drift_against_solve_rate",
          "critic_lambda_map", "map_lambda", "map_cap", "map_group_size", "map_sharing", "map_kl", "drift_by_path",
-         "growth_and_shrinkage", "two_phases", "two_phases_with_work", "lambda_and_critic", "audit_and_covariance",
-         "exact_vs_monte_carlo", "scoreboard")
+         "growth_and_shrinkage", "two_phases", "two_phases_with_work", "lambda_and_critic", "stale_groups",
+         "audit_and_covariance", "exact_vs_monte_carlo", "scoreboard")
 EXACT_TOLERANCE, SAMPLED_TOLERANCE = 1e-9, 1e-6
 
 

@@ -221,6 +221,23 @@ def test_drift_against_solve_rate(stored):
     assert (signed[rate > 0.5] < 0).all()
 
 
+def test_stale_groups(stored):
+    left, right = stored["stale_groups"]["starts"].values()
+    late, drift = np.array(left["late"]), np.array(left["length_per_kl"]["Dr. GRPO"])
+    assert late[0] == right["late"][0] == 0.0
+    assert (drift[late < 0.35] < 0).all()
+    assert (drift[late > 0.5] > 0).all()
+    assert (np.array(left["length_per_kl"]["GRPO"]) < 0).all()
+    for start in (left, right):  # the same direction without late responses, whatever becomes of their groups
+        place = len(start["late"]) // 2
+        module = regenerate.module("stale_groups")
+        scheme = replace(module.SCHEMES["Dr. GRPO"], selection=ls.selection.Deadline(
+            tokens=start["deadline"][place], drops="response"))
+        policy = module.STARTS["wrong ones longer" if start is left else "answers take work"]
+        assert float(ls.drift(scheme, policy).length_per_kl) == pytest.approx(
+            start["length_per_kl"]["Dr. GRPO"][place], rel=1e-6)
+
+
 def test_critic_lambda_map(stored):
     numbers = stored["critic_lambda_map"]
     level, zero, drift = (np.array(numbers[key]) for key in ("level", "zero_level", "length_per_kl"))
