@@ -128,7 +128,7 @@ def classes_in(value: object) -> set[type]:
 def test_slot_tables_have_every_class(presets: ModuleType) -> None:
     """All that can fill a slot has a row of its own, or is within one as the λ of a GAE is."""
     bases = {advantages.Advantage, advantages.ResponseAdvantage, surrogates.Surrogate, aggregation.Aggregation}
-    helpers = {advantages.Group, advantages.Traits, advantages.group_of}
+    helpers = {advantages.Group, advantages.Traits, advantages.group_of, aggregation.balanced, aggregation.signs}
     public = {getattr(module, name) for module in (advantages, surrogates, penalties, aggregation)
               for name in module.__all__} - bases - helpers
     rows = [row for table in presets.ROWS.values() for row in table]
