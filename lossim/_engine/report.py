@@ -253,9 +253,11 @@ def describe_scheme(scheme: Scheme) -> dict[str, str | int]:
 def describe_policy(policy: Policy) -> dict[str, Any]:
     """Classes, paths and coordinates of a policy: a kernel by its numbers; functions, laws, features as they print."""
     given = policy.coordinates
-    coordinates: Any = repr(given)
+    coordinates: Any
     if isinstance(given, Kernel):
         coordinates = {name: getattr(given, name).tolist() for name in ("stops", "positions", "paths", "cross")}
+    else:
+        coordinates = repr(given)
     classes = [{"name": prompts.name, "weight": prompts.weight, "paths": [_path(path) for path in prompts.paths]}
                for prompts in policy.classes]
     return {"max_tokens": policy.max_tokens, "coordinates": coordinates, "classes": classes}
