@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lossim._auditing.breakdown import Breakdown
-from lossim._auditing.log import widening
+from lossim._auditing.log import Log, widening
 from lossim._auditing.plugin import Coefficients, Credited, Plugin, Totals
 from lossim._engine import (
     NATS,
@@ -75,8 +75,12 @@ def read(plugin: Plugin, watch: Watch | None = None, *, pairs: bool = True) -> t
     log = plugin.log
     # What was credited is kept where the log keeps its slabs, else made for each pass.
     kept = list(plugin.credited_log()) if log.kept is not None else None
-    totals = (((part.slab.step, part.slab.block), plugin.totals(part)) for part in kept or plugin.credited_log())
-    by_step, by_block = _summed(totals, len(log.steps), log.blocks)
+    if plugin.counts_alone:
+        by_step, by_block = (_counted(log, log.step, len(log.steps)),
+                             _counted(log, log.block_of_prompt[log.prompt], log.blocks))
+    else:
+        totals = (((part.slab.step, part.slab.block), plugin.totals(part)) for part in kept or plugin.credited_log())
+        by_step, by_block = _summed(totals, len(log.steps), log.blocks)
     # Weights alone are summed for an entropy bonus, or to take a mean off other advantages.
     needs_plain = plugin.scheme.entropy is not None or plugin.scheme.advantage.whitening is not None
     scales = plugin.scales(by_step)
@@ -91,6 +95,12 @@ def read(plugin: Plugin, watch: Watch | None = None, *, pairs: bool = True) -> t
 
     sums, = _summed(coefficients(), len(log.counts) if pairs else len(log.count))
     return by_block, sums
+
+
+def _counted(log: Log, number: IntArray, count: int) -> Totals:
+    """How many responses and groups there are by a number of each group, [number]."""
+    return Totals(n=np.bincount(number, weights=log.sizes, minlength=count).astype(np.float64),
+                  groups=np.bincount(number, minlength=count).astype(np.float64))
 
 
 def _summed(parts: Iterable[tuple[tuple[IntArray, ...], Kind]], *places: int) -> list[Kind]:

@@ -33,6 +33,8 @@ SLAB = 1 << 16
 """Responses of a slab: its arrays stay in a processor's cache."""
 MOST_KEPT = 1 << 22
 """Responses of the largest log whose slabs are kept; those of a larger log are built for each pass."""
+Rows = slice | IntArray
+"""Which responses of a log."""
 SOLVE_RATES = ("never", "up to 1/4", "1/4 to 1/2", "1/2 to 3/4", "above 3/4", "always")
 
 
@@ -142,22 +144,16 @@ class Log(Record):
         # Responses by size, member and group: see Slab.
         rows = np.concatenate([(starts[order[same.groups]] + np.arange(same.size)[:, None]).ravel() for same in parts])
 
-        def column(x: NDArray[Any] | None, kind: type) -> NDArray[Any]:
-            return np.zeros(len(rows), dtype=kind) if x is None else x[rows].astype(kind, copy=False)
+        def column(x: NDArray[Any], kind: type) -> NDArray[Any]:
+            return x[rows].astype(kind, copy=False)
 
-        length = column(given.lengths, np.int64)
-        reward = column(given.rewards, np.float64)
-        correct = column(self.correct, np.bool_)
-        cut = column(self.cut, np.bool_)
         kl = None if given.kl is None else column(given.kl, np.float64)
         target = None if given.targets is None else column(given.targets, np.float64)
+        length, cut, correct = self._ended(rows)
+        reward = column(given.rewards, np.float64)
         if self.shortened:
-            over = length > self.max_tokens
-            reward = np.where(over & ~cut, self.paid_if_cut, reward)
-            correct = correct & ~(over & ~cut)
-            cut = cut | over
-            kl = None if kl is None else kl * np.minimum(1.0, self.max_tokens / length)
-            length = np.minimum(length, self.max_tokens)
+            reward = np.where(cut & ~self._cut_as_logged(rows), self.paid_if_cut, reward)
+            kl = None if kl is None else kl * np.minimum(1.0, self.max_tokens / given.lengths[rows])
         end = np.where(cut, self.max_tokens, length - 1)
         prompt_class = self.prompt_class[groups]
         kind = np.concatenate([np.tile(prompt_class[same.groups], same.size) for same in parts])
@@ -171,6 +167,49 @@ class Log(Record):
             place=(2 * kind + ~correct) * self.shape[2] + end, answered=answered, kl=kl, target=target,
             prompt=self.prompt[groups], block=self.block_of_prompt[self.prompt[groups]], step=self.step[groups],
             prompt_class=prompt_class, sizes=sizes, by_size=parts)
+
+    def _cut_as_logged(self, rows: Rows) -> BoolArray:
+        """Whether responses were cut, as logged; none where that is not known."""
+        return np.zeros(len(self.rollouts.lengths[rows]), dtype=np.bool_) if self.cut is None else self.cut[rows]
+
+    def _ended(self, rows: Rows) -> tuple[IntArray, BoolArray, BoolArray]:
+        """How long some responses are under the cap, whether they are cut, and whether they are correct."""
+        length = self.rollouts.lengths[rows].astype(np.int64, copy=False)
+        cut = self._cut_as_logged(rows)
+        correct = np.zeros(len(length), dtype=np.bool_) if self.correct is None else self.correct[rows]
+        if self.shortened:
+            beyond = (length > self.max_tokens) & ~cut
+            return np.minimum(length, self.max_tokens), cut | beyond, correct & ~beyond
+        return length, cut, correct
+
+    def _in_order(self) -> Iterator[tuple[slice, slice]]:
+        """Some whole groups after the others in the order of the log, and their responses."""
+        first = 0
+        while first < len(self.sizes):
+            last = max(int(np.searchsorted(self.starts, self.starts[first] + SLAB, side="right")) - 1, first + 1)
+            yield slice(first, last), slice(int(self.starts[first]), int(self.starts[last]))
+            first = last
+
+    def _cell(self, groups: slice, rows: slice) -> IntArray:
+        """Where responses stand in a flat array [kind, grade, end]."""
+        length, cut, correct = self._ended(rows)
+        end = np.where(cut, self.max_tokens, length - 1)
+        grade = (~correct).astype(np.int64)
+        if len(self.classes) > 1:
+            grade += 2 * len(self.path_names) * np.repeat(self.prompt_class[groups], self.sizes[groups])
+        if self.path is not None:
+            grade += 2 * self.path[rows]
+        return grade * self.shape[2] + end
+
+    @cached_property
+    def rewards_above(self) -> tuple[FloatArray, float]:
+        """Sums of logged rewards by [place], each above the first one, and that."""
+        above = np.zeros(len(self.count))
+        first = float(self.rollouts.rewards[0])
+        for groups, rows in self._in_order():
+            paid = self.rollouts.rewards[rows].astype(np.float64)
+            np.add.at(above, self._rank[self._cell(groups, rows)], paid - first)
+        return above, first
 
     @cached_property
     def paid_if_cut(self) -> float:
@@ -189,8 +228,9 @@ class Log(Record):
         """The places where a response stands, increasing, as :meth:`_key` numbers them; responses [place, block]."""
         if self.answered is None:
             counts = np.zeros((math.prod(self.shape), self.blocks))
-            for slab in self.slabs():
-                np.add.at(counts.ravel(), slab.place * self.blocks + slab.each(slab.block), 1.0)
+            for groups, rows in self._in_order():
+                block = np.repeat(self.block_of_prompt[self.prompt[groups]], self.sizes[groups])
+                np.add.at(counts.ravel(), self._cell(groups, rows) * self.blocks + block, 1.0)
             taken = np.flatnonzero(counts.sum(axis=1))
             return taken, counts[taken]
         taken = np.unique(np.concatenate([np.unique(self._key(slab)) for slab in self.slabs()]))
@@ -276,8 +316,9 @@ class Log(Record):
     def solve_rate(self) -> IntArray:
         """Index into `SOLVE_RATES` of each prompt, from all its responses."""
         right = np.zeros(self.prompts)
-        for slab in self.slabs():
-            np.add.at(right, slab.prompt, slab.by_group(slab.correct))
+        for groups, rows in self._in_order():
+            of_group = np.add.reduceat(self._ended(rows)[2], self.starts[groups] - rows.start, dtype=np.int64)
+            np.add.at(right, self.prompt[groups], of_group)
         rate = right / np.bincount(self.prompt, weights=self.sizes)
         between = 1 + np.searchsorted([0.25, 0.5, 0.75], rate)
         return np.where(rate == 0, 0, np.where(rate == 1, len(SOLVE_RATES) - 1, between))

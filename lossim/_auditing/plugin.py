@@ -151,9 +151,25 @@ class Plugin(Record):
         """The step on the policy of the log."""
         return self.step_on(self.cells.directions)
 
+    @property
+    def _as_logged(self) -> bool:
+        """Whether responses are paid what the log says, and stand at a place by what it says of each alone."""
+        log = self.log
+        return (self.rule is None and not self.shapings and self.kl[0] is None and not log.shortened
+                and log.answered is None)
+
+    @property
+    def counts_alone(self) -> bool:
+        """Whether all that a step takes of its responses is how many there are."""
+        scheme = self.scheme
+        summed = not scheme.aggregation.within_group and scheme.aggregation.size(np.ones(1)) is not None
+        return not summed and scheme.advantage.whitening is None and scheme.dynamic_sampling != "resample"
+
     @cached_property
     def _above(self) -> tuple[FloatArray, float]:
         """Sums of rewards by [place], each above the first one, and that."""
+        if self._as_logged:
+            return self.log.rewards_above
         above = np.zeros(len(self.log.count))
         first: float | None = None
         for slab in self.log.slabs():
