@@ -163,7 +163,7 @@ class Plugin(Record):
         """Whether all that a step takes of its responses is how many there are."""
         scheme = self.scheme
         summed = not scheme.aggregation.within_group and scheme.aggregation.size(np.ones(1)) is not None
-        return not summed and scheme.advantage.whitening is None and scheme.dynamic_sampling != "resample"
+        return not summed and scheme.advantage.whitening is None and not scheme.replaces
 
     @cached_property
     def _above(self) -> tuple[FloatArray, float]:

@@ -1,0 +1,49 @@
+"""Many policies of one shape in one go, beside each by itself; and the draws of a survey, starts and all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import lossim as ls
+from lossim._engine import headline, headlines
+
+COUNT = 64
+
+
+@pytest.mark.parametrize("how", ["together", "one by one"])
+@pytest.mark.parametrize("preset", ["grpo", "dr_grpo", "ppo", "dapo"])
+@pytest.mark.parametrize("max_tokens", [512, 4096])
+def test_policies(benchmark: Any, preset: str, max_tokens: int, how: str) -> None:
+    """Two paths each, with a kernel of their own; the law of each policy is worked out in the time."""
+    scheme = getattr(ls.schemes, preset)()
+    family = ls.kernels(COUNT)
+
+    def policies() -> tuple[tuple[Any, ...], dict[str, Any]]:
+        made = [ls.policies.two_paths(solve_rate=0.2 + 0.6 * i / COUNT, max_tokens=max_tokens,
+                                      right=ls.lengths.lognormal(median=max_tokens / 5 + i, sigma=0.5),
+                                      wrong=ls.lengths.lognormal(median=max_tokens / 4 + i, sigma=0.6))
+                for i in range(COUNT)]
+        return (made, [family.lay_out(policy.layout).one(i) for i, policy in enumerate(made)]), {}
+
+    def alone(made: list[ls.Policy], members: list[Any]) -> list[Any]:
+        return [headline(scheme, policy, member) for policy, member in zip(made, members, strict=True)]
+
+    benchmark.group = f"{COUNT} policies of 2 x {max_tokens:,}, {scheme.name}"
+    benchmark.extra_info.update(policies=COUNT, preset=scheme.name, max_tokens=max_tokens, how=how)
+    ask = alone if how == "one by one" else lambda made, members: headlines(scheme, made, members)
+    found = benchmark.pedantic(ask, setup=policies, rounds=3, warmup_rounds=1)
+    assert len(found) == COUNT
+
+
+@pytest.mark.parametrize("max_tokens", [4096, 32_768])
+def test_survey(benchmark: Any, max_tokens: int) -> None:
+    """Starts from what trainers log, each drawn and built in the time."""
+    unknowns = dict(mean_length=(800.0, 1500.0), accuracy=(0.2, 0.5), max_tokens=max_tokens,
+                    ratio=ls.log_range(0.7, 2.0))
+    benchmark.group = "survey of grpo"
+    benchmark.extra_info.update(draws=128, max_tokens=max_tokens)
+    asked = benchmark.pedantic(ls.survey, args=(ls.schemes.grpo(), unknowns), kwargs={"draws": 128}, rounds=2,
+                               warmup_rounds=1)
+    assert not asked.failures
