@@ -108,9 +108,8 @@ def test_on_policy_with_kl_in_the_reward(rule: str, truncation: str) -> None:
         scheme, setting = translate.both(world, np.random.default_rng(seed), kind=kind, rule=rule, group_size=3,
                                          truncation=truncation, prompts=2, paid="any shape")
         if rule == "1/T" and kind in ("raw", "leave one out", "standardized"):  # and one that reads signs
-            rule = "balanced"
-            scheme, setting = translate.both(world, np.random.default_rng(seed), kind=kind, rule=rule, group_size=3,
-                                             truncation=truncation, prompts=2, paid="any shape")
+            scheme, setting = translate.both(world, np.random.default_rng(seed), kind=kind, rule="balanced",
+                                             group_size=3, truncation=truncation, prompts=2, paid="any shape")
         scheme, setting = (translate.replace(scheme, penalties=(kl,)), translate.replace(setting, kl_reward=(0.4, 0.0)))
         policy, reference = translate.policies(world)
         policies = {"policy": policy, "reference": reference, "old": policy}
