@@ -12,8 +12,8 @@ import lossim as ls
 from _maps import draw_map, stored, turns
 from _style import Numbers, prose, styled
 
-CLAIM = ("From a cap of 8,192 up GRPO lengthens at any solve rate here; the tighter the cap, the fewer need be right "
-         "for it to shorten")
+CLAIM = ("The tighter the cap, the fewer need be right for GRPO to shorten; from 8,192 up it lengthens, or hangs on "
+         "the kernel")
 EXACT = True
 
 CAPS = (2048, 2896, 4096, 5793, 8192, 11585, 16384)
