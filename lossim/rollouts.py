@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lossim import _logs
 from lossim._logs import ByCharacters, Place, Reading
 from lossim._support import checks
+from lossim._support.numbering import numbered
 from lossim._support.text import Note, Phrase, Way, argument
 from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray
 
@@ -263,17 +264,6 @@ class Rollouts:
 
     def __str__(self) -> str:
         return repr(self) + (f"\n{self.reading}" if self.reading is not None else "")
-
-
-def numbered(ids: NDArray[Any]) -> tuple[IntArray, int]:
-    """The number of each id among the different ones, in their order, from 0; and how many different ones there are."""
-    if ids.dtype.kind not in "iu" or not ids.size or ids.min() < 0 or ids.max() > 4 * len(ids):
-        names, number = np.unique(ids, return_inverse=True)
-        return number.astype(np.int32), len(names)
-    seen = np.zeros(int(ids.max()) + 1, dtype=np.bool_)  # small whole numbers need no sorting
-    seen[ids] = True
-    rank = np.cumsum(seen, dtype=np.int32) - 1
-    return rank[ids], int(np.count_nonzero(seen))
 
 
 def _runs(numbers: IntArray) -> int:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from lossim._auditing.cells import LoggedCells, Paths
-from lossim._auditing.log import Log, read_log
+from lossim._auditing.log import Log
 from lossim._auditing.plugin import Plugin
+from lossim._auditing.reading import read_log
 from lossim._engine import checked_family, describe_rng, versions
 from lossim._model import Coordinates, Features, Kernels
 from lossim._support import checks

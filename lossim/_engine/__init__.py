@@ -1,5 +1,6 @@
 """What one step of a scheme does to a policy: the expectation, samples, and what is read off them."""
 
+from lossim._engine.changes import Changes, Ratios, Squares
 from lossim._engine.credit import Credit, Groups, credit, group_credit
 from lossim._engine.drift import at_pace, check_alike, drift, first_step_doubts
 from lossim._engine.effective import effective_reward
@@ -14,7 +15,7 @@ from lossim._engine.over_kernels import Family, checked_family, family_of, laid_
 from lossim._engine.over_schemes import FIRST_STEP, scheme_doubts
 from lossim._engine.pace import NO_PACE, Pace, Paced, clock, pace
 from lossim._engine.projections import gae_projection_of
-from lossim._engine.readout import NATS, Changes, Directions, Ratios, Readout, Squares, inner_product
+from lossim._engine.readout import NATS, Directions, Readout, inner_product
 from lossim._engine.remarks import other_work, out_of_loss, start_notes, unpaid_grades
 from lossim._engine.report import (
     STANDARD_ERRORS,

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from lossim._engine.changes import RATIOS, Changes, Squares, Value
 from lossim._engine.effective import effective_reward
 from lossim._engine.exact import Expected, expected_measures, update_scale
 from lossim._engine.gradients import update_gradient
@@ -17,7 +18,7 @@ from lossim._engine.over_critics import critic_doubt
 from lossim._engine.over_kernels import checked_family
 from lossim._engine.over_schemes import length_under, scheme_doubts
 from lossim._engine.pace import Pace, clock
-from lossim._engine.readout import RATIOS, Changes, Directions, Readout, Squares, Value
+from lossim._engine.readout import Directions, Readout
 from lossim._engine.report import Question, Report, reported, response_weight
 from lossim._engine.result import Drift
 from lossim._engine.spread import spread_notes, step_std

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from lossim._engine.changes import Changes, Ratios
 from lossim._engine.exact import update_scale
 from lossim._engine.over_critics import critic_doubt
 from lossim._engine.over_schemes import length_under, scheme_doubts
-from lossim._engine.readout import Changes, Directions, Ratios, Readout
+from lossim._engine.readout import Directions, Readout
 from lossim._engine.report import Question, Report, describe_rng, linear_numbers, reported
 from lossim._engine.result import Drift
 from lossim._engine.sampled import MOST_RESPONSES, block_measures

@@ -9,12 +9,12 @@ so dE[f] = E[f · Λ] for any f of cell, grade and end. See docs/derivations.md,
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from lossim._engine.changes import Changes, Ratios, Squares, Value
 from lossim._engine.gradients import update_gradient
 from lossim._engine.measures import Measures
 from lossim._engine.sources import sources
@@ -29,69 +29,6 @@ NATS = 0.01
 """Size of the step behind ``length_per_kl``, nats of KL per response."""
 ROUNDING = 1e-12
 """An update this much smaller than its coefficients is a rounding error."""
-
-Value = Any
-"""A number or an array, or an estimate of one."""
-
-
-class Changes(Record):
-    """Every number of an update that is linear in the gradient; each as :class:`lossim.Drift` describes it.
-
-    But ``path_gradient`` is by path here, [path]. Ratios are made of the first seven; the others are None where nobody
-    asks for them.
-    """
-
-    length: Value
-    accuracy: Value
-    reward: Value
-    hazard_gradient: Value
-    path_gradient: Value
-    skill_gradient: Value
-    update: Value
-    within: Value = None
-    composition: Value = None
-    needed: Value = None
-    free: Value = None
-    length_by_class: Value = None
-    length_by_path: Value = None
-    length_by_outcome: Value = None
-    path_probability: Value = None
-    truncation_rate: Value = None
-    sources: Value = None
-    effective_reward: Value = None
-    response_weight: Value = None
-
-    @property
-    def gradient(self) -> Logits:
-        """The gradient in the logits."""
-        return Logits(self.hazard_gradient, self.path_gradient, self.skill_gradient)
-
-    @property
-    def for_ratios(self) -> Changes:
-        """What ratios are made of, and nothing else."""
-        return Changes(length=self.length, accuracy=self.accuracy, reward=self.reward,
-                       hazard_gradient=self.hazard_gradient, path_gradient=self.path_gradient,
-                       skill_gradient=self.skill_gradient, update=self.update)
-
-
-class Ratios(Record):
-    """The numbers that are not linear in the gradient; each as :class:`lossim.Drift` describes it."""
-
-    length_per_kl: Value
-    length_per_reward: Value
-    accuracy_per_token: Value
-    alignment: Value
-
-
-RATIOS = tuple(each.name for each in fields(Ratios))
-
-
-class Squares(Record):
-    """Quadratic forms of a gradient g: ``nats`` of KL per response of the step K·g, and ``size`` g·K·g."""
-
-    nats: Value
-    size: Value
-
 
 def log_likelihood_move(policy: CellArrays, move: Logits, cells: slice) -> FloatArray:
     """Λ per [cell, grade, end] of a move of the stop logits and the skills, for some cells.

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import scipy
 
+from lossim._engine.changes import Changes
 from lossim._engine.effective import effective_reward
 from lossim._engine.measures import Measures, ResponseTerm, by_outcome
 from lossim._engine.over_kernels import Family, KernelLengths, family_of, lengths_over
-from lossim._engine.readout import NATS, Changes, Directions, Readout
+from lossim._engine.readout import NATS, Directions, Readout
 from lossim._engine.remarks import no_pull, other_work, start_notes
 from lossim._engine.result import Drift
 from lossim._engine.step import Step

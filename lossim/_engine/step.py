@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from lossim._engine.measures import EndSums, Roles
+from lossim._engine.ratios import clash_at, log_ratio
 from lossim._engine.states import along_pairs, mean_along, reweighed, variance_along, with_entries
 from lossim._model import CellArrays
 from lossim._support import checks
@@ -223,7 +224,7 @@ class Step(Record):
         kl = self.scheme.kl_in_reward
         if kl is None or kl.coefficient == 0:
             return None
-        ratio = _log_ratio(self.old, self.reference, "the reference")
+        ratio = log_ratio(self.old, self.reference, "the reference")
         if not (ratio.stop.any() or ratio.go.any() or kl.content_per_token):
             return None
         return Roles(stop=-kl.coefficient * ratio.stop, go=-kl.coefficient * (ratio.go + kl.content_per_token))
@@ -279,8 +280,8 @@ class Step(Record):
         clash = (np.isinf(mine.logits) | np.isinf(other.logits)) & (mine.logits != other.logits)
         if clash.any() or ((mine.probability > 0) != (other.probability > 0)).any():
             raise ValueError("the old policy must have hazards of 0 and 1 and paths of probability 0 exactly where the "
-                             f"policy has them, or ratios are 0 or infinite{_clash(mine, other, clash)}")
-        return _log_ratio(mine, other, "the old policy")
+                             f"policy has them, or ratios are 0 or infinite{clash_at(mine, other, clash)}")
+        return log_ratio(mine, other, "the old policy")
 
     @cached_property
     def kl_slope(self) -> Roles | None:
@@ -288,8 +289,8 @@ class Step(Record):
         kl = self.scheme.kl_in_loss
         if kl is None:
             return None
-        drawn = self.drawn_ratio or _log_ratio(self.policy, self.old, "the old policy")
-        held = drawn if kl.to == "old" else _log_ratio(self.policy, self.reference, "the reference")
+        drawn = self.drawn_ratio or log_ratio(self.policy, self.old, "the old policy")
+        held = drawn if kl.to == "old" else log_ratio(self.policy, self.reference, "the reference")
         return mapped(lambda to, ratio: -kl.coefficient * kl.slope(to, ratio), held, drawn)
 
     @property
@@ -383,31 +384,3 @@ class Step(Record):
             return np.column_stack([x, np.zeros(len(x))])
 
         return Errors(going=nothing_at_cap(going), last=last, moving=nothing_at_cap(moving))
-
-
-def _log_ratio(mine: CellArrays, other: CellArrays, name: str) -> Roles:
-    """log of mine over other's probability of stopping and of going on, with the path's at the first token."""
-    if mine is other:
-        return Roles(stop=np.zeros_like(mine.logits), go=np.zeros_like(mine.logits))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        stop = np.where(mine.hazard > 0, mine.log_stop - other.log_stop, 0.0)
-        go = np.where(mine.stay > 0, mine.log_stay - other.log_stay, 0.0)
-        path = np.where(mine.probability > 0, np.log(mine.probability) - np.log(other.probability), 0.0)
-    stop[:, 0] += path[mine.layout.path_of_cell]
-    go[:, 0] += path[mine.layout.path_of_cell]
-    infinite = ~(np.isfinite(stop) & np.isfinite(go))
-    if infinite.any():
-        raise ValueError(f"the ratio to {name} is infinite: the policy does what {name} never does (a hazard of 0 or "
-                         f"1, or a path of probability 0){_clash(mine, other, infinite)}")
-    return Roles(stop=stop, go=go)
-
-
-def _clash(mine: CellArrays, other: CellArrays, where: BoolArray) -> str:
-    """The first place where two policies differ in what they never do, and the way out."""
-    place = ""
-    if where.any():
-        cell, t = (int(i) for i in np.argwhere(where)[0])
-        place = (f": on {' / '.join(mine.cell_names[cell])} at position {t + 1} the hazards are "
-                 f"{mine.hazard[cell, t]:.3g} and {other.hazard[cell, t]:.3g}")
-    return place + ("; get one policy from the other by moved(...) with a move that does not overflow, or fit smooth "
-                    "laws such as lengths.lognormal")

@@ -12,20 +12,12 @@ from lossim._fitting.fitted import Fit, FittedClass
 from lossim._fitting.states import Answers, Shares
 from lossim._model import Coordinates, Features
 from lossim._support import checks
+from lossim._support.numbering import numbered
 from lossim._support.text import Note, Phrase, Way, argument
 from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
 from lossim.policies import Policy
 from lossim.rewards import Reward
-from lossim.rollouts import (
-    NEEDED,
-    AnyLog,
-    Rollouts,
-    as_rollouts,
-    numbered,
-    reward_levels,
-    settled_cuts,
-    settled_grades,
-)
+from lossim.rollouts import NEEDED, AnyLog, Rollouts, as_rollouts, reward_levels, settled_cuts, settled_grades
 
 BY_SOLVE_RATE = "solve rate"
 HALF = NEEDED[1]

@@ -9,9 +9,7 @@ from lossim.advantages._response import (
     GPG,
     OPO,
     GroupMean,
-    GroupStandardized,
     LeaveOneOut,
-    LeaveOneOutStandardized,
     MaxRL,
     PassK,
     PositiveOnly,
@@ -19,6 +17,7 @@ from lossim.advantages._response import (
     ResponseAdvantage,
     Traits,
 )
+from lossim.advantages._standardized import GroupStandardized, LeaveOneOutStandardized
 from lossim.advantages._token import GAE, LengthAdaptive, ReturnToGo, Whitened
 
 __all__ = ["GAE", "GPG", "OPO", "Advantage", "Group", "GroupMean", "GroupStandardized", "LeaveOneOut",

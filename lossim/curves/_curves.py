@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from lossim._support import checks
+from lossim._support.numbering import numbered
 from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray
 from lossim.curves._describe import Description, described
 from lossim.curves._read import read_curves
-from lossim.rollouts import AnyLog, as_rollouts, numbered, settled_grades
+from lossim.rollouts import AnyLog, as_rollouts, settled_grades
 
 __all__ = ["Curves"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from logged import sample
-from lossim._auditing.log import MOST_BLOCKS, read_log
+from lossim._auditing.reading import MOST_BLOCKS, read_log
 
 
 def test_prompts_drawn_again_are_blocks_of_prompts_where_there_are_many() -> None:

@@ -12,7 +12,7 @@ import lossim as ls
 from batches import engine_gradient, step_of
 from logged import altered
 from lossim._auditing.cells import LoggedCells
-from lossim._auditing.log import read_log
+from lossim._auditing.reading import read_log
 from lossim.advantages import GAE, GroupMean, GroupStandardized, LeaveOneOut, Whitened
 from lossim.aggregation import ConstantNormalizer, SequenceMeanTokenMean, SequenceMeanTokenSum, TokenMean
 from lossim.penalties import Entropy
