@@ -36,8 +36,9 @@ class Start(ls.Policy):
     @classmethod
     def of(cls, policy: ls.Policy, values: Values) -> Start:
         """The policy with these values."""
-        return cls(policy.classes, max_tokens=policy.max_tokens, coordinates=policy.coordinates, notes=policy.notes,
-                   values=dict(values))
+        found = object.__new__(cls)
+        vars(found).update(vars(policy), values=dict(values))
+        return found
 
 
 class Asked(NamedTuple):

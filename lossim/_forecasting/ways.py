@@ -74,7 +74,7 @@ def kernels(policy: Policy) -> list[tuple[Policy, float]]:
     for ((sharing, across), p), (skill, q), (node, r) in itertools.product(shared, skills, nodes):
         scale = PATH_SCALE * float(np.exp(SPREAD * node))
         tried = replace(given, sharing=sharing, class_sharing=across, skill_scale=skill, path_scale=scale)
-        made.append((replace(policy, coordinates=tried), p * q * r))
+        made.append((policy.in_coordinates(tried), p * q * r))
     return made
 
 

@@ -112,7 +112,7 @@ def _policy(chunk: Chunk, draw: Mapping[str, Any]) -> Policy:
         return chunk.start(**given)
     if "coordinates" in chunk.own:
         return chunk.start(**given, coordinates=coordinates)
-    return replace(chunk.start(**given), coordinates=coordinates)
+    return chunk.start(**given).in_coordinates(coordinates)
 
 
 def _how(chunk: Chunk, draw: Mapping[str, Any]) -> How:

@@ -76,7 +76,7 @@ class How:
         """The start in the coordinates of the kernel."""
         if self.member is None:
             return start
-        return replace(start, coordinates=self.member.each(start.mean_length)[0])
+        return start.in_coordinates(self.member.each(start.mean_length)[0])
 
     def _settled(self, scheme: Scheme) -> Scheme:
         """The scheme as it then is; what nobody can say stays open."""

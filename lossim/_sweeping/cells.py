@@ -105,7 +105,7 @@ def _policy(start: Callable[..., Policy] | Policy, given: Mapping[str, Any], mov
         checks.of_kind("coordinates", coordinates, Features, f"those of coordinates() to change {next(iter(moves))}",
                        "leave it out beside a kernel of numbers")
         coordinates = replace(coordinates, **moves)
-    return replace(policy, coordinates=coordinates)
+    return policy.in_coordinates(coordinates)
 
 
 @dataclass(frozen=True, kw_only=True)

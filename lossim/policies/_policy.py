@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -62,9 +62,6 @@ class Policy:
             checks.fail("classes", [], "must hold at least one prompt class")
         unique("classes", [prompts.name for prompts in self.classes])
         sums_to_one("class weights", [prompts.weight for prompts in self.classes])
-        if isinstance(self.coordinates, type) or not hasattr(self.coordinates, "lay_out"):
-            checks.fail("coordinates", self.coordinates, "must come from coordinates(...) or kernel(...)", "",
-                        TypeError)
         # Coordinates that do not fit, and laws or grades that cannot be had at this cap, are told now.
         _ = self.motion
         _ = self.arrays
@@ -86,6 +83,9 @@ class Policy:
     @cached_property
     def motion(self) -> Motion:
         """The coordinates laid out for these cells."""
+        if isinstance(self.coordinates, type) or not hasattr(self.coordinates, "lay_out"):
+            checks.fail("coordinates", self.coordinates, "must come from coordinates(...) or kernel(...)", "",
+                        TypeError)
         return self.coordinates.lay_out(self.layout)
 
     @cached_property
@@ -181,6 +181,23 @@ class Policy:
                         targets=None if targets is None or np.isnan(targets).any() else targets.ravel())
 
     # --- other policies ---------------------------------------------------------------------------------------
+
+    def in_coordinates(self, coordinates: Coordinates) -> Self:
+        """The same policy, moved by training in other coordinates; what it is made of is not computed again.
+
+        Raises:
+            ValueError: coordinates that do not fit, as where a policy is made.
+
+        >>> import lossim as ls
+        >>> policy = ls.policies.unsolvable(length=ls.lengths.geometric(mean=100), max_tokens=128)
+        >>> policy.in_coordinates(ls.coordinates(bins=4)).coordinates
+        Features(bins=4, edges=None, sharing=0.95, class_sharing=0.85, path_scale=1.0)
+        """
+        found = object.__new__(type(self))
+        vars(found).update(vars(self), coordinates=coordinates)
+        vars(found).pop("motion", None)
+        _ = found.motion
+        return found
 
     def reweighted(self, weights: Mapping[str, float]) -> Policy:
         """The same policy on other prompts: the named classes get these weights, the others share what is left."""
