@@ -33,7 +33,7 @@ from lossim import (
 )
 from lossim._auditing import Audit, Finding, audit
 from lossim._changes import Attribution, Goal, SlotShare, Stop, Stops, WhatIf, WhatIfs
-from lossim._engine import Drift, Pace, pace
+from lossim._engine import Drift, LengthDrift, Pace, length_drift, pace
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
 from lossim._forecasting import Forecast, forecast
 from lossim._model import Kernels, coordinates, kernel, kernels
@@ -69,6 +69,7 @@ __all__ = [
     "Forecast",
     "Goal",
     "Kernels",
+    "LengthDrift",
     "NoClosedForm",
     "Outcome",
     "Pace",
@@ -104,6 +105,7 @@ __all__ = [
     "formulas",
     "kernel",
     "kernels",
+    "length_drift",
     "lengths",
     "log_range",
     "optimizers",

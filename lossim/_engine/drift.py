@@ -177,8 +177,9 @@ class ExactNumbers(Record):
         """What was taken to a limit, and what is not known of the scheme and its critic."""
         step = self.step
         own = _told(self.estimate("length", self.changes.length), self.value("length_per_kl"))
-        critic, notes = critic_doubt(step, self.directions, float(own))
-        unsettled, about_scheme = scheme_doubts(self.question.scheme, own, length_under(step, self.directions))
+        length = length_under(step, self.directions)
+        critic, notes = critic_doubt(step.scheme, float(own), length)
+        unsettled, about_scheme = scheme_doubts(self.question.scheme, own, length)
         return [*notes, *self.expected.notes, *spread_notes(step), *about_scheme], [*critic, *unsettled]
 
 
@@ -194,7 +195,7 @@ def first_step_doubts(scheme: Scheme, policy: Policy, reference: Policy) -> tupl
         own = length(scheme)
     except NoClosedForm:
         return ()
-    critic, _ = critic_doubt(step, directions, float(own))
+    critic, _ = critic_doubt(scheme, float(own), length)
     unsettled, _ = scheme_doubts(scheme, own, length)
     return (*critic, *unsettled)
 

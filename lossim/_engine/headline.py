@@ -47,21 +47,28 @@ class Headline(Record):
         return np.where(np.abs(self.over) <= self.error, 0.0, self.over)
 
     @property
+    def stretch(self) -> float:
+        """Unit steps in a step of 0.01 nats; 0 where nothing moves."""
+        return float(np.sqrt(NATS / self.nats)) if self.nats > 0 else 0.0
+
+    @property
     def length_per_kl(self) -> float:
         """Tokens in a step of 0.01 nats; 0 where nothing moves, and where what moves leaves length alone."""
-        return self.told * np.sqrt(NATS / self.nats) if self.nats > 0 else 0.0
+        return self.told * self.stretch
 
 
-def headline(scheme: Scheme, policy: Policy, member: Members | None = None) -> Headline:
+def headline(scheme: Scheme, policy: Policy, member: Members | None = None, kernels: Family = ()) -> Headline:
     """The drift of mean length by sums over the law of a step; as :func:`drift`, at half the cost.
 
-    ``member`` is a family of one kernel, by which the policy then moves instead of by its own coordinates.
+    ``member`` is a family of one kernel, by which the policy then moves instead of by its own coordinates; without one,
+    ``kernels`` are looked at beside them.
 
     Raises:
         NoClosedForm: the expectation of a slot has no closed form.
     """
     step = Question(scheme=scheme, policy=policy, old=policy, reference=policy).step
-    found = headline_of(step, Directions(policy=step.policy, motion=policy.motion), () if member is None else member)
+    directions = Directions(policy=step.policy, motion=policy.motion)
+    found = headline_of(step, directions, kernels if member is None else member)
     if member is not None:
         found = replace(found, length=float(found.over[0]), nats=float(found.over_nats[0]) if found.nats > 0 else 0.0)
     return replace(found, notes=(*found.notes, *content_notes(scheme, policy), *unsettled_notes(scheme)))

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from lossim._engine.headline import PARTS, Headline, headline
-from lossim._engine.over_kernels import lengths_over
+from lossim._engine.over_kernels import Family, lengths_over
 from lossim._engine.readout import Directions
 from lossim._engine.report import content_notes, unsettled_notes
 from lossim._engine.side_by_side import side_by_side, takes
@@ -22,8 +22,8 @@ SLAB = 1 << 15
 """Numbers [cell, t] of the policies that are worked on at once: what is made of them stays in a processor's cache."""
 
 
-def headlines(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Members | None] | None = None
-              ) -> list[Headline]:
+def headlines(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Members | None] | None = None,
+              kernels: Family = ()) -> list[Headline]:
     """The drift of mean length under one scheme of each policy: as :func:`headline` of one by one, to rounding.
 
     Policies of one shape (the same classes, paths, states, grades and max_tokens) in the same coordinates are read
@@ -32,7 +32,8 @@ def headlines(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Memb
     baseline are read one by one.
 
     ``members`` has for each policy a family of one kernel, by which it moves instead of by its own coordinates, or
-    None; each laid out for that policy's cells.
+    None; each laid out for that policy's cells. ``kernels`` are looked at beside the own coordinates of policies that
+    have no such family.
 
     Raises:
         NoClosedForm, ValueError: what :func:`headline` raises of one of them.
@@ -48,21 +49,24 @@ def headlines(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Memb
         size = max(SLAB // (layout.cells * layout.max_tokens), 1) if together else 1
         for first in range(0, len(numbers), size):
             some = numbers[first:first + size]
-            each = _of_slab(scheme, [policies[number] for number in some], [families[number] for number in some])
+            each = _of_slab(scheme, [policies[number] for number in some], [families[number] for number in some],
+                            kernels)
             found |= zip(some, each, strict=True)
     return [found[number] for number in range(len(policies))]
 
 
-def _of_slab(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Members | None]) -> list[Headline]:
+def _of_slab(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Members | None], kernels: Family
+             ) -> list[Headline]:
     """Of some policies with the same cells; all have a family of kernels, or none has."""
     if len(policies) > 1:
-        found = _together(scheme, policies, [family for family in members if family is not None])
+        found = _together(scheme, policies, [family for family in members if family is not None], kernels)
         if found is not None:
             return found
-    return [headline(scheme, policy, family) for policy, family in zip(policies, members, strict=True)]
+    return [headline(scheme, policy, family, kernels) for policy, family in zip(policies, members, strict=True)]
 
 
-def _together(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Members]) -> list[Headline] | None:
+def _together(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Members], kernels: Family
+              ) -> list[Headline] | None:
     """Of policies side by side; None where these do not stand so, by what they are paid or by their denominators."""
     stack = side_by_side(scheme, [policy.arrays for policy in policies])
     if not (stack.alike and stack.few):
@@ -73,9 +77,10 @@ def _together(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Memb
     squares = directions.squares(changes)
     moves = directions.moves(squares, stack.scale)
     gradient = Logits(*(part.reshape(-1, *part.shape[2:]) for part in changes.gradient))
-    over = lengths_over(Members.side_by_side(members) if members else (), directions, gradient)
-    length = changes.length if over is None else over.length[:, 0]
-    nats = np.where(moves, squares.nats if over is None else over.nats[:, 0], 0.0)
+    over = lengths_over(Members.side_by_side(members) if members else kernels, directions, gradient)
+    by_member = over if members else None
+    length = changes.length if by_member is None else by_member.length[:, 0]
+    nats = np.where(moves, squares.nats if by_member is None else by_member.nats[:, 0], 0.0)
     nothing = np.zeros((stack.count, 0))
     lengths, over_nats = (nothing, nothing) if over is None else (over.length, over.nats)
     error = expected.relative_error(scheme) * PARTS * stack.scale * _largest(directions)

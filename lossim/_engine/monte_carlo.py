@@ -80,7 +80,7 @@ def sampled_drift(question: Question, step: Step, rng: np.random.Generator, batc
     mean = found.mean
     ratios = found.ratios
     own = _told(found, how)
-    critic, notes = critic_doubt(step, directions, float(own))
+    critic, notes = critic_doubt(step.scheme, float(own), length_under(step, directions))
     unsettled, about_scheme = scheme_doubts(question.scheme, own, _length_under(step, directions, again))
     # What noise leaves unknown.
     if np.isnan(ratios.length_per_kl) and np.any(mean.update):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property, partial
+from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from lossim.policies import Policy
 from lossim.schemes import Scheme
 
 __all__ = ["Answer", "Axis", "Chunk", "Plan", "answered"]
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +60,68 @@ class Plan:
         """The function by name."""
         return getattr(self.function, "__name__", type(self.function).__name__)
 
+    @property
+    def together(self) -> bool:
+        """Whether the function answers cells together that differ in their policies alone: it has ``many``."""
+        return self.start is not None and self.seed is None and hasattr(self.function, "many")
+
+    @property
+    def order(self) -> list[int]:
+        """The cells in the order in which they are asked: those one after another that are answered together."""
+        cells = np.arange(prod(self.shape)).reshape(self.shape)
+        if not self.together:
+            return cells.ravel().tolist()
+        return cells.transpose([*self._other_axes, *self._policy_axes]).ravel().tolist()
+
+    def mates(self, cell: int) -> tuple[int, ...]:
+        """Where a cell stands on the axes that are not of the policy: alike in cells that are answered together."""
+        at = self._at(cell)
+        return tuple(at[axis] for axis in self._other_axes)
+
     def inputs(self, cell: int) -> dict[str, float | str]:
         """Where a cell stands, by axis, as it is shown."""
         return {axis.name: axis.shown[at] for axis, at in zip(self.axes, self._at(cell), strict=True)}
 
     def answer(self, cell: int) -> Reading:
         """The numbers of a cell."""
-        scheme, placed = self._given(cell)
-        subjects: list[Any] = []
-        if self.schemes:
-            fields = {place.paths[scheme]: value for place, value in placed if place.owner == "scheme"}
-            subjects.append(put(self.schemes[scheme], fields))
+        subjects, how = self._asked(cell)
         if self.start is not None:
-            subjects.append(_policy(self.start, _of(placed, "start"), _of(placed, "coordinates")))
+            subjects.append(self.policy(cell))
+        return read(self.function(*subjects, **how), self.called)
+
+    def answers(self, cells: Sequence[int], policies: Sequence[Policy]) -> list[Reading]:
+        """The numbers of cells that differ in their policies alone, to rounding as one by one."""
+        subjects, how = self._asked(cells[0])
+        found = self.function.many(*subjects, policies, **how)  # type: ignore[attr-defined]
+        return [read(result, self.called) for _, result in zip(cells, found, strict=True)]
+
+    def policy(self, cell: int) -> Policy:
+        """The policy of a cell."""
+        _, placed = self._given(cell)
+        assert self.start is not None
+        return _policy(self.start, _of(placed, "start"), _of(placed, "coordinates"))
+
+    def _asked(self, cell: int) -> tuple[list[Any], dict[str, Any]]:
+        """The scheme, if there is any, and the arguments of the function."""
+        scheme, placed = self._given(cell)
         how = _of(placed, "function")
         if self.seed is not None:
             how["rng"] = np.random.default_rng((self.seed, cell))
-        return read(self.function(*subjects, **how), self.called)
+        if not self.schemes:
+            return [], how
+        fields = {place.paths[scheme]: value for place, value in placed if place.owner == "scheme"}
+        return [put(self.schemes[scheme], fields)], how
+
+    @cached_property
+    def _policy_axes(self) -> list[int]:
+        """The axes that are of the policy, by number."""
+        return [number for number, axis in enumerate(self.axes) if axis.place is not None
+                and axis.place.owner in ("start", "coordinates")]
+
+    @cached_property
+    def _other_axes(self) -> list[int]:
+        """All others."""
+        return [number for number in range(len(self.axes)) if number not in self._policy_axes]
 
     def _at(self, cell: int) -> tuple[int, ...]:
         return tuple(int(at) for at in np.unravel_index(cell, self.shape))
@@ -128,12 +177,39 @@ class Chunk:
 
 def answered(chunk: Chunk) -> list[Answer]:
     """The answer of each cell. What cannot be computed is an answer too: it says what failed."""
-    return [_answer(chunk.plan, cell) for cell in chunk.cells]
+    plan = chunk.plan
+    if not plan.together:
+        return [_alone(plan, cell) for cell in chunk.cells]
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for cell in chunk.cells:
+        groups.setdefault(plan.mates(cell), []).append(cell)
+    return [answer for cells in groups.values() for answer in _together(plan, cells)]
 
 
-def _answer(plan: Plan, cell: int) -> Answer:
+def _together(plan: Plan, cells: Sequence[int]) -> list[Answer]:
+    """The answers of cells that differ in their policies alone; where one fails each is asked alone."""
+    made = [_guarded(cell, partial(plan.policy, cell)) for cell in cells]
+    with_policy = [cell for cell, each in zip(cells, made, strict=True) if not isinstance(each, Answer)]
+    answers = [each for each in made if isinstance(each, Answer)]
+    if not with_policy:
+        return answers
     try:
-        return Answer(cell=cell, reading=plan.answer(cell))
+        readings = plan.answers(with_policy, [each for each in made if not isinstance(each, Answer)])
+    except Exception:  # whatever one of them raises
+        return answers + [_alone(plan, cell) for cell in with_policy]
+    return answers + [Answer(cell=cell, reading=reading) for cell, reading in zip(with_policy, readings, strict=True)]
+
+
+def _alone(plan: Plan, cell: int) -> Answer:
+    """The answer of a cell."""
+    found = _guarded(cell, partial(plan.answer, cell))
+    return found if isinstance(found, Answer) else Answer(cell=cell, reading=found)
+
+
+def _guarded(cell: int, compute: Callable[[], Found]) -> Found | Answer:
+    """What is computed, or an answer that says what failed."""
+    try:
+        return compute()
     except Exception as error:  # whatever a cell raises, the others are computed
         name = error.name if isinstance(error, checks.Invalid) else type(error).__name__
         return Answer(cell=cell, failed=name, message=str(error))

@@ -23,6 +23,7 @@ LONGEST = 400
 def pins(plan: Plan) -> dict[str, str]:
     """By what it is about: function, schemes, start, axes, what is the same in all cells, seed, lossim's version."""
     given: dict[str, Any] = {"function": plan.function, "start": plan.start, "seed": plan.seed}
+    given |= {"many": plan.function.many} if hasattr(plan.function, "many") else {}
     given |= {f"scheme {number}": scheme for number, scheme in enumerate(plan.schemes, 1)}
     given |= {f"axis {axis.name}": axis.values for axis in plan.axes}
     given |= {place.full: value for place, value in plan.known}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lossim._engine import NATS, Drift
+from lossim._engine import NATS, Drift, LengthDrift
 from lossim._support import checks
 from lossim._support.doubts import undecided_by
 from lossim._support.text import SAMPLED
@@ -118,6 +118,14 @@ def _(result: Drift, called: str) -> Reading:
     unsure = result.scheme.entropy is not None or bool(undecided_by(result.doubts)) or (sampled and sign == 0)
     low, high = result.range
     return Reading(kind="drift", numbers=numbers, sign=sign, decided=not unsure, low=low, high=high, notes=result.notes)
+
+
+@read.register
+def _(result: LengthDrift, called: str) -> Reading:
+    per_kl = float(result.length_per_kl)
+    low, high = result.range
+    return Reading(kind="drift", numbers={"length_per_kl": per_kl}, decided=result.decided, low=low, high=high,
+                   sign=0 if np.isnan(per_kl) else _sign(per_kl, result.length), notes=result.notes)
 
 
 @read.register

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from math import prod
@@ -47,7 +47,10 @@ def sweep(function: Callable[..., Any], grid: Mapping[str, Any], *, scheme: Sche
     Args:
         function: :func:`lossim.drift`, :func:`lossim.train`, or any function that takes what there is of (scheme,
             policy) and the names of its own as keywords, and returns a number, an `Estimate`, a mapping of names to
-            numbers (the first is the answer), or a result of ``drift`` or ``train``.
+            numbers (the first is the answer), or a result of ``drift``, ``length_drift`` or ``train``. One that has an
+            attribute ``many``, a function that takes a list of policies and returns a list of results, is asked by it
+            for cells that differ in their policies alone: :func:`lossim.length_drift`, where length is all that is
+            asked.
         grid: by name the values, in a sequence or a 1-d array; the first axis is the slowest.
         scheme: what the trainer does; several are an axis called ``scheme``, the first.
         start: a function that returns a policy, or a policy.
@@ -100,18 +103,31 @@ def sweep(function: Callable[..., Any], grid: Mapping[str, Any], *, scheme: Sche
 def _computed(plan: Plan, count: int, executor: Executor | None, store: Store | None, progress: bool) -> list[Answer]:
     """The answers of all cells, in order."""
     found = {} if store is None else dict(store.answers)
-    left = [cell for cell in range(count) if cell not in found]
-    size = min(CHUNK, max(1, len(left) // CHUNKS))
-    chunks = [Chunk(plan=plan, cells=tuple(left[first:first + size])) for first in range(0, len(left), size)]
+    chunks = _chunks(plan, found)
     failed = 0
     with Progress(progress) as report:
-        for _, some in completed(answered, chunks, executor):
+        for _, computed in completed(answered, chunks, executor):
+            some = [answer for answer in computed if answer.cell not in found]
             found |= {answer.cell: answer for answer in some}
             failed += sum(bool(answer.failed) for answer in some)
             if store is not None:
                 store.add(some)
             report.say(f"sweep: {len(found):,} of {count:,} cells{f', {failed:,} failed' if failed else ''}")
     return [found[cell] for cell in range(count)]
+
+
+def _chunks(plan: Plan, found: Container[int]) -> list[Chunk]:
+    """What is left to compute. Cells that are answered together stay with their mates, found or not.
+
+    So numbers do not depend on what a killed sweep had done.
+    """
+    order = plan.order
+    if plan.together:
+        chunks = [order[first:first + CHUNK] for first in range(0, len(order), CHUNK)]
+        return [Chunk(plan=plan, cells=tuple(cells)) for cells in chunks if any(cell not in found for cell in cells)]
+    left = [cell for cell in order if cell not in found]
+    size = min(CHUNK, max(1, len(left) // CHUNKS))
+    return [Chunk(plan=plan, cells=tuple(left[first:first + size])) for first in range(0, len(left), size)]
 
 
 # --- from what a user gives to a plan -----------------------------------------------------------------------------

@@ -390,6 +390,8 @@ MAKERS: dict[str, Maker] = {
                                       "rng": np.random.default_rng(0), "batches": 16}, {
         "rng": instance(np.random.Generator, np.random.default_rng(0)), "method": word("monte_carlo"),
         "batches": either(NOTHING, whole(16, 1000))}),
+    "length_drift": Maker(ls.length_drift, {"scheme": SCHEME, "policy": POLICY}, {
+        "scheme": instance(ls.Scheme, schemes.rloo()), "policy": instance(ls.Policy, POLICY)}),
     "compare": Maker(ls.compare, {"one": SCHEME, "other": SCHEME}, {
         "one": instance(ls.Scheme, SCHEME), "other": instance(ls.Scheme, SCHEME)}),
     # formulas

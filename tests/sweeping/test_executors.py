@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -18,41 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lossim as ls
+from tests.shared.sweeps import Shuffled, bits
 
 
 def drawn(*, mean: float, scale: float, rng: np.random.Generator) -> dict[str, float]:
     sample = rng.lognormal(mean, scale, size=50)
     return {"mean": float(sample.mean()), "most": float(sample.max())}
-
-
-class Shuffled(Executor):
-    """Runs what it was given when it has enough of it, in an order of its own, on the thread of whoever asks last."""
-
-    def __init__(self, seed: int, hold: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.hold = hold
-        self.held: list[tuple[Future, tuple]] = []
-        self.timer: threading.Timer | None = None
-
-    def submit(self, function, /, *args, **kwargs) -> Future:
-        future: Future = Future()
-        self.held.append((future, (function, args)))
-        if self.timer is None:
-            self.timer = threading.Timer(0.005, self.run)
-            self.timer.start()
-        return future
-
-    def run(self) -> None:
-        self.timer = None
-        held, self.held = self.held, []
-        for number in self.rng.permutation(len(held)):
-            future, (function, args) = held[number]
-            future.set_result(function(*args))
-
-
-def bits(swept: ls.Sweep) -> list[bytes]:
-    arrays = [*swept.values.values(), swept.sign, swept.decided, swept.low, swept.high]
-    return [array.tobytes() for array in arrays] + [repr(swept.failures).encode(), repr(swept.notes).encode()]
 
 
 @given(means=st.lists(st.floats(-3.0, 3.0), min_size=1, max_size=12, unique=True), seed=st.integers(0, 99),
