@@ -43,7 +43,7 @@ class CriticView:
         return (total / share)[self.class_of_cell]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Critic(checks.Checked, ABC):
     """Base of all critics."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -219,3 +220,14 @@ def test_exact_critic_counts_kl_in_the_reward() -> None:
                                  aggregation=aggregation.SequenceMeanTokenSum()), policy) for lam in (0.0, 0.6, 1.0)]
     for one in priced[:2]:
         np.testing.assert_allclose(translate.engine_flat(one), translate.engine_flat(priced[2]), atol=1e-14)
+
+
+def test_critics_of_other_numbers_are_others() -> None:
+    tables = [critics.Table(table=[[value, 0.2]]) for value in (0.1, 0.3)]
+    learned = [critics.LearnedTable(rate=rate) for rate in (0.1, 0.3)]
+    for one, other in (tables, learned, [critics.Constant(value=0.1), critics.Constant(value=0.3)]):
+        assert one == one
+        assert one != other
+        assert replace(ls.schemes.ppo(), advantage=ls.advantages.GAE(critic=one)) != replace(
+            ls.schemes.ppo(), advantage=ls.advantages.GAE(critic=other))
+    assert critics.Constant(value=0.1) == critics.Constant(value=0.1)
