@@ -31,20 +31,31 @@ def survey(finding: Finding, *, draws: int = DRAWS, seed: int = 0, scale: float 
     given = {name: each.law for name, each in finding.given.items()}
     if scale is not None:
         given["scale"] = scale
-    starts: list[Start] = []
-    asked: list[Asked] = []
+    question = Kept(finding)
 
     def start(**values: Any) -> Start:
         return made(finding.start, frozenset(values.items()))
 
-    def question(policy: ls.Policy) -> float:
-        assert isinstance(policy, Start)
-        found = finding.ask(policy)
-        starts.append(policy)
-        asked.append(found)
-        return found.per_kl
+    return Answers(ls.survey(question, given, start=start, draws=draws, seed=seed), question.starts, question.asked)
 
-    return Answers(ls.survey(question, given, start=start, draws=draws, seed=seed), starts, asked)
+
+class Kept:
+    """The question of a finding, which keeps the starts it was asked of, and the answers."""
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+        self.starts: list[Start] = []
+        self.asked: list[Asked] = []
+
+    def __call__(self, start: Start) -> float:
+        return self.of_each([start])[0]
+
+    def of_each(self, starts: list[Start]) -> list[float]:
+        """At equal KL, of each start."""
+        found = self.finding.ask.of_each(starts)
+        self.starts += starts
+        self.asked += found
+        return [each.per_kl for each in found]
 
 
 @lru_cache(maxsize=256)

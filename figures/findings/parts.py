@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import lossim as ls
 
@@ -54,7 +54,11 @@ class Asked(NamedTuple):
     towards: float
 
 
-Question = Callable[[Start], Asked]
+class Question(Protocol):
+    """What is asked of starts."""
+
+    def of_each(self, starts: Sequence[Start]) -> list[Asked]:
+        """The answer of each."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import lossim as ls
 from findings.parts import Asked, SchemeOf, Start
 from findings.starts import right_law
 from lossim import advantages
-from lossim._engine import NATS, headline
+from lossim._engine import NATS, headline, headlines
 from lossim.optimizers import SGD
 
 NAN = float("nan")
@@ -32,8 +33,10 @@ class Step(NamedTuple):
         return ls.drift(self.scheme, self.policy, reference=self.reference, kernels=[self.policy.coordinates])
 
 
-Measure = Callable[[Step], tuple[float, float]]
+Numbers = tuple[float, float]
 """A number of a step, in 0.01 nats and per unit step."""
+Measure = Callable[[Sequence[Step]], list[Numbers]]
+"""The number of each of some steps."""
 Steps = Callable[[Start], tuple[Step, ...]]
 """One step, or two to be compared."""
 
@@ -46,34 +49,47 @@ class Ask:
     measure: Measure | None = None
 
     def __call__(self, start: Start) -> Asked:
-        steps = self.steps(start)
-        numbers = [measured(self.measure or length, step, start) for step in steps]
-        rule = [correlation(step) for step in steps]
-        goal = [towards(step.policy) for step in steps]
-        if len(steps) == 1:
-            return Asked(*numbers[0], rule[0], goal[0])
-        (one_kl, one_step), (other_kl, other_step) = numbers
-        alike = steps[0].policy is steps[1].policy
-        return Asked(less(one_kl, other_kl), less(one_step, other_step), less(*rule), NAN if alike else less(*goal))
+        return self.of_each([start])[0]
+
+    def of_each(self, starts: Sequence[Start]) -> list[Asked]:
+        """The answers of several starts, whose steps are measured together."""
+        steps = [(start, step) for start in starts for step in self.steps(start)]
+        numbers = measured(self.measure or length, [step for _, step in steps], [start for start, _ in steps])
+        count = len(steps) // len(starts)
+        return [told([step for _, step in steps[first:first + count]], numbers[first:first + count])
+                for first in range(0, len(steps), count)]
 
 
-def measured(measure: Measure, step: Step, start: Start) -> tuple[float, float]:
-    """The measure of a step; that of a start's own step once, however many findings ask for it.
+def told(steps: Sequence[Step], numbers: Sequence[Numbers]) -> Asked:
+    """The answer of a start, from the numbers of its steps."""
+    rule = [correlation(step) for step in steps]
+    goal = [towards(step.policy) for step in steps]
+    if len(steps) == 1:
+        return Asked(*numbers[0], rule[0], goal[0])
+    (one_kl, one_step), (other_kl, other_step) = numbers
+    alike = steps[0].policy is steps[1].policy
+    return Asked(less(one_kl, other_kl), less(one_step, other_step), less(*rule), NAN if alike else less(*goal))
+
+
+def measured(measure: Measure, steps: Sequence[Step], starts: Sequence[Start]) -> list[Numbers]:
+    """The measure of steps of starts; that of a start's own step once, however many findings ask for it.
 
     Findings with the same unknowns have the same draws, and so the same kernel beside the same values.
     """
-    if step.policy is not start or step.reference is not None:
-        return measure(step)
-    key = measure, step.scheme, frozenset(start.values.items())
-    if key not in MEASURED:
-        if len(MEASURED) >= KEPT:
-            MEASURED.clear()
-        MEASURED[key] = measure(step)
-    return MEASURED[key]
+    keys = [(measure, step.scheme, frozenset(start.values.items())) if step == (step.scheme, start, None) else None
+            for step, start in zip(steps, starts, strict=True)]
+    found = {number: MEASURED[key] for number, key in enumerate(keys) if key in MEASURED}
+    wanted = [number for number in range(len(steps)) if number not in found]
+    new = dict(zip(wanted, measure([steps[number] for number in wanted]), strict=True))
+    if len(MEASURED) + len(new) > KEPT:
+        MEASURED.clear()
+    MEASURED.update((keys[number], numbers) for number, numbers in new.items() if keys[number] is not None)
+    found |= new
+    return [found[number] for number in range(len(steps))]
 
 
 KEPT = 4096
-MEASURED: dict[Hashable, tuple[float, float]] = {}
+MEASURED: dict[Hashable, Numbers] = {}
 """Measures of starts' own steps."""
 
 
@@ -129,23 +145,45 @@ def released(scheme: SchemeOf, *, steps: int, times: int) -> Steps:
 # --- measures --------------------------------------------------------------------------------------------------------
 
 
-def length(step: Step) -> tuple[float, float]:
-    """Mean length, tokens."""
-    if step.reference is not None:
-        drift = step.drift
-        return float(drift.length_per_kl), float(drift.length)
-    found = headline(step.scheme, step.policy)
-    return found.length_per_kl, found.told
+def one_by_one(number: Callable[[Step], Numbers]) -> Measure:
+    """A measure by the number of one step."""
+    @wraps(number)
+    def each(steps: Sequence[Step]) -> list[Numbers]:
+        return [number(step) for step in steps]
+
+    return each
 
 
-def relative_length(step: Step) -> tuple[float, float]:
+def length(steps: Sequence[Step]) -> list[Numbers]:
+    """Mean length, tokens; steps of one scheme are worked out side by side."""
+    alike: dict[Hashable, list[int]] = {}
+    for number, step in enumerate(steps):
+        alike.setdefault((step.scheme, step.reference), []).append(number)
+    found: dict[int, Numbers] = {}
+    for (scheme, reference), numbers in alike.items():
+        if reference is not None:
+            found |= {number: _length_beside(steps[number]) for number in numbers}
+            continue
+        told = headlines(scheme, [steps[number].policy for number in numbers])
+        found |= {number: (each.length_per_kl, each.told) for number, each in zip(numbers, told, strict=True)}
+    return [found[number] for number in range(len(steps))]
+
+
+def _length_beside(step: Step) -> Numbers:
+    """Mean length, of a step with a policy that a KL compares with."""
+    drift = step.drift
+    return float(drift.length_per_kl), float(drift.length)
+
+
+def relative_length(steps: Sequence[Step]) -> list[Numbers]:
     """Mean length, hundredths of what it is."""
-    share = 100.0 / step.policy.mean_length
-    per_kl, per_step = length(step)
-    return share * per_kl, share * per_step
+    shares = [100.0 / step.policy.mean_length for step in steps]
+    return [(share * per_kl, share * per_step)
+            for share, (per_kl, per_step) in zip(shares, length(steps), strict=True)]
 
 
-def cut_share(step: Step) -> tuple[float, float]:
+@one_by_one
+def cut_share(step: Step) -> Numbers:
     """P(cut), hundredths."""
     drift = step.drift
     return 100.0 * float(drift.truncation_rate) * unit_of(drift), 100.0 * float(drift.truncation_rate)
@@ -156,14 +194,16 @@ def unit_of(drift: ls.Drift) -> float:
     return float(drift.length_per_kl) / float(drift.length) if float(drift.length) else 0.0
 
 
-def length_if_not_right(step: Step) -> tuple[float, float]:
+@one_by_one
+def length_if_not_right(step: Step) -> Numbers:
     """Mean length of responses that are not right, cut ones with them; tokens."""
     drift = step.drift
     change = changes_by_grade(drift, step.policy)[1]
     return change * unit_of(drift), change
 
 
-def wrong_less_right(step: Step) -> tuple[float, float]:
+@one_by_one
+def wrong_less_right(step: Step) -> Numbers:
     """Mean length of responses that are not right less that of right ones, tokens."""
     drift = step.drift
     right, other = changes_by_grade(drift, step.policy)

@@ -11,7 +11,7 @@ from lossim._engine.over_kernels import Family, lengths_over
 from lossim._engine.readout import Directions
 from lossim._engine.report import content_notes, unsettled_notes
 from lossim._engine.side_by_side import side_by_side, takes
-from lossim._model import Logits, Members
+from lossim._model import Coordinates, Kernel, Logits, Members, Motion, kernels_side_by_side
 from lossim._support.types import FloatArray
 from lossim.policies import Policy
 from lossim.schemes import Scheme
@@ -26,10 +26,10 @@ def headlines(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Memb
               kernels: Family = ()) -> list[Headline]:
     """The drift of mean length under one scheme of each policy: as :func:`headline` of one by one, to rounding.
 
-    Policies of one shape (the same classes, paths, states, grades and max_tokens) in the same coordinates are read
-    side by side, a few at a time, in the order in which they are given; so numbers depend, in their last digits, on
-    what they are given together with. Schemes that need a quadrature, statistics of a step or a length-weighted
-    baseline are read one by one.
+    Policies of one shape (the same classes, paths, states, grades and max_tokens) in the same coordinates, or by
+    kernels of numbers with the same knots, are read side by side, a few at a time, in the order in which they are
+    given; so numbers depend, in their last digits, on what they are given together with. Schemes that need a
+    quadrature, statistics of a step or a length-weighted baseline are read one by one.
 
     ``members`` has for each policy a family of one kernel, by which it moves instead of by its own coordinates, or
     None; each laid out for that policy's cells. ``kernels`` are looked at beside the own coordinates of policies that
@@ -41,7 +41,7 @@ def headlines(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Memb
     families = [None] * len(policies) if members is None else list(members)
     slabs: dict[Hashable, list[int]] = {}
     for number, (policy, family) in enumerate(zip(policies, families, strict=True)):
-        slabs.setdefault((policy.layout, policy.coordinates, family is None), []).append(number)
+        slabs.setdefault((policy.layout, _alike(policy.coordinates), family is None), []).append(number)
     found: dict[int, Headline] = {}
     together = takes(scheme)
     for numbers in slabs.values():
@@ -53,6 +53,21 @@ def headlines(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Memb
                             kernels)
             found |= zip(some, each, strict=True)
     return [found[number] for number in range(len(policies))]
+
+
+def _alike(coordinates: Coordinates) -> object:
+    """What coordinates that can be read side by side have in common."""
+    if isinstance(coordinates, Kernel):
+        return coordinates.positions.tobytes(), coordinates.paths.shape
+    return coordinates
+
+
+def _motion(policies: Sequence[Policy]) -> Motion:
+    """The motions of policies whose coordinates are alike, as one."""
+    kernels = [policy.coordinates for policy in policies if isinstance(policy.coordinates, Kernel)]
+    if not kernels or all(kernel is kernels[0] for kernel in kernels):
+        return policies[0].motion
+    return kernels_side_by_side(kernels, policies[0].layout)
 
 
 def _of_slab(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Members | None], kernels: Family
@@ -72,7 +87,7 @@ def _together(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Memb
     if not (stack.alike and stack.few):
         return None
     expected = stack.expected()
-    directions = Directions(policy=stack.step.policy, motion=policies[0].motion, shape=(stack.count,))
+    directions = Directions(policy=stack.step.policy, motion=_motion(policies), shape=(stack.count,))
     changes = directions.length_changes(stack.step, expected.measures)
     squares = directions.squares(changes)
     moves = directions.moves(squares, stack.scale)

@@ -7,9 +7,10 @@ numbers they are the logits at the knots, and pull is K·g there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -263,7 +264,7 @@ class Kernel:
             value.setflags(write=False)
             object.__setattr__(self, name, value)
 
-    def lay_out(self, layout: Layout) -> Motion:
+    def lay_out(self, layout: Layout) -> _KernelMotion:
         """Match the numbers to the policy's cells and log-odds."""
         cells = len(self.stops)
         if cells != layout.cells:
@@ -301,8 +302,12 @@ class _KernelMotion(Record):
         return float(np.abs(self.matrix).max(initial=0.0))
 
     def pull(self, stops: FloatArray, paths: FloatArray, skills: FloatArray) -> FloatArray:
+        return self._at_knots(stops, paths) @ self.matrix
+
+    def _at_knots(self, stops: FloatArray, paths: FloatArray) -> FloatArray:
+        """A gradient in the coordinates, before the kernel, [..., coordinate]."""
         at_knots = (stops @ self.hats.T).reshape(*paths.shape[:-1], -1)
-        return np.concatenate([at_knots, paths[..., self.log_odds]], axis=-1) @ self.matrix
+        return np.concatenate([at_knots, paths[..., self.log_odds]], axis=-1)
 
     def push(self, move: FloatArray) -> Logits:
         knots = self.cells * len(self.hats)
@@ -310,6 +315,29 @@ class _KernelMotion(Record):
         paths = np.zeros((*move.shape[:-1], self.paths))
         paths[..., self.log_odds] = move[..., knots:]
         return Logits(at_knots @ self.hats, paths, np.zeros((*move.shape[:-1], self.cells)))
+
+
+class _KernelMotions(_KernelMotion):
+    """Those of several policies with the same knots; ``matrix`` is [policy, coordinate, coordinate]."""
+
+    @property
+    def size(self) -> int:
+        return self.matrix.shape[-1]
+
+    @property
+    def largest(self) -> Any:
+        """Of each, [policy]."""
+        return np.abs(self.matrix).max(axis=(-2, -1), initial=0.0)
+
+    def pull(self, stops: FloatArray, paths: FloatArray, skills: FloatArray) -> FloatArray:
+        return (self._at_knots(stops, paths)[:, None] @ self.matrix)[:, 0]
+
+
+def kernels_side_by_side(policies: Sequence[Kernel], layout: Layout) -> Motion:
+    """Kernels of numbers with the same knots, each of one of several policies with the same cells, as one motion."""
+    motion = policies[0].lay_out(layout)
+    return _KernelMotions(matrix=np.stack([each.matrix for each in policies]), hats=motion.hats,
+                          log_odds=motion.log_odds, cells=motion.cells, paths=motion.paths)
 
 
 def kernel(stops: ArrayLike, *, positions: ArrayLike, paths: ArrayLike | None = None, cross: ArrayLike | None = None

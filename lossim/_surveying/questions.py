@@ -295,7 +295,7 @@ class Course(Question):
 
 @dataclass(frozen=True, kw_only=True)
 class Function(Question):
-    """What number does a function give?"""
+    """What number does a function give? One with a method ``of_each`` is asked of several policies at once."""
 
     function: Callable[[Policy], float]
 
@@ -308,7 +308,17 @@ class Function(Question):
         return "above 0", "below 0", "0"
 
     def answer(self, start: Policy, how: How) -> Answer:
-        size = float(self.function(how.moving(start)))
+        return self._told(start, float(self.function(how.moving(start))))
+
+    def answers(self, starts: Sequence[Policy], hows: Sequence[How]) -> list[Answer] | None:
+        of_each: Callable[[list[Policy]], Sequence[float]] | None = getattr(self.function, "of_each", None)
+        if of_each is None:
+            return None
+        sizes = of_each([how.moving(start) for start, how in zip(starts, hows, strict=True)])
+        return [self._told(start, float(size)) for start, size in zip(starts, sizes, strict=True)]
+
+    def _told(self, start: Policy, size: float) -> Answer:
+        """A number as an answer."""
         if not np.isfinite(size):
             return Answer(failed=self.title, message=f"{self.title} gave {size:g}, which is no number")
         return Answer(size=size, notes=start.notes)

@@ -38,7 +38,8 @@ def survey(question: Any, unknowns: Mapping[str, Any], *, start: Callable[..., P
             against keep, ``(dataclasses.replace(scheme, truncation="mask"), scheme)``); a sequence of (scheme, steps)
             or (scheme, steps, weights of the prompt classes from there on, as in `Policy.reweighted`) (where does
             training lead, phase after phase in the mean field?); or a function of a policy that gives a number (is it
-            above 0?).
+            above 0?). A callable object with a method ``of_each`` is asked of several policies at once: it takes a list
+            of them and returns as many numbers; where it raises they are asked one by one.
         unknowns: by the name of an argument of ``start``, one value (known), ``(low, high)`` (all alike),
             ``ls.log_range(low, high)``, a list (choices, all alike) or a frozen distribution of scipy.stats. And by
             name, what is no argument of a start: ``critic`` (critics, or "zero", "class mean", "exact") for schemes

@@ -96,3 +96,17 @@ def test_one_that_has_no_answer_is_named() -> None:
     never = ls.policies.unsolvable(length=ls.lengths.geometric(mean=20), max_tokens=40)
     with pytest.raises(ValueError, match="never fills a batch"):
         headlines(dapo(), [never, never])
+
+
+@given(NUMBERS)
+@settings(max_examples=5, deadline=None)
+def test_each_by_a_kernel_of_numbers_of_its_own(us: list[list[float]]) -> None:
+    """The same knots for all, and path log-odds that move."""
+    policies = []
+    for number, u in enumerate(us):
+        start = knows(u)
+        kernels = ls.kernels(count=len(us), seed=1).lay_out(start.layout).each(start.mean_length)
+        policies.append(start.in_coordinates(kernels[number]))
+    for scheme in (grpo(), dapo(prompts_per_step=3)):
+        for found, policy in zip(headlines(scheme, policies), policies, strict=True):
+            check(found, headline(scheme, policy))

@@ -169,6 +169,30 @@ def test_each_draw_moves_by_one_member_of_the_family(question: Any) -> None:
         assert asked.size[draw] == pytest.approx(found[0] - sum(found[1:]), rel=1e-9)
 
 
+class Together:
+    """A number of one policy; or of several at once, in calls that are counted."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, policy: ls.Policy) -> float:
+        return drift_of(policy)
+
+    def of_each(self, policies: list[ls.Policy]) -> list[float]:
+        self.calls += 1
+        if any(policy.mean_length > 59.0 for policy in policies):
+            raise ValueError("too long")
+        return [drift_of(policy) for policy in policies]
+
+
+def test_a_question_to_several_policies_has_the_answers_of_each_one_by_one_where_it_raises() -> None:
+    together = Together()
+    found = ls.survey(together, START, draws=32)
+    assert together.calls == 2
+    assert not found.failures
+    np.testing.assert_array_equal(found.size, ls.survey(drift_of, START, draws=32).size)
+
+
 def test_training_moves_by_the_member_that_was_drawn() -> None:
     family = ls.kernels(sharing=(0.9, 1.0), cross=0.0, cross_by_cell=0.0)
     asked = ls.survey([(ls.schemes.grpo(), 3)], START | dict(kernels=family), draws=16)
