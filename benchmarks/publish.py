@@ -93,6 +93,14 @@ stops; [benchmarks/test_audit.py](../benchmarks/test_audit.py). Beside it the sa
 
 {audits}
 
+## `sweep()` and many policies
+
+160 cells of 2 × 4,096, each policy built in the time, PPO with a critic that says 0: milliseconds of a cell
+([benchmarks/test_policies.py](../benchmarks/test_policies.py)). `ls.length_drift` reads cells side by side, under 64
+kernels or under the policy's own alone; `ls.drift` is asked cell by cell. Beside it one pass over the arrays of a cell.
+
+{sweeps}
+
 ## A log of ten million responses
 
 Parquet, {log_columns} columns ({log_file:.0f} MB), 1,250,000 prompts with ids anywhere in 60 bits, the responses of a
@@ -217,6 +225,18 @@ def audit_rows() -> list[list[str]]:
              f"{times['whole'] / times['once']:.0f}"] for (preset, responses, max_tokens), times in cases.items()]
 
 
+def sweep_rows() -> list[list[str]]:
+    """Cells of a sweep: by scheme, how long one takes by what is asked, and one pass over memory."""
+    cases: dict[str, dict[str, float]] = {}
+    for one in measured("test_policies.py"):
+        info = one["extra_info"]
+        if "cells" in info:
+            each = 1 if info["how"] == "pass" else info["cells"]
+            cases.setdefault(info["preset"], {})[info["how"]] = one["stats"]["min"] / each
+    return [[preset, *(seconds(times[how]) for how in ("length", "length, one kernel", "drift")),
+             f"{1e6 * times['pass']:.1f} µs"] for preset, times in cases.items()]
+
+
 def logged() -> dict[str, Any]:
     """What the section on logs says."""
     found = {one["name"].split("[")[-1].rstrip("]"): one for one in measured("test_logs.py")}
@@ -299,6 +319,7 @@ def main() -> None:
         batches=table(["scheme", "max_tokens", "responses", "tokens", "lossim", "ragged", "padded"],
                       batch_rows(batches())),
         audits=table(["scheme", "responses", "max_tokens", "`audit`", "read once", "× read once"], audit_rows()),
+        sweeps=table(["scheme", "`length_drift`", "`length_drift`, own kernel", "`drift`", "one pass"], sweep_rows()),
         **logged(), import_time=1e3 * found["import"], **trainer_parts)
     TARGET.write_text(text, encoding="utf-8")
     print(f"wrote {TARGET.relative_to(ROOT)}")

@@ -94,11 +94,7 @@ class Law(Unknown):
         return np.asarray(inverse(u), dtype=np.float64).tolist()
 
     def __str__(self) -> str:
-        family = getattr(self.dist, "dist", None)
-        if family is None:
-            return str(self.dist)
-        given = [f"{x:g}" for x in self.dist.args] + [f"{name}={x:g}" for name, x in self.dist.kwds.items()]
-        return f"{family.name}({', '.join(given)})"
+        return short(self.dist)
 
 
 def log_range(low: float, high: float) -> LogRange:

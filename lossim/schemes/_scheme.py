@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -195,6 +195,8 @@ def short(value: object) -> str:
         return f"({', '.join(short(item) for item in value)})"
     if isinstance(value, np.ndarray):
         return f"[{' × '.join(map(str, value.shape))}]"
+    if hasattr(value, "dist") and hasattr(value, "kwds"):
+        return _frozen_law(value)
     if not is_dataclass(value) or isinstance(value, type):
         return getattr(value, "__name__", None) or repr(value)
     if type(value).__str__ is not object.__str__:  # it says itself how it prints
@@ -208,6 +210,12 @@ def short(value: object) -> str:
             shown.append(f"{slot.name}={short(given)}")
     name = type(value).__name__
     return f"{name}({', '.join(shown)})" if shown else name
+
+
+def _frozen_law(law: Any) -> str:
+    """A frozen distribution of scipy.stats by its name and its parameters, as it prints no more than an address."""
+    given = [f"{x:g}" for x in law.args] + [f"{name}={x:g}" for name, x in law.kwds.items()]
+    return f"{law.dist.name}({', '.join(given)})"
 
 
 def compare(one: Scheme, other: Scheme) -> dict[str, tuple[object, object]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 import lossim as ls
 from tests.shared.sweeps import Shuffled, bits
@@ -106,6 +107,12 @@ def test_many_needs_policies_and_policies_need_to_be_some() -> None:
     with pytest.raises(TypeError, match="scheme must be a Scheme"):
         ls.length_drift("grpo", ls.policies.two_paths(**{k: v for k, v in START.items() if k != "start"},
                                                       solve_rate=0.5))  # type: ignore[arg-type]
+
+
+def test_a_frozen_law_prints_its_name_and_its_parameters() -> None:
+    law = ls.lengths.from_scipy(stats.gamma(2.5, scale=8))
+    swept = ls.sweep(ls.length_drift, {"solve_rate": [0.3, 0.6]}, **HOW | dict(right=law))
+    assert "start.right from_scipy(dist=gamma(2.5, scale=8))" in str(swept)
 
 
 def test_what_it_prints() -> None:
