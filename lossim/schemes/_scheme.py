@@ -197,6 +197,8 @@ def short(value: object) -> str:
         return f"[{' × '.join(map(str, value.shape))}]"
     if hasattr(value, "dist") and hasattr(value, "kwds"):
         return _frozen_law(value)
+    if hasattr(value, "logccdf"):  # one of the newer kind
+        return str(value)
     if not is_dataclass(value) or isinstance(value, type):
         return getattr(value, "__name__", None) or repr(value)
     if type(value).__str__ is not object.__str__:  # it says itself how it prints
