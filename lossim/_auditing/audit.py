@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lossim._auditing.asked import asked_of
-from lossim._auditing.bootstrap import FEW, Spread, read, redraw
+from lossim._auditing.bootstrap import FEW, Spread, read, read_together, redraw
 from lossim._auditing.breakdown import Breakdown
 from lossim._auditing.by_path import by_path
 from lossim._auditing.cells import LoggedCells, Paths
@@ -120,13 +120,10 @@ def _findings(plugins: Sequence[Plugin], weights: FloatArray, asked: bool, share
               ) -> list[Finding]:
     """What the schemes do on one log; and under other settings, if that is ``asked``."""
     # The log as it is, and redrawn.
-    breakdowns = []
-    spreads = []
-    for plugin in plugins:
-        say(f"{plugin.scheme.name}: reading the log")
-        breakdown = Breakdown(plugin)
-        breakdowns.append(breakdown)
-        spreads.append(Spread(plugin, read(plugin, breakdown), breakdown))
+    say(f"{', '.join(plugin.scheme.name for plugin in plugins)}: reading the log")
+    breakdowns = [Breakdown(plugin) for plugin in plugins]
+    spreads = [Spread(plugin, sums, breakdown) for plugin, sums, breakdown in zip(
+        plugins, read_together(plugins, breakdowns), breakdowns, strict=True)]
     redraw(spreads, weights, say)
     other_paths = _other_paths(spreads, weights, say)
     over_needed = _over_needed(spreads, weights, shares, say)

@@ -5,10 +5,10 @@ Responses go by once, and what they add up to is kept by block: a redrawn log is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import chain
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from lossim._auditing.breakdown import Breakdown
 from lossim._auditing.log import Log, widening
 from lossim._auditing.plugin import Coefficients, Credited, Plugin, Totals
+from lossim._auditing.slabs import Slab
 from lossim._engine import (
     NATS,
     Changes,
@@ -72,29 +73,75 @@ def read(plugin: Plugin, watch: Watch | None = None, *, pairs: bool = True) -> t
     Coefficients are not divided by n. As ``pairs`` they can be redrawn, see :meth:`lossim._auditing.log.Log.pair`; by
     place they are summed in less time.
     """
-    log = plugin.log
-    # What was credited is kept where the log keeps its slabs, else made for each pass.
-    kept = list(plugin.credited_log()) if log.kept is not None else None
-    if plugin.counts_alone:
-        by_step, by_block = (_counted(log, log.step, len(log.steps)),
-                             _counted(log, log.block_of_prompt[log.prompt], log.blocks))
-    else:
-        totals = (((part.slab.step, part.slab.block), plugin.totals(part)) for part in kept or plugin.credited_log())
-        by_step, by_block = _summed(totals, len(log.steps), log.blocks)
-    # Weights alone are summed for an entropy bonus, or to take a mean off other advantages.
-    needs_plain = plugin.scheme.entropy is not None or plugin.scheme.advantage.whitening is not None
-    scales = plugin.scales(by_step)
+    return read_together([plugin], [watch], pairs=pairs)[0]
 
-    def coefficients() -> Iterator[tuple[tuple[IntArray], Coefficients]]:
-        for part in kept or plugin.credited_log():
-            made = plugin.coefficients(part, *scales)
-            if watch is not None:
-                watch(part, made)
-            at = log.pair(part.slab) if pairs else log.place(part.slab)
-            yield (at,), made if needs_plain else replace(made, plain=None)
 
-    sums, = _summed(coefficients(), len(log.counts) if pairs else len(log.count))
-    return by_block, sums
+def read_together(plugins: Sequence[Plugin], watches: Sequence[Watch | None], *, pairs: bool = True
+                  ) -> list[tuple[Totals, Coefficients]]:
+    """The same of several schemes on one log, whose responses go by once for all of them."""
+    log = plugins[0].log
+    passes = [_Pass(plugin, watch, pairs) for plugin, watch in zip(plugins, watches, strict=True)]
+    for whole_steps in (False, True):
+        alike = [each for each in passes if each.plugin.whole_steps == whole_steps]
+        for takes in ([each.total for each in alike if not each.plugin.counts_alone], [each.add for each in alike]):
+            for slab in log.slabs(whole_steps=whole_steps) if takes else ():
+                for take in takes:
+                    take(slab)
+                slab.shared.clear()
+    return [each.found for each in passes]
+
+
+class _Pass:
+    """A scheme while the responses go by: first for the sums of each step, then for the coefficients."""
+
+    def __init__(self, plugin: Plugin, watch: Watch | None, pairs: bool) -> None:
+        log = plugin.log
+        self.plugin = plugin
+        self.watch = watch
+        self.pairs = pairs
+        self.totals: list[Totals] = []
+        self.sums: list[Coefficients] = []
+        if plugin.counts_alone:
+            self.totals = [_counted(log, log.step, len(log.steps)),
+                           _counted(log, log.block_of_prompt[log.prompt], log.blocks)]
+        # Weights alone are summed for an entropy bonus, or to take a mean off other advantages.
+        self.needs_plain = plugin.scheme.entropy is not None or plugin.scheme.advantage.whitening is not None
+        self.kept: deque[Credited] = deque()
+
+    def total(self, slab: Slab) -> None:
+        """Take in the sums of some groups."""
+        part = self.plugin.credited(slab)
+        if self.plugin.log.kept is not None:  # credited once, as it is laid out once
+            self.kept.append(part)
+        each = self.plugin.totals(part)
+        log = self.plugin.log
+        if not self.totals:
+            self.totals = [mapped(lambda _, size=size: np.zeros(size), each) for size in (len(log.steps), log.blocks)]
+        for total, at in zip(self.totals, (slab.step, slab.block), strict=True):
+            _add_at(total, at, each)
+
+    def add(self, slab: Slab) -> None:
+        """Take in the coefficients of some responses, with the sums of all."""
+        log = self.plugin.log
+        part = self.kept.popleft() if self.kept else self.plugin.credited(slab)
+        made = self.plugin.coefficients(part, *self._scales)
+        if self.watch is not None:
+            self.watch(part, made)
+        if not self.needs_plain:
+            made = replace(made, plain=None)
+        if not self.sums:
+            size = len(log.counts) if self.pairs else len(log.count)
+            self.sums = [mapped(lambda _: np.zeros(size), made)]
+        _add_at(self.sums[0], log.pair(slab) if self.pairs else log.place(slab), made)
+
+    @cached_property
+    def _scales(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        return self.plugin.scales(self.totals[0])
+
+    @property
+    def found(self) -> tuple[Totals, Coefficients]:
+        """Totals by block, and sums of coefficients."""
+        return self.totals[1], self.sums[0]
 
 
 def _counted(log: Log, number: IntArray, count: int) -> Totals:
@@ -103,21 +150,9 @@ def _counted(log: Log, number: IntArray, count: int) -> Totals:
                   groups=np.bincount(number, minlength=count).astype(np.float64))
 
 
-def _summed(parts: Iterable[tuple[tuple[IntArray, ...], Kind]], *places: int) -> list[Kind]:
-    """The sum of each field by place, one for each number of places.
-
-    Parts are records, with the places [...] of each kind that their fields [...] belong to; they go by once.
-    """
-    def added(at: IntArray, total: FloatArray, x: FloatArray) -> FloatArray:
-        np.add.at(total, at, x)
-        return total
-
-    rest = iter(parts)
-    first = next(rest)
-    sums = [mapped(lambda x, size=size: np.zeros(size), first[1]) for size in places]
-    for ats, more in chain([first], rest):
-        sums = [mapped(partial(added, at), total, more) for at, total in zip(ats, sums, strict=True)]
-    return sums
+def _add_at(total: Kind, at: IntArray, part: Kind) -> None:
+    """Add each field of a record to the same of another, at its places."""
+    mapped(lambda sums, x: np.add.at(sums, at, x), total, part)
 
 
 def measures_of(plugin: Plugin, step: Step, sums: Coefficients) -> Measures:

@@ -100,6 +100,7 @@ class Breakdown:
         self.by_step = np.zeros((2, log.blocks, int(self.runs[-1]) + 1))
         """[contribution or responses, block, run of steps]."""
         self.profile = np.zeros((4, self.bins))
+        _add(self.profile[:2], self.bin_of_end, by_end, by_end * plugin.cells.policy.length)
         """Σ 1, T, weight·T, A over responses, [row, length bin]."""
         self.groups = 0
         self.dead_groups = 0
@@ -113,18 +114,20 @@ class Breakdown:
         self.dead_groups += int(np.count_nonzero(~part.alive))
         # By outcome, solve rate of the prompt and length.
         place = cells.log.place(slab)
-        added = contributions(made, mapped(lambda table: table[place], self.tables))
+        needed = mapped(lambda _, table: table, made, self.tables)  # of what is None nothing is asked
+        added = contributions(made, mapped(lambda table: table[place], needed))
         length_bin = self.bin_of_end[slab.end]
         outcomes, rates, bins = self.sources.shape[2:]
         of_group = (slab.block * outcomes * rates + cells.log.solve_rate[slab.prompt]) * bins
-        _add(self.sources, slab.each(of_group) + slab.outcome * (rates * bins) + length_bin, *added)
+        terms = 1 if made.kl is None else 2
+        _add(self.sources[:terms], slab.each(of_group) + slab.outcome * (rates * bins) + length_bin, *added[:terms])
         # By run of steps.
         runs = self.by_step.shape[2]
         _add(self.by_step, slab.block * runs + self.runs[slab.step],
-             slab.by_group(added.sum(axis=0)), (part.in_step * slab.sizes).astype(np.float64))
+             slab.by_group(added[:terms].sum(axis=0)), (part.in_step * slab.sizes).astype(np.float64))
         # By length alone.
         weighted = slab.length * (0.0 if made.plain is None else made.plain)
-        _add(self.profile, length_bin, np.ones_like(weighted), slab.length, weighted, part.worth)
+        _add(self.profile[2:], length_bin, weighted, part.worth)
 
     def redrawn(self, directions: Directions, step: Step, sums: Coefficients) -> FloatArray:
         """Contributions [log, term, outcome, length bin] of measures [log, place], under their own laws."""

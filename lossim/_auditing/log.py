@@ -265,13 +265,16 @@ class Log(Record):
 
     def place(self, slab: Slab) -> IntArray:
         """Which place each response stands at."""
-        if slab.answered is None:
-            return self._rank[slab.place]
-        return np.searchsorted(self._counted[0], self._key(slab))
+        def find() -> IntArray:
+            if slab.answered is None:
+                return self._rank[slab.place]
+            return np.searchsorted(self._counted[0], self._key(slab))
+
+        return slab.once("place", find)
 
     def pair(self, slab: Slab) -> IntArray:
         """Which pair of a place and a block of prompts a response belongs to: sums over pairs can be redrawn."""
-        return self.place(slab) * self.blocks + slab.each(slab.block)
+        return slab.once("pair", lambda: self.place(slab) * self.blocks + slab.each(slab.block))
 
     def redrawn(self, by_pair: FloatArray, weights: FloatArray) -> FloatArray:
         """Sums over pairs as sums [replicate, place] of the log with its blocks weighted."""

@@ -7,7 +7,6 @@ Three stages: a slab is credited group by group (:meth:`Plugin.credited`), the s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -16,7 +15,7 @@ import numpy as np
 from lossim._auditing.cells import LoggedCells
 from lossim._auditing.log import Log
 from lossim._auditing.slabs import SameSize, Slab
-from lossim._engine import Directions, Family, Groups, Logged, Step, advantage_sums_of, group_credit
+from lossim._engine import Credit, Directions, Family, Groups, Logged, Step, advantage_sums_of, group_credit
 from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray
 from lossim.aggregation import balanced
@@ -93,6 +92,14 @@ class Credited(Record):
     def worth(self) -> FloatArray:
         """What a table shows of a response: its credit, or what it is paid under GAE."""
         return self.paid if self.credit is None else self.credit
+
+
+class Grouped(Record):
+    """The groups of a slab before any scheme credits them: returns and who counts [response], and both by size."""
+
+    returns: FloatArray
+    counted: BoolArray
+    by_size: list[Groups]
 
 
 class Plugin(Record):
@@ -217,7 +224,8 @@ class Plugin(Record):
                 target = None if slab.target is None else same.of(slab.target)
                 same.of(task)[:] = self.rule.group_values(same.of(slab.length), same.of(slab.correct),
                                                           same.of(slab.cut), same.of(counted), target=target)
-        task = applied(self.shapings, task, slab.length, slab.outcome)
+        if self.shapings:
+            task = applied(self.shapings, task, slab.length, slab.outcome)
         kl = self.kl[0]
         if kl is None or slab.kl is None:
             return task, task, counted
@@ -232,35 +240,58 @@ class Plugin(Record):
         selection = self.scheme.selection
         return np.zeros_like(slab.cut) if selection is None else ~selection.in_time(slab.length)
 
-    def credited_log(self) -> Iterator[Credited]:
-        """All responses, slab by slab."""
+    @property
+    def whole_steps(self) -> bool:
+        """Whether responses are credited by the statistics of their step."""
         estimator = self.scheme.advantage.response_level
-        whole_steps = estimator is not None and estimator.needs_whole_step
-        return map(self.credited, self.log.slabs(whole_steps=whole_steps))
+        return estimator is not None and estimator.needs_whole_step
+
+    def _grouped(self, slab: Slab) -> Grouped:
+        """A slab's groups, before any scheme credits them."""
+        estimator = self.scheme.advantage.response_level
+        task, returns, counted = self._paid(slab)
+        everyone = np.ones_like(slab.cut)
+        kept = everyone if self.scheme.truncation == "keep" else ~slab.cut
+        if self._drops("response"):
+            kept = kept & ~self._late(slab)
+        baseline = np.zeros(len(slab.prompt))
+        if estimator is not None:
+            baseline = estimator.fixed_baseline(len(self.log.classes))[slab.prompt_class]
+        by_size = [Groups(task=same.of(task), returns=same.of(returns), length=same.of(slab.length),
+                          member=same.of(everyone), counted=same.of(counted), in_loss=same.of(kept),
+                          baseline=baseline[same.groups, None]) for same in slab.by_size]
+        return Grouped(returns=returns, counted=counted, by_size=by_size)
+
+    def _credit(self, grouped: Grouped) -> list[Credit]:
+        """What its groups are credited with, by size."""
+        estimator = self.scheme.advantage.response_level
+        return [group_credit(self.scheme, estimator, groups) for groups in grouped.by_size]
+
+    def _grouped_and_credited(self, slab: Slab) -> tuple[Grouped, list[Credit]]:
+        """Both; shared with other schemes where pay and baseline are those of the log."""
+        scheme = self.scheme
+        estimator = scheme.advantage.response_level
+        own = scheme.selection is not None or self.rule is not None or self.shapings or self.kl[0] is not None
+        if own or (estimator is not None and estimator.fixed_baseline(len(self.log.classes)).any()):
+            grouped = self._grouped(slab)
+            return grouped, self._credit(grouped)
+        grouped = slab.once(scheme.truncation, lambda: self._grouped(slab))
+        key = scheme.truncation, estimator, scheme.advantage.group_relative
+        return grouped, slab.once(key, lambda: self._credit(grouped))
 
     def credited(self, slab: Slab) -> Credited:
         """The responses of a slab, credited by group, and then by the statistics of the step if the estimator asks."""
         scheme = self.scheme
         rule = scheme.aggregation
         estimator = scheme.advantage.response_level
-        everyone = np.ones_like(slab.cut)
-        task, returns, counted = self._paid(slab)
-        kept = everyone if scheme.truncation == "keep" else ~slab.cut
-        if self._drops("response"):
-            kept = kept & ~self._late(slab)
-        baseline = np.zeros(len(slab.prompt))
-        if estimator is not None:
-            baseline = estimator.fixed_baseline(len(self.log.classes))[slab.prompt_class]
+        grouped, credits = self._grouped_and_credited(slab)
+        returns, counted = grouped.returns, grouped.counted
         # By group.
         advantage = None if estimator is None else np.empty_like(returns)
         in_loss = np.empty_like(counted)
         weight = np.empty_like(returns)
         alive = np.empty(len(slab.prompt), dtype=np.bool_)
-        for same in slab.by_size:
-            groups = Groups(task=same.of(task), returns=same.of(returns), length=same.of(slab.length),
-                            member=same.of(everyone), counted=same.of(counted), in_loss=same.of(kept),
-                            baseline=baseline[same.groups, None])
-            credit = group_credit(scheme, estimator, groups)
+        for same, groups, credit in zip(slab.by_size, grouped.by_size, credits, strict=True):
             alive[same.groups] = credit.unequal[:, 0] | (same.size == 1)
             same.of(in_loss)[:] = credit.in_loss
             own = rule.prefactor(groups.length, self.log.max_tokens) * credit.in_loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import groupby
 
-from lossim._auditing.bootstrap import FEW, Spread, read, redraw
+from lossim._auditing.bootstrap import FEW, Spread, read_together, redraw
 from lossim._auditing.breakdown import Covariance
 from lossim._auditing.doubts import all_doubts
 from lossim._auditing.on_log import OnLog
@@ -24,10 +24,11 @@ def what_if(plugin: Plugin, weights: FloatArray, before: str = "") -> tuple[What
     settings += [(words, other.plugin) for words, other in changed(OnLog(plugin=plugin))]
     found: list[WhatIf] = []
     for cells, group in groupby(settings, key=lambda setting: setting[1].cells):
-        spreads = []
-        for words, other in group:
-            covariance = Covariance(cells.log)
-            spreads.append((words, covariance, Spread(other, read(other, covariance))))
+        some = list(group)
+        covariances = [Covariance(cells.log) for _ in some]
+        read = read_together([other for _, other in some], covariances)
+        spreads = [(words, covariance, Spread(other, sums))
+                   for (words, other), covariance, sums in zip(some, covariances, read, strict=True)]
         redraw([spread for _, _, spread in spreads], few)
         found += [WhatIf(change=words, covariance=covariance.estimate(few),
                          doubts=all_doubts(spread, weights) if words == before else spread.doubts,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from dataclasses import field
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +14,7 @@ from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray, IntArray, Outcome
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+Made = TypeVar("Made")
 
 
 class SameSize(Record):
@@ -38,6 +42,7 @@ class Slab(Record):
         target: tokens that its prompt asks for; None likewise.
         block: the block of prompts that a group is redrawn with.
         sizes: how many responses each group has.
+        shared: what several schemes make of it alike, see :meth:`once`.
     """
 
     length: FloatArray
@@ -55,8 +60,16 @@ class Slab(Record):
     prompt_class: IntArray
     sizes: IntArray
     by_size: tuple[SameSize, ...]
+    shared: dict[Any, Any] = field(default_factory=dict)
 
-    @property
+    def once(self, key: Any, make: Callable[[], Made]) -> Made:
+        """What ``make`` makes of it, made once until ``shared`` is cleared; not to be written to."""
+        if key not in self.shared:
+            self.shared[key] = make()
+        found: Made = self.shared[key]
+        return found
+
+    @cached_property
     def outcome(self) -> IntArray:
         """Codes of `Outcome`."""
         return np.where(self.cut, Outcome.TRUNCATED, np.where(self.correct, Outcome.CORRECT, Outcome.INCORRECT))

@@ -7,6 +7,8 @@ the scheme's treatment of truncated responses and of groups whose rewards are al
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from lossim._support.records import Record
@@ -37,6 +39,17 @@ class Groups(Record):
     counted: BoolArray
     in_loss: BoolArray
     baseline: FloatArray
+
+    @cached_property
+    def compared(self) -> Group:
+        """Its members as an estimator compares them."""
+        return Group(returns=self.returns, count=self.counted.astype(np.float64), length=self.length,
+                     baseline=self.baseline)
+
+    @cached_property
+    def unequal(self) -> BoolArray:
+        """See :func:`unequal`."""
+        return unequal(self.task, self.counted)
 
 
 class Credit(Record):
@@ -69,15 +82,13 @@ def group_credit(scheme: Scheme, estimator: ResponseAdvantage | None, groups: Gr
     """The same before the statistics of a step are taken: all that a group says by itself."""
     advantage = None
     if estimator is not None:
-        members = Group(returns=groups.returns, count=groups.counted.astype(np.float64), length=groups.length,
-                        baseline=groups.baseline)
-        advantage = np.where(groups.counted, estimator.of_group(members), 0.0)
+        advantage = np.where(groups.counted, estimator.of_group(groups.compared), 0.0)
     in_loss = groups.in_loss
     if scheme.removes and scheme.advantage.group_relative:
         # A lone survivor has nobody to be compared with; a group of one had nobody to begin with.
         least = np.minimum(groups.member.sum(axis=-1, keepdims=True), 2)
         in_loss = in_loss & (groups.counted.sum(axis=-1, keepdims=True) >= least)
-    return Credit(advantage=advantage, in_loss=in_loss, unequal=unequal(groups.task, groups.counted))
+    return Credit(advantage=advantage, in_loss=in_loss, unequal=groups.unequal)
 
 
 def unequal(task: FloatArray, counted: BoolArray) -> BoolArray:

@@ -97,10 +97,14 @@ class Group:
         total = np.sum(self.count * self.shifted, axis=-1, keepdims=True)
         return self.shifted - total / np.maximum(self.members, 1.0)
 
+    @cached_property
+    def squares(self) -> FloatArray:
+        """Σ (R - mean)² over those that count, [..., 1]."""
+        return np.sum(self.count * self.centred**2, axis=-1, keepdims=True)
+
     def variance(self, ddof: int) -> FloatArray:
         """Σ (R - mean)² / (members - ddof), [..., 1]."""
-        squares = np.sum(self.count * self.centred**2, axis=-1, keepdims=True)
-        return squares / np.maximum(self.members - ddof, 1.0)
+        return self.squares / np.maximum(self.members - ddof, 1.0)
 
 
 def group_of(returns: FloatArray, *, count: FloatArray | None = None, length: FloatArray | None = None,
