@@ -314,12 +314,11 @@ class Plugin(Record):
             weight *= slab.each(in_step if scheme.dynamic_sampling == "none" else in_step & alive)
         if scheme.replaces:
             in_loss &= slab.each(in_step)
-            counted &= slab.each(in_step)
+            counted = counted & slab.each(in_step)  # it is shared
         # By step.
         if advantage is not None and estimator is not None and estimator.needs_whole_step:
             for rows in slab.by_step():
-                advantage[rows] = estimator.of_step(advantage[None, rows], returns[None, rows],
-                                                    counted[None, rows])[0]
+                advantage[rows] = estimator.of_step(advantage[None, rows], returns[None, rows], counted[None, rows])[0]
         kl = self.kl[1]
         slope = None if kl is None or slab.kl is None else -kl.coefficient * kl.slope(slab.kl / slab.length)
         return Credited(slab=slab, paid=returns, weight=weight, kl_slope=slope, in_loss=in_loss,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import lossim as ls
-from lossim import schemes
+from lossim import schemes, selection
+from tests.shared.sizes import slabs_kept_up_to
 
 
 def test_a_group_of_one_is_not_dead_and_gets_what_its_estimator_gives() -> None:
@@ -19,6 +21,27 @@ def test_a_group_of_one_is_not_dead_and_gets_what_its_estimator_gives() -> None:
     assert "4 of 5 groups have one response, which is compared with nothing and gets the reward itself" in found.notes
     nothing = ls.audit(schemes.rloo(), log, replicates=0)[0]
     assert "which is compared with nothing and gets no credit" in " ".join(nothing.notes)
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 22])
+def test_schemes_side_by_side_say_what_each_says_alone(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """They share what they see of a group, which none of them may change."""
+    slabs_kept_up_to(monkeypatch, kept)
+    policy = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.lognormal(median=8, sigma=0.6),
+                                   wrong=ls.lengths.lognormal(median=16, sigma=0.7), max_tokens=32)
+    log = policy.sample(np.random.default_rng(0), prompts=60, group_size=4)
+    some = [schemes.dapo(), schemes.reinforce_plus_plus(), schemes.grpo(), schemes.dr_grpo(), schemes.ppo(),
+            replace(schemes.grpo(), truncation="remove"), schemes.reinforce_plus_plus_baseline(),
+            replace(schemes.dapo(), selection=selection.Deadline(tokens=20)), schemes.rloo()]
+    together = ls.audit(some, log, replicates=20)
+    for scheme, found in zip(some, together, strict=True):
+        alone = ls.audit(scheme, log, replicates=20, what_if=False)[0]
+        assert float(found.length) == float(alone.length)
+        assert float(found.length_per_kl.stderr) == float(alone.length_per_kl.stderr)
+        assert float(found.covariance) == float(alone.covariance)
+        assert np.array_equal(found.sources.value, alone.sources.value)
+        assert np.array_equal(found.token_weight, alone.token_weight)
+        assert np.array_equal(found.mean_advantage, alone.mean_advantage)
 
 
 def test_dynamic_sampling_keeps_groups_of_one() -> None:
