@@ -1,9 +1,10 @@
 """A log of ten million responses, and the memory that reading and auditing it takes.
 
-    python -m benchmarks.logs FILE traced|resident
+    python -m benchmarks.logs FILE traced|resident|times
 
 prints, as JSON and in MiB, what Python and numpy hold at the peak while reading and in an audit (tracemalloc), or the
-largest size of the whole process before, after reading, and after sorting by group.
+largest size of the whole process before, after reading, and after sorting by group; or the CPU seconds of reading and
+of audits of one scheme and of five, in one process.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import benchmarks.conftest  # noqa: F401 - one thread, before numpy is imported
 import lossim as ls
 
 ROWS, GROUP, PER_STEP = 10_000_000, 8, 8192
+FIVE = ("grpo", "dr_grpo", "dapo", "rloo", "gspo")
 COLUMNS = ("prompt_id", "length", "reward", "truncated", "step")
 
 
@@ -40,9 +43,9 @@ def write(file: Path, rows: int = ROWS) -> None:
 
 
 def peaks(file: Path) -> dict[str, float]:
-    """What reading the log takes, in two fresh processes: tracemalloc slows reading down and takes memory itself."""
+    """What a log takes, each in a fresh process: tracemalloc slows reading down and takes memory itself."""
     found: dict[str, float] = {}
-    for how in ("traced", "resident"):
+    for how in ("traced", "resident", "times"):
         done = subprocess.run([sys.executable, "-m", "benchmarks.logs", str(file), how], capture_output=True, text=True,
                               check=True, cwd=Path(__file__).resolve().parents[1])
         found |= json.loads(done.stdout)
@@ -69,6 +72,15 @@ def main() -> None:
         tracemalloc.reset_peak()
         ls.audit(rollouts, ls.schemes.dapo(), what_if=False)
         print(json.dumps({"traced": reading / 2**20, "traced_audit": tracemalloc.get_traced_memory()[1] / 2**20}))
+        return
+    if how == "times":
+        times = [time.process_time()]
+        rollouts = ls.Rollouts.read(file)
+        times.append(time.process_time())
+        for names in (FIVE[:1], FIVE):
+            ls.audit(rollouts, [getattr(ls.schemes, name)() for name in names], what_if=False)
+            times.append(time.process_time())
+        print(json.dumps(dict(zip(("read_once", "audit_one", "audit_five"), np.diff(times).tolist(), strict=True))))
         return
     before = resident()
     rollouts = ls.Rollouts.read(file)
