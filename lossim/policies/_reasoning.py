@@ -170,17 +170,30 @@ def _ends(goal: Goal, median: float, hazard: float) -> _Ends:
     position = np.arange(1.0, cap + 1.0)
     deviation = (math.log(median) - _logs(cap)) / goal.sigma
     later = ndtr(deviation)  # P(W > t)
-    arrives = np.where(deviation > 0, np.diff(ndtr(-deviation), prepend=0.0), -np.diff(later, prepend=1.0))
+    arrives = -np.diff(later, prepend=1.0)
+    below = np.count_nonzero(deviation > 0)  # up to the median the other tail keeps its digits
+    arrives[:below] = np.diff(ndtr(-deviation[:below]), prepend=0.0)
     going = np.exp((position - 1.0) * math.log1p(-hazard)) if hazard < 1.0 else (position == 1.0).astype(np.float64)
     done = arrives * going
-    stay = 1.0 - 1.0 / goal.verbosity
-    left = stay ** (cap - position + 1.0)  # s^n
-    right = float(done @ (1.0 - left))
-    right_tokens = float(done @ ((position - 1.0 + goal.verbosity) * (1.0 - left) - (cap - position + 1.0) * left))
+    left, stops, tokens = _after_answer(goal.verbosity, cap)
+    right = float(done @ stops)
     working = later * going * hazard
     cut = float(later[-1] * going[-1] * (1.0 - hazard) + done @ left)
     return _Ends(right=right, early=float(((later - later[-1]) * going).sum() * hazard), cut=cut,
-                 mean_right=right_tokens / max(right, 1e-300), wrong_tokens=float(working @ position) + cap * cut)
+                 mean_right=float(done @ tokens) / max(right, 1e-300),
+                 wrong_tokens=float(working @ position) + cap * cut)
+
+
+@lru_cache(maxsize=2)
+def _after_answer(verbosity: float, cap: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """s^n, 1 - s^n and E[T; right | done at W] of :func:`_ends`, by W."""
+    position = np.arange(1.0, cap + 1.0)
+    left = (1.0 - 1.0 / verbosity) ** (cap - position + 1.0)
+    stops = 1.0 - left
+    found = left, stops, (position - 1.0 + verbosity) * stops - (cap - position + 1.0) * left
+    for each in found:
+        each.setflags(write=False)
+    return found
 
 
 # --- the path of right responses --------------------------------------------------------------------------------
