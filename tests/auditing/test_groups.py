@@ -27,7 +27,7 @@ def test_a_group_of_one_is_not_dead_and_gets_what_its_estimator_gives() -> None:
 def test_schemes_side_by_side_say_what_each_says_alone(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
     """They share what they see of a group, which none of them may change."""
     slabs_kept_up_to(monkeypatch, kept)
-    policy = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.lognormal(median=8, sigma=0.6),
+    policy = ls.policies.two_paths(solve_rate=0.7, right=ls.lengths.lognormal(median=8, sigma=0.6),
                                    wrong=ls.lengths.lognormal(median=16, sigma=0.7), max_tokens=32)
     log = policy.sample(np.random.default_rng(0), prompts=60, group_size=4)
     some = [schemes.dapo(), schemes.reinforce_plus_plus(), schemes.grpo(), schemes.dr_grpo(), schemes.ppo(),
