@@ -44,18 +44,20 @@ from lossim._engine.sampled import (
     sums_by_end,
     unequal_groups,
 )
+from lossim._engine.side_by_side import SideBySide, class_by_class
 from lossim._engine.sources import ROLES
 from lossim._engine.states import along_draws, sums_by_token, with_entries
 from lossim._engine.step import Logged, Step
 
 __all__ = ["FIRST_STEP", "NATS", "NO_PACE", "ROLES", "STANDARD_ERRORS", "TERMS", "Batches", "Changes", "Credit",
            "Directions", "Drift", "EndSums", "Family", "Groups", "Headline", "LengthDrift", "Logged", "Measures",
-           "Pace", "Paced", "Question", "Ratios", "Readout", "Report", "ResponseTerm", "Squares", "Step", "TokenTerm",
-           "advantage_sums_of", "along_draws", "at_pace", "cannot_fill", "check_alike", "checked_family", "clock",
-           "content_notes", "credit", "credited", "critic_sums", "describe_policy", "describe_rng", "describe_scheme",
-           "drift", "effective_reward", "end_sums", "entry_advantage", "expected_measures", "family_of",
-           "first_step_doubts", "gae_projection_of", "group_credit", "groups_admitted", "headline", "headline_of",
-           "headlines", "how_far", "inner_product", "kernel_doubt", "laid_out", "length_drift", "length_drifts",
-           "lengths_over", "measures_of", "other_work", "out_of_loss", "pace", "reported", "scheme_doubts",
-           "setting_notes", "share_of_dead_groups", "start_notes", "sums_by_end", "sums_by_token", "unequal_groups",
-           "unpaid_grades", "unsettled_notes", "update_gradient", "versions", "with_entries"]
+           "Pace", "Paced", "Question", "Ratios", "Readout", "Report", "ResponseTerm", "SideBySide", "Squares", "Step",
+           "TokenTerm", "advantage_sums_of", "along_draws", "at_pace", "cannot_fill", "check_alike", "checked_family",
+           "class_by_class", "clock", "content_notes", "credit", "credited", "critic_sums", "describe_policy",
+           "describe_rng", "describe_scheme", "drift", "effective_reward", "end_sums", "entry_advantage",
+           "expected_measures", "family_of", "first_step_doubts", "gae_projection_of", "group_credit",
+           "groups_admitted", "headline", "headline_of", "headlines", "how_far", "inner_product", "kernel_doubt",
+           "laid_out", "length_drift", "length_drifts", "lengths_over", "measures_of", "other_work", "out_of_loss",
+           "pace", "reported", "scheme_doubts", "setting_notes", "share_of_dead_groups", "start_notes", "sums_by_end",
+           "sums_by_token", "unequal_groups", "unpaid_grades", "unsettled_notes", "update_gradient", "versions",
+           "with_entries"]

@@ -19,8 +19,12 @@ from lossim._support.records import Record
 from lossim._support.types import FloatArray
 from lossim.advantages import Raw
 from lossim.aggregation import Aggregation
+from lossim.schemes import Scheme
 
-__all__ = ["Average", "Expectation", "largest_pay"]
+__all__ = ["Average", "Expectation", "check_in_time", "check_unequal", "largest_pay"]
+
+RAREST = 1e-300
+"""Chance of a group from which on a batch of them is filled."""
 
 Expectation = Callable[[ClassLaw, FloatArray], FloatArray]
 """What is expected given the own end, by row and end, from a class and the weights of its nodes."""
@@ -106,15 +110,11 @@ class Average(Record):
         """P(a group is one that the step takes): in time, and of unequal rewards where equal ones are resampled."""
         if not self.step.scheme.replaces:
             return 1.0
-        if self.admitted_groups <= 1e-300:
-            raise ValueError(f"selection={self.step.scheme.selection} never fills a batch: the chance that a group is "
-                             f"in time is {self.admitted_groups:.2g}; set a later deadline, or drops='response'")
+        check_in_time(self.step.scheme, self.admitted_groups)
         if self.step.scheme.dynamic_sampling != "resample":
             return self.admitted_groups
         share = self.unequal_groups
-        if share <= 1e-300:
-            raise ValueError("dynamic_sampling='resample' never fills a batch: the chance that a group has unequal "
-                             f"rewards is {share:.2g}; use dynamic_sampling='none' or 'drop', or other prompts")
+        check_unequal(share)
         return share
 
     @cached_property
@@ -174,6 +174,20 @@ class Average(Record):
             np.multiply(policy.law[cells], expected.reshape(-1, grades, len(own)), out=measure[cells])
             measure[cells] *= policy.cell_weight[cells, None, None]
         return measure
+
+
+def check_in_time(scheme: Scheme, share: float) -> None:
+    """Say that no group comes in time, if that is the chance that one does."""
+    if share <= RAREST:
+        raise ValueError(f"selection={scheme.selection} never fills a batch: the chance that a group is in time is "
+                         f"{share:.2g}; set a later deadline, or drops='response'")
+
+
+def check_unequal(share: float) -> None:
+    """Say that no group has unequal rewards, if that is the chance that one has."""
+    if share <= RAREST:
+        raise ValueError("dynamic_sampling='resample' never fills a batch: the chance that a group has unequal "
+                         f"rewards is {share:.2g}; use dynamic_sampling='none' or 'drop', or other prompts")
 
 
 def largest_pay(step: Step) -> float:

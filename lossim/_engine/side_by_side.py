@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.special import gammaln, xlogy
 
+from lossim._engine.average import check_in_time, check_unequal
 from lossim._engine.denominators import ONE, Denominators, inverse_range
 from lossim._engine.exact import Expected, token_measures
 from lossim._engine.groups import FEW_LEVELS, at_least_two_levels, power_difference
@@ -31,11 +33,11 @@ from lossim._engine.states import with_entries
 from lossim._engine.step import Step
 from lossim._model import CellArrays
 from lossim._support.records import Record
-from lossim._support.types import FloatArray
+from lossim._support.types import FloatArray, IntArray
 from lossim.advantages import ResponseAdvantage, group_of
 from lossim.schemes import Scheme
 
-__all__ = ["SideBySide", "side_by_side", "takes"]
+__all__ = ["SideBySide", "class_by_class", "side_by_side", "takes"]
 
 
 def takes(scheme: Scheme) -> bool:
@@ -62,6 +64,14 @@ def side_by_side(scheme: Scheme, policies: Sequence[CellArrays]) -> SideBySide:
     if advantage is not scheme.advantage:
         scheme = replace(scheme, advantage=advantage)
     return SideBySide(step=Step(scheme=scheme, policy=together, reference=together, old=together), count=count)
+
+
+def class_by_class(step: Step) -> SideBySide | None:
+    """A step on one policy with all its classes at once; None where that does not cover it, or off-policy."""
+    if step.drawn_ratio is not None or not takes(step.scheme):
+        return None
+    classes = SideBySide(step=step, count=1)
+    return classes if classes.few else None
 
 
 class SideBySide(Record):
@@ -103,6 +113,16 @@ class SideBySide(Record):
 
     # --- one response -------------------------------------------------------------------------------------------
 
+    @cached_property
+    def by_run(self) -> bool:
+        """Whether [end] is by runs of ends that are paid alike: no denominator tells them apart, and they are few."""
+        step = self.step
+        return self.denominators.aggregation is ONE and 2 * len(step.runs) < len(step.alike)
+
+    def at_runs(self, x: Any) -> Any:
+        """What is alike within runs [..., end], at the ends that are told apart here."""
+        return x[..., self.step.runs] if self.by_run else x
+
     @property
     def mates(self) -> int:
         """G - 1, the other responses of a group."""
@@ -127,23 +147,24 @@ class SideBySide(Record):
     def law(self) -> FloatArray:
         """P(grade, end) given the class, [class, grade, end]."""
         policy = self.step.old
+        law = self.step.law_by_run if self.by_run else policy.law
         classes, cells = len(policy.class_weight), policy.layout.cells
         if all(mine.stop - mine.start == cells // classes for mine in policy.class_cells):
             share = policy.cell_probability.reshape(classes, -1)
-            return np.einsum("jc,jcge->jge", share, policy.law.reshape(classes, -1, *policy.law.shape[1:]))
+            return np.einsum("jc,jcge->jge", share, law.reshape(classes, -1, *law.shape[1:]))
         first = [mine.start for mine in policy.class_cells]
-        return np.add.reduceat(policy.law * policy.cell_probability[:, None, None], first, axis=0)
+        return np.add.reduceat(law * policy.cell_probability[:, None, None], first, axis=0)
 
     @cached_property
     def counted(self) -> FloatArray:
         """P(grade, end) of responses in the baseline, [class, grade, end]."""
-        inside = self.step.in_baseline
+        inside = self.at_runs(self.step.in_baseline)
         return self.law if inside.all() else self.law * inside
 
     @cached_property
     def removed(self) -> FloatArray:
         """P(a response is out of the baseline, and its group is not replaced for it), [class]."""
-        outside = self.step.admitted & ~self.step.in_baseline
+        outside = self.at_runs(self.step.admitted & ~self.step.in_baseline)
         return self.law[:, :, outside].sum(axis=(1, 2))
 
     @property
@@ -152,9 +173,15 @@ class SideBySide(Record):
         return bool((self.removed > 0).any())
 
     @cached_property
+    def level(self) -> IntArray:
+        """Which level of the task reward each [grade, end] gets."""
+        return self.at_runs(self.step.reward_levels[1])
+
+    @cached_property
     def level_mass(self) -> FloatArray:
         """P(level of the task reward; in the baseline), [class, level]."""
-        levels, level = self.step.reward_levels
+        levels = self.step.reward_levels[0]
+        level = self.level
         if len(levels) <= FEW_LEVELS:
             flat = self.counted.reshape(len(self.counted), -1)
             return np.stack([flat @ (level.ravel() == i).astype(np.float64) for i in range(len(levels))], axis=1)
@@ -189,10 +216,10 @@ class SideBySide(Record):
 
     def at_level(self, x: FloatArray) -> FloatArray:
         """Σ over the nodes of e^{-node·own size} x[level of the own end], [class, level, a] → [class, grade, end]."""
-        level = self.step.reward_levels[1]
+        level = self.level
         own = self.at_ends(x)
         if own.shape[-1] == 1:
-            return own[:, level, 0]
+            return np.take(own[:, :, 0], level, axis=1)
         return own[:, level, np.arange(own.shape[-1])]
 
     @cached_property
@@ -208,6 +235,25 @@ class SideBySide(Record):
         return at_least_two_levels(self.level_mass, self.removed, self.mates + 1)
 
     @cached_property
+    def admitted_groups(self) -> FloatArray:
+        """P(a group is in time, or need not be), [class]."""
+        inside = self.at_runs(self.step.admitted)
+        if inside.all():
+            return np.ones(len(self.law))
+        admitted: FloatArray = self.law[:, :, inside].sum(axis=(1, 2)) ** (self.mates + 1)
+        return admitted
+
+    def over_classes(self, x: FloatArray) -> FloatArray:
+        """The mean over the prompts of a number of each class, [class] → [policy]."""
+        found: FloatArray = (self.of_policies(self.step.old.class_weight) * self.of_policies(x)).sum(axis=-1)
+        return found
+
+    @property
+    def dead_groups(self) -> FloatArray:
+        """P(the task rewards of a group in time are all equal), [policy]."""
+        return np.maximum(1.0 - self.over_classes(self.unequal) / self.over_classes(self.admitted_groups), 0.0)
+
+    @cached_property
     def kept_share(self) -> FloatArray:
         """P(a group is one that a step takes): in time, and of unequal rewards where equal go, [policy].
 
@@ -217,12 +263,12 @@ class SideBySide(Record):
         scheme = self.step.scheme
         if not scheme.replaces:
             return np.ones(self.count)
-        resampled = scheme.dynamic_sampling == "resample"
-        taken = self.unequal if resampled else self.law[:, :, self.step.admitted].sum(axis=(1, 2)) ** (self.mates + 1)
-        share = (self.of_policies(self.step.old.class_weight) * self.of_policies(taken)).sum(axis=-1)
-        if (share <= 1e-300).any():
-            slot = "dynamic_sampling='resample'" if resampled else f"selection={scheme.selection}"
-            raise ValueError(f"{slot} never fills a batch of one of the policies")
+        in_time = self.over_classes(self.admitted_groups)
+        check_in_time(scheme, float(in_time.min()))
+        if scheme.dynamic_sampling != "resample":
+            return in_time
+        share = self.over_classes(self.unequal)
+        check_unequal(float(share.min()))
         return share
 
     @cached_property
@@ -274,13 +320,14 @@ class SideBySide(Record):
 
     def _fixed(self, estimator: ResponseAdvantage) -> FloatArray:
         baseline = self.step.baseline[:, None, None]
-        return estimator.of_group(group_of(np.broadcast_to(self.step.task[0], self.law.shape), baseline=baseline))
+        task = self.at_runs(self.step.task[0])
+        return estimator.of_group(group_of(np.broadcast_to(task, self.law.shape), baseline=baseline))
 
     def _linear_credit(self, estimator: ResponseAdvantage) -> FloatArray:
         """For A = u·R - v·Σ_mates R, with returns less the likeliest."""
         levels = self.step.reward_levels[0]
         pivot = levels[np.argmax(self.level_mass, axis=1)] if self.mates else np.zeros(len(self.law))
-        returns = self.step.task - pivot[:, None, None]
+        returns = self.at_runs(self.step.task) - pivot[:, None, None]
         paid = self.over_ends((self.counted * returns).sum(axis=1))
         own = np.zeros_like(self.transform)
         others = np.zeros_like(self.transform)
@@ -328,8 +375,11 @@ class SideBySide(Record):
         own = self.step.own_weight(self.step.scheme.aggregation)
         weight = policy.cell_weight / np.repeat(self.kept_share, policy.layout.cells // self.count)
         measure = np.multiply(policy.law, own)
-        measure *= weight[:, None, None]
-        measure *= credit[policy.class_of_cell]
+        each = weight[:, None, None] * credit[policy.class_of_cell]
+        if self.by_run and each.shape[-1] > 1:
+            ends = np.diff(self.step.runs, append=measure.shape[-1])
+            each = np.repeat(each, ends, axis=-1)
+        measure *= each
         return measure
 
     def expected(self) -> Expected:

@@ -121,6 +121,11 @@ class CellArrays(Record):
         return np.log1p(self._odds)
 
     @cached_property
+    def _likelier(self) -> FloatArray:
+        """The larger of both chances, [cell, t]."""
+        return 1.0 / (1.0 + self._odds)
+
+    @cached_property
     def log_stop(self) -> FloatArray:
         """log h [cell, t]; exact for ±inf."""
         return np.minimum(self.logits, 0.0) - self._log_one_plus_odds
@@ -128,17 +133,19 @@ class CellArrays(Record):
     @cached_property
     def log_stay(self) -> FloatArray:
         """log (1 - h) [cell, t]; exact for ±inf."""
-        return np.minimum(-self.logits, 0.0) - self._log_one_plus_odds
+        minus = np.maximum(self.logits, 0.0)
+        minus += self._log_one_plus_odds
+        return np.negative(minus, out=minus)
 
     @cached_property
     def hazard(self) -> FloatArray:
         """h [cell, t]: P(stop at t given still going at t)."""
-        return np.where(self.logits < 0, self._odds, 1.0) / (1.0 + self._odds)
+        return np.where(self.logits < 0, self._odds * self._likelier, self._likelier)
 
     @cached_property
     def stay(self) -> FloatArray:
         """1 - h [cell, t]."""
-        return np.where(self.logits < 0, 1.0, self._odds) / (1.0 + self._odds)
+        return np.where(self.logits < 0, self._likelier, self._odds * self._likelier)
 
     @cached_property
     def log_at_risk(self) -> FloatArray:
@@ -186,9 +193,10 @@ class CellArrays(Record):
     @cached_property
     def ends(self) -> FloatArray:
         """P(end in the cell | path) [cell, end]: p(t) = h(t)·S(t) at the stops 1..N, then the truncated mass."""
-        stopped = np.exp(self.log_at_risk[:, :-1] + self.log_stop)
-        cut = np.exp(self.log_at_risk[:, -1])
-        return np.column_stack([stopped, cut])
+        ends = np.empty(self.log_at_risk.shape)
+        np.multiply(self.at_risk, self.hazard, out=ends[:, :-1])
+        np.exp(self.log_at_risk[:, -1], out=ends[:, -1])
+        return ends
 
     @cached_property
     def chance_of_end(self) -> FloatArray:
@@ -203,11 +211,14 @@ class CellArrays(Record):
     @cached_property
     def law(self) -> FloatArray:
         """P(grade, end in the cell | path) [cell, grade, end]; sums to 1 over the states of a path."""
-        wrong = self.ends * (1.0 - self.correctness)
-        if not self.others.shape[1]:
-            return np.stack([self.ends * self.correctness, wrong], axis=1)
-        graded = wrong[:, None] * self.not_correct
-        return np.concatenate([(self.ends * self.correctness)[:, None], graded], axis=1)
+        cells, ends = self.ends.shape
+        law = np.empty((cells, 2 + self.others.shape[1], ends))
+        np.multiply(self.ends, self.correctness, out=law[:, 0])
+        wrong = np.subtract(1.0, self.correctness, out=law[:, 1])
+        wrong *= self.ends
+        if self.others.shape[1]:
+            law[:, 1:] = wrong[:, None] * self.not_correct
+        return law
 
     @cached_property
     def not_correct(self) -> FloatArray:
@@ -258,6 +269,12 @@ class CellArrays(Record):
         return gradient
 
     @cached_property
+    def rising(self) -> FloatArray:
+        """How much P(correct | length) has yet to rise, [cell, t]."""
+        highest = np.maximum.accumulate(self.correctness[:, :-1], axis=1)
+        return highest[:, -1:] - highest
+
+    @cached_property
     def needed_length_gradient(self) -> FloatArray:
         """The part of ``mean_length_gradient`` by responses that still work on an answer that would come, [cell, t].
 
@@ -265,8 +282,7 @@ class CellArrays(Record):
         P(correct | length) says the same, as far as it has not yet risen: the answer is there by t in as many as are
         right of those that stop at t. 0 where stopping later makes nothing more correct.
         """
-        chance = np.maximum.accumulate(self.correctness[:, :-1], axis=1)
-        rising = chance[:, -1:] - chance
+        rising = self.rising
         if not rising.any() and not len(self.arrival):
             return rising
         gradient = np.zeros_like(rising)

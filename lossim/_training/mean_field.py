@@ -7,7 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossim._engine import Family, Step, expected_measures, share_of_dead_groups, update_gradient
+from lossim._engine import (
+    Family,
+    SideBySide,
+    Step,
+    class_by_class,
+    expected_measures,
+    share_of_dead_groups,
+    update_gradient,
+)
 from lossim._model import Logits, Motion
 from lossim._support import checks
 from lossim._support.text import Note
@@ -30,6 +38,7 @@ class MeanField(Run):
     """The expected update of every optimiser step on each rollout."""
 
     limit = False  # whether advantages were scaled by statistics of a large batch
+    classes: SideBySide | None = None  # of the last update
 
     def entries(self) -> Iterator[Entry]:
         """The state before the first step, then each step and the state after it."""
@@ -71,7 +80,8 @@ class MeanField(Run):
 
     def update(self, step: Step) -> Logits:
         """The expected update."""
-        expected = expected_measures(step)
+        self.classes = class_by_class(step)
+        expected = self.classes.expected() if self.classes else expected_measures(step)
         self.limit |= expected.method == "large-batch limit"
         return update_gradient(step, expected.measures, self.motion.skill_scale > 0)
 
@@ -82,7 +92,9 @@ class MeanField(Run):
         return Lesson(advantage_mean=mean, reached=reached, tokens=step.old.cell_weight[:, None] * step.old.at_risk)
 
     def dead_groups(self, step: Step) -> FloatArray:
-        return np.array(share_of_dead_groups(step))
+        known = self.classes is not None and self.classes.step is step
+        classes = self.classes if known else class_by_class(step)
+        return np.array(share_of_dead_groups(step)) if classes is None else classes.dead_groups[0]
 
     def mass(self, step: Step) -> FloatArray:
         return step.old.cell_weight[:, None] * step.old.ends

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy.special import rel_entr
 
@@ -61,25 +59,54 @@ class Recorder:
         self.weight = start.class_weight[start.layout.class_of_path]  # of each path's class
         self.first_paths = [paths.start for paths in start.layout.class_paths]
         self.task = first.task + (np.nan if first.scheme.reward.group_relative else 0.0)
+        # What is summed over the ends of a grade: tokens, and responses, that stop.
+        stops = np.ones_like(start.length)
+        stops[-1] = 0.0
+        self.of_stops = np.stack([stops * start.length, stops], axis=1)
+        moving = np.isfinite(start.logits)
+        self.moving = None if moving.all() else moving
 
     def _rewards(self, policy: CellArrays) -> FloatArray:
         """Mean reward in each cell, [cell]; the cells of several policies are those of the first again and again."""
+        if len(self.task) == 1:
+            return policy.law.reshape(len(policy.law), -1) @ self.task.ravel()
         law = policy.law.reshape(-1, len(self.task), *policy.law.shape[1:])
         return np.einsum("rcge,cge->rc", law, self.task).ravel()
+
+    def _kl_of_decisions(self, policy: CellArrays) -> FloatArray:
+        """Σ_t P(in the cell at t)·KL of the decision to stop, and P(end)·KL of the grade, [cell], nats.
+
+        With Δ what changed since the start, the KL of the decision is h Δz + Δlog(1 - h).
+        """
+        start = self.first.policy
+
+        def since_start(now: FloatArray, then: FloatArray) -> FloatArray:
+            change: FloatArray = now.reshape(-1, *then.shape) - then
+            if self.moving is not None:
+                change = np.where(self.moving, change, 0.0)
+            return change.reshape(now.shape)
+
+        with np.errstate(invalid="ignore"):
+            logits = since_start(policy.logits, start.logits)
+            stay = since_start(policy.log_stay, start.log_stay)
+        total = np.einsum("ct,ct->c", policy.pmf, logits) + np.einsum("ct,ct->c", policy.at_risk, stay)
+        if policy.correctness is start.correctness:
+            return total
+        correct = policy.correctness.reshape(-1, *start.correctness.shape)
+        graded = rel_entr(correct, start.correctness) + rel_entr(1.0 - correct, 1.0 - start.correctness)
+        return total + np.einsum("ce,ce->c", policy.ends, graded.reshape(policy.ends.shape))
 
     def state(self, policy: CellArrays, coordinates: FloatArray, critic: FloatArray | None) -> State:
         """Numbers of the policy at coordinates [..., coordinate], whose leading axes they get."""
         start = self.first.policy
         lead = coordinates.shape[:-1]
         # Of each cell, then of each path: tokens and chances of the three outcomes, P(correct), the reward, and nats.
-        right = policy.law[:, 0]
-        wrong = policy.law[:, 1:].sum(axis=1)
-        stopped = [right[:, :-1], wrong[:, :-1]]
+        stopped = (policy.law.reshape(-1, len(policy.length)) @ self.of_stops).reshape(*policy.law.shape[:2], 2)
+        right = stopped[:, 0].T
+        wrong = stopped[:, 1:].sum(axis=1).T
         cut = policy.ends[:, -1]
-        length = policy.length[:-1]
-        rows = [*(part @ length for part in stopped), cut * length[-1], *(part.sum(axis=1) for part in stopped), cut,
-                right.sum(axis=1), self._rewards(policy),
-                _kl_of_decisions(policy, start, math.prod(lead))]
+        rows = [right[0], wrong[0], cut * policy.length[-1], right[1], wrong[1], cut, right[1] + policy.law[:, 0, -1],
+                self._rewards(policy), self._kl_of_decisions(policy)]
         by_path = start.layout.by_path(np.stack(rows, axis=-1).reshape(*lead, start.layout.cells, -1), axis=-2)
         probability = policy.probability.reshape(*lead, -1)
         weight = self.weight * probability
@@ -116,22 +143,3 @@ class Recorder:
                           needed=needed, free=new.length - old.length - needed, dead_groups=dead_groups,
                           clip_fraction=clip_fraction, learning_rate=learning_rate, range_low=range_low,
                           range_high=range_high)
-
-
-def _kl_of_decisions(policy: CellArrays, start: CellArrays, count: int) -> FloatArray:
-    """Σ_t P(in the cell at t)·KL of the decision to stop, and P(end)·KL of the grade, [cell], nats.
-
-    Of ``count`` policies in a row against one.
-    """
-    def repeated(x: FloatArray) -> FloatArray:
-        return np.broadcast_to(x, (count, *x.shape)).reshape(count * len(x), *x.shape[1:])
-
-    with np.errstate(invalid="ignore"):
-        stop = np.where(policy.hazard > 0, policy.hazard * (policy.log_stop - repeated(start.log_stop)), 0.0)
-        go = np.where(policy.stay > 0, policy.stay * (policy.log_stay - repeated(start.log_stay)), 0.0)
-    total = np.einsum("ct,ct->c", policy.at_risk, stop + go)
-    if policy.correctness is start.correctness:
-        return total
-    graded = rel_entr(policy.correctness, repeated(start.correctness))
-    graded += rel_entr(1.0 - policy.correctness, 1.0 - repeated(start.correctness))
-    return total + np.einsum("ce,ce->c", policy.ends, graded)

@@ -46,6 +46,8 @@ class Run(ABC):
         self.coordinates = np.zeros((*replicates, motion.size))
         self.memory = optimizer.start(self.coordinates.shape)
         self.current = None if stack else first.policy
+        # Whether some response is ever at work on an answer: see CellArrays.needed_length_gradient.
+        self.works = bool(len(self.start.arrival) or motion.skill_scale > 0 or first.policy.rising.any())
         self.state: State
         self.kernels = laid_out(kernels, first.policy.layout, motion)
         self.range = (np.full(replicates, np.nan), np.full(replicates, np.nan))
@@ -95,16 +97,22 @@ class Run(ABC):
         if last is not first:
             clipped = _clip_fraction(last, self.mass(first), self.replicates)
         self.learn(first)
-        # What it did: stops that moved while responses worked on an answer, by the slopes before and after.
         before = self.state
         self.state = self._state()
-        moved = self.motion.push(self.coordinates - before.coordinates).stops
-        slopes = (_needed(first.old) + _needed(self.policy)) / 2.0
-        working = np.einsum("...ct,...ct->...", slopes.reshape(moved.shape), moved)
         transition = self.recorder.transition(
-            before, self.state, working, dead_groups=self.dead_groups(first), clip_fraction=clipped,
-            learning_rate=np.full(self.replicates, rate), range_low=self.range[0], range_high=self.range[1])
+            before, self.state, self._while_working(before, first.old), dead_groups=self.dead_groups(first),
+            clip_fraction=clipped, learning_rate=np.full(self.replicates, rate), range_low=self.range[0],
+            range_high=self.range[1])
         return Entry(state=self.state, transition=transition)
+
+    def _while_working(self, before: State, old: CellArrays) -> FloatArray:
+        """What stops that moved while responses worked on an answer did, by the slopes before and after."""
+        if not self.works:
+            return np.zeros(self.replicates)
+        moved = self.motion.push(self.coordinates - before.coordinates).stops
+        slopes = (_needed(old) + _needed(self.policy)) / 2.0
+        found: FloatArray = np.einsum("...ct,...ct->...", slopes.reshape(moved.shape), moved)
+        return found
 
     def _state(self) -> State:
         return self.recorder.state(self.policy, self.coordinates, self.learning.values if self.learning else None)
