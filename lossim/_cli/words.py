@@ -49,10 +49,11 @@ def _worded(way: Way) -> str:
 
 
 def _flagged(text: str, error: BaseException, args: Namespace) -> str:
-    """Names of arguments as options: the first word if that option was given, elsewhere what can be nothing else."""
+    """Names of arguments as options: the first word if it is that option, elsewhere what can be nothing else."""
     options = _options(args)
     subject = getattr(error, "name", "")
-    if subject in options and getattr(args, subject) is not None:
+    # It is the option that was given, or the one that is missing.
+    if subject in options and (getattr(args, subject) is not None or getattr(error, "value", "") is None):
         text = text.replace(subject, flag(subject), 1)
     text = re.sub(r"^unknowns\['(\w+)'\]", lambda found: flag(found[1]), text)
     return in_options(text, args)

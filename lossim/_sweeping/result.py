@@ -133,7 +133,8 @@ class Sweep(Printed):
         total = sum(counts.values())
         said = sorted(((count, word) for word, count in counts.items() if count), key=lambda each: -each[0])
         (most, first), *others = said
-        text = f"{first} in all {total:,} cells" if not others else f"{first} in {most:,} of {total:,} cells"
+        everywhere = "in the only cell" if total == 1 else f"in all {total:,} cells"
+        text = f"{first} {everywhere}" if not others else f"{first} in {most:,} of {total:,} cells"
         text += "".join(f", {word} in {count:,}" for count, word in others)
         known = self.values[self.answer][np.isfinite(self.values[self.answer])]
         if len(known):

@@ -215,7 +215,7 @@ def test_messages_of_the_system(capsys: pytest.CaptureFixture[str], log: str, te
 # --- help, streams and signals --------------------------------------------------------------------------------------
 
 SCHEME = {"--scheme", "--config", "--trainer", "--algorithm", "--processes", "--strict", "--set",
-          "--ignore", "--reward",
+          "--ignore", "--reward", "--shaping",
           "--lambda", "--critic", "--kl", "--group-size", "--prompts"}
 SUMMARY = {"--accuracy", "--mean-length", "--right", "--wrong", "--ratio", "--truncated", "--spread", "--premature",
            "--verbosity", "--classes", "--mean-of"}
@@ -236,6 +236,7 @@ KERNEL = {"--sharing", "--class-sharing", "--path-scale", "--skill-scale"}
     ("survey", SCHEME | SUMMARY | KERNEL | OUTPUT | {"--steps", "--pace", "--draws", "--seed"}),
     ("train", SCHEME | NUMBERS | OUTPUT | {"--steps", "--pace", "--learning-rate"}),
     ("presets", {"--json", "--help"}),
+    ("rewards", {"--json", "--help"}),
 ])
 def test_help_lists_everything(capsys: pytest.CaptureFixture[str], name: str, options: set[str]) -> None:
     out, err = run(capsys, name, "--help")
