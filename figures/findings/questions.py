@@ -76,7 +76,8 @@ def measured(measure: Measure, steps: Sequence[Step], starts: Sequence[Start]) -
 
     Findings with the same unknowns have the same draws, and so the same kernel beside the same values.
     """
-    keys = [(measure, step.scheme, frozenset(start.values.items())) if step == (step.scheme, start, None) else None
+    keys = [(measure, step.scheme, frozenset(start.values.items()))
+            if step.policy is start and step.reference is None else None
             for step, start in zip(steps, starts, strict=True)]
     found = {number: MEASURED[key] for number, key in enumerate(keys) if key in MEASURED}
     wanted = [number for number in range(len(steps)) if number not in found]
@@ -156,7 +157,7 @@ def one_by_one(number: Callable[[Step], Numbers]) -> Measure:
 
 def length(steps: Sequence[Step]) -> list[Numbers]:
     """Mean length, tokens; steps of one scheme are worked out side by side."""
-    alike: dict[Hashable, list[int]] = {}
+    alike: dict[tuple[ls.Scheme, ls.Policy | None], list[int]] = {}
     for number, step in enumerate(steps):
         alike.setdefault((step.scheme, step.reference), []).append(number)
     found: dict[int, Numbers] = {}

@@ -103,7 +103,7 @@ def cannot_fill(scheme: Scheme, have: int, need: int) -> ValueError:
     """What to say where hardly any group is one that the step takes."""
     wanted = ["of unequal rewards (dynamic_sampling='resample')"] if scheme.dynamic_sampling == "resample" else []
     wanted += [] if scheme.selection is None else [f"in time (selection={scheme.selection})"]
-    return ValueError(f"a step cannot be filled: {have} of {need} groups after many draws were "
+    return ValueError(f"a step cannot be filled: of the {need} groups that it needs, after many draws {have} were "
                       f"{' and '.join(wanted)}; use dynamic_sampling='none' or 'drop', a later deadline, or other "
                       "prompts")
 

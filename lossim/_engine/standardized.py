@@ -12,6 +12,7 @@ See docs/derivations.md, section 6.
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -271,7 +272,7 @@ class Standardized(Record):
         so_far = np.append(0.0, np.cumsum(self.chance))
         around = so_far[high] - so_far[low]
         # |R - mean| e^{-vQ} <= √Q e^{-vQ} <= 1/√(2ev), in a group of which all are near.
-        bound = self._powers(self.ways + np.log(self.weights(scale)), around) * around / np.sqrt(2.0 * np.e * scale)
+        bound = self._powers(self.ways + np.log(self.weights(scale)), around) * around / np.sqrt(2.0 * math.e * scale)
         matters = (high - low > 1) & (bound > FAINT)
         count = np.append(0, np.cumsum(matters))
         return count[high] > count[low]

@@ -130,5 +130,5 @@ def test_a_step_that_no_group_is_in_time_for() -> None:
     scheme = replace(ls.schemes.grpo(), selection=Deadline(tokens=2))
     with pytest.raises(ValueError, match="never fills a batch: the chance that a group is in time is 0"):
         ls.drift(scheme, policy)
-    with pytest.raises(ValueError, match="0 of 64 groups after many draws were in time"):
+    with pytest.raises(ValueError, match="of the 64 groups that it needs, after many draws 0 were in time"):
         ls.drift(scheme, policy, "monte_carlo", rng=np.random.default_rng(0), batches=16)
