@@ -175,7 +175,7 @@ def stops(scheme: Scheme, subject: Policy | AnyLog | Curves, knob: str | None = 
     penalty per token: 0.0004114 (now 0.0001; -0.00198 to 0.00294 over 64 kernels)
     >>> shaping = ls.rewards.LinearPenalty(slope=held.stops[0].needed)
     >>> drift = ls.drift(ls.schemes.dr_grpo(reward=ls.Reward(shaping=shaping)), policy)
-    >>> print(f"{abs(drift.length_per_kl):.3f} tokens")
+    >>> print(f"{abs(float(drift.length_per_kl)):.3f} tokens")
     0.000 tokens
 
     And how strong one has a run of fifty steps end at 60 tokens:

@@ -171,8 +171,9 @@ class ExactNumbers(Record):
         contributions = np.abs(changes.sources).sum() + np.abs(mixing * policy.mean_length_by_path).sum()
         uncancelled = scale * max(float(np.abs(direction).max()) for direction in self.directions.length)
         kinds = float(np.abs(changes.sources.sum(axis=(2, 3))).sum())
-        rates = scale / 4.0  # p(1 - p) at most, of a stop or a path
-        return _by_unit(max(float(contributions), uncancelled), scale, rates), _by_unit(kinds, 0.0, 0.0)
+        chosen = mixing * policy.layout.by_path(policy.law[:, 0].sum(axis=-1))
+        accuracy = np.abs(chosen).sum() + abs(float(changes.accuracy) - chosen.sum())
+        return _by_unit(max(float(contributions), uncancelled), scale, float(accuracy)), _by_unit(kinds, 0.0, 0.0)
 
     def about(self) -> tuple[list[str], list[Doubt]]:
         """What was taken to a limit, and what is not known of the scheme and its critic."""
@@ -216,10 +217,10 @@ def _spread(question: Question) -> Estimate:
     return step_std(step, Directions(policy=step.policy, motion=question.policy.motion))
 
 
-def _by_unit(tokens: float, logits: float, rates: float) -> Changes:
-    """One number for all that is measured in tokens, one for all that is of logits, one for rates, 0 for the rest."""
+def _by_unit(tokens: float, logits: float, accuracy: float) -> Changes:
+    """One number for all that is measured in tokens, one for all that is of logits, accuracy's, 0 for the rest."""
     return Changes(
         length=tokens, within=tokens, composition=tokens, needed=tokens, free=tokens, length_by_class=tokens,
-        length_by_path=tokens, length_by_outcome=tokens, path_probability=0.0, accuracy=rates, reward=0.0,
-        truncation_rate=rates, sources=tokens, hazard_gradient=logits, path_gradient=logits, skill_gradient=logits,
+        length_by_path=tokens, length_by_outcome=tokens, path_probability=0.0, accuracy=accuracy, reward=0.0,
+        truncation_rate=0.0, sources=tokens, hazard_gradient=logits, path_gradient=logits, skill_gradient=logits,
         update=logits, effective_reward=0.0, response_weight=0.0)
