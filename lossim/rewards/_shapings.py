@@ -146,6 +146,30 @@ class Discount(Numbers, Shaping):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Laser(Numbers, Shaping):
+    """LASER's step reward: r + alpha for a correct response of at most ``target`` tokens. A truncated one has no part.
+
+    Args:
+        target: tokens, positive.
+        alpha: reward.
+
+    Source: LASER, arXiv:2505.15612; ``larse`` of the authors' code, whose alpha is the default. `LaserD` has a target
+    for each difficulty.
+
+    >>> shaping = Laser(target=100)
+    >>> shaping(np.array([1.0, 1.0, 0.0]), np.array([80.0, 120.0, 80.0]), np.array([0, 0, 1]))
+    array([1.5, 1. , 0. ])
+    """
+
+    target: float
+    alpha: float = 0.5
+    _ranges: ClassVar = {"target": (1.0, math.inf)}
+
+    def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
+        return np.where((outcome == Outcome.CORRECT) & (length <= self.target), reward + self.alpha, reward)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MissingEOS(Numbers, Shaping):
     """A penalty for being cut: r − penalty if truncated. Source: ``missing_eos_penalty`` of TRL's PPO trainer.
 
@@ -179,27 +203,3 @@ class StopProperly(Numbers, Shaping):
     def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
         cut = reward * self.coefficient if self.coefficient >= 0 else self.coefficient
         return np.where(outcome == Outcome.TRUNCATED, cut, reward)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Laser(Numbers, Shaping):
-    """LASER's step reward: r + alpha for a correct response of at most ``target`` tokens. A truncated one has no part.
-
-    Args:
-        target: tokens, positive.
-        alpha: reward.
-
-    Source: LASER, arXiv:2505.15612; ``larse`` of the authors' code, whose alpha is the default. `LaserD` has a target
-    for each difficulty.
-
-    >>> shaping = Laser(target=100)
-    >>> shaping(np.array([1.0, 1.0, 0.0]), np.array([80.0, 120.0, 80.0]), np.array([0, 0, 1]))
-    array([1.5, 1. , 0. ])
-    """
-
-    target: float
-    alpha: float = 0.5
-    _ranges: ClassVar = {"target": (1.0, math.inf)}
-
-    def __call__(self, reward: FloatArray, length: FloatArray, outcome: IntArray) -> FloatArray:
-        return np.where((outcome == Outcome.CORRECT) & (length <= self.target), reward + self.alpha, reward)

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from lossim.rewards._groups import (
-    ALP,
-    GR3,
-    GroupShaping,
-    KimiLength,
-    LaserD,
-    LengthZScore,
-    PassRateLength,
-    ShorterBetter,
-)
-from lossim.rewards._shapings import (
-    Cosine,
-    Discount,
-    Laser,
-    LinearPenalty,
-    MissingEOS,
-    Shaping,
-    SoftOverlong,
-    StopProperly,
-)
-from lossim.rewards._targets import LCPOExact, LCPOMax, TargetShaping
+from inspect import isabstract
+
+from lossim.rewards import _groups, _shapings, _targets
+from lossim.rewards._groups import GroupShaping
+from lossim.rewards._shapings import Shaping
+from lossim.rewards._targets import TargetShaping
 
 
 def shapings() -> dict[str, type[Shaping | GroupShaping | TargetShaping]]:
@@ -33,6 +18,6 @@ def shapings() -> dict[str, type[Shaping | GroupShaping | TargetShaping]]:
     >>> [name for name, kind in shapings().items() if issubclass(kind, TargetShaping)]
     ['LCPOExact', 'LCPOMax']
     """
-    every = (LinearPenalty, SoftOverlong, Cosine, Discount, Laser, MissingEOS, StopProperly, KimiLength, LengthZScore,
-             ALP, PassRateLength, LaserD, ShorterBetter, GR3, LCPOExact, LCPOMax)
-    return {shaping.__name__: shaping for shaping in every}
+    every = (kind for module in (_shapings, _groups, _targets) for kind in vars(module).values())
+    return {kind.__name__: kind for kind in every if isinstance(kind, type)
+            and issubclass(kind, (Shaping, GroupShaping, TargetShaping)) and not isabstract(kind)}
