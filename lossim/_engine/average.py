@@ -21,7 +21,7 @@ from lossim.advantages import Raw
 from lossim.aggregation import Aggregation
 from lossim.schemes import Scheme
 
-__all__ = ["Average", "Expectation", "check_in_time", "check_unequal", "largest_pay"]
+__all__ = ["Average", "Expectation", "check_in_time", "check_unequal", "largest_pay", "largest_pays"]
 
 RAREST = 1e-300
 """Chance of a group from which on a batch of them is filled."""
@@ -49,7 +49,7 @@ class Average(Record):
         if step.paid is not None or not (denominators.aggregation is denominators.baseline is ONE):
             return False
         reads_length = step.response_level is not None and step.response_level.traits.reads_length
-        return not reads_length and 2 * len(step.runs) < len(step.alike)
+        return not reads_length and step.few_runs
 
     @cached_property
     def classes(self) -> list[ClassLaw]:
@@ -192,6 +192,11 @@ def check_unequal(share: float) -> None:
 
 def largest_pay(step: Step) -> float:
     """The largest |R|, or |R - V| under GAE, of a response that can occur."""
-    mass = step.old.chance_of_end
-    pay = step.returns if step.token_level is None else step.errors.last
-    return float(np.abs(pay[:, :, mass > 0]).max(initial=0.0))
+    return float(largest_pays(step, step.old.chance_of_end[None])[0])
+
+
+def largest_pays(step: Step, mass: FloatArray) -> FloatArray:
+    """The same of several policies, whose cells stand one after another; ``mass`` is P(end), [policy, end]."""
+    pay = np.abs(step.returns if step.token_level is None else step.errors.last)
+    each = pay.reshape(len(mass) if len(pay) > 1 else 1, -1, pay.shape[-1]).max(axis=1)
+    return np.where(mass > 0, each, 0.0).max(axis=-1)

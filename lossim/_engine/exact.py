@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossim._engine.average import Average, Expectation, largest_pay
+from lossim._engine.average import Average, Expectation, largest_pays
 from lossim._engine.by_sign import balanced_credit
 from lossim._engine.denominators import ONE, Denominators
 from lossim._engine.gae_moments import advantage_sums
@@ -30,7 +30,7 @@ from lossim.estimates import Method
 from lossim.schemes import Scheme
 
 __all__ = ["Expected", "batch_moments", "expected_measures", "share_of_dead_groups", "token_measures",
-           "token_whitening", "update_scale"]
+           "token_whitening", "update_scale", "update_scales"]
 
 MOST_SCATTER = 0.9
 """Relative variance of a step's statistic from which on no series in it says anything."""
@@ -212,16 +212,19 @@ def update_scale(step: Step) -> float:
 
     A gradient that is a rounding error of this size moves nothing.
     """
-    policy = step.old
+    return float(update_scales(step, step.old.chance_of_end[None])[0])
+
+
+def update_scales(step: Step, mass: FloatArray) -> FloatArray:
+    """The same of several policies, whose cells stand one after another; ``mass`` is P(end), [policy, end]."""
     rule = step.scheme.aggregation
     denominators = Denominators(step=step, rule=rule)
-    mass = policy.chance_of_end
-    factor = step.own_weight(rule)
-    if denominators.aggregation is not ONE:
-        groups = 1 if rule.within_group else step.scheme.prompts_per_step
-        expected = step.scheme.group_size * groups * float((mass * denominators.size).sum())
-        factor = factor / max(expected, float(denominators.size.max()))
-    return float(mass @ factor) * largest_pay(step)
+    scale: FloatArray = mass @ step.own_weight(rule) * largest_pays(step, mass)
+    if denominators.aggregation is ONE:
+        return scale
+    groups = 1 if rule.within_group else step.scheme.prompts_per_step
+    expected = step.scheme.group_size * groups * (mass @ denominators.size)
+    return scale / np.maximum(expected, float(denominators.size.max()))
 
 
 # --- statistics of a step, in the limit of a large batch --------------------------------------------------------

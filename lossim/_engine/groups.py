@@ -18,7 +18,8 @@ from lossim._engine.step import Step
 from lossim._support.records import Record
 from lossim._support.types import FloatArray, IntArray
 
-__all__ = ["FEW_LEVELS", "ClassLaw", "at_least_two_levels", "power_difference"]
+__all__ = ["FEW_LEVELS", "ClassLaw", "at_least_two_levels", "kept_counts", "kept_mates", "power_difference",
+           "whole_groups"]
 
 FEW_LEVELS = 16
 """Up to so many reward levels a matrix product for each is faster than a scatter for each node."""
@@ -160,11 +161,7 @@ class ClassLaw(Record):
     @cached_property
     def kept_counts(self) -> tuple[FloatArray, FloatArray]:
         """k, the mates in the baseline, and the log of the number of ways times P(the others are removed), each [k]."""
-        k = np.arange(self.mates + 1.0)
-        ways = gammaln(self.mates + 1.0) - gammaln(k + 1.0) - gammaln(self.mates - k + 1.0)
-        weight = ways + xlogy(self.mates - k, self.removed)
-        keep = np.isfinite(weight) & (k >= self.step.least_kept - 1)
-        return k[keep], weight[keep]
+        return kept_counts(self.mates, np.array(self.removed), self.step.least_kept)
 
     # --- groups -------------------------------------------------------------------------------------------------
     # ``factor`` [a] is the weight of each node times what the other groups of the step are expected to be.
@@ -178,8 +175,7 @@ class ClassLaw(Record):
     @cached_property
     def _kept(self) -> FloatArray:
         """E[e^{-node·sizes of the mates}; enough of them in the baseline], [a]."""
-        alone = self.removed**self.mates if self.step.least_kept == 2 else 0.0
-        return (self.transform + self.removed) ** self.mates - alone
+        return kept_mates(self.transform, np.array(self.removed), self.mates, self.step.least_kept)
 
     @cached_property
     def _unequal(self) -> FloatArray:
@@ -197,16 +193,34 @@ class ClassLaw(Record):
     @cached_property
     def group_transform(self) -> FloatArray:
         """E[e^{-node·sizes of a whole group}], [a]; where equal groups are resampled, of the others alone."""
-        size = self.mates + 1
-        gone = self.removed
-        psi = self.transform
+        gone = np.array(self.removed)
         if self.step.scheme.dynamic_sampling == "resample":
-            return at_least_two_levels(self.by_level(self.counted), np.array(gone), size)
-        whole = (psi + gone) ** size
-        if self.step.least_kept == 2:  # a lone survivor leaves the loss, and its size with it
-            lone = size * gone ** (size - 1)
-            whole = whole - lone * psi + lone * self.counted.sum()
+            return at_least_two_levels(self.by_level(self.counted), gone, self.mates + 1)
+        return whole_groups(self.transform, gone, self.counted.sum(), self.mates + 1, self.step.least_kept)
+
+
+def kept_counts(mates: int, removed: FloatArray, least_kept: int) -> tuple[FloatArray, FloatArray]:
+    """k, the mates in the baseline, [k], and the log of ways times P(the others are removed), [..., k]."""
+    k = np.arange(mates + 1.0)
+    ways = gammaln(mates + 1.0) - gammaln(k + 1.0) - gammaln(mates - k + 1.0)
+    weight = ways + xlogy(mates - k, removed[..., None])
+    keep = np.isfinite(weight).reshape(-1, len(k)).any(axis=0) & (k >= least_kept - 1)
+    return k[keep], weight[..., keep]
+
+
+def kept_mates(psi: FloatArray, gone: FloatArray, mates: int, least_kept: int) -> FloatArray:
+    """E[e^{-node·sizes of the mates}; enough of them in the baseline], from ψ of one response and P(it is removed)."""
+    alone = gone**mates if least_kept == 2 else 0.0
+    return (psi + gone) ** mates - alone
+
+
+def whole_groups(psi: FloatArray, gone: FloatArray, counted: FloatArray, size: int, least_kept: int) -> FloatArray:
+    """E[e^{-node·sizes of a whole group}]; ``counted`` is P(in the baseline)."""
+    whole = (psi + gone) ** size
+    if least_kept < 2:
         return whole
+    lone = size * gone ** (size - 1)  # a lone survivor leaves the loss, and its size with it
+    return whole - lone * psi + lone * counted
 
 
 def at_least_two_levels(parts: FloatArray, gone: FloatArray, size: int) -> FloatArray:

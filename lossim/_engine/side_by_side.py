@@ -18,8 +18,15 @@ from scipy.special import gammaln, xlogy
 
 from lossim._engine.average import check_in_time, check_unequal
 from lossim._engine.denominators import ONE, Denominators, inverse_range
-from lossim._engine.exact import Expected, token_measures
-from lossim._engine.groups import FEW_LEVELS, at_least_two_levels, power_difference
+from lossim._engine.exact import Expected, token_measures, update_scales
+from lossim._engine.groups import (
+    FEW_LEVELS,
+    at_least_two_levels,
+    kept_counts,
+    kept_mates,
+    power_difference,
+    whole_groups,
+)
 from lossim._engine.mates import (
     FEW_TERMS,
     LEAST_LOG,
@@ -116,8 +123,7 @@ class SideBySide(Record):
     @cached_property
     def by_run(self) -> bool:
         """Whether [end] is by runs of ends that are paid alike: no denominator tells them apart, and they are few."""
-        step = self.step
-        return self.denominators.aggregation is ONE and 2 * len(step.runs) < len(step.alike)
+        return self.denominators.aggregation is ONE and self.step.few_runs
 
     def at_runs(self, x: Any) -> Any:
         """What is alike within runs [..., end], at the ends that are told apart here."""
@@ -286,15 +292,11 @@ class SideBySide(Record):
     @cached_property
     def _group_transform(self) -> FloatArray:
         """E[e^{-node·sizes of a whole group}], [class, a]; where equal groups are resampled, of the others alone."""
-        size = self.mates + 1
         gone = self.removed[:, None]
         if self.step.scheme.dynamic_sampling == "resample":
-            return at_least_two_levels(np.swapaxes(self.by_level, 1, 2), gone, size)
-        whole = (self.transform + gone) ** size
-        if self.step.least_kept == 2:
-            lone = size * gone ** (size - 1)
-            whole = whole - lone * self.transform + lone * self.counted.sum(axis=(1, 2))[:, None]
-        return whole
+            return at_least_two_levels(np.swapaxes(self.by_level, 1, 2), gone, self.mates + 1)
+        counted = self.counted.sum(axis=(1, 2))[:, None]
+        return whole_groups(self.transform, gone, counted, self.mates + 1, self.step.least_kept)
 
     # --- what is expected given the own end ------------------------------------------------------------------------
 
@@ -302,8 +304,7 @@ class SideBySide(Record):
     def presence(self) -> FloatArray:
         """E[own group contributes]."""
         if self.step.scheme.dynamic_sampling == "none":
-            alone = self.removed**self.mates if self.step.least_kept == 2 else np.zeros(len(self.removed))
-            kept = (self.transform + self.removed[:, None]) ** self.mates - alone[:, None]
+            kept = kept_mates(self.transform, self.removed[:, None], self.mates, self.step.least_kept)
             return self.at_ends(self.factor * kept)[:, None]
         mine = self.by_level
         others = (1.0 - np.eye(mine.shape[1])) @ mine
@@ -342,11 +343,7 @@ class SideBySide(Record):
     @cached_property
     def _kept_counts(self) -> tuple[FloatArray, FloatArray]:
         """k, the mates in the baseline, [k], and the log of ways times P(the others are removed), [class, k]."""
-        k = np.arange(self.mates + 1.0)
-        ways = gammaln(self.mates + 1.0) - gammaln(k + 1.0) - gammaln(self.mates - k + 1.0)
-        weight = ways + xlogy(self.mates - k, self.removed[:, None])
-        keep = np.isfinite(weight).any(axis=0) & (k >= self.step.least_kept - 1)
-        return k[keep], weight[:, keep]
+        return kept_counts(self.mates, self.removed, self.step.least_kept)
 
     def _composition_credit(self, estimator: ResponseAdvantage) -> FloatArray:
         """Σ over compositions of the mates of P(composition) · A."""
@@ -400,22 +397,4 @@ class SideBySide(Record):
     @cached_property
     def scale(self) -> FloatArray:
         """About how large an update's coefficients are before anything cancels, [policy]: as ``update_scale``."""
-        rule = self.step.scheme.aggregation
-        factor = self.step.own_weight(rule)
-        weights = np.ones(self.count)
-        if self.denominators.aggregation is not ONE:
-            groups = 1 if rule.within_group else self.step.scheme.prompts_per_step
-            sizes = self.denominators.size
-            expected = self.step.scheme.group_size * groups * (self.mass @ sizes)
-            weights = np.maximum(expected, float(sizes.max()))
-        return self.mass @ factor / weights * self._largest_pay
-
-    @cached_property
-    def _largest_pay(self) -> FloatArray:
-        """The largest |R|, or |R - V| under GAE, of a response that can occur, [policy]."""
-        step = self.step
-        occurs = self.mass > 0
-        if step.token_level is None:
-            return np.where(occurs, np.abs(step.returns[0]).max(axis=0), 0.0).max(axis=-1)
-        pay = self.of_policies(np.abs(step.errors.last)).max(axis=(1, 2))
-        return np.where(occurs, pay, 0.0).max(axis=-1)
+        return update_scales(self.step, self.mass)

@@ -196,6 +196,11 @@ class Step(Record):
         """The first end of each run of ends that are alike, [run]."""
         return np.flatnonzero(~self.alike)
 
+    @property
+    def few_runs(self) -> bool:
+        """Whether they are few, beside the ends."""
+        return 2 * len(self.runs) < len(self.alike)
+
     @cached_property
     def run_of_end(self) -> IntArray:
         """The run of each end, [end]."""
