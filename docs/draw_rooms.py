@@ -52,6 +52,7 @@ ROOMS = {
     "schemes": (2, "presets, and the slots they fill"),
     "rollouts": (0, "responses, one row each"),
     "advantages": (2, "what responses are credited with"),
+    "_display": (1, "how a result shows itself"),
     "_launch": (0, "what launch files say"),
     "_logs": (0, "files of responses as columns"),
     "_metrics": (1, "files of metrics as points"),

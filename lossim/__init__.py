@@ -33,6 +33,7 @@ from lossim import (
 )
 from lossim._auditing import Audit, Finding, audit
 from lossim._changes import Attribution, Goal, SlotShare, Stop, Stops, WhatIf, WhatIfs
+from lossim._display import Result
 from lossim._engine import Drift, LengthDrift, Pace, length_drift, pace
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
 from lossim._forecasting import Forecast, forecast
@@ -77,6 +78,7 @@ __all__ = [
     "Path",
     "Policy",
     "PromptClass",
+    "Result",
     "Reward",
     "Rollouts",
     "Scheme",

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lossim._display import Bar, Page, Result, Section, Table, bars, figure
 from lossim._engine.readout import NATS, Directions
 from lossim._support import checks
 from lossim._support.plain import plain
+from lossim._support.text import Sections
 from lossim._support.types import FloatArray
 from lossim.curves import Curves, slope
 from lossim.estimates import Estimate
@@ -28,7 +30,7 @@ NO_PACE = "none given: a step of 0.01 nats is a direction, not a speed"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class Pace(Result):
     """How far a step goes; see :func:`lossim.pace`.
 
     Attributes:
@@ -49,10 +51,27 @@ class Pace:
         if self.by == "kl" and self.per_step <= 0:
             checks.fail("kl_per_step", self.per_step, "must be positive", "a run that stands still has no pace")
 
-    def __str__(self) -> str:
+    def sections(self) -> Sections:
+        """The line that it prints."""
         noise = "" if np.isnan(self.stderr) else f" ± {self.stderr:.1g}"
         doubt = " (within its noise)" if abs(self.per_step) < 2.0 * self.stderr else ""
-        return f"{self.per_step:.3g}{noise} {UNITS[self.by]} a step, {self.source}{doubt}"
+        return {"pace": [f"{self.per_step:.3g}{noise} {UNITS[self.by]} a step, {self.source}{doubt}"]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON (None for NaN)."""
+        return {name: plain(value) for name, value in asdict(self).items()}
+
+    def _columns(self) -> dict[str, Any]:
+        return {name: [value] for name, value in asdict(self).items()}
+
+    def _page(self) -> Page:
+        unit = f"{UNITS[self.by]} a step"
+        noise = 2.0 * self.stderr
+        table = Table(title="", columns=("counted", "in a step", "± stderr", "from"),
+                      rows=((UNITS[self.by], figure(self.per_step), figure(self.stderr, ".2g"), self.source),))
+        bar = Bar(label=self.source, value=self.per_step, low=self.per_step - noise, high=self.per_step + noise)
+        return self._paged("pace", Section(title="How far a step goes", parts=(
+            table, bars("A step, and two standard errors", [bar], unit))))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,7 +128,7 @@ class Paced:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
-        return {"pace": plain(asdict(self.pace)), "step_size": plain(self.step_size), "nats": plain(self.nats),
+        return {"pace": self.pace.to_dict(), "step_size": plain(self.step_size), "nats": plain(self.nats),
                 "length_per_step": self.length_per_step.to_dict(), "hardly": self.hardly,
                 "length_per_point": self.length_per_point.to_dict(), "undefined": self.undefined}
 
