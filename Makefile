@@ -9,6 +9,7 @@ PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed
 RELEASES := tests/peers/requirements-releases.txt
 VALIDATION := .venv-validation
+RELEASE := build/release
 WORKERS ?= 2
 
 # Scripts and documents that are checked as far as they exist.
@@ -27,7 +28,7 @@ SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .DEFAULT_GOAL := help
 .PHONY: help install test check lint types layers doctests figures figures-check peers validate validate-short kernel \
-  validate-forecast bench clean
+  validate-forecast bench release-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +37,8 @@ install: $(STAMP)  ## create .venv and install lossim with its development tools
 
 $(VENV): $(STAMP)
 
-$(STAMP): pyproject.toml
+# CITATION.cff has the version, which an installed lossim is asked for.
+$(STAMP): pyproject.toml CITATION.cff
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "lossim needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
 	  echo "Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -113,6 +115,17 @@ validate-forecast: $(STAMP)  ## forecasts of 120 hidden runs against simple rule
 
 bench: $(STAMP)  ## benchmarks
 	$(BIN)/python -m pytest benchmarks/ --benchmark-only
+
+# The wheel is made of the sdist, as an index would have it, and installed where nothing else is.
+release-check:  ## build sdist and wheel, install the wheel in a fresh environment and use it there
+	rm -rf $(RELEASE)
+	$(PYTHON) -m venv $(RELEASE)/tools
+	$(RELEASE)/tools/bin/python -m pip install --quiet build twine
+	$(RELEASE)/tools/bin/python -m build --outdir $(RELEASE)/dist .
+	$(RELEASE)/tools/bin/twine check --strict $(RELEASE)/dist/*
+	$(PYTHON) -m venv $(RELEASE)/fresh
+	$(RELEASE)/fresh/bin/python -m pip install --quiet $(RELEASE)/dist/*.whl
+	$(RELEASE)/fresh/bin/python -I tests/project/installed.py
 
 clean:  ## remove the environments, caches and build products
 	rm -rf $(VENV) $(PEERS) $(VALIDATION) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

@@ -19,7 +19,7 @@ from log_files import ALIASES
 from lossim import advantages, aggregation, penalties, references, schemes, surrogates, tokens
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")),
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
          *sorted((ROOT / "figures").glob("*.md"))]
 LINK = re.compile(r"!?\[[^\]\[]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -80,10 +80,12 @@ def test_readme_code_without_prompts_runs(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "drift.png").stat().st_size > 10_000
 
 
-def test_readme_commands_are_targets() -> None:
-    wanted = set(re.findall(r"`?make ([a-z-]+)", page("README.md")))
+@pytest.mark.parametrize(("name", "least"), [("README.md", {"test", "figures", "check"}),
+                                             ("CONTRIBUTING.md", {"test", "check", "peers", "release-check"})])
+def test_commands_of_pages_are_targets(name: str, least: set[str]) -> None:
+    wanted = set(re.findall(r"(?:^ {4}|`)make ([a-z-]+)", page(name), re.MULTILINE))
     offered = set(re.findall(r"^([a-z-]+):.*##", page("Makefile"), re.MULTILINE))
-    assert {"test", "figures", "check"} <= wanted <= offered
+    assert least <= wanted <= offered
 
 
 def test_readme_numbers_are_those_of_the_figures() -> None:
