@@ -27,7 +27,7 @@ PAGE = HERE / "architecture.md"
 DATA = HERE / "rooms.json"
 PICTURE = HERE / "rooms.png"
 
-FLOORS = ("command line", "sweeps", "pictures, verbs", "forecasts", "logs, configs", "changes", "runs, tokens",
+FLOORS = ("command line", "sweeps", "pictures, verbs, live", "forecasts", "logs, configs", "changes", "runs, tokens",
           "one step", "policy, scheme", "estimators, rows", "vocabulary", "tools")
 """A name for each floor, from the top."""
 
@@ -37,6 +37,7 @@ ROOMS = {
     "_sweeping": (0, "a function over a grid"),
     "_pictures": (0, "results as figures"),
     "_verbs": (1, "which way, and what would change it"),
+    "live": (2, "beside a running trainer"),
     "_forecasting": (1, "where a run goes on to"),
     "_auditing": (0, "where a logged run is pushed, and by what"),
     "_fitting": (1, "a policy from a log"),
