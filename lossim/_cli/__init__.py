@@ -1,5 +1,5 @@
 """The command line: arguments, what the commands compute, and how both are worded."""
 
-from lossim._cli.arguments import main
+from lossim._cli.front import main
 
 __all__ = ["main"]

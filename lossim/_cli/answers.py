@@ -24,15 +24,16 @@ FLAGS = {"gae_lambda": "--lambda", "prompts_per_step": "--prompts", "responses_p
 
 
 class Answer(NamedTuple):
-    """What a command prints: text, or ``payload`` as JSON; and what it draws."""
+    """What a command prints: text, or ``payload`` as JSON; what it draws; and which way length goes, by scheme."""
 
     text: str
     payload: dict[str, Any]
     plot: Callable[[], Figure] | None = None
+    ways: Mapping[str, str] = {}
 
 
 def answered(said: Sections, plot: Callable[[], Figure] | None, config: ParsedConfig | None, notes: Sequence[str],
-             **payload: Any) -> Answer:
+             *, ways: Mapping[str, str] | None = None, **payload: Any) -> Answer:
     """An answer with its notes, that ends with what became of the config's settings."""
     said["notes"] = [*said.get("notes", []), *noted(notes)]
     if config is not None:
@@ -41,7 +42,7 @@ def answered(said: Sections, plot: Callable[[], Figure] | None, config: ParsedCo
         if config.settling:
             said["settle"] = [f"settled as it was read by: {settling(config)}"]
     settings = None if config is None else config.to_dict()
-    return Answer(page(said), {**payload, "config": settings, "notes": list(notes)}, plot)
+    return Answer(page(said), {**payload, "config": settings, "notes": list(notes)}, plot, ways or {})
 
 
 SETTLING = {"version": "--trainer {}", "ignore": "--ignore {}", "settings": "--set {}=VALUE"}

@@ -12,9 +12,9 @@ from lossim._cli.answers import LOGGED, Answer, answered, given, progress, refus
 from lossim._cli.logs import read_log
 from lossim._cli.numbers import NUMBERS, policy_of
 from lossim._cli.schemes import Asked, asked_schemes
-from lossim._cli.tables import side_by_side
+from lossim._cli.tables import side_by_side, side_of_drift, ways
 from lossim._engine import drift
-from lossim._fitting import fit
+from lossim._fitting import FittedDrift, fit
 from lossim._support import checks
 from lossim._support.text import wrapped
 
@@ -37,6 +37,7 @@ def _of_one(args: Namespace, asked: Asked) -> Answer:
     policy, notes = policy_of(args, asked.config, "drift")
     found = drift(scheme, policy, **_how(args))
     return answered(found.sections(), found.plot, asked.config, [*asked.notes, *notes],
+                    ways=ways([side_of_drift(found)]),
                     verdict=f"{scheme.name}: {found.verdict}", drift=found.to_dict(arrays=False))
 
 
@@ -49,7 +50,8 @@ def _of_several(args: Namespace, asked: Asked) -> Answer:
     if asked.config is not None:
         said["slots"] = wrapped("scheme", asked.schemes[0].slots)  # which nothing else prints
     drifts = [{"scheme": each.scheme.name, "verdict": each.verdict, **each.to_dict(arrays=False)} for each in found]
-    return answered(said, None, asked.config, [*asked.notes, *notes], verdict=said["verdict"][0], drifts=drifts)
+    return answered(said, None, asked.config, [*asked.notes, *notes], ways=ways(list(map(side_of_drift, found))),
+                    verdict=said["verdict"][0], drifts=drifts)
 
 
 def _of_log(args: Namespace, asked: Asked) -> Answer:
@@ -78,8 +80,17 @@ def _of_log(args: Namespace, asked: Asked) -> Answer:
     said = found.sections() | {"scheme": wrapped("scheme", scheme.slots)}
     said |= {name: lines for name, lines in fitted.sections().items() if name != "notes"}  # the drift has them
     said |= reading.sections()
-    return answered(said, found.drift.plot, asked.config, notes, verdict=f"{scheme.name}: {found.verdict}",
-                    drift=found.to_dict(arrays=False), fit=fitted.to_dict(), reading=reading.to_dict())
+    return answered(said, found.drift.plot, asked.config, notes, ways={scheme.name: _way(found)},
+                    verdict=f"{scheme.name}: {found.verdict}", drift=found.to_dict(arrays=False),
+                    fit=fitted.to_dict(), reading=reading.to_dict())
+
+
+def _way(found: FittedDrift) -> str:
+    """Which way length goes, as far as the log is large enough to tell."""
+    if found.all_alike:
+        return "nothing moves"
+    (way,) = ways([side_of_drift(found.drift)]).values()
+    return way if found.verdict == found.drift.verdict else "undecided"
 
 
 def _how(args: Namespace) -> dict[str, Any]:

@@ -6,10 +6,12 @@ from argparse import Namespace
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from lossim._cli.answers import LOGGED, Answer, answered, given, progress
 from lossim._cli.curves import said, subject_of
 from lossim._cli.schemes import Asked, one_scheme
-from lossim._forecasting import forecast
+from lossim._forecasting import Forecast, forecast
 from lossim.curves import Curves
 
 __all__ = ["forecast_of"]
@@ -33,7 +35,17 @@ def forecast_of(args: Namespace) -> Answer:
     found = forecast(scheme, subject, steps=args.steps, max_tokens=cap, progress=progress(args), **how)
     found = replace(found, notes=tuple(said(found.notes, args)))
     return answered(found.sections(), found.plot, asked.config, [*asked.notes, *notes],
-                    verdict=f"{scheme.name}: {found.verdict}", forecast=found.to_dict(), **payload)
+                    ways={scheme.name: _way(found)}, verdict=f"{scheme.name}: {found.verdict}",
+                    forecast=found.to_dict(), **payload)
+
+
+def _way(found: Forecast) -> str:
+    """Which way length goes at the last step, where that is known with a chance of nine tenths."""
+    if np.isnan(found.longer[-1]):
+        return "nothing moves"
+    if not found.decided:
+        return "undecided"
+    return "longer" if found.longer[-1] > 0.5 else "shorter"
 
 
 def _sized(curves: Curves, asked: Asked, args: Namespace) -> tuple[Curves, list[str]]:

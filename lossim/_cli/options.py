@@ -244,13 +244,22 @@ def _pair(text: str) -> tuple[float, float]:
     raise argparse.ArgumentTypeError(f"must be two numbers, got {text!r}; for example 1,0")
 
 
-def add_output(parser: argparse.ArgumentParser, *, figure: bool = True, cap: Callable[[str], object] = int) -> None:
-    """The cap, and how the answer comes out."""
+def _ways(text: str) -> tuple[str, ...]:
+    return tuple(map(one_of("longer", "shorter", "undecided"), text.split(",")))
+
+
+def add_output(parser: argparse.ArgumentParser, *, figure: bool = True, verdict: bool = False,
+               cap: Callable[[str], object] = int) -> None:
+    """The cap, and how the answer comes out; ``verdict``: it says which way length goes."""
     parser.add_argument("--max-tokens", type=cap, metavar="N", help="cap on length; the config's unless given")
     group = parser.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="strict JSON instead of text")
     if figure:
         group.add_argument("--figure", metavar="FILE", help=f"write a figure, {', '.join(FIGURES)}")
+    if verdict:
+        group.add_argument("--fail-if", type=_ways, action="append", metavar="WAY[,...]", help="exit with code 3 if "
+                           "the verdict of any scheme is longer, shorter or undecided; the answer is printed all the "
+                           "same; repeatable")
     say = group.add_mutually_exclusive_group()
     say.add_argument("--progress", action="store_true", help="report progress on stderr, also if it is no terminal")
     say.add_argument("--quiet", action="store_true", help="report no progress")

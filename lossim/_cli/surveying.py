@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 
 from lossim._cli.answers import Answer, answered, flag, given, progress
 from lossim._cli.schemes import Asked, asked_schemes
-from lossim._surveying import log_range, survey
+from lossim._surveying import Survey, log_range, survey
 from lossim.schemes import Scheme, Truncation
 
 __all__ = ["KERNEL", "survey_of", "unknown", "words"]
@@ -37,7 +37,15 @@ def survey_of(args: Namespace) -> Answer:
                          "numbers alone ask lossim drift")
     found = survey(question, unknowns, progress=progress(args), **given(draws=args.draws, seed=args.seed))
     verdict = f"{found.title}: {found.verdict}"
-    return answered(found.sections(), found.plot, asked.config, asked.notes, verdict=verdict, survey=found.to_dict())
+    way = "undecided" if found.verdict.startswith("undecided") else _commonest(found)
+    return answered(found.sections(), found.plot, asked.config, asked.notes, ways={found.title: way},
+                    verdict=verdict, survey=found.to_dict())
+
+
+def _commonest(found: Survey) -> str:
+    """The answer that most draws have."""
+    shares = (found.longer.value, found.shorter.value, found.still.value)
+    return found.words[shares.index(max(shares))]
 
 
 def _question(args: Namespace) -> tuple[Any, Asked]:
@@ -50,6 +58,10 @@ def _question(args: Namespace) -> tuple[Any, Asked]:
         args = Namespace(**{**vars(args), "scheme": text})
     asked = asked_schemes(Namespace(**{**vars(args), "critic": None}))
     schemes = asked.schemes
+    told = {way for ways in args.fail_if or [] for way in ways} - {"undecided"}
+    if told and (treatments or len(schemes) == 2):
+        raise ValueError(f"--fail-if {min(told)} is for one scheme: of two a survey says which lengthens more; use "
+                         "--fail-if undecided, or ask of one")
     if not schemes:
         raise ValueError("survey needs a question: a preset, as in lossim survey grpo ...; two, as in grpo,dapo; or "
                          "mask:keep with --scheme NAME")

@@ -15,7 +15,7 @@ from lossim._support.text import Columns, Sections, decimals, noted, number, wra
 from lossim._support.verdicts import unless
 from lossim.schemes import short
 
-__all__ = ["Side", "in_a_sentence", "side_by_side", "side_of_drift", "side_of_finding"]
+__all__ = ["Side", "in_a_sentence", "side_by_side", "side_of_drift", "side_of_finding", "ways"]
 
 UNDECIDED, STILL, DEAD = 2.0, 3.0, 4.0
 WAYS = {1.0: ("responses get longer", "longer"), -1.0: ("responses get shorter", "shorter"),
@@ -60,6 +60,11 @@ def side_of_drift(drift: Drift) -> Side:
     elif drift.scheme.entropy is not None or undecided_by(drift.doubts):
         way = UNDECIDED
     return Side(drift.scheme.name, way, size)
+
+
+def ways(sides: Sequence[Side]) -> dict[str, str]:
+    """Which way length goes under each, in a word; undecided, too, where a log tells nothing."""
+    return {side.name: "undecided" if side.way == DEAD else WAYS[side.way][1].format("") for side in sides}
 
 
 def in_a_sentence(sides: Sequence[Side], *, of_log: bool = False) -> str:

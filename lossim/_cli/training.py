@@ -5,12 +5,14 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+import numpy as np
+
 from lossim._cli.answers import Answer, answered, progress, refuse
 from lossim._cli.numbers import policy_of
 from lossim._cli.schemes import one_scheme
 from lossim._engine import pace
 from lossim._support.text import noted, wrapped
-from lossim._training import train
+from lossim._training import Training, train
 from lossim.optimizers import SGD
 
 __all__ = ["pace_of_run", "train_of"]
@@ -32,8 +34,16 @@ def train_of(args: Namespace) -> Answer:
     printed = found.sections()
     said = {"verdict": [verdict], "setting": [*wrapped("scheme", scheme.slots), *wrapped("policy", [repr(policy)])],
             "run": printed["title"], "numbers": printed["numbers"], "notes": noted(found.notes)}
-    return answered(said, found.plot, asked.config, [*asked.notes, *notes, *about_pace], verdict=verdict,
-                    training=found.to_dict())
+    return answered(said, found.plot, asked.config, [*asked.notes, *notes, *about_pace],
+                    ways={scheme.name: _way(found)}, verdict=verdict, training=found.to_dict())
+
+
+def _way(found: Training) -> str:
+    """Which way mean length went, of the median replicate, where that hangs on nothing unknown."""
+    if found.undecided:
+        return "undecided"
+    change = float(np.median(found.length[-1] - found.length[0]))
+    return "longer" if change > 0.0 else "shorter" if change < 0.0 else "nothing moves"
 
 
 def pace_of_run(args: Namespace) -> tuple[dict[str, Any], list[str]]:

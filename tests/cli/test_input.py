@@ -223,18 +223,19 @@ NUMBERS = SUMMARY | {"--solve-rate", "--sigma"}
 READING = {"--column", "--rows", "--tokenizer", "--format", "--correct-above", "--on-error", "--paths", "--needed",
            "--replicates"}
 OUTPUT = {"--max-tokens", "--json", "--figure", "--progress", "--quiet", "--help"}
+VERDICT = OUTPUT | {"--fail-if"}
 CHANGES = SCHEME | NUMBERS | READING | OUTPUT - {"--figure"} | {"--batches"}
 KERNEL = {"--sharing", "--class-sharing", "--path-scale", "--skill-scale"}
 
 
 @pytest.mark.parametrize(("name", "options"), [
-    ("audit", SCHEME | READING | OUTPUT | {"--compare"}),
-    ("drift", SCHEME | NUMBERS | READING | OUTPUT | {"--log", "--batches", "--compare", "--pace"}),
+    ("audit", SCHEME | READING | VERDICT | {"--compare"}),
+    ("drift", SCHEME | NUMBERS | READING | VERDICT | {"--log", "--batches", "--compare", "--pace"}),
     ("what-if", CHANGES),
     ("attribute", CHANGES | {"--compare", "--figure"}),
     ("stops", CHANGES | {"--knob", "--length", "--steps", "--pace", "--learning-rate"}),
-    ("survey", SCHEME | SUMMARY | KERNEL | OUTPUT | {"--steps", "--pace", "--draws", "--seed"}),
-    ("train", SCHEME | NUMBERS | OUTPUT | {"--steps", "--pace", "--learning-rate"}),
+    ("survey", SCHEME | SUMMARY | KERNEL | VERDICT | {"--steps", "--pace", "--draws", "--seed"}),
+    ("train", SCHEME | NUMBERS | VERDICT | {"--steps", "--pace", "--learning-rate"}),
     ("presets", {"--json", "--help"}),
     ("rewards", {"--json", "--help"}),
 ])

@@ -1,0 +1,87 @@
+"""From the words of a line to arguments; where one is not known, what may have been meant."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+from lossim._cli.arguments import TAKES
+from lossim._cli.commands import COMMANDS, about, overview
+from lossim._cli.words import nearest
+from lossim.schemes import presets
+
+__all__ = ["parsed", "parser"]
+
+COMMAND = "COMMAND"
+MEAN = ", a mean where --accuracy is given"
+ALSO_CALLED = {
+    "--mean-right": ("--right", MEAN), "--mean-wrong": ("--wrong", MEAN),
+    "--median-right": ("--right", ", a median where --solve-rate is given"),
+    "--median-wrong": ("--wrong", ", a median where --solve-rate is given"),
+    "--gae-lambda": ("--lambda", ""), "--lam": ("--lambda", ""), "--beta": ("--kl", ""), "--kl-coef": ("--kl", ""),
+    "--num-generations": ("--group-size", ""), "--prompts-per-step": ("--prompts", ""),
+    "--max-completion-length": ("--max-tokens", ""), "--lr": ("--learning-rate", ""),
+}
+"""Options by names that they have elsewhere, and what else there is to say."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+class Line(Parser):
+    """The parser of the whole line, whose help is the page of all commands."""
+
+    def format_help(self) -> str:
+        return overview()
+
+
+def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the line, and those of the commands."""
+    line = Line(prog="lossim", allow_abbrev=False, exit_on_error=False)
+    line.add_argument("--version", action="version", version=f"lossim {version('lossim')}")
+    kinds = line.add_subparsers(dest="command", required=True, metavar=COMMAND, parser_class=Parser)
+    for name, (run, add_arguments) in TAKES.items():
+        summary = COMMANDS[name].summary
+        command = kinds.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
+                                   allow_abbrev=False, epilog=about(name),
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+        command.set_defaults(run=run, figure=None, fail_if=None)
+        add_arguments(command)
+    return line, dict(kinds.choices)
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a line.
+
+    Raises:
+        ValueError: words that are no arguments; the message says what may have been meant.
+        SystemExit: help or the version was asked for, and printed.
+    """
+    line, commands = parser()
+    try:
+        args, extra = line.parse_known_args(words)
+    except argparse.ArgumentError as wrong:  # of the line itself; those of a command come as ValueError
+        first = next((word for word in words if not word.startswith("-")), "")
+        raise ValueError(f"{wrong}{nearest(first, COMMANDS) if wrong.argument_name == COMMAND else ''}") from None
+    if extra:
+        options = [option for action in commands[args.command]._actions for option in action.option_strings]
+        raise ValueError(f"{args.command} has no argument {extra[0]!r}{_meant(extra[0], options)}; see lossim "
+                         f"{args.command} --help")
+    return args
+
+
+def _meant(word: str, options: Sequence[str]) -> str:
+    """What may have been meant by an argument that a command does not have."""
+    option = word.partition("=")[0]
+    if option in ALSO_CALLED and ALSO_CALLED[option][0] in options:
+        known, why = ALSO_CALLED[option]
+        return f"; it is {known} here{why}"
+    if word.lower() in presets() and "--scheme" in options:
+        return f"; did you mean '--scheme {word.lower()}'?"
+    return nearest(option, options)
