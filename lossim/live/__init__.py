@@ -5,7 +5,8 @@ other ways in are made of it: ``LengthWatch`` for TRL, ``lossim.live.verl`` for 
 writes. None of them imports a trainer, and none stops a run.
 """
 
+from lossim.live._folder import Folder
 from lossim.live._metrics import METRICS, Metric
 from lossim.live._watch import Watch
 
-__all__ = ["METRICS", "Metric", "Watch"]
+__all__ = ["METRICS", "Folder", "Metric", "Watch"]

@@ -17,7 +17,7 @@ from lossim._forecasting import Forecast, forecast
 from lossim._support import checks
 from lossim._support.types import ArrayLike, NoClosedForm
 from lossim.live._metrics import named, of_finding, of_forecast, of_log, of_stops
-from lossim.rollouts import Rollouts, settled_grades
+from lossim.rollouts import ByCharacters, Rollouts, settled_grades
 from lossim.schemes import Scheme
 
 LOGGER = logging.getLogger("lossim.live")
@@ -27,6 +27,8 @@ FIRST = 4
 """Steps from which on there are forecasts."""
 AHEAD = 100
 """Steps ahead that a forecast is for, where nobody says which is the last."""
+COLUMNS = ("lengths", "rewards", "prompt_ids", "truncated", "correct", "kl")
+"""Columns of responses that are kept; classes have no names that hold from step to step."""
 Found = TypeVar("Found")
 
 
@@ -81,17 +83,24 @@ class Watch:
         self._began = time.perf_counter()
         self._cost: dict[str, tuple[float, float]] = {}
         self._no_forecast = False
+        self._tokenized: ByCharacters | None = None
 
     def step(self, step: int, *, lengths: ArrayLike, rewards: ArrayLike, prompt_ids: ArrayLike,
-             truncated: ArrayLike | None = None, correct: ArrayLike | None = None) -> dict[str, float]:
-        """Take the responses of a step, one entry each as in :class:`~lossim.Rollouts`, and say what they make of it.
+             truncated: ArrayLike | None = None, correct: ArrayLike | None = None, **more: Any) -> dict[str, float]:
+        """Take the responses of a step, and say what they make of it.
 
-        Responses of a step that came before are added to it. Returns metrics by name, with the prefix ``lossim/``.
+        Columns are those of :class:`~lossim.Rollouts`, one entry each. Responses of the step that came last
+        are added to it. Returns metrics by name, with the prefix ``lossim/``.
         """
         began = time.perf_counter()
-        found = self.guarded(lambda: self._step(step, lengths=lengths, rewards=rewards, prompt_ids=prompt_ids,
-                                                truncated=truncated, correct=correct))
+        columns = {"lengths": lengths, "rewards": rewards, "prompt_ids": prompt_ids, "truncated": truncated,
+                   "correct": correct, **more}
+        found = self.guarded(lambda: self._step(step, columns))
         return self.answered(found or {}, began)
+
+    def keep(self, step: int, **columns: Any) -> None:
+        """Take the responses of a step that came before, as :meth:`step` does, and ask nothing."""
+        self.guarded(lambda: self._keep(checks.whole("step", step, low=0), Rollouts(**columns)))
 
     def answered(self, found: dict[str, float], began: float) -> dict[str, float]:
         """Metrics under their written names, with what is known of the watch itself."""
@@ -109,7 +118,8 @@ class Watch:
             self.errors += 1
             if self.errors == 1:
                 LOGGER.warning("%s: %s; the run goes on, and lossim/errors counts what else goes wrong",
-                               type(error).__name__, error, exc_info=True)
+                               type(error).__name__, error)
+            LOGGER.debug("error %d", self.errors, exc_info=True)
             return None
 
     @property
@@ -117,7 +127,7 @@ class Watch:
         """The log that was audited last: the responses of the window."""
         names = [name for name in self._steps[0] if all(each[name] is not None for each in self._steps)]
         columns: dict[str, Any] = {name: np.concatenate([each[name] for each in self._steps]) for name in names}
-        return Rollouts(**columns)
+        return Rollouts(**columns, tokenized=self._tokenized)
 
     @property
     def verdict(self) -> str:
@@ -131,7 +141,7 @@ class Watch:
 
     # --- a step -----------------------------------------------------------------------------------------------------
 
-    def _step(self, step: int, **columns: Any) -> dict[str, float]:
+    def _step(self, step: int, columns: dict[str, Any]) -> dict[str, float]:
         """Take a step's responses, and ask what is due."""
         number = checks.whole("step", step, low=0)
         self._keep(number, Rollouts(**columns))  # which checks them
@@ -148,9 +158,12 @@ class Watch:
         return found
 
     def _keep(self, step: int, rows: Rollouts) -> None:
-        """Put responses to the window."""
-        kept = {"lengths": rows.lengths, "rewards": rows.rewards, "prompt_ids": rows.prompt_ids,
-                "truncated": rows.truncated, "correct": rows.correct, "steps": np.full(len(rows), step)}
+        """Put responses to the window; a run that went back to a step before begins one anew."""
+        kept = {name: getattr(rows, name) for name in COLUMNS} | {"steps": np.full(len(rows), step)}
+        self._tokenized = rows.tokenized
+        if self._steps and self._steps[-1]["steps"][0] > step:
+            LOGGER.info("the run went back to step %d: what came after is forgotten", step)
+            self._steps.clear()
         if self._steps and self._steps[-1]["steps"][0] == step:
             before = self._steps.pop()
             kept = {name: None if before[name] is None or kept[name] is None
