@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lossim._engine.gae_pairs import credit_by_pairs
-from lossim._engine.measures import TokenSums, TokenTerm, by_outcome
+from lossim._engine.measures import TokenSums, TokenTerm, entries, outcomes, stops_of
 from lossim._engine.states import going as going_on
 from lossim._engine.states import moved_given_end
 from lossim._engine.step import Step
@@ -32,8 +32,8 @@ MOST_TOKENS = 1 << 22
 """Tokens of sampled responses, or pairs of a position and an end, that are gone through at a time."""
 
 
-def gae_sums(step: Step, term: TokenTerm, cells: slice = slice(None)) -> TokenSums:
-    """Sums over a measure μ of Â_t, of some cells.
+def gae_sums(step: Step, term: TokenTerm, cells: slice = slice(None), *, apart: bool = True) -> TokenSums:
+    """Sums over a measure μ of Â_t, of some cells: by outcome, or over all outcomes unless they are kept ``apart``.
 
     Those that stop at t have m_t = μ(t)·δ_last(t). Those that get there have
 
@@ -47,40 +47,40 @@ def gae_sums(step: Step, term: TokenTerm, cells: slice = slice(None)) -> TokenSu
     going = errors.going[cells]
     measure = term.weight.ended[cells]
     last = measure * errors.last[cells]
-    credited = by_outcome(last if term.reward is None else last + term.reward[cells])
-    stop = credited[:, :2, :-1]
+    credited = outcomes(last if term.reward is None else last + term.reward[cells], apart)
+    weight = outcomes(measure, apart)
+    stop = stops_of(credited)
     source, target, rows = step.policy.layout.moves_within(cells)
     if gae.adaptive:
-        go = credit_by_pairs(gae, step.policy.length, going, by_outcome(measure), credited)
+        go = credit_by_pairs(gae, step.policy.length, going, weight, credited)
         for move in range(rows.start, rows.stop):
             cell = target[move - rows.start]
-            go[cell], go[cell - 1] = _credit_by_ends(step, move, go[cell - 1], measure[cell], last[cell])
+            go[cell], go[cell - 1] = _credit_by_ends(step, move, go[cell - 1], weight[cell],
+                                                     outcomes(last[cell], apart))
     else:
         x = gae.discount
-        go = going[:, None] * going_on(step.policy, by_outcome(measure), term.weight.entered, cells)
-        moved = term.weight.entered[rows, :, 1:]
-        jump = x * term.credit[rows, :, 1:]
-        go[source, :, :-1] += (errors.moving[rows] - going[source])[:, None, :-1] * moved + jump
+        entered = entries(term.weight.entered, apart)
+        go = going[:, None] * going_on(step.policy, weight, entered, cells)
+        jump = x * entries(term.credit, apart)[rows, :, 1:]
+        go[source, :, :-1] += (errors.moving[rows] - going[source])[:, None, :-1] * entered[rows, :, 1:] + jump
         go[target, :, :-1] -= jump
         go[:, :2] += stop
-        go[:, 2, -1] += credited[:, 2, -1]
-        go = discounted_sum(go, x)
+        go[:, -1, -1] += credited[:, -1, -1]
+        go = discounted_sum(go, x, out=go)
         go[:, :2] -= stop
     return TokenSums(stop=stop, go=go).times(step.gains(+1, cells))
 
 
-def _credit_by_ends(step: Step, move: int, before_it: FloatArray, measure: FloatArray, last: FloatArray
+def _credit_by_ends(step: Step, move: int, before_it: FloatArray, weight: FloatArray, paid: FloatArray
                     ) -> tuple[FloatArray, FloatArray]:
     """Sums over those that go on of Â_t, [outcome, t], once done and before the move, where λ depends on the end.
 
     For each end x is one number, and the recurrences of :func:`gae_sums` hold on the law of those that end so.
-    ``before_it`` are the sums over those that end before they move; ``measure`` and ``last`` [grade, end] are the
+    ``before_it`` are the sums over those that end before they move; ``weight`` and ``paid`` [outcome, end] are the
     weight of those that end after it, and weight times their last TD error.
     """
     source = step.old.layout.moves.source[move]
     errors = step.errors
-    weight = by_outcome(measure)
-    paid = by_outcome(last)
     done = np.zeros_like(before_it)
     working = before_it.copy()
     for given in given_ends(step, move):
@@ -96,8 +96,7 @@ def _credit_by_ends(step: Step, move: int, before_it: FloatArray, measure: Float
         spent = errors.going[source] * (left - arriving) + errors.moving[move] * arriving
         terms = weight[:, given.ends, None] * spent + given.x[:, None] * entry
         working += discounted_rows(terms, given.x).sum(axis=1)
-    stops = paid[:2, :-1]
-    done[:2] -= stops
+    done[:2] -= stops_of(paid)
     return done, working
 
 

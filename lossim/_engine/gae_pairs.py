@@ -44,7 +44,7 @@ def pair_blocks(gae: GAE, length: FloatArray, going: FloatArray) -> Iterator[Blo
 
 def credit_by_pairs(gae: GAE, length: FloatArray, going: FloatArray, measure: FloatArray, credited: FloatArray
                     ) -> FloatArray:
-    """Σ_{end>t} of μ·Â_t(T), [cell, outcome, t]; over the ends that responses have, few in a log."""
+    """Σ_{end>t} of μ·Â_t(T), [cell, outcome or 1, t]; over the ends that responses have, few in a log."""
     total = np.zeros((*measure.shape[:2], going.shape[1]))
     taken = np.flatnonzero((measure != 0).any(axis=(0, 1)) | (credited != 0).any(axis=(0, 1)))
     given, paid = measure[:, :, taken], credited[:, :, taken]
@@ -52,7 +52,8 @@ def credit_by_pairs(gae: GAE, length: FloatArray, going: FloatArray, measure: Fl
         total += paid[:, :, block.ends] @ block.power
         if block.base is not None:
             total += given[:, :, block.ends] @ block.base
-    return total - np.pad(credited[:, :2, :-1], ((0, 0), (0, 1), (0, 0)))
+    total[:, :2] -= credited[:, :2, :-1]
+    return total
 
 
 def sums_by_pairs(gae: GAE, length: FloatArray, going: FloatArray, last: FloatArray

@@ -10,15 +10,13 @@ that change state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from lossim._engine.gae import gae_sums
 from lossim._engine.gae_moments import advantage_sums, reach_sums
 from lossim._engine.gae_signs import gae_sums_by_sign
 from lossim._engine.measures import EndSums, Measures, ResponseTerm, Roles, TokenSums, TokenTerm, by_outcome
-from lossim._engine.states import sums_by_token, sums_of_all
+from lossim._engine.states import sums_by_token
 from lossim._engine.step import Step
 from lossim._model import CellArrays, Logits
 from lossim._support.records import Record, mapped
@@ -45,46 +43,43 @@ class TermSums(Record):
         return [(number, part) for number, part in enumerate(parts) if part is not None]
 
 
-AddedUp = Callable[[CellArrays, EndSums, slice], TokenSums]
-"""How coefficients of responses are added up by token: by outcome, or over all of them."""
+def token_sums(step: Step, measures: Measures, cells: slice = slice(None), *, apart: bool = True) -> TermSums:
+    """Coefficient sums of some cells by term, as far as the scheme has them.
 
-
-def token_sums(step: Step, measures: Measures, cells: slice = slice(None), added_up: AddedUp = sums_by_token
-               ) -> TermSums:
-    """Coefficient sums of some cells by term, as far as the scheme has them."""
+    By outcome, unless these need not be kept ``apart``: terms that are cheaper so are then summed over all of them.
+    """
     kl = entropy = None
     weight = measures.weight
     if weight is not None and step.kl_slope is not None:
-        kl = added_up(step.policy, weight, cells).times(mapped(lambda x: x[cells], step.kl_slope))
+        kl = sums_by_token(step.policy, weight, cells, apart=apart).times(mapped(lambda x: x[cells], step.kl_slope))
     if weight is not None and step.scheme.entropy is not None:
         entropy = _entropy_sums(step.policy, step.scheme.entropy.coefficient, weight, cells)
-    return TermSums(policy=_policy_sums(step, measures.credit, cells, added_up), kl=kl, entropy=entropy)
+    return TermSums(policy=_policy_sums(step, measures.credit, cells, apart), kl=kl, entropy=entropy)
 
 
-def _policy_sums(step: Step, credit: ResponseTerm | TokenTerm, cells: slice, added_up: AddedUp
-                 ) -> TokenSums:
+def _policy_sums(step: Step, credit: ResponseTerm | TokenTerm, cells: slice, apart: bool) -> TokenSums:
     """The policy term: weight × advantage × gain."""
     if isinstance(credit, ResponseTerm):
-        total = _response_sums(step, credit.total, +1, cells, added_up)
+        total = _response_sums(step, credit.total, +1, cells, apart)
         if credit.negative is None:
             return total
         # The positive part is what is left of the total, with gains of its own.
         negative = mapped(np.negative, credit.negative)
-        return (total + _response_sums(step, negative, +1, cells, added_up)
-                + _response_sums(step, credit.negative, -1, cells, added_up))
+        return (total + _response_sums(step, negative, +1, cells, apart)
+                + _response_sums(step, credit.negative, -1, cells, apart))
     if credit.by_token is not None:
         return mapped(lambda x: x[cells], credit.by_token)
     if step.signed:
         return gae_sums_by_sign(step, credit, cells)
-    by_token = gae_sums(step, credit, cells)
+    by_token = gae_sums(step, credit, cells, apart=apart)
     if credit.shift is None:
         return by_token
-    return _response_sums(step, credit.shift, +1, cells) + by_token
+    return _response_sums(step, credit.shift, +1, cells, apart) + by_token
 
 
-def _response_sums(step: Step, sums: EndSums, sign: int, cells: slice, added_up: AddedUp = sums_by_token) -> TokenSums:
+def _response_sums(step: Step, sums: EndSums, sign: int, cells: slice, apart: bool) -> TokenSums:
     """Sums of what responses are credited with, times the gains of tokens at that sign of the advantage."""
-    return added_up(step.policy, sums, cells).times(step.gains(sign, cells))
+    return sums_by_token(step.policy, sums, cells, apart=apart).times(step.gains(sign, cells))
 
 
 def _entropy_sums(policy: CellArrays, coefficient: float, weight: EndSums, cells: slice) -> TokenSums:
@@ -123,7 +118,7 @@ def update_gradient(step: Step, measures: Measures, skills: bool = False) -> Log
     stops = np.zeros_like(policy.logits)
     first = np.zeros(policy.layout.cells)
     for cells in policy.layout.blocks:
-        for _, sums in token_sums(step, measures, cells, sums_of_all).present:
+        for _, sums in token_sums(step, measures, cells, apart=False).present:
             stops[cells] += sums.gradient(policy, cells)
             first[cells] += sums.first.sum(axis=1)
     return Logits(stops, path_gradient(policy, first), skill_gradient(step, measures, skills))

@@ -14,8 +14,8 @@ from lossim._model import CellArrays
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 
-__all__ = ["EndSums", "Measures", "ResponseTerm", "Roles", "TokenSums", "TokenTerm", "by_outcome",
-           "of_sign"]
+__all__ = ["EndSums", "Measures", "ResponseTerm", "Roles", "TokenSums", "TokenTerm", "by_outcome", "entries", "of_sign",
+           "outcomes", "stops_of"]
 
 
 class EndSums(Record):
@@ -136,3 +136,18 @@ def by_outcome(x: FloatArray) -> FloatArray:
     split[..., 1, :-1] = x[..., 1, :-1] if x.shape[-2] == 2 else x[..., 1:, :-1].sum(axis=-2)
     split[..., 2, -1] = x[..., -1].sum(axis=-1)
     return split
+
+
+def outcomes(x: FloatArray, apart: bool) -> FloatArray:
+    """[..., grade, end] by outcome, or over all outcomes unless they are kept ``apart``: [..., outcome or 1, end]."""
+    return by_outcome(x) if apart else x.sum(axis=-2, keepdims=True)
+
+
+def entries(x: FloatArray, apart: bool) -> FloatArray:
+    """The same of sums over those that moved, [..., outcome, t]."""
+    return x if apart else x.sum(axis=-2, keepdims=True)
+
+
+def stops_of(x: FloatArray) -> FloatArray:
+    """Of numbers by outcome and end, or of all outcomes: those of the outcomes that stop, at their tokens [..., t]."""
+    return x[..., :2, :-1]

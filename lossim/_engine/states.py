@@ -11,31 +11,27 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lossim._engine.measures import EndSums, TokenSums, by_outcome
+from lossim._engine.measures import EndSums, TokenSums, by_outcome, entries, outcomes, stops_of
 from lossim._model import CellArrays, Draws
 from lossim._support.positions import after, along, backward_recurrence, before, blocks, forward_recurrence
 from lossim._support.quotients import quotient
 from lossim._support.types import FloatArray
 
 __all__ = ["along_draws", "along_pairs", "entered_of", "entry_credit", "going", "mean_along", "moved_given_end",
-           "moves_and_ends", "reweighed", "since_entry", "sums_by_token", "sums_of_all", "variance_along",
-           "with_entries", "with_paid"]
+           "moves_and_ends", "reweighed", "since_entry", "sums_by_token", "variance_along", "with_entries",
+           "with_paid"]
 
 MOST_PAIRS = 1 << 22
 """Pairs (move, end) that are held at once."""
 
 
-def sums_by_token(policy: CellArrays, sums: EndSums, cells: slice = slice(None)) -> TokenSums:
-    """Sums over the responses that stop at t and that go on at t in each cell, of some cells."""
-    ended = by_outcome(sums.ended[cells])
-    return TokenSums(stop=ended[:, :2, :-1], go=going(policy, ended, sums.entered, cells))
+def sums_by_token(policy: CellArrays, sums: EndSums, cells: slice = slice(None), *, apart: bool = True) -> TokenSums:
+    """Sums over the responses that stop at t and that go on at t in each cell, of some cells.
 
-
-def sums_of_all(policy: CellArrays, sums: EndSums, cells: slice = slice(None)) -> TokenSums:
-    """The same over all outcomes together, whose axis is then 1 long."""
-    ended = sums.ended[cells].sum(axis=1, keepdims=True)
-    entered = sums.entered.sum(axis=1, keepdims=True)
-    return TokenSums(stop=ended[:, :, :-1], go=going(policy, ended, entered, cells))
+    By outcome, or over all outcomes unless they are kept ``apart``; their axis is then 1 long.
+    """
+    ended = outcomes(sums.ended[cells], apart)
+    return TokenSums(stop=stops_of(ended), go=going(policy, ended, entries(sums.entered, apart), cells))
 
 
 def going(policy: CellArrays, ended: FloatArray, entered: FloatArray, cells: slice = slice(None)) -> FloatArray:
