@@ -27,8 +27,8 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint types layers doctests figures figures-check peers validate validate-short kernel \
-  validate-forecast bench release-check clean
+.PHONY: help install browser test check lint types layers doctests figures figures-check peers validate \
+  validate-short kernel validate-forecast bench release-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,14 @@ $(STAMP): pyproject.toml CITATION.cff
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
+
+# Pages are looked at in a real browser. Where there is none and apt-get may not bring it, those tests say so.
+browser:  ## install Chromium and its driver for the tests of pages, where they are missing and apt-get may do that
+	@command -v chromedriver >/dev/null && command -v chromium >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    chromium chromium-driver fonts-dejavu-core >/dev/null; } \
+	  || echo "Chromium is missing and could not be installed here; install chromium and chromium-driver." >&2
 
 test: $(STAMP)  ## run the tests
 	$(PYTEST)

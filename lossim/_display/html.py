@@ -1,51 +1,203 @@
-"""A page as an HTML file that stands by itself."""
+"""A page as an HTML file that stands by itself: no script, no picture and no letter comes from elsewhere."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
+import math
+import re
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 
-from lossim._display.page import Cell, Number, Page, Part, Points, Table, Text
-from lossim._display.svg import svg
+from lossim._display.page import Cell, Number, Page, Part, Picture, Points, Section, Table, Text
+from lossim._display.stacked import wide_and_narrow
+from lossim._support import checks
 
-__all__ = ["document", "write"]
+__all__ = ["checked_path", "document", "write"]
 
-_STYLE = ("body{font-family:sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-          "td,th{padding:.15rem .6rem;text-align:left}td.number{text-align:right}pre{overflow-x:auto}")
+ENDINGS = (".html", ".htm")
+_UNSHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Characters that no page can hold, or that turn the letters around them: of names and paths that users gave."""
+_MOST_WORDS = 26
+"""Characters of a number, or of a short text, up to which it stays on one line."""
 
 
 def write(page: Page, path: str | PathLike[str]) -> None:
-    """Write the page to a file."""
-    Path(path).write_text(document(page), encoding="utf-8")
+    """Write the page to a file.
+
+    Raises:
+        ValueError: the name does not end in .html, or is that of a folder.
+        FileNotFoundError: the folder does not exist.
+    """
+    checked_path("path", path).write_text(document(page), encoding="utf-8", newline="\n")
+
+
+def checked_path(name: str, path: str | PathLike[str]) -> Path:
+    """Where a page can be written; ``name`` is what messages call it.
+
+    >>> checked_path("path", "audit.txt")
+    Traceback (most recent call last):
+        ...
+    ValueError: path must end in .html, got 'audit.txt'; take 'audit.html'
+    """
+    file = Path(path)
+    if file.suffix.lower() not in ENDINGS:
+        fix = f"take {str(file.with_suffix('.html'))!r}" if file.name else ""
+        checks.fail(name, str(path), "must end in .html", fix)
+    if file.is_dir():
+        checks.fail(name, str(path), "must be a file, and this is a folder")
+    if not file.parent.is_dir():
+        checks.fail(name, str(path), "must be a file in a folder that exists", f"make {str(file.parent)!r} first",
+                    FileNotFoundError)
+    return file
 
 
 def document(page: Page) -> str:
-    """The page as an HTML document."""
-    title, sentence = html.escape(f"lossim: {page.title}"), html.escape(page.sentence)
-    sections = "".join(f"<section><h2>{html.escape(each.title)}</h2>{''.join(map(_part, each.parts))}</section>"
-                       for each in page.sections)
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-            f"</head><body><main><h1>{html.escape(page.title)}</h1><p>{sentence}</p>{sections}</main></body></html>\n")
+    """The page as an HTML document, the same to the byte for the same page."""
+    style = _own("page.css")
+    script = _own("page.js")
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (f"default-src 'none'; script-src 'sha256-{allowed}'; style-src 'unsafe-inline'; img-src data:; "
+              "base-uri 'none'; form-action 'none'")
+    title = _escaped(f"{page.title}: lossim {page.kind}")
+    sections = "\n".join(_section(each, number) for number, each in enumerate(page.sections, 1))
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+<header>
+<p class="kind">lossim · {_escaped(page.kind)}</p>
+<h1>{_escaped(page.title)}</h1>
+<p class="sentence">{_escaped(page.sentence)}</p>
+</header>
+{sections}
+</main>
+<footer><p>lossim {_escaped(version("lossim"))}: what a loss does to response length, worked out on paper.</p></footer>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _own(name: str) -> str:
+    """A file that is shipped beside this one."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def _escaped(text: str) -> str:
+    """A text of anybody's as text of a page."""
+    return html.escape(_UNSHOWN.sub("\ufffd", text))
+
+
+# --- sections and their parts ---------------------------------------------------------------------------------------
+
+
+def _section(section: Section, number: int) -> str:
+    """A question and its answer; folded ones open by a click, and on paper."""
+    title = f'<h2 id="s{number}">{_escaped(section.title)}</h2>'
+    body = "\n".join(map(_part, section.parts))
+    if section.folded:
+        return f'<details aria-labelledby="s{number}"><summary>{title}</summary>\n{body}\n</details>'
+    return f'<section aria-labelledby="s{number}">\n{title}\n{body}\n</section>'
 
 
 def _part(part: Part) -> str:
     """One part of a section."""
-    if isinstance(part, Text):
-        return f"<{'pre' if part.code else 'p'}>{html.escape(part.text)}</{'pre' if part.code else 'p'}>"
-    if isinstance(part, Points):
-        return f"<ul>{''.join(f'<li>{html.escape(item)}</li>' for item in part.items)}</ul>"
-    if isinstance(part, Table):
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in part.columns)
-        rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in part.rows)
-        caption = f"<caption>{html.escape(part.title)}</caption>" if part.title else ""
-        note = f"<p>{html.escape(part.note)}</p>" if part.note else ""
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{note}"
-    return f"<figure>{svg(part)}<figcaption>{html.escape(part.title)}</figcaption></figure>"
+    match part:
+        case Text(code=True):
+            return f'<pre tabindex="0">{_escaped(part.text)}</pre>'
+        case Text():
+            return f"<p>{_escaped(part.text)}</p>"
+        case Points():
+            return f"<ul>{''.join(f'<li>{_escaped(item)}</li>' for item in part.items)}</ul>"
+        case Table():
+            return _table(part)
+        case Picture():
+            return _figure(part)
 
 
-def _cell(cell: Cell) -> str:
-    """One cell of a table."""
+def _figure(picture: Picture) -> str:
+    """A picture, and where its panels stand side by side, for narrow screens each by itself."""
+    wide, narrow = wide_and_narrow(picture)
+    drawn = f'<div class="wide">{wide}</div><div class="narrow">{"".join(narrow)}</div>' if narrow else wide
+    return f"<figure>{drawn}<figcaption>{_escaped(picture.title)}</figcaption></figure>"
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _table(table: Table) -> str:
+    """A table that can be moved sideways where it is wider than the page."""
+    groups = list(_groups(table))
+    numeric = [any(isinstance(row[column], Number) for row in table.rows) for column in range(len(table.columns))]
+    head = "".join(f'<th scope="col"{_kind("number" * right)}>{_escaped(name)}</th>'
+                   for name, right in zip(table.columns, numeric, strict=True))
+    body = "".join(f"<tbody>{''.join(_row(row, numeric) for row in group)}</tbody>" for group in groups)
+    sortable = _kind("sortable" * any(len(group) > 2 for group in groups))
+    caption = f"<caption>{_escaped(table.title)}</caption>" if table.title else ""
+    note = f'<p class="note">{_escaped(table.note)}</p>' if table.note else ""
+    label = _escaped(table.title or "table")
+    return (f'<div class="table" role="region" aria-label="{label}" tabindex="0"><table{sortable}>{caption}'
+            f"<thead><tr>{head}</tr></thead>{body}</table></div>{note}")
+
+
+def _groups(table: Table) -> Iterator[list[tuple[Cell, ...]]]:
+    """Rows below the same heading, the heading first: they are sorted among themselves."""
+    group: list[tuple[Cell, ...]] = []
+    for row in table.rows:
+        if _heading(row) and group:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _heading(row: Sequence[Cell]) -> bool:
+    """Whether a row is a heading of those below it."""
+    return len(row) > 1 and not any(row[1:]) and isinstance(row[0], str)
+
+
+def _row(row: Sequence[Cell], numeric: Sequence[bool]) -> str:
+    """A row; its first cell is its name."""
+    if _heading(row):
+        return f'<tr class="heading"><th scope="rowgroup" colspan="{len(row)}">{_words(row[0])}</th></tr>'
+    cells = [f'<th scope="row">{_words(row[0])}</th>' if isinstance(row[0], str) else _cell(row[0], True)]
+    cells += [_cell(cell, right) for cell, right in zip(row[1:], numeric[1:], strict=True)]
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _cell(cell: Cell, right: bool) -> str:
+    """A cell that is no name: a number knows its value, by which it is sorted."""
     if isinstance(cell, Number):
-        return f'<td class="number">{html.escape(cell.text)}</td>'
-    return f"<td>{html.escape(cell)}</td>"
+        value = f' data-value="{cell.value!r}"' if math.isfinite(cell.value) else ""
+        return f'<td class="number"{value}>{_escaped(cell.text)}</td>'
+    short = len(cell) <= _MOST_WORDS
+    return f"<td{_kind('number' if right and short else 'short' if short else '')}>{_escaped(cell)}</td>"
+
+
+def _words(cell: Cell) -> str:
+    """The name of a row, set in by as much as its text is."""
+    text = cell.text if isinstance(cell, Number) else cell
+    inner = text.lstrip(" ")
+    deep = (len(text) - len(inner)) // 2
+    return f'<span class="in{min(deep, 3)}">{_escaped(inner)}</span>' if deep else _escaped(inner)
+
+
+def _kind(name: str) -> str:
+    """A class, if there is a name for one."""
+    return f' class="{name}"' if name else ""

@@ -29,7 +29,7 @@ _ORANGE = "#E69F00"
 _PURPLE = "#CC79A7"
 _SKY = "#56B4E9"
 _PATHS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
-OUTCOMES = (("correct", _SKY, ""), ("incorrect", _ORANGE, "////"), ("truncated", "#999999", "...."))
+OUTCOMES = (("correct", _SKY, ""), ("incorrect", _ORANGE, "////"), ("truncated", "#999999", "||||"))
 _DASHES = ("-", "--", ":", "-.")
 _STYLE: Any = {
     "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "legend.fontsize": 8.0,

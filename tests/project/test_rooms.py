@@ -34,6 +34,7 @@ PRIVATE = {
     "launch/test_read.py",  # the words of a script, which no config shows
     "forecasting/test_ways.py",  # where length goes under each kernel
     "logs/test_whose.py",  # texts of messages, and counts of masks
+    "shared/pages.py",  # a page with what no result says, as it is written
 }
 
 
