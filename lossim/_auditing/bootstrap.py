@@ -20,7 +20,6 @@ from lossim._auditing.slabs import Slab
 from lossim._engine import (
     NATS,
     Changes,
-    Directions,
     Drift,
     Measures,
     Question,
@@ -28,18 +27,17 @@ from lossim._engine import (
     Readout,
     Report,
     ResponseTerm,
-    Squares,
     Step,
     TokenTerm,
     effective_reward,
     entry_advantage,
     family_of,
-    inner_product,
     kernel_doubt,
+    length_changes,
     lengths_over,
     reported,
 )
-from lossim._model import Logits
+from lossim._model import Directions, Logits, Squares, inner_product
 from lossim._support.doubts import Doubt
 from lossim._support.quotients import quotient
 from lossim._support.records import Kind, mapped
@@ -240,8 +238,8 @@ class Spread:
         return Readout(directions=directions, task=task, scale=self.scale)
 
     def _changes(self, readout: Readout, step: Step, sums: Coefficients) -> Changes:
-        read = readout.changes if self.whole else readout.directions.length_changes
-        return read(step, measures_of(self.plugin, step, sums))
+        measures = measures_of(self.plugin, step, sums)
+        return readout.changes(step, measures) if self.whole else length_changes(readout.directions, step, measures)
 
     def add(self, directions: Directions, sums: Coefficients) -> None:
         """Take in some redrawn logs with their measures [log, place]."""
@@ -251,8 +249,8 @@ class Spread:
         self.count += len(changes.length)
         apart = mapped(np.subtract, changes, self.changes)
         self.apart = mapped(lambda total, x: total + (x**2).sum(axis=0), self.apart, apart)
-        self.noises.append(self.directions.squares(apart))
-        self.squares.append(directions.squares(changes))
+        self.noises.append(apart.squares(self.directions))
+        self.squares.append(changes.squares(directions))
         aligned = [np.full_like(changes.length, np.nan)] * 2
         if self.breakdown is not None:
             best = Logits(*map(directions.apart, readout.best_move))

@@ -9,7 +9,8 @@ import numpy as np
 
 from lossim._auditing.log import SOLVE_RATES, Log, widening
 from lossim._auditing.plugin import Coefficients, Credited, Plugin
-from lossim._engine import Directions, Logged, Step, along_draws, gae_projection_of
+from lossim._engine import Logged, Step, along_draws, gae_projection_of
+from lossim._model import Directions
 from lossim._support.records import mapped
 from lossim._support.types import FloatArray, IntArray
 from lossim.advantages import GAE

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from lossim._auditing.log import Log
-from lossim._engine import Directions, EndSums, end_sums
-from lossim._model import CellArrays, Coordinates, Draws, Layout
+from lossim._engine import EndSums, end_sums
+from lossim._model import CellArrays, Coordinates, Directions, Draws, Layout
 from lossim._support.positions import after
 from lossim._support.quotients import log_odds, quotient
 from lossim._support.records import Record, mapped
@@ -133,7 +133,7 @@ class LoggedCells(Record):
     @cached_property
     def directions(self) -> Directions:
         """Its directions."""
-        return Directions(policy=self.policy.arrays, motion=self.policy.motion)
+        return self.policy.directions
 
     # --- the log redrawn ----------------------------------------------------------------------------------------
 

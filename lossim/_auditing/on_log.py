@@ -10,7 +10,8 @@ import numpy as np
 from lossim._auditing.bootstrap import coefficient_scale, measures_of, read
 from lossim._auditing.plugin import Plugin
 from lossim._changes import Case
-from lossim._engine import family_of, inner_product, lengths_over, update_gradient
+from lossim._engine import family_of, lengths_over, update_gradient
+from lossim._model import inner_product
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 from lossim.penalties import KL

@@ -15,7 +15,8 @@ import numpy as np
 from lossim._auditing.cells import LoggedCells
 from lossim._auditing.log import Log
 from lossim._auditing.slabs import SameSize, Slab
-from lossim._engine import Credit, Directions, Family, Groups, Logged, Step, advantage_sums_of, group_credit
+from lossim._engine import Credit, Family, Groups, Logged, Step, advantage_sums_of, group_credit
+from lossim._model import Directions
 from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray
 from lossim.aggregation import balanced

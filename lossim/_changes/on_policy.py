@@ -15,7 +15,6 @@ from lossim._changes.results import AS_IT_IS, NOT_SETTLED, ONE_AT_A_TIME, Stops,
 from lossim._changes.roots import found_stops
 from lossim._changes.settings import changed
 from lossim._engine import (
-    Directions,
     Drift,
     Headline,
     Question,
@@ -56,7 +55,6 @@ class OnPolicy(Record, Case):
     """
 
     question: Question
-    directions: Directions
     seed: int | None = None
     batches: int | None = None
     many_steps: bool = False
@@ -175,7 +173,7 @@ class OnPolicy(Record, Case):
         policy = others[asked.policy]
         question = replace(asked, policy=policy, old=others.get(asked.old, asked.old),
                            reference=others.get(asked.reference, asked.reference))
-        return replace(self, question=question, directions=directions_of(policy))
+        return replace(self, question=question)
 
     # --- its drift ------------------------------------------------------------------------------------------------
 
@@ -197,15 +195,10 @@ class OnPolicy(Record, Case):
     def headline(self) -> Headline:
         """The drift of mean length and nothing else, exact, and that under each kernel."""
         kernels = family_of(self.question.kernels, self.policy.coordinates)
-        return headline_of(self.question.step, self.directions, kernels)
+        return headline_of(self.question.step, self.policy.directions, kernels)
 
     def noise(self) -> float:
         return 0.0 if self.seed is None else float(self.drift().length.stderr)
-
-
-def directions_of(policy: Policy) -> Directions:
-    """What serves all schemes on it."""
-    return Directions(policy=policy.arrays, motion=policy.motion)
 
 
 def what_if_of_policy(scheme: Scheme, policy: Policy, *, method: Literal["exact", "monte_carlo"] = "exact",
@@ -265,7 +258,7 @@ def case_of(scheme: Scheme, policy: Policy, method: str, rng: np.random.Generato
     elif rng is not None or batches is not None:
         checks.fail("rng" if rng is not None else "batches", rng if rng is not None else batches,
                     "is only for sampling", "leave it out, or pass method='monte_carlo'")
-    return OnPolicy(question=question, directions=directions_of(policy), seed=seed, batches=batches,
+    return OnPolicy(question=question, seed=seed, batches=batches,
                     many_steps=many_steps), how
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from lossim._model import Logits
+from lossim._model import Directions, Logits, Squares
 from lossim._support.records import Record
 
 Value = Any
@@ -44,6 +44,10 @@ class Changes(Record):
         """The gradient in the logits."""
         return Logits(self.hazard_gradient, self.path_gradient, self.skill_gradient)
 
+    def squares(self, directions: Directions) -> Squares:
+        """How far the update goes."""
+        return directions.squares(self.gradient, self.update)
+
     @property
     def for_ratios(self) -> Changes:
         """What ratios are made of, and nothing else."""
@@ -62,10 +66,3 @@ class Ratios(Record):
 
 
 RATIOS = tuple(each.name for each in fields(Ratios))
-
-
-class Squares(Record):
-    """Quadratic forms of a gradient g: ``nats`` of KL per response of the step K·g, and ``size`` g·K·g."""
-
-    nats: Value
-    size: Value

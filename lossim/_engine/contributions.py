@@ -17,10 +17,9 @@ from lossim._engine.gae_moments import advantage_sums
 from lossim._engine.gae_signs import signed_projection
 from lossim._engine.gradients import surprises
 from lossim._engine.projections import adaptive_projection, gae_entry, gae_projection
-from lossim._engine.readout import Directions
 from lossim._engine.states import since_entry
 from lossim._engine.step import Step
-from lossim._model import CellArrays
+from lossim._model import CellArrays, Directions
 from lossim._support.positions import along, before, discounted_sum
 from lossim._support.records import Record
 from lossim._support.types import FloatArray

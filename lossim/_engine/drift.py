@@ -9,21 +9,22 @@ from typing import Literal
 
 import numpy as np
 
-from lossim._engine.changes import RATIOS, Changes, Squares, Value
+from lossim._engine.changes import RATIOS, Changes, Value
 from lossim._engine.effective import effective_reward
-from lossim._engine.exact import Expected, expected_measures, update_scale
+from lossim._engine.exact import Expected, update_scale
 from lossim._engine.gradients import update_gradient
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
 from lossim._engine.over_critics import critic_doubt
 from lossim._engine.over_kernels import checked_family
 from lossim._engine.over_schemes import length_under, scheme_doubts
 from lossim._engine.pace import Pace, clock
-from lossim._engine.readout import Directions, Readout
+from lossim._engine.readout import Readout
 from lossim._engine.report import Question, Report, reported, response_weight
 from lossim._engine.result import Drift
+from lossim._engine.side_by_side import measures_at_once
 from lossim._engine.spread import spread_notes, step_std
 from lossim._engine.step import Step
-from lossim._model import Coordinates, Kernels, Logits
+from lossim._model import Coordinates, Directions, Kernels, Logits, Squares
 from lossim._support import checks
 from lossim._support.doubts import Doubt
 from lossim._support.records import Record
@@ -93,7 +94,7 @@ def _untrained(policy: Policy) -> FloatArray:
 
 def _exact_drift(question: Question, step: Step) -> Drift:
     """The drift by sums over the law of a step: its gradient now, all that is read off that when somebody looks."""
-    numbers = ExactNumbers(question=question, step=step, expected=expected_measures(step))
+    numbers = ExactNumbers(question=question, step=step, expected=measures_at_once(step))
     report = Report(question=question, step=step, directions=numbers.directions, gradient=numbers.gradient,
                     number=numbers.number, about=numbers.about, how={"method": "exact"})
     return reported(report, partial(_spread, question))
@@ -106,10 +107,10 @@ class ExactNumbers(Record):
     step: Step
     expected: Expected
 
-    @cached_property
+    @property
     def directions(self) -> Directions:
         """What depends on the policy alone."""
-        return Directions(policy=self.step.policy, motion=self.question.policy.motion)
+        return self.question.policy.directions
 
     @cached_property
     def readout(self) -> Readout:
@@ -130,7 +131,7 @@ class ExactNumbers(Record):
     @cached_property
     def squares(self) -> Squares:
         """How far the update goes."""
-        return self.directions.squares(self.changes)
+        return self.changes.squares(self.directions)
 
     def value(self, name: str) -> Value:
         """A number by its name in ``Changes`` or ``Ratios``."""
@@ -191,8 +192,7 @@ def first_step_doubts(scheme: Scheme, policy: Policy, reference: Policy) -> tupl
     In tokens in a step of 0.01 nats; nothing where the scheme itself has no closed form.
     """
     step = Question(scheme=scheme, policy=policy, old=policy, reference=reference).step
-    directions = Directions(policy=step.policy, motion=policy.motion)
-    length = length_under(step, directions)
+    length = length_under(step, policy.directions)
     try:
         own = length(scheme)
     except NoClosedForm:
@@ -213,8 +213,7 @@ def _told(length: Estimate, length_per_kl: float) -> Estimate:
 
 def _spread(question: Question) -> Estimate:
     """The spread of a single step, for whoever asks a result."""
-    step = question.step
-    return step_std(step, Directions(policy=step.policy, motion=question.policy.motion))
+    return step_std(question.step, question.policy.directions)
 
 
 def _by_unit(tokens: float, logits: float, accuracy: float) -> Changes:

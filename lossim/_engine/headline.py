@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossim._engine.exact import expected_measures, update_scale
+from lossim._engine.exact import update_scale
 from lossim._engine.over_kernels import Family, lengths_over
-from lossim._engine.readout import NATS, Directions
+from lossim._engine.readout import NATS, length_changes
 from lossim._engine.report import Question, content_notes, unsettled_notes
+from lossim._engine.side_by_side import measures_at_once
 from lossim._engine.step import Step
-from lossim._model import Members
+from lossim._model import Directions, Members
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 from lossim.policies import Policy
@@ -67,8 +68,7 @@ def headline(scheme: Scheme, policy: Policy, member: Members | None = None, kern
         NoClosedForm: the expectation of a slot has no closed form.
     """
     step = Question(scheme=scheme, policy=policy, old=policy, reference=policy).step
-    directions = Directions(policy=step.policy, motion=policy.motion)
-    found = headline_of(step, directions, kernels if member is None else member)
+    found = headline_of(step, policy.directions, kernels if member is None else member)
     if member is not None:
         found = replace(found, length=float(found.over[0]), nats=float(found.over_nats[0]) if found.nats > 0 else 0.0)
     return replace(found, notes=(*found.notes, *content_notes(scheme, policy), *unsettled_notes(scheme)))
@@ -76,9 +76,9 @@ def headline(scheme: Scheme, policy: Policy, member: Members | None = None, kern
 
 def headline_of(step: Step, directions: Directions, kernels: Family = ()) -> Headline:
     """The same of a step as engines see it, and under some kernels; its notes say what was taken to a limit."""
-    expected = expected_measures(step)
-    changes = directions.length_changes(step, expected.measures)
-    squares = directions.squares(changes)
+    expected = measures_at_once(step)
+    changes = length_changes(directions, step, expected.measures)
+    squares = changes.squares(directions)
     scale = update_scale(step)
     largest = max(float(np.abs(direction).max(initial=0.0)) for direction in directions.length)
     moves = directions.moves(squares, scale)

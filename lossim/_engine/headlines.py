@@ -8,10 +8,10 @@ import numpy as np
 
 from lossim._engine.headline import PARTS, Headline, headline
 from lossim._engine.over_kernels import Family, lengths_over
-from lossim._engine.readout import Directions
+from lossim._engine.readout import length_changes
 from lossim._engine.report import content_notes, unsettled_notes
 from lossim._engine.side_by_side import side_by_side, takes
-from lossim._model import Coordinates, Kernel, Logits, Members, Motion, kernels_side_by_side
+from lossim._model import Coordinates, Directions, Kernel, Logits, Members, Motion, kernels_side_by_side
 from lossim._support.types import FloatArray
 from lossim.policies import Policy
 from lossim.schemes import Scheme
@@ -88,8 +88,8 @@ def _together(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Memb
         return None
     expected = stack.expected()
     directions = Directions(policy=stack.step.policy, motion=_motion(policies), shape=(stack.count,))
-    changes = directions.length_changes(stack.step, expected.measures)
-    squares = directions.squares(changes)
+    changes = length_changes(directions, stack.step, expected.measures)
+    squares = changes.squares(directions)
     moves = directions.moves(squares, stack.scale)
     gradient = Logits(*(part.reshape(-1, *part.shape[2:]) for part in changes.gradient))
     over = lengths_over(Members.side_by_side(members) if members else kernels, directions, gradient)

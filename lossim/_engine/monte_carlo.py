@@ -13,11 +13,12 @@ from lossim._engine.changes import Changes, Ratios
 from lossim._engine.exact import update_scale
 from lossim._engine.over_critics import critic_doubt
 from lossim._engine.over_schemes import length_under, scheme_doubts
-from lossim._engine.readout import Directions, Readout
+from lossim._engine.readout import Readout
 from lossim._engine.report import Question, Report, describe_rng, linear_numbers, reported
 from lossim._engine.result import Drift
 from lossim._engine.sampled import MOST_RESPONSES, block_measures
 from lossim._engine.step import Step
+from lossim._model import Directions
 from lossim._support.progress import Progress
 from lossim._support.records import Record, mapped
 from lossim._support.text import Note
@@ -75,7 +76,7 @@ def sampled_drift(question: Question, step: Step, rng: np.random.Generator, batc
     how = Sampling(rng=rng, blocks=blocks, per_block=-(-batches // blocks), at_once=at_once, progress=progress)
     seed = describe_rng(rng)
     again = replace(how, rng=deepcopy(rng), progress=False)
-    directions = Directions(policy=step.policy, motion=question.policy.motion)
+    directions = question.policy.directions
     found = _sampled(step, directions, how)
     mean = found.mean
     ratios = found.ratios
@@ -167,7 +168,7 @@ def _ratios(readout: Readout, mean: Changes, stderr: Changes, kept: list[Changes
     is unbiased, and the jackknife removes most of the bias that the ratios have beyond that.
     """
     blocks = len(kept)
-    apart = [readout.directions.squares(mapped(np.subtract, one, mean)) for one in kept]
+    apart = [mapped(np.subtract, one, mean).squares(readout.directions) for one in kept]
     noise = mapped(lambda *each: np.sum(each), *apart)
     ratios = readout.ratios(mean, mapped(np.divide, noise, blocks * (blocks - 1)))
     all_blocks = mapped(lambda x: blocks * x, mean)

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossim._engine.readout import NATS, Directions, centred
-from lossim._model import Coordinates, Kernel, Kernels, Layout, Logits, Members, Motion
+from lossim._engine.readout import NATS
+from lossim._model import Coordinates, Directions, Kernel, Kernels, Layout, Logits, Members, Motion, centred
 from lossim._support import checks
 from lossim._support.quotients import quotient
 from lossim._support.records import Record
@@ -126,10 +126,10 @@ def _between_knots(members: Members, directions: Directions, gradient: Logits) -
     apart = directions.apart
     policy = directions.policy
     mean_length = (apart(policy.path_weight) * apart(policy.mean_length_by_path)).sum(axis=-1)
-    moves = members.move(members.at_knots(apart(gradient.stops)), apart(gradient.paths), mean_length)
-    ahead = members.at_knots(apart(policy.mean_length_gradient))
-    along = (moves.stops * ahead[..., None, :, :]).sum(axis=-1)
-    own, neighbours = (squares[..., None, :, :] for squares in members.squares_at_knots(directions.fisher))
+    moves = members.move(members.knots.sums(apart(gradient.stops)), apart(gradient.paths), mean_length)
+    sums = directions.at_knots
+    along = (moves.stops * sums.ahead[..., None, :, :]).sum(axis=-1)
+    own, neighbours = sums.own[..., None, :, :], sums.neighbours[..., None, :, :]
     squares = (moves.stops**2 * own).sum(axis=-1)
     squares += 2.0 * (moves.stops[..., :-1] * moves.stops[..., 1:] * neighbours).sum(axis=-1)
     stops = (squares * apart(policy.cell_weight)[..., None, :]).sum(axis=-1)

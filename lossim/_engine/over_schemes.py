@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from lossim._engine.headline import headline_of
-from lossim._engine.readout import Directions
 from lossim._engine.report import STANDARD_ERRORS, unsettled_notes
 from lossim._engine.step import Step
+from lossim._model import Directions
 from lossim._support.doubts import NOBODY_KNOWS, SchemeDoubt
 from lossim._support.text import Note
 from lossim._support.types import NoClosedForm

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lossim._display import Bar, Page, Result, Section, Table, bars, figure
-from lossim._engine.readout import NATS, Directions
+from lossim._engine.readout import NATS
 from lossim._support import checks
 from lossim._support.plain import plain
 from lossim._support.text import Sections
@@ -205,7 +205,7 @@ def clock(result: Drift, given: Pace) -> Paced:
     """The drift at a pace: what a step of a run that goes so far does to length."""
     checks.of_kind("pace", given, Pace, "a pace", "for example pace(kl_per_step=1e-4)")
     policy = result.policy.arrays
-    unit = float(Directions(policy=policy, motion=result.policy.motion).nats(np.asarray(result.update.value)))
+    unit = float(result.policy.directions.nats(np.asarray(result.update.value)))
     size = np.nan
     undefined = ""
     if not unit > 0:

@@ -14,21 +14,20 @@ from functools import cached_property
 
 import numpy as np
 
-from lossim._engine.changes import Changes, Ratios, Squares, Value
+from lossim._engine.changes import Changes, Ratios, Value
 from lossim._engine.gradients import update_gradient
 from lossim._engine.measures import Measures
 from lossim._engine.sources import sources
 from lossim._engine.states import entered_of, going, mean_along
 from lossim._engine.step import Step
-from lossim._model import CellArrays, Logits, Motion
+from lossim._model import CellArrays, Directions, Logits, Squares, centred, inner_product
 from lossim._support.quotients import quotient
 from lossim._support.records import Record, mapped
 from lossim._support.types import FloatArray
 
 NATS = 0.01
 """Size of the step behind ``length_per_kl``, nats of KL per response."""
-ROUNDING = 1e-12
-"""An update this much smaller than its coefficients is a rounding error."""
+
 
 def log_likelihood_move(policy: CellArrays, move: Logits, cells: slice) -> FloatArray:
     """Λ per [cell, grade, end] of a move of the stop logits and the skills, for some cells.
@@ -45,128 +44,18 @@ def log_likelihood_move(policy: CellArrays, move: Logits, cells: slice) -> Float
     return np.stack([lengths + learned * (1.0 - correct), *[unlearned] * (policy.law.shape[1] - 1)], axis=1)
 
 
-def inner_product(one: Logits, other: Logits) -> Value:
-    """Σ over all logits, [..., cell, t], [..., path] and [..., cell]; not by BLAS, whose threads cost more."""
-    stops = np.einsum("...ct,...ct->...", one.stops, other.stops)
-    paths = np.einsum("...k,...k->...", one.paths, other.paths)
-    return stops + paths + np.einsum("...c,...c->...", one.skills, other.skills)
+def length_changes(directions: Directions, step: Step, measures: Measures) -> Changes:
+    """What the ratio of length to nats is made of, and no other number; accuracy and reward stand still."""
+    return changes_of_length(directions, update_gradient(step, measures, directions.motion.skill_scale > 0))
 
 
-def centred(policy: CellArrays, paths: FloatArray) -> FloatArray:
-    """x_k - Σ_l π_l x_l within each class, of [path, ...]."""
-    layout = policy.layout
-    weighed = (policy.probability * paths.T).T
-    means = np.add.reduceat(weighed, [mine.start for mine in layout.class_paths], axis=0)
-    return paths - means[layout.class_of_path]
-
-
-class Directions(Record):
-    """What depends on a policy and its coordinates alone, and serves the readouts of all schemes on it.
-
-    Several policies of the same cells are one of the ``shape`` (count,), whose cells are those of the first, then of
-    the second, ...; the ``motion`` is that of each. What is read off them has that shape in front: [...].
-    """
-
-    policy: CellArrays
-    motion: Motion
-    shape: tuple[int, ...] = ()
-
-    def apart(self, x: FloatArray) -> FloatArray:
-        """[cell, ...], [path, ...] or [class, ...] of all policies as [..., cell, ...] and so on."""
-        return x.reshape(*self.shape, -1, *x.shape[1:])
-
-    def logits_apart(self, logits: Logits) -> Logits:
-        """The same of a number for each logit."""
-        return Logits(*map(self.apart, logits))
-
-    def pull(self, gradient: Logits) -> FloatArray:
-        """The move [..., coordinate] that a gradient in the logits of all policies makes."""
-        return self.motion.pull(*self.logits_apart(gradient))
-
-    def push(self, update: FloatArray) -> Logits:
-        """The move of the logits of all policies that a move of their coordinates is."""
-        stops, paths, skills = self.motion.push(update)
-        return Logits(stops.reshape(self.policy.logits.shape), paths.ravel(), skills.ravel())
-
-    @cached_property
-    def length(self) -> Logits:
-        """K · ∇E[T]: what a unit of gradient in each logit does to mean length."""
-        policy = self.policy
-        stops = policy.cell_weight[:, None] * policy.mean_length_gradient
-        paths = policy.path_weight * centred(policy, policy.mean_length_by_path)
-        return self.push(self.pull(Logits(stops, paths, np.zeros(policy.layout.cells))))
-
-    @cached_property
-    def needed(self) -> Logits:
-        """What a move of each logit does to mean length, as far as that changes accuracy: see ``Drift.needed``."""
-        policy = self.policy
-        layout = policy.layout
-        accuracy = layout.by_path(policy.law[:, 0].sum(axis=-1))
-        paths = policy.path_weight * centred(policy, policy.mean_length_by_path)
-        return Logits(policy.cell_weight[:, None] * policy.needed_length_gradient,
-                      np.where(layout.unlike(accuracy), paths, 0.0), np.zeros(layout.cells))
-
-    def scores(self, cells: slice = slice(None)) -> tuple[FloatArray, FloatArray]:
-        """What a unit of coefficient on a token adds to dE[T]: of one that stops and of one that goes on, [cell, t].
-
-        With the first token comes the choice of the path.
-        """
-        policy = self.policy
-        stop = policy.stay[cells] * self.length.stops[cells]
-        go = -policy.hazard[cells] * self.length.stops[cells]
-        path = centred(policy, self.length.paths)[policy.layout.path_of_cell[cells]]
-        stop[:, 0] += path
-        go[:, 0] += path
-        return stop, go
-
-    @cached_property
-    def fisher(self) -> FloatArray:
-        """Fisher information of each stop logit in its cell, P(T >= t) h (1 - h), [..., cell, t]."""
-        return self.apart(self.policy.pmf * self.policy.stay)
-
-    @cached_property
-    def skill_information(self) -> FloatArray:
-        """Fisher information of the skill in each cell, Σ P(end) s (1 - s), [..., cell]."""
-        policy = self.policy
-        return self.apart(np.einsum("ce,ce,ce->c", policy.ends, policy.correctness, 1.0 - policy.correctness))
-
-    def squares(self, changes: Changes) -> Squares:
-        """How far updates go: by the Fisher metric, in nats, and by the kernel.
-
-        On a single policy the changes may be those of any number of updates.
-        """
-        move = self.motion.push(changes.update)
-        return Squares(nats=self.nats(changes.update), size=inner_product(changes.gradient, move))
-
-    def nats(self, update: FloatArray) -> Value:
-        """KL per response of a move of the coordinates, to second order: ½ E[dz² P(T >= t) h (1 - h)] + ½ Var(dy).
-
-        What skill moves counts likewise, ½ E[du² s (1 - s)].
-        """
-        policy = self.policy
-        move = self.motion.push(update)
-        # Paths are centred in their class.
-        classes = policy.layout.class_of_path[:move.paths.shape[-1]]
-        first = np.flatnonzero(np.diff(classes, prepend=-1))
-        means = np.add.reduceat(self.apart(policy.probability) * move.paths, first, axis=-1)[..., classes]
-        by_cell = np.einsum("...ct,...ct,...ct->...c", self.fisher, move.stops, move.stops)
-        if self.motion.skill_scale > 0:
-            by_cell += self.skill_information * move.skills**2
-        squares = np.einsum("...c,...c->...", self.apart(policy.cell_weight), by_cell)
-        squares += np.einsum("...k,...k->...", self.apart(policy.path_weight), (move.paths - means) ** 2)
-        return 0.5 * squares
-
-    def moves(self, squares: Squares, scale: float | FloatArray) -> Value:
-        """Whether an update is more than a rounding error of coefficients of this scale, [...] all."""
-        return squares.size > (ROUNDING * scale) ** 2 * self.motion.largest
-
-    def length_changes(self, step: Step, measures: Measures) -> Changes:
-        """What the ratio of length to nats is made of, and no other number; accuracy and reward stand still."""
-        gradient = self.logits_apart(update_gradient(step, measures, self.motion.skill_scale > 0))
-        return Changes(length=inner_product(gradient, self.logits_apart(self.length)),
-                       accuracy=np.zeros(self.shape), reward=np.zeros(self.shape), hazard_gradient=gradient.stops,
-                       path_gradient=gradient.paths, skill_gradient=gradient.skills,
-                       update=self.motion.pull(*gradient))
+def changes_of_length(directions: Directions, gradient: Logits) -> Changes:
+    """The same of a gradient in the logits."""
+    apart = directions.logits_apart(gradient)
+    nothing = np.zeros(directions.shape)
+    return Changes(length=inner_product(apart, directions.logits_apart(directions.length)), accuracy=nothing,
+                   reward=nothing, hazard_gradient=apart.stops, path_gradient=apart.paths,
+                   skill_gradient=apart.skills, update=directions.motion.pull(*apart))
 
 
 class Readout(Record):
@@ -307,7 +196,7 @@ class Readout(Record):
 
         ``noise`` is what sampling noise adds to the squares on average, where the changes were sampled.
         """
-        noisy = self.directions.squares(changes)
+        noisy = changes.squares(self.directions)
         squares = noisy if noise is None else mapped(np.subtract, noisy, noise)
         return Ratios(length_per_kl=self.length_per_kl(changes, squares),
                       length_per_reward=self.length_per_reward(changes, noisy),

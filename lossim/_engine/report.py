@@ -16,11 +16,11 @@ from lossim._engine.changes import Changes
 from lossim._engine.effective import effective_reward
 from lossim._engine.measures import Measures, ResponseTerm, by_outcome
 from lossim._engine.over_kernels import Family, KernelLengths, family_of, lengths_over
-from lossim._engine.readout import NATS, Directions, Readout
+from lossim._engine.readout import NATS, Readout
 from lossim._engine.remarks import no_pull, other_work, start_notes
 from lossim._engine.result import Drift
 from lossim._engine.step import Step
-from lossim._model import Kernel, Logits
+from lossim._model import Directions, Kernel, Logits
 from lossim._support.doubts import Doubt
 from lossim._support.plain import plain
 from lossim._support.positions import blocks

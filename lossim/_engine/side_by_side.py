@@ -18,7 +18,7 @@ from scipy.special import gammaln, xlogy
 
 from lossim._engine.average import check_in_time, check_unequal
 from lossim._engine.denominators import ONE, Denominators, inverse_range
-from lossim._engine.exact import Expected, token_measures, update_scales
+from lossim._engine.exact import Expected, expected_measures, token_measures, update_scales
 from lossim._engine.groups import (
     FEW_LEVELS,
     at_least_two_levels,
@@ -79,6 +79,16 @@ def class_by_class(step: Step) -> SideBySide | None:
         return None
     classes = SideBySide(step=step, count=1)
     return classes if classes.few else None
+
+
+def measures_at_once(step: Step) -> Expected:
+    """The measures of one expected step: of all classes at once where that is covered, else of one after another.
+
+    Raises:
+        NoClosedForm, ValueError: as :func:`expected_measures`.
+    """
+    classes = class_by_class(step)
+    return expected_measures(step) if classes is None else classes.expected()
 
 
 class SideBySide(Record):

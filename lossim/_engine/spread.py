@@ -20,8 +20,8 @@ from lossim._engine.gae_moments import advantage_sums
 from lossim._engine.group_moments import Parts, Tilt, group_moments
 from lossim._engine.levels import levels_of
 from lossim._engine.measures import of_sign
-from lossim._engine.readout import Directions
 from lossim._engine.step import Step
+from lossim._model import Directions
 from lossim._support.records import Record
 from lossim._support.text import Note
 from lossim._support.types import FloatArray

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossim._engine import Directions, Question
-from lossim._model import Features
+from lossim._engine import Question
+from lossim._model import Directions, Features
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 from lossim._training import MeanField, Recorder

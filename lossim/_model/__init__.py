@@ -11,8 +11,10 @@ from lossim._model.coordinates import (
     kernel,
     kernels_side_by_side,
 )
+from lossim._model.directions import Directions, Squares, centred, inner_product
 from lossim._model.kernels import Kernels, Members, kernels
 from lossim._model.layout import Draws, Layout
 
-__all__ = ["CellArrays", "Coordinates", "Draws", "Features", "Kernel", "Kernels", "Layout", "Logits", "Members",
-           "Motion", "coordinates", "kernel", "kernels", "kernels_side_by_side"]
+__all__ = ["CellArrays", "Coordinates", "Directions", "Draws", "Features", "Kernel", "Kernels", "Layout", "Logits",
+           "Members", "Motion", "Squares", "centred", "coordinates", "inner_product", "kernel", "kernels",
+           "kernels_side_by_side"]

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from lossim._model.coordinates import Kernel
+from lossim._model.knots import Knots
 from lossim._model.layout import Layout
 from lossim._support import checks
 from lossim._support.records import Record
@@ -27,8 +28,6 @@ from lossim._support.types import FloatArray, IntArray
 
 __all__ = ["Kernels", "KnotMoves", "Members", "kernels"]
 
-KNOTS_APART = 0.7
-"""Distance of knots in log position, about."""
 NEARLY = 1e-7
 """What is added to the diagonal of matrices that may be singular."""
 
@@ -107,7 +106,8 @@ def _drawn(family: Kernels, max_tokens: int, role: tuple[int, ...], class_of_cel
     cross = family.cross * ndtri(u[4 + roles:]).T[:, :, None] + family.cross_by_cell * apart
     cells = _shared(found["sharing"], np.array(role)) * _shared(found["class_sharing"], np.array(class_of_cell))
     paths = _shared(found["class_sharing"], np.array(class_of_path)) * np.equal.outer(name, name)
-    most = _largest_of_cross(cross[:, name], cells, paths, np.log(_knots(max_tokens)), found["position_scale"])
+    log_knots = np.log(Knots.of(max_tokens).positions)
+    most = _largest_of_cross(cross[:, name], cells, paths, log_knots, found["position_scale"])
     found["cross"] = cross / np.maximum(1.0, np.sqrt(most))[:, None, None]
     for drawn in found.values():
         drawn.setflags(write=False)
@@ -148,12 +148,6 @@ def kernels(count: int = 64, *, sharing: Range = (0.7, 1.0), class_sharing: Rang
     return Kernels(count=count, sharing=sharing, class_sharing=class_sharing, path_scale=path_scale,
                    position_scale=position_scale, slope=slope, amplitude=amplitude, cross=cross,
                    cross_by_cell=cross_by_cell, seed=seed)
-
-
-def _knots(max_tokens: int) -> IntArray:
-    """Positions of the knots, from 1 to max_tokens."""
-    count = 1 + int(np.ceil(np.log(max_tokens) / KNOTS_APART))
-    return np.unique(np.rint(np.geomspace(1, max_tokens, count)).astype(np.int64))
 
 
 def _shared(share: FloatArray, number: IntArray) -> FloatArray:
@@ -243,42 +237,17 @@ class Members(Record):
     amplitude: FloatArray
     cross: FloatArray
 
-    @cached_property
-    def knots(self) -> IntArray:
-        """Positions of the knots, from 1 to max_tokens."""
-        return _knots(self.layout.max_tokens)
-
-    @cached_property
-    def _beyond(self) -> FloatArray:
-        """How far each position lies beyond the knot before it, as a share of the way to the next, [t]."""
-        position = np.arange(1, self.layout.max_tokens + 1)
-        before = np.searchsorted(self.knots, position, side="right") - 1
-        gaps = np.append(np.diff(self.knots), 1)
-        return (position - self.knots[before]) / gaps[before]
-
-    def at_knots(self, stops: FloatArray) -> FloatArray:
-        """Σ_t x(t)·(weight of each knot at t), [..., t] → [..., knot]: the transpose of linear interpolation."""
-        starts = self.knots - 1
-        whole = np.add.reduceat(stops, starts, axis=-1)
-        beyond = np.add.reduceat(stops * self._beyond, starts, axis=-1)
-        whole -= beyond
-        whole[..., 1:] += beyond[..., :-1]
-        return whole
-
-    def squares_at_knots(self, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Σ_t w(t)·φ_k(t)² [..., knot] and Σ_t w(t)·φ_k(t)φ_{k+1}(t) [..., knot - 1] of the weights φ of the knots."""
-        starts = self.knots - 1
-        before = 1.0 - self._beyond
-        own = np.add.reduceat(weight * before**2, starts, axis=-1)
-        own[..., 1:] += np.add.reduceat(weight * self._beyond**2, starts, axis=-1)[..., :-1]
-        return own, np.add.reduceat(weight * before * self._beyond, starts, axis=-1)[..., :-1]
+    @property
+    def knots(self) -> Knots:
+        """Where the kernels are told, and linear between."""
+        return Knots.of(self.layout.max_tokens)
 
     # --- the kernel, factor by factor ---------------------------------------------------------------------------
 
     @cached_property
     def _nearness(self) -> FloatArray:
         """exp(-|log t - log t'|/ℓ), [member, knot, knot]."""
-        logs = np.log(self.knots)
+        logs = np.log(self.knots.positions)
         distance = np.abs(logs[:, None] - logs)
         return np.exp(-distance / self.position_scale[..., None, None])
 
@@ -290,7 +259,7 @@ class Members(Record):
 
     def _size(self, typical_length: float | FloatArray) -> FloatArray:
         """(t/t₀)^(d/2), [..., member, knot]."""
-        return (self.knots / np.asarray(typical_length)[..., None, None]) ** (self.slope[..., None] / 2.0)
+        return (self.knots.positions / np.asarray(typical_length)[..., None, None]) ** (self.slope[..., None] / 2.0)
 
     def move(self, stops: FloatArray, paths: FloatArray, typical_length: float | FloatArray) -> KnotMoves:
         """K·g of a gradient at the knots [..., cell, knot] and in the path logits [..., path] of policies [...].
@@ -383,7 +352,7 @@ class Members(Record):
             paths = (logits[np.ix_(odds, odds)] - logits[np.ix_(odds, against)] - logits[np.ix_(against, odds)]
                      + logits[np.ix_(against, against)])
             crossing = np.einsum("pc,k->pck", self._crossing[member], size[member])
-            found.append(Kernel(stops=stops, positions=self.knots.astype(np.float64), paths=paths,
+            found.append(Kernel(stops=stops, positions=self.knots.positions.astype(np.float64), paths=paths,
                                 cross=crossing[odds] - crossing[against]))
         return found
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lossim._engine import Directions, Family, Step, laid_out, lengths_over, sums_by_token, with_entries
-from lossim._model import CellArrays, Logits, Motion
+from lossim._engine import Family, Step, laid_out, lengths_over, sums_by_token, with_entries
+from lossim._model import CellArrays, Directions, Logits, Motion
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 from lossim._training.records import Entry, Recorder, State

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from lossim._model import CellArrays, Coordinates, Draws, Features, Layout, Motion
+from lossim._model import CellArrays, Coordinates, Directions, Draws, Features, Layout, Motion
 from lossim._support import checks
 from lossim._support.quotients import quotient
 from lossim._support.types import ArrayLike, FloatArray
@@ -104,6 +104,11 @@ class Policy:
             others=np.concatenate([path.others(self.layout.grades[2:], n) for path in self.paths]),
             arrival=np.array(arrivals).reshape(-1, n),
             target=None if np.isnan(targets).all() else np.array(targets))
+
+    @cached_property
+    def directions(self) -> Directions:
+        """What both say of where mean length goes."""
+        return Directions(policy=self.arrays, motion=self.motion)
 
     @cached_property
     def paths(self) -> tuple[Path, ...]:

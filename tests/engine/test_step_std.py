@@ -18,9 +18,9 @@ from batches import step_of
 from examples import random_world, two_paths
 from lossim import advantages, aggregation, critics
 from lossim._engine.gradients import update_gradient
-from lossim._engine.readout import Directions, inner_product
 from lossim._engine.sampled import block_measures
 from lossim._engine.spread import spread_notes, step_std
+from lossim._model import Directions, inner_product
 from tables import SURROGATES, make_world
 
 SIGMAS = 4.0
