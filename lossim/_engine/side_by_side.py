@@ -363,6 +363,7 @@ class SideBySide(Record):
         if self.some_removed:
             gone = np.broadcast_to(self.removed[:, None, None], (*phi.shape[:2], 1))
             phi = np.concatenate([phi, gone], axis=2)
+        occurs = phi > 0
         with np.errstate(divide="ignore"):
             log_phi = np.maximum(np.log(phi), LEAST_LOG)
         values = np.stack([levels, levels, np.zeros_like(levels)], axis=1)
@@ -370,6 +371,8 @@ class SideBySide(Record):
         for table in compositions(self.mates, parts, chunk=max(1_000_000 // (phi.shape[0] * phi.shape[1]), 1000)):
             log_ways = gammaln(self.mates + 1.0) - gammaln(table + 1.0).sum(axis=1)
             chance = np.exp(log_ways + log_phi @ table.T)
+            if not occurs.all():
+                chance[~occurs @ (table > 0).T] = 0.0
             beside = advantages_beside(self.step, estimator, table[:, :len(levels)].astype(np.float64), values)
             expected += chance @ np.where(np.isnan(beside), 0.0, beside)
         return self.at_level(self.factor[:, None] * np.swapaxes(expected, 1, 2))
