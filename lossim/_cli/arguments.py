@@ -26,6 +26,7 @@ from lossim._cli.options import (
 )
 from lossim._cli.surveying import KERNEL, survey_of, unknown, words
 from lossim._cli.training import PACE, train_of
+from lossim._cli.watching import EVERY, watch_folder
 
 __all__ = ["TAKES"]
 
@@ -144,6 +145,21 @@ def _forecast_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, verdict=True)
 
 
+def _watch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="where the run writes its responses: verl's rollout_data_dir, "
+                        "TRL's completions, or any log that lossim audit reads")
+    add_settings(add_scheme(parser, "responses are paid as logged unless given", several=False))
+    group = parser.add_argument_group("watching")
+    group.add_argument("--every", type=float, metavar="SECONDS", help=f"look so often, {EVERY:g} unless given")
+    group.add_argument("--once", action="store_true", help="look once, at what is there, and end: for scripts")
+    group.add_argument("--window", type=int, metavar="N", help="how many of the last steps are audited together, 16 "
+                       "unless given")
+    group.add_argument("--until", type=int, metavar="STEP", help="the last step of the run, which is forecast; 100 "
+                       "steps ahead unless given")
+    add_reading(parser)
+    add_output(parser, figure=False)
+
+
 def _fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", nargs="+", metavar="LOG", help=LOGS)
     parser.add_argument("--classes", type=int, metavar="N", help="classes of prompts by solve rate; as many as the log "
@@ -169,6 +185,7 @@ TAKES: dict[str, tuple[Callable[[argparse.Namespace], Answer], Callable[[argpars
     "survey": (survey_of, _survey_arguments),
     "train": (train_of, _train_arguments),
     "audit": (audit_log, _audit_arguments),
+    "watch": (watch_folder, _watch_arguments),
     "fit": (fit_of, _fit_arguments),
     "curves": (curves_of, _curves_arguments),
     "pace": (pace_of, _pace_arguments),

@@ -54,6 +54,10 @@ COMMANDS = {
         "lossim audit demo/log.jsonl --config demo/run.sh",
         "lossim audit demo/log.jsonl --scheme grpo --fail-if longer",
         "lossim audit demo/log.jsonl --compare grpo,dr_grpo,dapo")),
+    "watch": Command(LOG, "beside a run: a line for each step, from the responses that it writes into a folder", (
+        "lossim watch demo --config demo/run.sh --once",
+        "lossim watch demo --scheme grpo --once --until 100",
+        "lossim watch demo --scheme grpo --once --json")),
     "fit": Command(LOG, "the policy that a log was drawn from", (
         "lossim fit demo/log.jsonl",
         "lossim fit demo/log.jsonl --classes 2",

@@ -17,7 +17,7 @@ from lossim._support.text import code
 from lossim.configs import ParsedConfig
 from lossim.rollouts import Reading, Rollouts, reward_levels
 
-__all__ = ["LOG_ONLY", "paths_of", "read_log"]
+__all__ = ["LOG_ONLY", "paths_of", "read_log", "reading_options"]
 
 LOG_ONLY = ("column", "rows", "tokenizer", "format", "correct_above", "on_error", "paths", "needed", "replicates")
 """Arguments that are about a log."""
@@ -50,6 +50,12 @@ def read_log(args: Namespace, config: ParsedConfig | None) -> tuple[Rollouts, Re
         known = theirs
 
     return rollouts, reading, known, _notes(args, config, known, columns, reading)
+
+
+def reading_options(args: Namespace) -> dict[str, Any]:
+    """Arguments of ``Rollouts.read``, as far as they were given."""
+    tokenizer = None if args.tokenizer is None else _tokenizer(args.tokenizer)
+    return given(columns=_columns(args.column), tokenizer=tokenizer, rows=args.rows, on_error=args.on_error)
 
 
 def _rollouts(args: Namespace, columns: dict[str, Any] | None, tokenizer: Any, max_tokens: int | None) -> Rollouts:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,12 +28,24 @@ OTHERS = re.compile(r"\.(json|csv|tsv|arrow|feather|ipc|jsonl|ndjson)(\.(gz|bz2|
 
 @dataclass
 class Seen:
-    """What is known of a file: its size and time at the last look, and as far as it was read."""
+    """What is known of a file: its size and time at the last look, as far as it was read, and what it turned out to be.
+
+    ``good``: it held responses; ``aside``: it does not.
+    """
 
     size: int = -1
     time: int = -1
     read: int = 0
     taken: bool = False
+    good: bool = False
+    aside: bool = False
+
+
+class Part(NamedTuple):
+    """Rows of a step, and where in files of lines they begin; None where that cannot be told."""
+
+    columns: dict[str, Any]
+    begins: dict[Path, int] | None
 
 
 class Folder:
@@ -77,60 +89,78 @@ class Folder:
         self.watch = watch
         self.left_out = 0
         self.passed_over = 0
+        self.weighed = "reward" in (options.get("columns") or {})
         self._options = {"on_error": "report"} | options
         self._files: dict[Path, Seen] = {}
-        self._held: dict[int, list[dict[str, Any]]] = {}
+        self._held: dict[int, list[Part]] = {}
         self._table: Path | None = None
         self._done: set[int] = set()
         self._prompts = 0
         self._looks = 0
+        self._quiet = True
 
     def look(self, *, final: bool = False) -> list[tuple[int, dict[str, float]]]:
         """The steps that are whole since the last look, with their metrics, see :meth:`Watch.step`.
 
-        The newest step is whole when a newer one is there, or when nothing came from one look to the next; with
+        The newest step is whole when a newer one is there, or when no file changed from one look to the next; with
         ``final`` it is taken as it is. Of what is there at the first look the last step alone is answered.
         """
-        fresh = self.watch.guarded(self._read) or set()
+        self._quiet = True
+        self.watch.guarded(self._read)
         newest = max(self._held, default=None)
-        whole = sorted(step for step in self._held if final or step != newest or step not in fresh)
+        whole = sorted(step for step in self._held if final or step != newest or self._quiet)
         answers = []
         first, self._looks = self._looks == 0, self._looks + 1
         for step in whole:
-            for columns in (parts := self._held.pop(step))[:-1]:
-                self.watch.keep(step, **columns)
+            *before, last = self._held.pop(step)
+            for part in before:
+                self.watch.keep(step, **part.columns)
             if first and step != whole[-1]:
-                self.watch.keep(step, **parts[-1])
+                self.watch.keep(step, **last.columns)
                 self.passed_over += 1
             else:
-                answers.append((step, self.watch.step(step, **parts[-1])))
+                answers.append((step, self.watch.step(step, **last.columns)))
         return answers
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def _read(self) -> set[int]:
-        """Hold the rows that are new, by step; the steps that have some."""
+    def _read(self) -> None:
+        """Hold the rows that are new, by step."""
+        for step in list(self._held):
+            self._held[step] = [part for part in self._held[step] if not self._grew(part)]
+            if not self._held[step]:
+                del self._held[step]
         with TemporaryDirectory() as copies:
             pieces = list(self._pieces(Path(copies)))
-            if not pieces:
-                return set()
-            try:
-                rollouts = Rollouts.read(copies, **self._options)
-            except (ValueError, OSError) as error:
-                raise ValueError(str(error).replace(copies, str(self.path))) from None
+            if pieces:
+                self._take(Path(copies), pieces)
+
+    def _take(self, copies: Path, pieces: list[Path]) -> None:
+        """Read these files, or one by one those that cannot be read together; one without responses is left aside."""
+        try:
+            rollouts = Rollouts.read([str(copies / piece.relative_to(self.path)) for piece in pieces], **self._options)
+        except (ValueError, OSError) as error:
+            if len(pieces) > 1:
+                for piece in pieces:
+                    self.watch.guarded(lambda alone=piece: self._take(copies, [alone]))  # type: ignore[misc]
+                return
+            seen = self._files[pieces[0]]
+            seen.aside = not seen.good
+            raise ValueError(str(error).replace(str(copies), str(self.path))) from None
         reading = rollouts.reading
         if reading is not None:
             self.left_out += reading.rows - reading.kept
         steps = rollouts.steps if rollouts.steps is not None else np.full(len(rollouts), self._step_of(pieces))
-        again = self._done if self._table in pieces else set()
-        found = set(np.unique(steps).tolist()) - again
+        found = set(np.unique(steps).tolist()) - (self._done if self._table in pieces else set())
         for step in found:
-            self._held.setdefault(step, []).append(self._rows(rollouts, steps == step))
+            part = Part(self._rows(rollouts, steps == step), self._begins(copies, pieces, rollouts, steps == step))
+            self._held.setdefault(step, []).append(part)
         self._prompts += int(rollouts.prompt_ids.max()) + 1
+        for piece in pieces:
+            self._files[piece].good = True
         tables = [piece for piece in pieces if piece.suffix in TABLES]
-        if tables:
+        if tables and found:
             self._table, self._done = tables[-1], found
-        return found
 
     def _rows(self, rollouts: Rollouts, here: BoolArray) -> dict[str, Any]:
         """Columns of some rows; prompts of another look have other numbers."""
@@ -138,6 +168,33 @@ class Folder:
             "prompt_ids": rollouts.prompt_ids + self._prompts}
         rows = {name: None if column is None else column[here] for name, column in columns.items()}
         return rows | {"tokenized": rollouts.tokenized}
+
+    def _begins(self, copies: Path, pieces: list[Path], rollouts: Rollouts, here: BoolArray) -> dict[Path, int] | None:
+        """Where the rows of a step begin in each file, if they are the last lines of each, one row a line."""
+        reading = rollouts.reading
+        files = {str(copies / piece.relative_to(self.path)): piece for piece in pieces}
+        if reading is None or reading.kept < reading.rows or any(piece.suffix not in LINES for piece in pieces):
+            return None
+        begins, at = {}, 0
+        for name in reading.files:
+            lines = Path(name).read_bytes().splitlines(keepends=True)
+            mine, at = np.flatnonzero(here[at:at + len(lines)]), at + len(lines)
+            if len(mine) and len(lines) - mine[0] != len(mine):
+                return None
+            if len(mine):
+                begins[files[name]] = self._files[files[name]].read - sum(map(len, lines[mine[0]:]))
+        return begins if at == reading.rows else None
+
+    def _grew(self, part: Part) -> bool:
+        """Whether a file that rows are from goes on with more of their step, as it may: they are then read again.
+
+        A group that is half there at one look is so one group.
+        """
+        files = part.begins or {}
+        grew = any(file.exists() and file.stat().st_size > self._files[file].read for file in files)
+        for file, begin in files.items() if grew else ():
+            self._files[file].read = begin
+        return grew
 
     def _step_of(self, pieces: list[Path]) -> int:
         """The step of rows that name none: the number in the file's name, or one more than before."""
@@ -173,14 +230,18 @@ class Folder:
         same = (seen.size, seen.time) == (now.st_size, now.st_mtime_ns)
         rewritten = now.st_size < seen.read
         seen.size, seen.time = now.st_size, now.st_mtime_ns
+        if seen.aside or not (file.suffix in LINES or file.suffix in TABLES or OTHERS.search(file.name)):
+            return False
+        self._quiet &= same
         if file.suffix in LINES:
             seen.read = 0 if rewritten else seen.read
             return seen.read < now.st_size and self._copy_lines(file, copy, seen)
-        ready = file.suffix in TABLES or (OTHERS.search(file.name) is not None and same)
-        if (seen.taken and same) or not ready or (file.suffix in TABLES and not _ends(file, TABLES[file.suffix])):
-            return False
         if seen.taken:
-            LOGGER.info("%s was written again, and is not read again", file)
+            if not same:
+                LOGGER.info("%s was written again, and is not read again", file)
+            return False
+        ready = _ends(file, TABLES[file.suffix]) if file.suffix in TABLES else same
+        if not ready:
             return False
         seen.taken = True
         _link(file, copy)

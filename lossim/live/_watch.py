@@ -78,7 +78,8 @@ class Watch:
         self.share_seen = 1.0
         self.finding: Finding | None = None
         self.seconds = 0.0
-        self._steps: deque[dict[str, Any]] = deque(maxlen=checks.whole("window", window))
+        self.window = checks.whole("window", window)
+        self._steps: deque[dict[str, Any]] = deque(maxlen=self.window)
         self._budget = None if budget is None else checks.in_interval("budget", budget, 0.0, 1.0)
         self._began = time.perf_counter()
         self._cost: dict[str, tuple[float, float]] = {}
@@ -179,7 +180,7 @@ class Watch:
     def _forecasts(self, step: int) -> bool:
         """Whether there is a forecast to be made."""
         left = self.until is None or step < self.until
-        return left and not self._no_forecast and len(self._steps) >= min(FIRST, self._steps.maxlen or FIRST)
+        return left and not self._no_forecast and len(self._steps) >= min(FIRST, self.window)
 
     def _stops(self, rollouts: Rollouts) -> dict[str, float]:
         """At which penalty per token length would not drift."""
