@@ -6,8 +6,11 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lossim._cli.reporting import page_of
+from lossim._display import Page
 from lossim._support.text import Sections, Way, noted, page
 from lossim.configs import ParsedConfig
 
@@ -24,17 +27,18 @@ FLAGS = {"gae_lambda": "--lambda", "prompts_per_step": "--prompts", "responses_p
 
 
 class Answer(NamedTuple):
-    """What a command prints: text, or ``payload`` as JSON; what it draws; and which way length goes, by scheme."""
+    """What a command prints, text or ``payload`` as JSON; what it draws and writes; which way length goes by scheme."""
 
     text: str
     payload: dict[str, Any]
     plot: Callable[[], Figure] | None = None
     ways: Mapping[str, str] = {}
+    page: Callable[[], Page] | None = None
 
 
 def answered(said: Sections, plot: Callable[[], Figure] | None, config: ParsedConfig | None, notes: Sequence[str],
-             *, ways: Mapping[str, str] | None = None, **payload: Any) -> Answer:
-    """An answer with its notes, that ends with what became of the config's settings."""
+             *, ways: Mapping[str, str] | None = None, found: Any = None, **payload: Any) -> Answer:
+    """An answer with its notes, that ends with what became of the config's settings; ``found`` is what a page shows."""
     said["notes"] = [*said.get("notes", []), *noted(notes)]
     if config is not None:
         said |= {name: lines for name, lines in config.sections().items() if name != "scheme"}
@@ -42,7 +46,9 @@ def answered(said: Sections, plot: Callable[[], Figure] | None, config: ParsedCo
         if config.settling:
             said["settle"] = [f"settled as it was read by: {settling(config)}"]
     settings = None if config is None else config.to_dict()
-    return Answer(page(said), {**payload, "config": settings, "notes": list(notes)}, plot, ways or {})
+    text = page(said)
+    report = None if found is None else partial(page_of, found, payload["verdict"], text, config)
+    return Answer(text, {**payload, "config": settings, "notes": list(notes)}, plot, ways or {}, report)
 
 
 SETTLING = {"version": "--trainer {}", "ignore": "--ignore {}", "settings": "--set {}=VALUE"}

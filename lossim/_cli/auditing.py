@@ -32,5 +32,5 @@ def audit_log(args: Namespace) -> Answer:
     said |= {name: reading.sections()[name] for name in ("left out", "first")}
     if asked.config is not None and len(found.findings) > 1:
         said["slots"] = wrapped("scheme", asked.schemes[0].slots)  # which nothing else prints
-    return answered(said, found.plot, asked.config, notes, ways=ways(sides), verdict=verdict,
+    return answered(said, found.plot, asked.config, notes, ways=ways(sides), found=found, verdict=verdict,
                     audit=found.to_dict(), reading=reading.to_dict())

@@ -34,7 +34,7 @@ def attribution_of(args: Namespace) -> Answer:
     first, *others = asked.schemes
     subject, how, notes, payload = _subject(args, asked, "attribute", given(replicates=args.replicates))
     found = attribute(others, subject, relative_to=first, **how)
-    return answered(found.sections(), found.plot, asked.config, notes, verdict=found.verdict, **payload,
+    return answered(found.sections(), found.plot, asked.config, notes, found=found, verdict=found.verdict, **payload,
                     attribution=found.to_dict())
 
 
@@ -75,4 +75,5 @@ def _subject(args: Namespace, asked: Asked, command: str, more: dict[str, Any]
 
 def _said(found: Any, asked: Asked, notes: list[str], payload: dict[str, Any]) -> Answer:
     scheme = asked.schemes[0]
-    return answered(found.sections(), None, asked.config, notes, verdict=f"{scheme.name}: {found.verdict}", **payload)
+    return answered(found.sections(), None, asked.config, notes, found=found,
+                    verdict=f"{scheme.name}: {found.verdict}", **payload)

@@ -22,7 +22,8 @@ def curves_of(args: Namespace) -> Answer:
     """``lossim curves``."""
     found = read_curves(args, args.max_tokens).describe(max_tokens=args.max_tokens)
     found = replace(found, notes=tuple(said(found.notes, args)))
-    return answered(found.sections(), found.plot, None, [], verdict=found.verdict, description=found.to_dict())
+    return answered(found.sections(), found.plot, None, [], found=found, verdict=found.verdict,
+                    description=found.to_dict())
 
 
 def pace_of(args: Namespace) -> Answer:
@@ -32,7 +33,8 @@ def pace_of(args: Namespace) -> Answer:
     found = pace(curves)
     lines = {"verdict": [f"pace: {found}"], "setting": wrapped("seen", [repr(curves)]),
              "numbers": _as_option(found, curves)}
-    return answered(lines, None, None, notes, verdict=f"pace: {found}", pace=plain(asdict(found)), **payload)
+    return answered(lines, None, None, notes, found=found, verdict=f"pace: {found}", pace=plain(asdict(found)),
+                    **payload)
 
 
 def fit_of(args: Namespace) -> Answer:
@@ -46,8 +48,8 @@ def fit_of(args: Namespace) -> Answer:
                 **given(replicates=args.replicates, classes=args.classes))
     lines = found.sections()
     lines |= {name: text for name, text in reading.sections().items() if name != "notes"}
-    return answered(lines, None, None, [*notes, *about_paths], verdict=lines["fit"][0], fit=found.to_dict(),
-                    reading=reading.to_dict())
+    return answered(lines, None, None, [*notes, *about_paths], found=found, verdict=lines["fit"][0],
+                    fit=found.to_dict(), reading=reading.to_dict())
 
 
 def _as_option(found: Pace, curves: Curves) -> list[str]:

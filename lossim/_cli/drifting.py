@@ -37,7 +37,7 @@ def _of_one(args: Namespace, asked: Asked) -> Answer:
     policy, notes = policy_of(args, asked.config, "drift")
     found = drift(scheme, policy, **_how(args))
     return answered(found.sections(), found.plot, asked.config, [*asked.notes, *notes],
-                    ways=ways([side_of_drift(found)]),
+                    ways=ways([side_of_drift(found)]), found=found,
                     verdict=f"{scheme.name}: {found.verdict}", drift=found.to_dict(arrays=False))
 
 
@@ -51,7 +51,7 @@ def _of_several(args: Namespace, asked: Asked) -> Answer:
         said["slots"] = wrapped("scheme", asked.schemes[0].slots)  # which nothing else prints
     drifts = [{"scheme": each.scheme.name, "verdict": each.verdict, **each.to_dict(arrays=False)} for each in found]
     return answered(said, None, asked.config, [*asked.notes, *notes], ways=ways(list(map(side_of_drift, found))),
-                    verdict=said["verdict"][0], drifts=drifts)
+                    found=found, verdict=said["verdict"][0], drifts=drifts)
 
 
 def _of_log(args: Namespace, asked: Asked) -> Answer:
@@ -80,7 +80,7 @@ def _of_log(args: Namespace, asked: Asked) -> Answer:
     said = found.sections() | {"scheme": wrapped("scheme", scheme.slots)}
     said |= {name: lines for name, lines in fitted.sections().items() if name != "notes"}  # the drift has them
     said |= reading.sections()
-    return answered(said, found.drift.plot, asked.config, notes, ways={scheme.name: _way(found)},
+    return answered(said, found.drift.plot, asked.config, notes, ways={scheme.name: _way(found)}, found=found.drift,
                     verdict=f"{scheme.name}: {found.verdict}", drift=found.to_dict(arrays=False),
                     fit=fitted.to_dict(), reading=reading.to_dict())
 

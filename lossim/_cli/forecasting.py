@@ -35,7 +35,7 @@ def forecast_of(args: Namespace) -> Answer:
     found = forecast(scheme, subject, steps=args.steps, max_tokens=cap, progress=progress(args), **how)
     found = replace(found, notes=tuple(said(found.notes, args)))
     return answered(found.sections(), found.plot, asked.config, [*asked.notes, *notes],
-                    ways={scheme.name: _way(found)}, verdict=f"{scheme.name}: {found.verdict}",
+                    ways={scheme.name: _way(found)}, found=found, verdict=f"{scheme.name}: {found.verdict}",
                     forecast=found.to_dict(), **payload)
 
 

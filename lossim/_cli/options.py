@@ -256,6 +256,8 @@ def add_output(parser: argparse.ArgumentParser, *, figure: bool = True, verdict:
     group.add_argument("--json", action="store_true", help="strict JSON instead of text")
     if figure:
         group.add_argument("--figure", metavar="FILE", help=f"write a figure, {', '.join(FIGURES)}")
+    group.add_argument("--report", metavar="FILE", help="write a page of HTML that stands by itself, to hand on: the "
+                       "verdict, what it rests on, what would change it, pictures")
     if verdict:
         group.add_argument("--fail-if", type=_ways, action="append", metavar="WAY[,...]", help="exit with code 3 if "
                            "the verdict of any scheme is longer, shorter or undecided; the answer is printed all the "

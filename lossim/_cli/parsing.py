@@ -51,7 +51,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser
         command = kinds.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
                                    allow_abbrev=False, epilog=about(name),
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-        command.set_defaults(run=run, figure=None, fail_if=None)
+        command.set_defaults(run=run, figure=None, report=None, fail_if=None)
         add_arguments(command)
     return line, dict(kinds.choices)
 

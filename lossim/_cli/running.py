@@ -12,6 +12,7 @@ from lossim._cli.answers import Answer
 from lossim._cli.options import FIGURES
 from lossim._cli.parsing import parsed
 from lossim._cli.words import in_columns, message
+from lossim._display import checked_path, write
 from lossim._support import checks
 from lossim._support.types import NoClosedForm
 
@@ -28,7 +29,12 @@ def run(words: Sequence[str]) -> int:
     try:
         args = parsed(words)
         _check_figure(args)
+        if args.report is not None:
+            checked_path("--report", args.report)
         answer: Answer = args.run(args)
+        if args.report is not None:
+            assert answer.page is not None
+            write(answer.page(), args.report)
         if args.figure is not None:
             assert answer.plot is not None
             answer.plot().savefig(args.figure)

@@ -38,7 +38,7 @@ def survey_of(args: Namespace) -> Answer:
     found = survey(question, unknowns, progress=progress(args), **given(draws=args.draws, seed=args.seed))
     verdict = f"{found.title}: {found.verdict}"
     way = "undecided" if found.verdict.startswith("undecided") else _commonest(found)
-    return answered(found.sections(), found.plot, asked.config, asked.notes, ways={found.title: way},
+    return answered(found.sections(), found.plot, asked.config, asked.notes, ways={found.title: way}, found=found,
                     verdict=verdict, survey=found.to_dict())
 
 

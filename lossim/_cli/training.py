@@ -35,7 +35,7 @@ def train_of(args: Namespace) -> Answer:
     said = {"verdict": [verdict], "setting": [*wrapped("scheme", scheme.slots), *wrapped("policy", [repr(policy)])],
             "run": printed["title"], "numbers": printed["numbers"], "notes": noted(found.notes)}
     return answered(said, found.plot, asked.config, [*asked.notes, *notes, *about_pace],
-                    ways={scheme.name: _way(found)}, verdict=verdict, training=found.to_dict())
+                    ways={scheme.name: _way(found)}, found=found, verdict=verdict, training=found.to_dict())
 
 
 def _way(found: Training) -> str:

@@ -63,7 +63,10 @@ def document(page: Page) -> str:
     policy = (f"default-src 'none'; script-src 'sha256-{allowed}'; style-src 'unsafe-inline'; img-src data:; "
               "base-uri 'none'; form-action 'none'")
     title = _escaped(f"{page.title}: lossim {page.kind}")
-    sections = "\n".join(_section(each, number) for number, each in enumerate(page.sections, 1))
+    shown = list(page.sections)
+    if page.printed:
+        shown.append(Section(title="All of it, as it prints", parts=(Text(text=page.printed, code=True),), folded=True))
+    sections = "\n".join(_section(each, number) for number, each in enumerate(shown, 1))
     return f"""<!doctype html>
 <html lang="en">
 <head>

@@ -60,9 +60,10 @@ class Result(Printed):
         keep(path, page=self._page(), columns=tidy(self._columns()), values=self.to_dict())
 
     def report(self, path: str | PathLike[str]) -> None:
-        """Write it as one page of HTML, with all its tables and pictures, that needs nothing else.
+        """Write it as one page of HTML, with all its tables and pictures, that needs nothing else; docs/reports.md.
 
         Raises:
+            ValueError: the name does not end in .html, or is that of a folder.
             FileNotFoundError: the folder does not exist.
         """
         write(self._page(), path)

@@ -222,7 +222,7 @@ SUMMARY = {"--accuracy", "--mean-length", "--right", "--wrong", "--ratio", "--tr
 NUMBERS = SUMMARY | {"--solve-rate", "--sigma"}
 READING = {"--column", "--rows", "--tokenizer", "--format", "--correct-above", "--on-error", "--paths", "--needed",
            "--replicates"}
-OUTPUT = {"--max-tokens", "--json", "--figure", "--progress", "--quiet", "--help"}
+OUTPUT = {"--max-tokens", "--json", "--figure", "--report", "--progress", "--quiet", "--help"}
 VERDICT = OUTPUT | {"--fail-if"}
 CHANGES = SCHEME | NUMBERS | READING | OUTPUT - {"--figure"} | {"--batches"}
 KERNEL = {"--sharing", "--class-sharing", "--path-scale", "--skill-scale"}
