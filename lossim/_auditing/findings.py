@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from lossim._support.verdicts import (
 from lossim.estimates import Estimate
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ALL_DEAD = "unknown: all groups are dead, so no preset that compares responses can be told from this log"
@@ -325,11 +327,20 @@ class Audit:
         """The lowest and the highest drift of the first scheme over all doubts, tokens in a step of 0.01 nats."""
         return self.findings[0].drift.range
 
-    def plot(self) -> Figure:
-        """The drift of the schemes, and where that of the first comes from, as a matplotlib figure."""
+    def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
+        """Where the drift of the first scheme comes from by length, and the drift otherwise: two panels.
+
+        Args:
+            ax: where to draw, one matplotlib Axes or several: the first panel goes to the first, and so on. A figure of
+                its own, the panels one above the other, unless given.
+
+        Returns:
+            The figure that it is drawn in, also where axes were given. ``.savefig(path)`` writes it, and a notebook
+            shows it.
+        """
         from lossim._pictures import plot_audit
 
-        return plot_audit(self)
+        return plot_audit(self, ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""

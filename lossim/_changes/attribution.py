@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from lossim.estimates import Estimate
 from lossim.schemes import Scheme
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SMALL = 0.01
@@ -153,11 +155,20 @@ class Attribution(Printed):
                  "length": float(each.length)} for each in self.shares]
         return frame({name: [row[name] for row in rows] for name in rows[0]})
 
-    def plot(self) -> Figure:
-        """A waterfall from the first drift to the last, slot by slot, as a matplotlib figure."""
+    def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
+        """A waterfall from the first drift to the last, slot by slot.
+
+        Args:
+            ax: where to draw, one matplotlib Axes or several: the first panel goes to the first, and so on. A figure of
+                its own, of one panel, unless given.
+
+        Returns:
+            The figure that it is drawn in, also where axes were given. ``.savefig(path)`` writes it, and a notebook
+            shows it.
+        """
         from lossim._pictures import plot_attribution
 
-        return plot_attribution(self)
+        return plot_attribution(self, ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import product
@@ -25,6 +25,7 @@ from lossim.policies import Policy
 from lossim.schemes import Scheme, short
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -219,11 +220,20 @@ class Drift(Deferred):
 
     __repr__ = __str__
 
-    def plot(self) -> Figure:
-        """Effective reward against length and the sources of the drift, as a matplotlib figure."""
+    def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
+        """Effective reward against length, and the sources of the drift: two panels.
+
+        Args:
+            ax: where to draw, one matplotlib Axes or several: the first panel goes to the first, and so on. A figure of
+                its own, the panels one above the other, unless given.
+
+        Returns:
+            The figure that it is drawn in, also where axes were given. ``.savefig(path)`` writes it, and a notebook
+            shows it.
+        """
         from lossim._pictures import plot_drift
 
-        return plot_drift(self)
+        return plot_drift(self, ax)
 
     def to_dict(self, *, arrays: bool = True) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN), with provenance.

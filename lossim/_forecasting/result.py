@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from lossim.policies import Policy
 from lossim.schemes import Scheme, short
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SURE = 0.9
@@ -94,13 +96,22 @@ class Forecast(Printed):
         way = "longer" if self.longer[-1] > 0.5 else "shorter"
         return f"responses get {way}, from {self.level:,.4g} to {self.length[-1]:,.4g} tokens; {band}"
 
-    def plot(self) -> Figure:
-        """The observed steps, the forecast and its bands, as a matplotlib figure."""
+    def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
+        """The observed steps, the forecast and its bands.
+
+        Args:
+            ax: where to draw, one matplotlib Axes or several: the first panel goes to the first, and so on. A figure of
+                its own, of one panel, unless given.
+
+        Returns:
+            The figure that it is drawn in, also where axes were given. ``.savefig(path)`` writes it, and a notebook
+            shows it.
+        """
         from lossim._pictures import plot_forecast
 
         bands = {f"{level:.0%} band": self.band(level) for level in (0.9, LEVEL)}
         return plot_forecast(f"{self.scheme.name}: {self.verdict}", self.curves, self.steps, self.length, self.level,
-                             bands)
+                             bands, ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN)."""

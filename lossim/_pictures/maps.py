@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossim._pictures.results import sheet, signs
+from lossim._pictures.sheets import BLUE, VERMILION, Given, sentence, sheet, signs
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
-_COLOURS = ("#0072B2", "#FFFFFF", "#D55E00")
+_COLOURS = (BLUE, "#FFFFFF", VERMILION)
 """Below, at and above 0, as in pictures of surveys."""
 _FAILED = "#BBBBBB"
 _RATIO = 5.0
@@ -55,15 +56,17 @@ class Map(Record):
     points: Mapping[str, tuple[Any, Any]]
 
 
-def draw_map(given: Map, axes: Axes | None) -> Axes:
-    """Colours about 0, a line through 0, hatches and a legend; in a figure of its own where there are no axes."""
-    if axes is not None:
+def draw_map(given: Map, ax: Given = None) -> Figure:
+    """Colours about 0, a line through 0, hatches and a legend."""
+    with sheet(given.title, describe_map(given), (3.1,), ax) as (figure, (axes,)):
         _draw(axes, given)
-        axes.set_title(textwrap.fill(signs(given.title), 60))
-        return axes
-    with sheet(textwrap.fill(signs(given.title), 76), 1, 6.4, 4.4) as (_, (own,)):
-        _draw(own, given)
-    return own
+    return figure
+
+
+def describe_map(given: Map) -> str:
+    """What the picture shows, in a sentence."""
+    (across, columns), (up, rows) = given.x, given.y
+    return sentence(given.title, f"over {len(columns)} values of {across} and {len(rows)} of {up}")
 
 
 def _draw(axes: Axes, given: Map) -> None:
@@ -91,9 +94,10 @@ def _draw(axes: Axes, given: Map) -> None:
     up.ticks(axes.yaxis, given.y[0])
     axes.grid(False)
     for label, (x, y) in given.points.items():
-        _point(axes, across.at(x), up.at(y), label)
+        _point(axes, across.at(x), up.at(y), label, _crossed(given.value, across, up, y))
     if handles:
-        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(handles), borderaxespad=0.2)
+        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(handles), borderaxespad=0.2,
+                    handlelength=1.6, columnspacing=1.0)
     bar = axes.figure.colorbar(mesh, ax=axes, label=textwrap.fill(given.unit, 32))
     bar.ax.yaxis.set_major_formatter(lambda y, _: signs(f"{y:g}"))
 
@@ -159,14 +163,39 @@ def _hatch(axes: Axes, x: FloatArray, y: FloatArray, cells: BoolArray) -> None:
     axes.add_collection(PolyCollection(corners, facecolors="none", edgecolors="#333333", linewidths=0.0, hatch="////"))
 
 
-def _point(axes: Axes, x: float, y: float, label: str) -> None:
-    """A point, with its label on the side where there is more room."""
+_SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1))
+"""Where a label may stand beside its point: right, left, above, below."""
+_LETTER = 0.033
+"""Of a label, as a share of the width of a map."""
+
+
+def _point(axes: Axes, x: float, y: float, label: str, crossed: FloatArray) -> None:
+    """A point, with its label on the first side where it fits and where the line through 0 does not run."""
     from matplotlib.patheffects import withStroke
 
     axes.plot(x, y, "o", color="black", markerfacecolor="white", markersize=5.0, zorder=4)
-    left = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0] > 0.6
-    axes.annotate(label, (x, y), (-6 if left else 6, 0), textcoords="offset points", ha="right" if left else "left",
-                  va="center", zorder=5, path_effects=[withStroke(linewidth=2.5, foreground="white")])
+    place, height = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
+    lines = axes.transAxes.inverted().transform(axes.transData.transform([(line, y) for line in crossed]))[:, 0] \
+        if len(crossed) else crossed
+    wide = _LETTER * len(label)
+
+    def fits(side: tuple[int, int]) -> bool:
+        low = place + {1: 0.04, 0: -wide / 2.0, -1: -0.04 - wide}[side[0]]
+        inside = low >= 0.0 and low + wide <= 1.0 and 0.0 <= height + 0.1 * side[1] <= 1.0
+        return bool(inside and not ((lines > low - 0.02) & (lines < low + wide + 0.02)).any())
+
+    across, up = next(filter(fits, _SIDES), (-1, 0) if place > 0.6 else (1, 0))
+    axes.annotate(label, (x, y), (6 * across, 5 * up), textcoords="offset points", zorder=5,
+                  ha={1: "left", 0: "center", -1: "right"}[across], va={1: "bottom", 0: "center", -1: "top"}[up],
+                  path_effects=[withStroke(linewidth=2.5, foreground="white")])
+
+
+def _crossed(value: FloatArray, across: _Side, up: _Side, y: Any) -> FloatArray:
+    """Where the number changes its sign in the row of cells nearest to y."""
+    row = value[int(np.argmin(np.abs(up.places - up.at(y))))]
+    turns = np.flatnonzero(row[:-1] * row[1:] < 0.0)
+    share = row[turns] / (row[turns] - row[turns + 1])
+    return np.asarray(across.places[turns] + share * (across.places[turns + 1] - across.places[turns]))
 
 
 def _zero_line(axes: Axes, x: _Side, y: _Side, value: FloatArray) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossim._pictures.results import sheet, signs
+from lossim._pictures.sheets import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, Given, heading, legend, sentence, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,28 +15,35 @@ if TYPE_CHECKING:
 
     from lossim.curves import Curves, Description
 
-LENGTHS = (("length", "all", "black", "-"), ("terminated", "terminated", "#0072B2", "--"),
-           ("length_right", "right", "#009E73", "-."), ("length_wrong", "wrong", "#D55E00", ":"))
-SHARES = (("truncated", "cut", "black", "-"), ("accuracy", "right", "#009E73", "-."),
-          ("dead_groups", "groups of equal rewards", "#CC79A7", ":"))
+LENGTHS = (("length", "all", BLACK, "-"), ("terminated", "terminated", BLUE, "--"),
+           ("length_right", "right", GREEN, "-."), ("length_wrong", "wrong", VERMILION, ":"))
+SHARES = (("truncated", "cut", BLACK, "-"), ("accuracy", "right", GREEN, "-."),
+          ("dead_groups", "groups of equal rewards", PURPLE, ":"))
 Looks = Sequence[tuple[str, str, str, str]]
 """Series with what they are called, their colours and dashes."""
 
 
-def plot_curves(shown: Description) -> Figure:
-    """Curves as one figure: mean lengths with the trend of all, shares, and the mean reward, as far as any are."""
+def plot_curves(shown: Description, ax: Given = None) -> Figure:
+    """Up to three panels: mean lengths with the trend of all, shares, and the mean reward, as far as they are known."""
     curves = shown.curves
     shares = any(getattr(curves, name) is not None for name, *_ in SHARES)
-    panels = 1 + shares + (curves.reward is not None)
-    title = textwrap.fill(signs(shown.verdict), 34 + 30 * panels)
-    with sheet(title, panels, 2.6 + 2.9 * panels, 3.8) as (figure, axes):
+    panels = [2.8, *([2.3] if shares else []), *([1.8] if curves.reward is not None else [])]
+    with sheet(shown.verdict, describe_curves(shown), panels, ax) as (figure, axes):
         rest = iter(axes)
         _lengths(next(rest), shown)
         if shares:
             _drawn(next(rest), curves, SHARES, "Shares", "share")
         if curves.reward is not None:
-            _drawn(next(rest), curves, (("reward", "", "black", "-"),), "Mean reward", "reward")
+            _drawn(next(rest), curves, (("reward", "", BLACK, "-"),), "Mean reward", "reward")
     return figure
+
+
+def describe_curves(shown: Description) -> str:
+    """What the picture shows, in a sentence."""
+    series = [(label or name, getattr(shown.curves, name)) for name, label, *_ in (*SHARES, ("reward", "mean reward"))]
+    known = [(label, values[np.isfinite(values)]) for label, values in series if values is not None]
+    return sentence(shown.verdict, *(f"{label} from {values[0]:.3g} to {values[-1]:.3g}"
+                                     for label, values in known if len(values)))
 
 
 def _lengths(ax: Axes, shown: Description) -> None:
@@ -46,11 +52,11 @@ def _lengths(ax: Axes, shown: Description) -> None:
     _drawn(ax, curves, LENGTHS, "Mean length", "tokens")
     x = curves.steps - curves.steps.mean()
     line = curves.length.mean() + trend.slope * x
-    ax.plot(curves.steps, line, color="#666666", linewidth=1.0, label="line")
+    ax.plot(curves.steps, line, color=GREY, linewidth=1.0, label="line")
     if not np.isnan(trend.stderr):
         wide = 2.0 * trend.stderr * np.abs(x)
-        ax.fill_between(curves.steps, line - wide, line + wide, color="#666666", alpha=0.2, linewidth=0)
-    ax.legend()
+        ax.fill_between(curves.steps, line - wide, line + wide, color=GREY, alpha=0.2, linewidth=0)
+    legend(ax, ncols=2)
 
 
 def _drawn(ax: Axes, curves: Curves, looks: Looks, title: str, unit: str) -> None:
@@ -64,7 +70,8 @@ def _drawn(ax: Axes, curves: Curves, looks: Looks, title: str, unit: str) -> Non
                     linewidth=1.3, label=label)
     if unit == "share":
         ax.set_ylim(-0.03, 1.03)
-    ax.set(title=title, xlabel="step", ylabel=unit)
+    heading(ax, title)
+    ax.set(xlabel="step", ylabel=unit)
     ax.grid(True)
     if any(label for _, label, *_ in looks):
-        ax.legend()
+        legend(ax, ncols=2)

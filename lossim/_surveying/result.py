@@ -19,6 +19,7 @@ from lossim._surveying.deciding import bins, explained, named
 from lossim._surveying.questions import Answer, Question
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CONFIDENCE = 0.95
@@ -157,11 +158,20 @@ class Survey(Printed):
         levels = checks.number_array("q", q, ndim=1, low=0.0, high=1.0)
         return np.quantile(self.size[self.table["failed"] == ""], levels)
 
-    def plot(self) -> Figure:
-        """The size against the unknown that decides, and what each unknown explains, as a matplotlib figure."""
+    def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
+        """The size against the unknown that decides, and what each unknown explains: two panels.
+
+        Args:
+            ax: where to draw, one matplotlib Axes or several: the first panel goes to the first, and so on. A figure of
+                its own, the panels one above the other, unless given.
+
+        Returns:
+            The figure that it is drawn in, also where axes were given. ``.savefig(path)`` writes it, and a notebook
+            shows it.
+        """
         from lossim._pictures import plot_survey
 
-        return plot_survey(self)
+        return plot_survey(self, ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN), with provenance."""

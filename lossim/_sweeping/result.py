@@ -21,6 +21,7 @@ from lossim._sweeping.tables import listed, numbers_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 NAN = float("nan")
 NOTHING = Reading(kind="number", numbers={}, sign=0, decided=False)
@@ -185,8 +186,8 @@ class Sweep(Printed):
             "failures": failures})
 
     def map(self, x: str, y: str, value: str | None = None, *, at: Mapping[str, Any] | None = None,
-            points: Mapping[str, tuple[Any, Any]] | None = None, ax: Axes | None = None) -> Axes:
-        """A map over two axes: colours by a number, from one sign to the other, as a matplotlib Axes.
+            points: Mapping[str, tuple[Any, Any]] | None = None, ax: Axes | None = None) -> Figure:
+        """A map over two axes: colours by a number, from one sign to the other.
 
         White is no drift, and a line goes through 0. Hatched is where the sign hangs on something that is not known,
         grey where a cell failed. Where the values of an axis crowd together (λ towards 1) cells are equally wide.
@@ -196,14 +197,18 @@ class Sweep(Printed):
             value: name of the number; the answer unless given. Hatches are those of the answer.
             at: values of all other axes, by name.
             points: by label, the x and y of what is marked, a common configuration say.
-            ax: where to draw; a figure of its own unless given, at ``.figure`` of what is returned.
+            ax: where to draw, a matplotlib Axes; a figure of its own unless given.
+
+        Returns:
+            The figure that it is drawn in, also where axes were given. ``.savefig(path)`` writes it, and a notebook
+            shows it.
 
         Raises:
             ValueError: a name that there is not, an axis that is neither across, up nor fixed, or a point outside.
 
         >>> import lossim as ls
         >>> swept = ls.sweep(lambda x, y: x - y, {"x": [1.0, 2.0, 3.0], "y": [1.5, 2.5]})
-        >>> swept.map("x", "y", points={"here": (2.0, 2.2)}).get_xlabel()
+        >>> swept.map("x", "y", points={"here": (2.0, 2.2)}).axes[0].get_xlabel()
         'x'
         """
         for called, name in (("x", x), ("y", y)):

@@ -21,6 +21,7 @@ from lossim.policies import Policy
 from lossim.schemes import Scheme
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CATCHING_UP = 0.8
@@ -215,11 +216,20 @@ class Training(Printed):
             return first
         return None if np.isnan(first) else int(first)
 
-    def plot(self) -> Figure:
-        """Mean length, accuracy and truncation over the run, as a matplotlib figure."""
+    def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
+        """Mean length, what moved it, and accuracy and truncation over the run: three panels.
+
+        Args:
+            ax: where to draw, one matplotlib Axes or several: the first panel goes to the first, and so on. A figure of
+                its own, the panels one above the other, unless given.
+
+        Returns:
+            The figure that it is drawn in, also where axes were given. ``.savefig(path)`` writes it, and a notebook
+            shows it.
+        """
         from lossim._pictures import plot_training
 
-        return plot_training(self)
+        return plot_training(self, ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN), with provenance."""

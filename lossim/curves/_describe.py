@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from lossim._support.types import FloatArray
 from lossim.curves._trends import Split, Trend, ends, trend_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from lossim.curves._curves import Curves
@@ -67,11 +69,20 @@ class Description(Printed):
         parts = _named(self.by_cut, BY_CUT) or _named(self.by_grade, BY_GRADE)
         return f"responses get {way}, {span} ({rate})" + (f": {parts}" if parts else "")
 
-    def plot(self) -> Figure:
-        """Mean lengths, shares and reward by step, as a matplotlib figure."""
+    def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
+        """Mean lengths, shares and reward by step: a panel for each that is known.
+
+        Args:
+            ax: where to draw, one matplotlib Axes or several: the first panel goes to the first, and so on. A figure of
+                its own, the panels one above the other, unless given.
+
+        Returns:
+            The figure that it is drawn in, also where axes were given. ``.savefig(path)`` writes it, and a notebook
+            shows it.
+        """
         from lossim._pictures import plot_curves
 
-        return plot_curves(self)
+        return plot_curves(self, ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN)."""

@@ -166,7 +166,7 @@ def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_picture_of_one_and_of_several(tmp_path: object) -> None:
     for schemes in (GRPO, [GRPO, PPO], replace(PPO, advantage=GAE(gae_lambda=ls.advantages.LengthAdaptive()))):
         figure = ls.audit(sample(), schemes).plot()
-        titles = [ax.get_title() for ax in figure.axes]
+        titles = [ax.get_title(loc="left") for ax in figure.axes]
         assert titles[0] == "Where the drift comes from"
         assert all(ax.get_xlabel() for ax in figure.axes)
         figure.savefig(f"{tmp_path}/audit.png")

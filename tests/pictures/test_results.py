@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import lossim as ls
+from legible import complaints
 from lossim import lengths, schemes
 
 MONTE_CARLO = "monte_carlo"
@@ -96,7 +97,8 @@ def panels(figure: Figure) -> tuple[Axes, Axes]:
 
 def widths(right: Axes) -> dict[str, float]:
     """Net length of the bars by label."""
-    labels = {place: text.get_text() for place, text in zip(right.get_yticks(), right.get_yticklabels(), strict=True)}
+    labels = {place: " ".join(text.get_text().split())
+              for place, text in zip(right.get_yticks(), right.get_yticklabels(), strict=True)}
     net = dict.fromkeys(labels.values(), 0.0)
     for bars in right.containers:
         for bar in getattr(bars, "patches", []):
@@ -112,6 +114,7 @@ def test_every_result_can_be_drawn_and_saved(name: str, drawn: dict[str, tuple[l
         figure.savefig(file, format=kind)
         assert file.tell() > 5000
     assert figure.get_suptitle().replace("−", "-").replace("\n", " ") == verdict(result)
+    assert complaints(figure) == []
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -245,7 +248,7 @@ def test_settings_of_the_user_neither_show_nor_change() -> None:
         figure = result.plot()
         assert dict(matplotlib.rcParams) == before
     left, _ = panels(figure)
-    assert left.xaxis.label.get_fontsize() == 9.0
+    assert left.xaxis.label.get_fontsize() == 8.0
     assert left.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
 
 

@@ -35,6 +35,7 @@ PRIVATE = {
     "forecasting/test_ways.py",  # where length goes under each kernel
     "logs/test_whose.py",  # texts of messages, and counts of masks
     "shared/pages.py",  # a page with what no result says, as it is written
+    "pictures/test_sheets.py",  # what a notebook asks a picture for
 }
 
 

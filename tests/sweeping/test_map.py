@@ -29,7 +29,8 @@ def part(axes, kind):
 
 
 def test_colours_are_the_numbers_about_zero_and_hatches_where_undecided(swept: ls.Sweep) -> None:
-    axes = swept.map("x", "y", at={"shift": 0.0})
+    figure = swept.map("x", "y", at={"shift": 0.0})
+    axes = figure.axes[0]
     mesh, = part(axes, QuadMesh)
     shown = mesh.get_array()
     np.testing.assert_array_equal(shown.filled(np.nan), [[-1.0, 0.5, 1.0], [-1.0, 0.5, np.nan]])
@@ -40,12 +41,12 @@ def test_colours_are_the_numbers_about_zero_and_hatches_where_undecided(swept: l
     assert axes.get_yscale() == "log"
     assert axes.get_xscale() == "linear"
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {"sign undecided", "0", "failed"}
-    assert axes.figure.get_suptitle().replace("\n", " ") == (
+    assert figure.get_suptitle().replace("\n", " ") == (
         "plane, shift 0.0: below 0 in 2 of 5 cells, undecided in 2, above 0 in 1; −1 to +1 plane; 1 more failed")
 
 
 def test_the_line_goes_through_zero_out_to_the_edges(swept: ls.Sweep) -> None:
-    axes = swept.map("y", "x", at={"shift": 0.25})
+    axes = swept.map("y", "x", at={"shift": 0.25}).axes[0]
     line = next(each for each in axes.collections if type(each).__name__ == "QuadContourSet")
     points = np.concatenate([path.vertices for path in line.get_paths()])
     np.testing.assert_allclose(points[:, 1], 1.75)  # x - 2 + 0.25 = 0, between 1 and 2.5
@@ -53,11 +54,13 @@ def test_the_line_goes_through_zero_out_to_the_edges(swept: ls.Sweep) -> None:
 
 
 def test_another_number_other_axes_and_text(swept: ls.Sweep) -> None:
-    errors = swept.map("x", "y", "plane_stderr", at={"shift": 0.0})
+    errors = swept.map("x", "y", "plane_stderr", at={"shift": 0.0}).axes[0]
     assert part(errors, QuadMesh)[0].get_array().compressed() == pytest.approx(0.2)
-    labels = ls.sweep(words, {"x": ["no", "none"], "y": [-1.0, 1.0]}).map("x", "y")
+    figure = ls.sweep(words, {"x": ["no", "none"], "y": [-1.0, 1.0]}).map("x", "y")
+    labels = figure.axes[0]
     assert [tick.get_text() for tick in labels.get_xticklabels()] == ["no", "none"]
-    given = swept.map("x", "y", at={"shift": 0.0}, ax=labels.figure.add_subplot())
+    given = figure.add_subplot()
+    assert swept.map("x", "y", at={"shift": 0.0}, ax=given) is figure
     assert "\n".join(given.get_title(loc=loc) for loc in ("left", "center")).strip().startswith("plane, shift 0.0")
 
 
@@ -68,13 +71,15 @@ def test_points_stand_where_they_are_on_every_kind_of_axis() -> None:
 
     swept = ls.sweep(product, {"lam": [0.9, 0.99, 0.999, 1.0], "rate": [0.1, 0.2, 0.3], "word": ["a", "b"],
                                "group": [2, 8, 64]})
-    axes = swept.map("rate", "lam", at={"word": "a", "group": 8}, points={"here": (0.15, 0.9945), "there": (0.3, 1.0)})
+    points = {"here": (0.15, 0.9945), "there": (0.3, 1.0)}
+    figure = swept.map("rate", "lam", at={"word": "a", "group": 8}, points=points)
+    axes = figure.axes[0]
     dots = [line.get_xydata()[0] for line in axes.lines]
     np.testing.assert_allclose(dots, [[0.15, 1.5], [0.3, 3.0]])
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0.9", "0.99", "0.999", "1"]
     assert [(text.get_text(), text.get_horizontalalignment()) for text in axes.texts] == [("here", "left"),
                                                                                           ("there", "right")]
-    axes = swept.map("group", "word", at={"lam": 1.0, "rate": 0.1}, points={"b, 16": (16, "b")})
+    axes = swept.map("group", "word", at={"lam": 1.0, "rate": 0.1}, points={"b, 16": (16, "b")}).axes[0]
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[16, 1]])
     for place, message in (((0.5, 1.0), r"rate of points\['p'\] must lie in \[0.1, 0.3\]"), (0.2, "must be x and y")):
         with pytest.raises((ValueError, TypeError), match=message):
