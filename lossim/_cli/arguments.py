@@ -19,11 +19,13 @@ from lossim._cli.options import (
     add_curves,
     add_numbers,
     add_output,
+    add_print,
     add_reading,
     add_scheme,
     add_settings,
     run_pace,
 )
+from lossim._cli.showing import demo_of
 from lossim._cli.surveying import KERNEL, survey_of, unknown, words
 from lossim._cli.training import PACE, train_of
 from lossim._cli.watching import EVERY, watch_folder
@@ -168,13 +170,18 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, figure=False)
 
 
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--to", metavar="FOLDER", help="copy the files there first, and ask of the copies")
+    add_print(parser)
+
+
 def _presets_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="presets; all unless given")
-    parser.add_argument("--json", action="store_true", help="strict JSON instead of text")
+    add_print(parser)
 
 
 def _rewards_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="strict JSON instead of text")
+    add_print(parser)
 
 
 TAKES: dict[str, tuple[Callable[[argparse.Namespace], Answer], Callable[[argparse.ArgumentParser], None]]] = {
@@ -190,6 +197,7 @@ TAKES: dict[str, tuple[Callable[[argparse.Namespace], Answer], Callable[[argpars
     "curves": (curves_of, _curves_arguments),
     "pace": (pace_of, _pace_arguments),
     "forecast": (forecast_of, _forecast_arguments),
+    "demo": (demo_of, _demo_arguments),
     "presets": (list_presets, _presets_arguments),
     "rewards": (list_rewards, _rewards_arguments),
 }

@@ -26,20 +26,20 @@ LOOKING = "look around"
 COMMANDS = {
     "drift": Command(NUMBERS, "which way a loss pushes length, from numbers or a log; several side by side", (
         "lossim drift --scheme grpo --accuracy 0.45 --right 700 --wrong 1050 --max-tokens 4096",
-        "lossim drift --config demo/run.sh --accuracy 0.45 --mean-length 900",
+        "lossim drift --config demo/run.sh --accuracy 0.45 --mean-length 400",
         "lossim drift --compare grpo,dr_grpo,dapo --accuracy 0.45 --right 700 --wrong 1050 --max-tokens 4096")),
     "what-if": Command(NUMBERS, "what other settings would do, one at a time", (
         "lossim what-if --scheme grpo --accuracy 0.45 --right 700 --wrong 1050 --max-tokens 4096",
-        "lossim what-if --config demo/run.sh --accuracy 0.45 --mean-length 900",
-        "lossim what-if demo/log.jsonl --scheme grpo --replicates 0")),
+        "lossim what-if --config demo/run.sh --accuracy 0.45 --mean-length 400",
+        "lossim what-if demo/log.csv --scheme grpo")),
     "stops": Command(NUMBERS, "at which values of a setting length does not drift", (
-        "lossim stops --scheme grpo --accuracy 0.45 --right 700 --wrong 1050 --max-tokens 4096",
+        "lossim stops --scheme grpo --accuracy 0.45 --right 300 --wrong 400 --max-tokens 1024",
         "lossim stops --scheme ppo --critic zero --knob lambda --accuracy 0.45 --mean-length 900 --max-tokens 4096",
-        "lossim stops demo/log.jsonl --scheme grpo")),
+        "lossim stops demo/log.csv --scheme grpo")),
     "attribute": Command(NUMBERS, "which slots make the difference between two schemes, or along several", (
         "lossim attribute --compare grpo,dr_grpo --accuracy 0.45 --right 700 --wrong 1050 --max-tokens 4096",
         "lossim attribute --compare grpo,dr_grpo,dapo --accuracy 0.45 --mean-length 900 --max-tokens 4096",
-        "lossim attribute demo/log.jsonl --config demo/run.sh --compare dr_grpo --replicates 0")),
+        "lossim attribute demo/log.csv --config demo/run.sh --compare dr_grpo")),
     "survey": Command(NUMBERS, "a question over ranges: how often is the answer which, and what decides", (
         "lossim survey grpo --accuracy 0.3:0.6 --mean-length 900 --ratio 0.7:2:log --max-tokens 4096 --draws 32",
         "lossim survey grpo,dapo --accuracy 0.3:0.6 --mean-length 900 --max-tokens 4096 --draws 32",
@@ -47,33 +47,37 @@ COMMANDS = {
         "--draws 32")),
     "train": Command(NUMBERS, "where some steps lead", (
         "lossim train --scheme grpo --accuracy 0.45 --right 700 --wrong 1050 --max-tokens 4096 --steps 20",
-        "lossim train --config demo/run.sh --accuracy 0.45 --mean-length 900 --steps 20",
+        "lossim train --config demo/run.sh --accuracy 0.45 --mean-length 400 --steps 20",
         "lossim train --scheme dr_grpo --accuracy 0.45 --mean-length 900 --max-tokens 4096 --steps 20 "
         "--pace 0.45:0.50:50")),
     "audit": Command(LOG, "which way a loss pushes length on a logged run, and through which responses", (
-        "lossim audit demo/log.jsonl --config demo/run.sh",
-        "lossim audit demo/log.jsonl --scheme grpo --fail-if longer",
-        "lossim audit demo/log.jsonl --compare grpo,dr_grpo,dapo")),
+        "lossim audit demo/log.csv --config demo/run.sh",
+        "lossim audit demo/log.csv --scheme grpo --fail-if longer",
+        "lossim audit demo/log.csv --compare grpo,dr_grpo,dapo")),
     "watch": Command(LOG, "beside a run: a line for each step, from the responses that it writes into a folder", (
         "lossim watch demo --config demo/run.sh --once",
         "lossim watch demo --scheme grpo --once --until 100",
         "lossim watch demo --scheme grpo --once --json")),
     "fit": Command(LOG, "the policy that a log was drawn from", (
-        "lossim fit demo/log.jsonl",
-        "lossim fit demo/log.jsonl --classes 2",
-        "lossim fit demo/log.jsonl --paths one --json")),
+        "lossim fit demo/log.csv",
+        "lossim fit demo/log.csv --classes 2",
+        "lossim fit demo/log.csv --paths one --json")),
     "curves": Command(METRICS, "what the numbers by step of a run show: where length goes, and whose", (
         "lossim curves demo/metrics.csv",
         "lossim curves demo/metrics.csv --max-tokens 1024",
         "lossim curves demo/metrics.csv --json")),
     "pace": Command(METRICS, "how far a step of a run goes", (
-        "lossim pace demo/metrics.csv",
-        "lossim pace demo/log.jsonl",
-        "lossim pace demo/metrics.csv --json")),
+        "lossim pace demo/metrics.csv --paid 1,0",
+        "lossim pace demo/log.csv",
+        "lossim pace demo/metrics.csv --paid 1,0 --json")),
     "forecast": Command(METRICS, "where length goes from the first steps of a run", (
-        "lossim forecast demo/metrics.csv --config demo/run.sh --steps 20",
-        "lossim forecast demo/metrics.csv --scheme grpo --max-tokens 1024 --steps 20",
-        "lossim forecast demo/metrics.csv --scheme grpo --max-tokens 1024 --first 20 --steps 20")),
+        "lossim forecast demo/metrics.csv --config demo/run.sh --paid 1,0 --steps 20",
+        "lossim forecast demo/metrics.csv --scheme grpo --paid 1,0 --max-tokens 1024 --steps 20",
+        "lossim forecast demo/metrics.csv --scheme grpo --paid 1,0 --max-tokens 1024 --first 20 --steps 20")),
+    "demo": Command(LOOKING, "questions about a small run that comes with lossim, and the commands that answer them", (
+        "lossim demo",
+        "lossim demo --to demo",
+        "lossim demo --json")),
     "presets": Command(LOOKING, "the presets, slot by slot", (
         "lossim presets",
         "lossim presets grpo dapo",
@@ -95,7 +99,8 @@ INTRODUCTION = """usage: lossim COMMAND [ARGUMENTS]
        lossim --version
 
 What an RL loss does to response length: no network, no GPU, seconds."""
-EXAMPLES = (COMMANDS["drift"].examples[2], COMMANDS["survey"].examples[0], COMMANDS["audit"].examples[0])
+EXAMPLES = (COMMANDS["demo"].examples[1], COMMANDS["drift"].examples[2], COMMANDS["survey"].examples[0],
+            COMMANDS["audit"].examples[0])
 WIDEST = max(map(len, COMMANDS))
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from lossim._cli.colours import coloured, paint_help
 from lossim._cli.commands import overview
 
 __all__ = ["main"]
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     """What is asked for most by those who look around needs nothing of the library, which takes a second to load."""
     if words in ([], ["-h"], ["--help"], ["help"]):
-        print(overview(), end="")
+        page = overview()
+        print(paint_help(page) if coloured("auto", sys.stdout) else page, end="")
         return DONE
     if words == ["--version"]:
         print(f"lossim {version('lossim')}")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lossim._cli.answers import LOGGED
+from lossim._cli.colours import WHEN
 from lossim._cli.words import nearest
 from lossim._engine import Pace, pace
 from lossim._logs import FORMATS
@@ -18,8 +19,8 @@ from lossim.configs import TRAINERS
 from lossim.critics import Constant, Critic
 from lossim.rewards import Reward, shapings
 
-__all__ = ["FIGURES", "LOGS", "METRICS", "add_curves", "add_numbers", "add_output", "add_reading", "add_scheme",
-           "add_settings", "one_of", "reward", "run_pace"]
+__all__ = ["FIGURES", "LOGS", "METRICS", "add_curves", "add_numbers", "add_output", "add_print", "add_reading",
+           "add_scheme", "add_settings", "one_of", "reward", "run_pace"]
 
 FIGURES = (".png", ".pdf", ".svg")
 LOGS = ("files (.jsonl, .json, .csv, .tsv, .parquet, .arrow; .gz, .bz2, .xz, .zst may follow), folders of them, or - "
@@ -244,6 +245,13 @@ def _pair(text: str) -> tuple[float, float]:
     raise argparse.ArgumentTypeError(f"must be two numbers, got {text!r}; for example 1,0")
 
 
+def add_print(group: argparse._ActionsContainer) -> None:
+    """How an answer is printed."""
+    group.add_argument("--json", action="store_true", help="strict JSON instead of text")
+    group.add_argument("--color", type=one_of(*WHEN), metavar="|".join(WHEN), default="auto", help="colours in text: "
+                       "auto, on a terminal; NO_COLOR and FORCE_COLOR in the environment say so for good")
+
+
 def _ways(text: str) -> tuple[str, ...]:
     return tuple(map(one_of("longer", "shorter", "undecided"), text.split(",")))
 
@@ -253,7 +261,7 @@ def add_output(parser: argparse.ArgumentParser, *, figure: bool = True, verdict:
     """The cap, and how the answer comes out; ``verdict``: it says which way length goes."""
     parser.add_argument("--max-tokens", type=cap, metavar="N", help="cap on length; the config's unless given")
     group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="strict JSON instead of text")
+    add_print(group)
     if figure:
         group.add_argument("--figure", metavar="FILE", help=f"write a figure, {', '.join(FIGURES)}")
     group.add_argument("--report", metavar="FILE", help="write a page of HTML that stands by itself, to hand on: the "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from lossim._cli.answers import Answer
 from lossim._cli.arguments import TAKES
+from lossim._cli.colours import coloured, paint_help
 from lossim._cli.commands import COMMANDS, about, overview
 from lossim._cli.words import nearest
 from lossim.schemes import presets
@@ -28,10 +31,14 @@ ALSO_CALLED = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises where argparse would print its usage and exit."""
+    """Raises where argparse would print its usage and exit; its help has the colours of the rest."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
+
+    def print_help(self, file: Any = None) -> None:
+        page = self.format_help()
+        print(paint_help(page) if coloured("auto", sys.stdout) else page, end="", file=file)
 
 
 class Line(Parser):
@@ -51,7 +58,8 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser
         command = kinds.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
                                    allow_abbrev=False, epilog=about(name),
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-        command.set_defaults(run=run, figure=None, report=None, fail_if=None)
+        command.set_defaults(run=run, figure=None, report=None, fail_if=None, color="auto", ask=_asked)
+        command.color = False  # of Python 3.14, which has others  # type: ignore[attr-defined,unused-ignore]
         add_arguments(command)
     return line, dict(kinds.choices)
 
@@ -74,6 +82,13 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         raise ValueError(f"{args.command} has no argument {extra[0]!r}{_meant(extra[0], options)}; see lossim "
                          f"{args.command} --help")
     return args
+
+
+def _asked(words: Sequence[str]) -> Answer:
+    """The answer to another line, for a command that runs others."""
+    args = parsed(words)
+    answer: Answer = args.run(args)
+    return answer
 
 
 def _meant(word: str, options: Sequence[str]) -> str:

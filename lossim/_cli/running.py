@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lossim._cli.answers import Answer
+from lossim._cli.colours import coloured, paint, paint_error
 from lossim._cli.options import FIGURES
 from lossim._cli.parsing import parsed
 from lossim._cli.words import in_columns, message
@@ -38,26 +39,39 @@ def run(words: Sequence[str]) -> int:
         if args.figure is not None:
             assert answer.plot is not None
             answer.plot().savefig(args.figure)
-        print(json.dumps(answer.payload, allow_nan=False, indent=2) if args.json else in_columns(answer.text))
+        print(json.dumps(answer.payload, allow_nan=False, indent=2) if args.json else _text(answer, args))
         sys.stdout.flush()
     except SystemExit as told:  # --help, --version
         return int(told.code or DONE)
     except BrokenPipeError:  # which is an OSError
         raise
     except (ValueError, TypeError, OSError, ImportError, NoClosedForm) as error:
-        print(f"lossim: {message(error, args)}", file=sys.stderr)
+        _complain(message(error, args), args)
         return BAD_INPUT
-    return _fail_if(args.fail_if or [], answer)
+    return _fail_if(args, answer)
 
 
-def _fail_if(wanted: Sequence[Sequence[str]], answer: Answer) -> int:
+def _text(answer: Answer, args: argparse.Namespace) -> str:
+    """The answer as it is printed."""
+    text = in_columns(answer.text)
+    return paint(text) if coloured(args.color, sys.stdout) else text
+
+
+def _complain(text: str, args: argparse.Namespace | None) -> None:
+    """A line on stderr."""
+    line = f"lossim: {text}"
+    when = "auto" if args is None else args.color
+    print(paint_error(line) if coloured(when, sys.stderr) else line, file=sys.stderr)
+
+
+def _fail_if(args: argparse.Namespace, answer: Answer) -> int:
     """Whether the answer is one at which a script is to stop; if so a line says why."""
-    ways = [way for group in wanted for way in group]
+    ways = [way for group in args.fail_if or () for way in group]
     met = {name: way for name, way in answer.ways.items() if way in ways}
     if not met:
         return DONE
-    print(f"lossim: exit code {FAILED_IF}, as --fail-if {','.join(dict.fromkeys(met.values()))} asks: "
-          f"{', '.join(f'{way} under {name}' for name, way in met.items())}", file=sys.stderr)
+    _complain(f"exit code {FAILED_IF}, as --fail-if {','.join(dict.fromkeys(met.values()))} asks: "
+              f"{', '.join(f'{way} under {name}' for name, way in met.items())}", args)
     return FAILED_IF
 
 

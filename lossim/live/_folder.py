@@ -23,7 +23,7 @@ LINES = (".jsonl", ".ndjson", ".jsonlines", ".json-lines")
 TABLES = {".parquet": b"PAR1", ".pq": b"PAR1"}
 """Files that end so when they are whole."""
 OTHERS = re.compile(r"\.(json|csv|tsv|arrow|feather|ipc|jsonl|ndjson)(\.(gz|bz2|xz|zst))?$")
-"""Files that are read when they have not changed from one look to the next."""
+"""Files that are read when they have not changed from one look to the next, or at the last look."""
 
 
 @dataclass
@@ -98,14 +98,16 @@ class Folder:
         self._prompts = 0
         self._looks = 0
         self._quiet = True
+        self._final = False
 
     def look(self, *, final: bool = False) -> list[tuple[int, dict[str, float]]]:
         """The steps that are whole since the last look, with their metrics, see :meth:`Watch.step`.
 
         The newest step is whole when a newer one is there, or when no file changed from one look to the next; with
-        ``final`` it is taken as it is. Of what is there at the first look the last step alone is answered.
+        ``final`` it is taken as it is, and so are files that may still be written. Of what is there at the first look
+        the last step alone is answered.
         """
-        self._quiet = True
+        self._quiet, self._final = True, final
         self.watch.guarded(self._read)
         newest = max(self._held, default=None)
         whole = sorted(step for step in self._held if final or step != newest or self._quiet)
@@ -240,7 +242,7 @@ class Folder:
             if not same:
                 LOGGER.info("%s was written again, and is not read again", file)
             return False
-        ready = _ends(file, TABLES[file.suffix]) if file.suffix in TABLES else same
+        ready = _ends(file, TABLES[file.suffix]) if file.suffix in TABLES else same or self._final
         if not ready:
             return False
         seen.taken = True

@@ -222,7 +222,7 @@ SUMMARY = {"--accuracy", "--mean-length", "--right", "--wrong", "--ratio", "--tr
 NUMBERS = SUMMARY | {"--solve-rate", "--sigma"}
 READING = {"--column", "--rows", "--tokenizer", "--format", "--correct-above", "--on-error", "--paths", "--needed",
            "--replicates"}
-OUTPUT = {"--max-tokens", "--json", "--figure", "--report", "--progress", "--quiet", "--help"}
+OUTPUT = {"--max-tokens", "--json", "--color", "--figure", "--report", "--progress", "--quiet", "--help"}
 VERDICT = OUTPUT | {"--fail-if"}
 CHANGES = SCHEME | NUMBERS | READING | OUTPUT - {"--figure"} | {"--batches"}
 KERNEL = {"--sharing", "--class-sharing", "--path-scale", "--skill-scale"}
@@ -236,8 +236,8 @@ KERNEL = {"--sharing", "--class-sharing", "--path-scale", "--skill-scale"}
     ("stops", CHANGES | {"--knob", "--length", "--steps", "--pace", "--learning-rate"}),
     ("survey", SCHEME | SUMMARY | KERNEL | VERDICT | {"--steps", "--pace", "--draws", "--seed"}),
     ("train", SCHEME | NUMBERS | VERDICT | {"--steps", "--pace", "--learning-rate"}),
-    ("presets", {"--json", "--help"}),
-    ("rewards", {"--json", "--help"}),
+    ("presets", {"--json", "--color", "--help"}),
+    ("rewards", {"--json", "--color", "--help"}),
 ])
 def test_help_lists_everything(capsys: pytest.CaptureFixture[str], name: str, options: set[str]) -> None:
     out, err = run(capsys, name, "--help")

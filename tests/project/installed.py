@@ -36,6 +36,7 @@ def main() -> None:
     verdict = ls.drift(ls.schemes.grpo(), policy).verdict
     assert verdict == "responses get longer, +71.5 tokens (+49.7 to +92.1) in a step of 0.01 nats", verdict
     assert said(f"drift {NUMBERS} --scheme grpo").startswith("grpo: undecided: longer in 56 of 64 kernels")
+    assert said("demo").count("$ lossim") == 7
     print(f"lossim {ls.__version__}: {len(files(package))} files installed; grpo: {verdict}")
 
 
