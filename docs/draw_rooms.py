@@ -53,7 +53,6 @@ ROOMS = {
     "schemes": (2, "presets, and the slots they fill"),
     "rollouts": (0, "responses, one row each"),
     "advantages": (2, "what responses are credited with"),
-    "_display": (1, "how a result shows itself"),
     "_launch": (0, "what launch files say"),
     "_logs": (0, "files of responses as columns"),
     "_metrics": (1, "files of metrics as points"),
@@ -67,6 +66,7 @@ ROOMS = {
     "surrogates": (2, "ratios, clipped or not"),
     "penalties": (2, "KL and entropy"),
     "selection": (2, "what is late, and so long"),
+    "_display": (2, "how a result shows itself"),
     "optimizers": (0, "from updates to moves"),
     "_support": (1, "checks, texts, sums along positions"),
 }

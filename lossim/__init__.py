@@ -34,7 +34,7 @@ from lossim import (
 )
 from lossim._auditing import Audit, Finding, audit
 from lossim._changes import Attribution, Goal, SlotShare, Stop, Stops, WhatIf, WhatIfs
-from lossim._display import Result
+from lossim._display import Result, Saved, load
 from lossim._engine import Drift, LengthDrift, Pace, length_drift, pace
 from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
 from lossim._forecasting import Forecast, forecast
@@ -82,6 +82,7 @@ __all__ = [
     "Result",
     "Reward",
     "Rollouts",
+    "Saved",
     "Scheme",
     "Share",
     "SlotShare",
@@ -111,6 +112,7 @@ __all__ = [
     "length_drift",
     "lengths",
     "live",
+    "load",
     "log_range",
     "optimizers",
     "pace",

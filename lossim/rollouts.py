@@ -35,7 +35,7 @@ OnError = Literal["raise", "report"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Rollouts:
+class Rollouts(_logs.Responses):
     """Sampled responses, one entry per response in every array.
 
     Attributes:
@@ -257,13 +257,6 @@ class Rollouts:
 
     def __len__(self) -> int:
         return len(self.lengths)
-
-    def __repr__(self) -> str:
-        mean = f", mean length {self.lengths.mean():.4g}" if len(self) else ""
-        return f"Rollouts({len(self):,} responses to {numbered(self.prompt_ids)[1]:,} prompts{mean})"
-
-    def __str__(self) -> str:
-        return repr(self) + (f"\n{self.reading}" if self.reading is not None else "")
 
 
 def _runs(numbers: IntArray) -> int:

@@ -11,6 +11,7 @@ from scipy.special import stdtrit
 
 from lossim._auditing.by_path import ByPath
 from lossim._auditing.log import SOLVE_RATES, widening
+from lossim._auditing.shown import AXES, audit_shown, contributions, finding_shown, schemes_table
 from lossim._auditing.words import (
     OUTCOMES,
     about_log,
@@ -20,11 +21,12 @@ from lossim._auditing.words import (
     tokens,
 )
 from lossim._changes import Stop, WhatIf
+from lossim._display import Page, Result
 from lossim._engine import NO_PACE, Drift, how_far
 from lossim._support import checks
 from lossim._support.doubts import Doubt, undecided_by
 from lossim._support.plain import plain
-from lossim._support.text import Sections, noted, page, wrapped
+from lossim._support.text import Sections, noted, wrapped
 from lossim._support.types import FloatArray
 from lossim._support.verdicts import (
     READINGS,
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ALL_DEAD = "unknown: all groups are dead, so no preset that compares responses can be told from this log"
-AXES = ("term", "outcome", "solve rate", "length")
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AtShare:
@@ -82,8 +82,8 @@ class AtShare:
                           way_if_cut_done=self.way_if_cut_done, said_if_cut_done=tokens(self.if_cut_done))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Finding:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Finding(Result):
     """What one scheme does on the log.
 
     Attributes:
@@ -268,6 +268,12 @@ class Finding:
                 said += f", mostly through {OUTCOMES[first]} responses"
         return said
 
+    def _page(self) -> Page:
+        return self._paged(self.name, *finding_shown(self))
+
+    def _columns(self) -> dict[str, Any]:
+        return contributions(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
         fields = ("solve_rates", "length_bins", "share", "token_weight", "mean_advantage", "effective_reward",
@@ -284,14 +290,9 @@ class Finding:
         return {"verdict": [f"{self.name}: {self.verdict}"], "setting": setting,
                 "numbers": list(numbers(self)), "notes": noted(self.notes)}
 
-    def __str__(self) -> str:
-        return page(self.sections())
 
-    __repr__ = __str__
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Audit:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Audit(Result):
     """What schemes do to mean length on a log; see :func:`lossim.audit`.
 
     Attributes:
@@ -342,6 +343,12 @@ class Audit:
 
         return plot_audit(self, ax)
 
+    def _page(self) -> Page:
+        return self._paged(", ".join(each.name for each in self.findings), *audit_shown(self))
+
+    def _columns(self) -> dict[str, Any]:
+        return schemes_table(self.findings)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
         return {"verdict": self.verdict, "log": self.log, "paths": self.paths,
@@ -369,11 +376,6 @@ class Audit:
         if self.by_path is not None:
             said["numbers"] = said["numbers"] + by_path_table(self.by_path)
         return said | {"notes": notes + noted(self.notes)}
-
-    def __str__(self) -> str:
-        return page(self.sections())
-
-    __repr__ = __str__
 
 
 def beyond_noise(length: Estimate, blocks: int) -> bool:

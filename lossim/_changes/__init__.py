@@ -12,12 +12,13 @@ from lossim._changes.attribution import Attribution, SlotShare
 from lossim._changes.case import Case
 from lossim._changes.knobs import KNOBS, chosen_knobs
 from lossim._changes.on_policy import as_it_is, stops_of_policy, what_if_of_policy
-from lossim._changes.results import AS_IT_IS, ONE_AT_A_TIME, UNSURE, Goal, Stop, Stops, WhatIf, WhatIfs
+from lossim._changes.results import AS_IT_IS, ONE_AT_A_TIME, Goal, Stop, Stops, WhatIf, WhatIfs
 from lossim._changes.roots import found_stops
 from lossim._changes.settings import CHANGES, changed
+from lossim._changes.shown import UNSURE, changes_rows, turned
 from lossim._changes.targets import targets_of_policy
 
 __all__ = ["AS_IT_IS", "CHANGES", "KNOBS", "ONE_AT_A_TIME", "UNSURE", "Attribution", "Case", "Goal", "Numbers",
            "Setting", "SlotShare", "Stop", "Stops", "WhatIf", "WhatIfs", "as_it_is", "attributed",
-           "attribution_of_policy", "changed", "chosen_knobs", "found_stops", "path_of", "stops_of_policy",
-           "targets_of_policy", "what_if_of_policy"]
+           "attribution_of_policy", "changed", "changes_rows", "chosen_knobs", "found_stops", "path_of",
+           "stops_of_policy", "targets_of_policy", "turned", "what_if_of_policy"]

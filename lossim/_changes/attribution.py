@@ -10,10 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossim._changes.results import UNSURE, WhatIf
+from lossim._changes.results import WhatIf
+from lossim._changes.shown import UNSURE
+from lossim._display import (
+    MEANT,
+    WHOM,
+    Bar,
+    Cell,
+    Number,
+    Page,
+    Picture,
+    Result,
+    Section,
+    Table,
+    assumed,
+    bars,
+    changing,
+    doubted,
+    figure,
+)
 from lossim._support.doubts import Doubt, range_over, undecided_by
-from lossim._support.frames import frame
-from lossim._support.text import Columns, Printed, Sections, decimals, noted, number, wrapped
+from lossim._support.text import Columns, Sections, decimals, noted, number, wrapped
 from lossim._support.verdicts import STEP
 from lossim.estimates import Estimate
 from lossim.schemes import Scheme
@@ -27,7 +44,7 @@ SMALL = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SlotShare:
+class SlotShare(Result):
     """What a slot has in the difference between the drifts of two schemes: its Shapley value.
 
     That is the mean, over all orders in which the slots may change one after the other, of what its own change does.
@@ -70,9 +87,36 @@ class SlotShare:
                 "length_per_kl": self.length_per_kl.to_dict(), "length": self.length.to_dict(),
                 "doubts": [each.to_dict() for each in self.doubts]}
 
+    def sections(self) -> Sections:
+        """The line that it prints."""
+        low, high = self.range
+        span = f" ({low:+.3g} to {high:+.3g})" if low < high else ""
+        said = f"{_tokens(self.length_per_kl)}{span} {STEP}" if _told(self) else "no share that is told from rounding"
+        return {"share": [f"{self.name}, {self.change}: {said}{'  (?)' if self.undecided else ''}"]}
+
+    def _page(self) -> Page:
+        low, high = self.range
+        bar = Bar(label=self.name, value=float(self.length_per_kl), low=low, high=high)
+        return self._paged(self.name, Section(title=f"From {self.before} to {self.after}", parts=(
+            bars("The share of a slot in a difference of drifts", [bar], MEANT),
+            doubted(float(self.length_per_kl), self.doubts))))
+
+    def _columns(self) -> dict[str, Any]:
+        return shares_table([self])
+
+
+def shares_table(shares: Sequence[SlotShare]) -> dict[str, Any]:
+    """A row for each share."""
+    return {"slot": [each.name for each in shares], "before": [each.before for each in shares],
+            "after": [each.after for each in shares], "change": [each.change for each in shares],
+            "length_per_kl": [float(each.length_per_kl) for each in shares],
+            "stderr": [float(each.length_per_kl.stderr) for each in shares],
+            "low": [each.range[0] for each in shares], "high": [each.range[1] for each in shares],
+            "decided": [not each.undecided for each in shares], "length": [float(each.length) for each in shares]}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Attribution(Printed):
+class Attribution(Result):
     """Which slots make the difference between drifts of mean length; see :func:`lossim.attribute`.
 
     Attributes:
@@ -141,19 +185,26 @@ class Attribution(Printed):
                 "setting": [*wrapped("from", self.schemes[0].slots), *wrapped("on", [self.subject])],
                 "numbers": lines, "notes": noted(self.notes)}
 
-    def to_dataframe(self) -> Any:
-        """A row for each share, as a frame: slot, before, after, change, both units, range, decided.
+    def _page(self) -> Page:
+        picture = Picture(title="From the first drift to the last, slot by slot", alt=self.verdict, draw=self.plot)
+        rows: list[tuple[Cell, ...]] = []
+        for place, each in enumerate(self.drifts):
+            if place:
+                rows += [(f"by {share.name}", *_numbers(share), share.change) for share in self.legs[place - 1][2]]
+            rows.append((each.change, *_numbers(each), ""))
+        rated: tuple[WhatIf | SlotShare, ...] = (*self.drifts, *self.shares)
+        table = Table(title="", columns=("slot", "tokens in 0.01 nats", "lowest", "highest", "what changes"),
+                      rows=tuple(rows),
+                      note=UNSURE if any(each.undecided for each in rated) else "")
+        doubts = tuple(doubt for each in self.drifts for doubt in each.doubts)
+        given = {each.name: " · ".join(each.slots) for each in self.schemes} | {"on": self.subject}
+        ask = "ls.what_if(scheme, policy) changes one setting at a time."
+        return self._paged(" to ".join(each.name for each in self.schemes), Section(title=WHOM, parts=(picture, table)),
+                           changing(doubts, ask), assumed(self.notes, given))
 
-        The frame is one of pandas, or of polars where there is no pandas.
-
-        Raises:
-            ImportError: there is neither; ``pip install 'lossim[tables]'`` brings pandas.
-        """
-        rows = [{"slot": each.name, "before": each.before, "after": each.after, "change": each.change,
-                 "length_per_kl": float(each.length_per_kl), "stderr": float(each.length_per_kl.stderr),
-                 "low": each.range[0], "high": each.range[1], "decided": not each.undecided,
-                 "length": float(each.length)} for each in self.shares]
-        return frame({name: [row[name] for row in rows] for name in rows[0]})
+    def _columns(self) -> dict[str, Any]:
+        """A row for each share: slot, before, after, change, both units, range, decided."""
+        return shares_table(self.shares)
 
     def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
         """A waterfall from the first drift to the last, slot by slot.
@@ -180,6 +231,15 @@ class Attribution(Printed):
 def _told(share: SlotShare) -> bool:
     """Whether a share is more than what rounding leaves of none."""
     return abs(float(share.length_per_kl)) > float(share.length_per_kl.error)
+
+
+def _numbers(row: WhatIf | SlotShare) -> tuple[Cell, Cell, Cell]:
+    """Tokens and their range, for a table."""
+    low, high = range_over(float(row.length_per_kl), row.doubts)
+    if not low < high or (isinstance(row, SlotShare) and not _told(row)):
+        low = high = np.nan
+    said = f"{_tokens(row.length_per_kl)}{' (?)' if row.undecided else ''}"
+    return Number(value=float(row.length_per_kl), text=said), figure(low, "+.3g"), figure(high, "+.3g")
 
 
 def _cells(row: WhatIf | SlotShare) -> tuple[str, str, str]:

@@ -8,10 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from lossim._changes.shown import (
+    UNSURE,
+    changed_alone,
+    changes_shown,
+    changes_table,
+    goal_section,
+    stops_shown,
+    stops_table,
+    turned,
+)
+from lossim._display import Page, Result
 from lossim._support.doubts import Doubt, range_over, undecided_by
 from lossim._support.plain import plain
-from lossim._support.text import Columns, Note, Printed, Sections, decimals, noted, number, wrapped
-from lossim._support.verdicts import over_doubts, sizes, unless
+from lossim._support.text import Columns, Note, Sections, decimals, noted, number, wrapped
+from lossim._support.verdicts import STEP, over_doubts, sizes, unless
 from lossim.estimates import Estimate
 from lossim.schemes import Scheme
 
@@ -20,12 +31,11 @@ ONE_AT_A_TIME = Note("one at a time", "one setting is changed at a time and all 
                      "start")
 NOT_SETTLED = Note("as it is", "what is not settled about the scheme is looked at for the scheme as it is alone")
 UNDECIDED = "undecided: entropy also acts on content; by stops alone "
-UNSURE = "(?) the sign hangs on what nobody told: the kernel, the critic, or what the scheme leaves open"
 _NONE = Estimate(value=np.nan)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WhatIf:
+class WhatIf(Result):
     """The drift of the same subject under a changed setting.
 
     Attributes:
@@ -63,9 +73,35 @@ class WhatIf:
         plain = {name: each.to_dict() if isinstance(each, Estimate) else each for name, each in vars(self).items()}
         return plain | {"doubts": [each.to_dict() for each in self.doubts]}
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest number over all doubts, tokens in a step of 0.01 nats."""
+        return range_over(float(self.length_per_kl), self.doubts)
+
+    def sections(self) -> Sections:
+        """The line that it prints."""
+        return {"verdict": [f"{self.change}: {self._said}"]}
+
+    @property
+    def _said(self) -> str:
+        """Which way mean length goes, or why that is not computed."""
+        if self.note or np.isnan(float(self.length_per_kl)):
+            return self.note or "nothing moves"
+        if self.undecided:
+            return over_doubts(undecided_by(self.doubts), self.range)
+        if not self.way:
+            return "no drift of mean length"
+        return f"responses get {_way(self.way)}, {_tokens(self.length_per_kl)} {STEP}{sizes(self.doubts)}"
+
+    def _page(self) -> Page:
+        return self._paged(self.change, *changed_alone(self))
+
+    def _columns(self) -> dict[str, Any]:
+        return changes_table([self])
+
 
 @dataclass(frozen=True, kw_only=True)
-class Stop:
+class Stop(Result):
     """The values of one setting at which the drift of mean length is zero.
 
     Attributes:
@@ -108,7 +144,19 @@ class Stop:
             return f"{values} in {self.kernels - self.without} of {self.kernels} kernels"
         return f"{values} over {self.kernels} kernels" + (f", none in {self.without}" if self.without else "")
 
-    def __str__(self) -> str:
+    def sections(self) -> Sections:
+        """The line that it prints."""
+        return {"stop": [self._said]}
+
+    def _page(self) -> Page:
+        return self._paged(self.knob, turned([self]))
+
+    def _columns(self) -> dict[str, Any]:
+        return stops_table([self])
+
+    @property
+    def _said(self) -> str:
+        """The value that is needed, or why there is none."""
         if self.needed is None:
             return f"{self.knob}: {self.note}" + (f"; {self.over}" if self.over else "")
         bar = f" ± {self.stderr:.1g}" if self.stderr else ""
@@ -125,7 +173,7 @@ class Stop:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class WhatIfs(Printed):
+class WhatIfs(Result):
     """Effects of changing one setting at a time; see :func:`lossim.what_if`.
 
     ``result["λ = 1"]`` is the :class:`WhatIf` of that name.
@@ -197,6 +245,12 @@ class WhatIfs(Printed):
                 "setting": [*wrapped("scheme", self.scheme.slots), *wrapped("on", [self.subject])],
                 "numbers": lines, "notes": noted(self.notes)}
 
+    def _page(self) -> Page:
+        return self._paged(self.scheme.name, *changes_shown(self))
+
+    def _columns(self) -> dict[str, Any]:
+        return changes_table((self.now, *self.changes))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
         return {"scheme": self.scheme.name, "subject": self.subject, "verdict": self.verdict,
@@ -205,7 +259,7 @@ class WhatIfs(Printed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Goal:
+class Goal(Result):
     """What a run is to reach.
 
     Attributes:
@@ -220,9 +274,16 @@ class Goal:
     start: float
     end: float
 
-    def __str__(self) -> str:
+    def sections(self) -> Sections:
+        """The line that it prints."""
         end = "an early end" if np.isnan(self.end) else f"{self.end:.4g}"
-        return f"mean length goes from {self.start:.4g} to {end} tokens in {self.steps:,} steps as it is"
+        return {"goal": [f"mean length goes from {self.start:.4g} to {end} tokens in {self.steps:,} steps as it is"]}
+
+    def _page(self) -> Page:
+        return self._paged("goal", goal_section(self))
+
+    def _columns(self) -> dict[str, Any]:
+        return {name: [value] for name, value in vars(self).items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""
@@ -230,7 +291,7 @@ class Goal:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Stops(Printed):
+class Stops(Result):
     """The values of numbers at which the drift of mean length is zero; see :func:`lossim.stops`.
 
     With a ``goal``, those at which a run reaches it.
@@ -294,6 +355,12 @@ class Stops(Printed):
         return {"verdict": [f"{self.scheme.name}: {self.verdict}"],
                 "setting": [*wrapped("scheme", self.scheme.slots), *wrapped("on", [self.subject])],
                 "numbers": [f"  {each}" for each in self.stops], "notes": noted(self.notes)}
+
+    def _page(self) -> Page:
+        return self._paged(self.scheme.name, *stops_shown(self))
+
+    def _columns(self) -> dict[str, Any]:
+        return stops_table(self.stops)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON."""

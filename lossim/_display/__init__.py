@@ -1,9 +1,24 @@
 """How every result shows itself: one page of content, and what notebooks, tables, files and reports make of it."""
 
+from lossim._display.charts import Bar, Turn, bars, counted, turns
 from lossim._display.html import checked_path, write
 from lossim._display.page import Cell, Number, Page, Part, Picture, Points, Section, Table, Text
-from lossim._display.parts import Bar, assumed, bars, estimated, figure, settings
+from lossim._display.parts import (
+    CHANGE,
+    FAST,
+    MEANT,
+    SURE,
+    WHOM,
+    assumed,
+    changing,
+    doubted,
+    estimated,
+    figure,
+    settings,
+)
 from lossim._display.result import Result
+from lossim._display.saved import Saved, load
 
-__all__ = ["Bar", "Cell", "Number", "Page", "Part", "Picture", "Points", "Result", "Section", "Table", "Text",
-           "assumed", "bars", "checked_path", "estimated", "figure", "settings", "write"]
+__all__ = ["CHANGE", "FAST", "MEANT", "SURE", "WHOM", "Bar", "Cell", "Number", "Page", "Part", "Picture", "Points",
+           "Result", "Saved", "Section", "Table", "Text", "Turn", "assumed", "bars", "changing", "checked_path",
+           "counted", "doubted", "estimated", "figure", "load", "settings", "turns", "write"]

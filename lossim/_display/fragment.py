@@ -38,7 +38,14 @@ def _escaped(text: str) -> str:
 
 def _body(section: Section) -> str:
     """The parts of a section; under its title where it is open."""
-    return "".join(_part(part) for part in section.parts if not (section.folded and isinstance(part, Picture)))
+    return "".join(_undrawn(part) if section.folded and isinstance(part, Picture) else _part(part)
+                   for part in section.parts)
+
+
+def _undrawn(picture: Picture) -> str:
+    """In place of a picture, what it shows."""
+    return (f'<p style="{_SMALL}">{_escaped(picture.title)}: {_escaped(picture.alt)} '
+            "(<code>report(path)</code> draws it)</p>")
 
 
 def _part(part: Part) -> str:

@@ -1,25 +1,22 @@
-"""Parts that many pages have: numbers with their errors, what was assumed, a picture of numbers with their ranges."""
+"""Parts that many pages have: numbers with their errors, what a number hangs on, what was given and assumed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from lossim._display.page import Number, Picture, Points, Section, Table
-from lossim._support.records import Record
+from lossim._display.page import Cell, Number, Part, Points, Section, Table, Text
+from lossim._support.doubts import Doubt, SchemeDoubt
 from lossim._support.text import decimals, number
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+__all__ = ["CHANGE", "FAST", "MEANT", "SURE", "WHOM", "assumed", "changing", "doubted", "estimated", "figure",
+           "settings"]
 
-__all__ = ["Bar", "assumed", "bars", "estimated", "figure", "settings"]
-
-LEFT_OUT = "What was read, assumed and left out"
-MOST_BARS = 40
-"""Bars that a picture has room for."""
-_BLUE, _GREY = "#0072B2", "#666666"
+SURE, FAST, WHOM = "Which way, and how sure", "How fast", "Through whom"
+CHANGE, LEFT_OUT = "What would change it", "What was read, assumed and left out"
+MEANT = "tokens in a step of 0.01 nats"
 
 
 def figure(x: float, form: str = ".4g") -> Number:
@@ -48,45 +45,22 @@ def assumed(notes: Sequence[str], given: Mapping[str, str]) -> Section:
     return Section(title=LEFT_OUT, parts=(settings(given), *points), folded=True)
 
 
-class Bar(Record):
-    """A number in a picture, with the range around it where there is one; NaN where it is not known."""
-
-    label: str
-    value: float
-    low: float = float("nan")
-    high: float = float("nan")
-
-
-def bars(title: str, rows: Sequence[Bar], unit: str) -> Picture:
-    """A picture of numbers, each a dot on its own line, with a line from the lowest to the highest that it may be."""
-    said = "; ".join(f"{row.label} {row.value:+.3g}" + (f" ({row.low:+.3g} to {row.high:+.3g})"
-                                                         if row.low < row.high else "")
-                     for row in rows[:MOST_BARS] if not np.isnan(row.value))
-    more = f"; and {len(rows) - MOST_BARS:,} more" if len(rows) > MOST_BARS else ""
-    return Picture(title=title, alt=f"{unit}: {said or 'nothing is known'}{more}",
-                   draw=lambda: _drawn(title, rows[:MOST_BARS], unit))
+def doubted(number: float, doubts: Sequence[Doubt]) -> Table:
+    """A number of tokens in a step of 0.01 nats, and what it is under everything that it hangs on."""
+    rows: list[tuple[Cell, ...]] = [("as given", figure(number, "+.4g"), figure(number, "+.4g"), "", "")]
+    for doubt in doubts:
+        low, high = doubt.range
+        settle = doubt.settle if isinstance(doubt, SchemeDoubt) else ""
+        rows.append((doubt.unknown, figure(low, "+.3g"), figure(high, "+.3g"), doubt.text, settle))
+    return Table(title="", columns=("what is not known", "lowest", "highest", "which way length goes", "settled by"),
+                 rows=tuple(rows), note=f"lowest and highest are {MEANT}")
 
 
-def _drawn(title: str, rows: Sequence[Bar], unit: str) -> Axes:
-    """The axes of that picture."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False,
-                                    "axes.titlelocation": "left", "axes.axisbelow": True, "text.parse_math": False})
-        axes = Figure(figsize=(6.4, 0.9 + 0.28 * max(len(rows), 1)), layout="constrained").subplots()
-        place = np.arange(len(rows))
-        axes.axvline(0.0, color=_GREY, linewidth=0.8)
-        axes.hlines(place, [row.low for row in rows], [row.high for row in rows], color=_BLUE, alpha=0.45, linewidth=4)
-        axes.plot([row.value for row in rows], place, "o", color=_BLUE, markersize=5.0)
-        axes.set(title=title, xlabel=unit, yticks=place, yticklabels=[_short(row.label) for row in rows],
-                 ylim=(len(rows) - 0.4, -0.6))
-        axes.grid(True, axis="x", color="#DDDDDD", linewidth=0.6)
-    return axes
-
-
-def _short(label: str) -> str:
-    """A label as long as there is room for."""
-    return label if len(label) <= 48 else label[:45] + "..."
+def changing(doubts: Sequence[Doubt], *asks: str) -> Section:
+    """What to do next: settings that settle a doubt, to paste, and questions to ask."""
+    settle = [doubt.settle for doubt in doubts if isinstance(doubt, SchemeDoubt) and doubt.settle]
+    parts: list[Part] = []
+    if settle:
+        parts += [Text(text="This settles what is not known of the scheme:"),
+                  Text(text="\n".join(dict.fromkeys(settle)), code=True)]
+    return Section(title=CHANGE, parts=(*parts, *([Points(items=asks)] if asks else [])), folded=True)

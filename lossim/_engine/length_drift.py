@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from lossim._display import MEANT, SURE, Bar, Page, Result, Section, assumed, bars, changing, doubted
 from lossim._engine.drift import drift
 from lossim._engine.headline import Headline
 from lossim._engine.headlines import headlines
 from lossim._engine.over_critics import critic_doubt
 from lossim._engine.over_kernels import KernelLengths, checked_family, family_of
 from lossim._engine.over_schemes import scheme_doubts
-from lossim._engine.report import kernel_doubt
+from lossim._engine.report import describe_scheme, kernel_doubt
 from lossim._engine.side_by_side import takes
 from lossim._model import Coordinates, Kernels
 from lossim._support import checks
 from lossim._support.doubts import Doubt, range_over, undecided_by
+from lossim._support.plain import plain
+from lossim._support.text import Sections
 from lossim._support.types import NoClosedForm
 from lossim._support.verdicts import STEP, over_doubts, unless
 from lossim.estimates import Estimate
@@ -30,8 +34,8 @@ Given = Kernels | Sequence[Coordinates] | None
 """Kernels as a user gives them."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LengthDrift:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LengthDrift(Result):
     """What one expected step of a scheme does to mean length, and nothing else: see :func:`length_drift`.
 
     Attributes:
@@ -75,10 +79,32 @@ class LengthDrift:
             said = f"responses get {'longer' if size > 0 else 'shorter'}, {size:+.3g}{between} {STEP}"
         return said + unless(self.doubts)
 
-    def __str__(self) -> str:
-        return f"{self.scheme.name}: {self.verdict}"
+    def sections(self) -> Sections:
+        """The line that it prints."""
+        return {"verdict": [f"{self.scheme.name}: {self.verdict}"]}
 
-    __repr__ = __str__
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON (None for NaN)."""
+        return {"scheme": describe_scheme(self.scheme), "verdict": self.verdict, "length": self.length.to_dict(),
+                "length_per_kl": self.length_per_kl.to_dict(), "decided": self.decided,
+                "doubts": [doubt.to_dict() for doubt in self.doubts], "range": plain(np.array(self.range)),
+                "notes": list(self.notes)}
+
+    def _page(self) -> Page:
+        number = float(self.length_per_kl)
+        low, high = self.range
+        lines = [Bar(label="as given", value=number, low=low, high=high)]
+        lines += [Bar(label=doubt.unknown, value=number, low=doubt.range[0], high=doubt.range[1])
+                  for doubt in self.doubts]
+        ask = "ls.drift(scheme, policy) says through which paths and tokens, and what it buys."
+        return self._paged(self.scheme.name, Section(title=SURE, parts=(
+            bars("The drift of mean length, and what it hangs on", lines, MEANT), doubted(number, self.doubts))),
+            changing(self.doubts, ask), assumed(self.notes, {"scheme": " · ".join(self.scheme.slots)}))
+
+    def _columns(self) -> dict[str, Any]:
+        low, high = self.range
+        return {"scheme": [self.scheme.name], "per_unit_step": [float(self.length)],
+                "in_001_nats": [float(self.length_per_kl)], "low": [low], "high": [high], "decided": [self.decided]}
 
 
 def length_drift(scheme: Scheme, policy: Policy, *, kernels: Given = None) -> LengthDrift:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossim._display import Page, Result
 from lossim._engine.gradients import TERMS
 from lossim._engine.pace import NO_PACE, Paced
+from lossim._engine.shown import columns, numbers, shown, three_digits
 from lossim._engine.sources import ROLES
 from lossim._support import checks
 from lossim._support.deferred import Deferred
-from lossim._support.doubts import Doubt, SchemeDoubt, range_over, undecided_by
+from lossim._support.doubts import Doubt, range_over, undecided_by
 from lossim._support.plain import plain
-from lossim._support.text import SAMPLED, Columns, Sections, decimals, noted, number, page, wrapped
+from lossim._support.text import SAMPLED, Sections, noted, wrapped
 from lossim._support.types import BoolArray, Outcome
 from lossim._support.verdicts import over_doubts, sizes, unless
 from lossim.estimates import Estimate
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Drift(Deferred):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Drift(Deferred, Result):
     """What one expected step of a scheme does, per unit step along the update.
 
     What it holds is worked out when it is first looked at, and then kept; a copy or a pickle holds all of it.
@@ -204,7 +205,7 @@ class Drift(Deferred):
             return "nothing moves"
         if unknown or abs(float(change)) <= 3.0 * float(change.stderr) + float(change.error):
             return f"no drift of mean length{' beyond the noise' if sampled else ''}{sizes(self.doubts)}"
-        return f"responses get {_way(change)}{how_far(self, _to_three_digits(self.length_per_kl))}"
+        return f"responses get {_way(change)}{how_far(self, three_digits(self.length_per_kl))}"
 
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: verdict, setting, numbers, notes."""
@@ -213,12 +214,7 @@ class Drift(Deferred):
                    *wrapped("moves", [short(self.policy.coordinates)]),
                    *wrapped("pace", [NO_PACE if self.paced is None else str(self.paced.pace)])]
         return {"verdict": [f"{self.scheme.name}: {self.verdict} ({made})"], "setting": setting,
-                "numbers": _numbers(self), "notes": noted(self.notes)}
-
-    def __str__(self) -> str:
-        return page(self.sections())
-
-    __repr__ = __str__
+                "numbers": numbers(self), "notes": noted(self.notes)}
 
     def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Figure:
         """Effective reward against length, and the sources of the drift: two panels.
@@ -235,13 +231,19 @@ class Drift(Deferred):
 
         return plot_drift(self, ax)
 
+    def _page(self) -> Page:
+        return self._paged(self.scheme.name, *shown(self))
+
+    def _columns(self) -> dict[str, Any]:
+        return columns(self)
+
     def to_dict(self, *, arrays: bool = True) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN), with provenance.
 
         ``arrays=False`` leaves out what runs over positions and coordinates, which is large at many tokens.
         """
-        numbers = {f.name: getattr(self, f.name) for f in fields(self) if arrays or f.name not in _LONG}
-        estimates = {name: value.to_dict() for name, value in numbers.items() if isinstance(value, Estimate)}
+        given = {f.name: getattr(self, f.name) for f in fields(self) if arrays or f.name not in _LONG}
+        estimates = {name: value.to_dict() for name, value in given.items() if isinstance(value, Estimate)}
         estimates.pop("spread", None)
         estimates |= {name: getattr(self, name).to_dict() for name in ("step_std", "steps_to_see", "prompts_to_see")}
         return {**estimates, "cells": [list(cell) for cell in self.cells], "undecided": self.undecided.tolist(),
@@ -269,83 +271,5 @@ _MADE = {"closed form": "exact", "sum": "exact", "quadrature": "exact", "large-b
          "monte carlo": "Monte Carlo, {n:,} batches", "bootstrap": "from a log, {n:,} times redrawn"}
 
 
-def _numbers(result: Drift) -> list[str]:
-    """The numbers per unit step and in a step of 0.01 nats; none if such a step is not known."""
-    change = result.length
-    if np.isnan(float(result.length_per_kl)):
-        return []
-    # Derivatives scale alike along the update, so the step of 0.01 nats is the ratio of these two.
-    step = float(result.length_per_kl) / float(change) if float(change) else np.nan
-    total = [("total", change), ("paths change frequency", result.composition),
-             ("lengths on paths change", result.within)]
-    bought = [("needed: it changes accuracy", result.needed), ("free: it only pays the loss", result.free)]
-    by_token = []
-    for (r, role), (t, term) in product(enumerate(ROLES), enumerate(TERMS)):
-        if np.any(np.asarray(result.sources.value)[:, :, r, t]):
-            label = {"policy": role, "kl": f"{role}, KL"}.get(term, f"{role}, {term}")
-            by_token.append((label, result.source(role=role, term=term)))
-    by_path = [(" / ".join(names), result.length_by_path[path]) for path, names in enumerate(result.paths)]
-
-    # All tokens have the decimals that suit the largest number among them.
-    sizes = [abs(float(x)) for _, x in (*total, *bought, *by_token, *by_path) if abs(float(x)) > float(x.error)]
-    largest = max(sizes, default=0.0)
-    here = decimals(largest, 4)
-    there = decimals(largest * abs(step), 4)
-    width = ">21" if change.method in SAMPLED else ">15"
-    table = Columns("<30", width, width, "<")
-
-    def row(label: str, x: Estimate, mark: str = "") -> str:
-        scaled = result.length_per_kl if x is change else x * step
-        return table.row(f"  {label}", number(x, here), number(scaled, there), mark)
-
-    lines = [table.row("", "per unit step", "in 0.01 nats"), table.row("mean length (tokens)")]
-    lines += [row(label, x) for label, x in total]
-    lines.append(table.row("of that, by what it buys"))
-    lines += [row(label, x) for label, x in bought]
-    if by_token:
-        lines.append(table.row("of that, by kind of token"))
-        lines += [row(label, x, "  (?)" if "entropy" in label else "") for label, x in by_token]
-    lines.append(table.row("mean length on each path"))
-    for (label, x), undecided in zip(by_path, result.undecided, strict=True):
-        lines.append(row(label, x, "  (?)" if undecided else ""))
-    for label, x in (("P(correct)", result.accuracy), ("mean reward", result.reward),
-                     ("P(truncated)", result.truncation_rate)):
-        shown = "undefined" if np.isnan(float(x)) else _to_three_digits(x)
-        lines.append(table.row(label, shown, _to_three_digits(x * step)))
-    if not np.isnan(float(result.accuracy_per_token)):
-        lines.append(table.row("P(correct) per 100 tokens", _to_three_digits(result.accuracy_per_token * 100.0)))
-    for doubt in result.doubts:
-        if isinstance(doubt, SchemeDoubt):
-            lines += [table.row(label, "", tokens) for label, tokens in doubt.rows]
-    lines += _seen_after(result)
-    if result.undecided.any():
-        lines.append("  (?) too small for its sign to be known without a measured kernel")
-    return lines
-
-
-def _seen_after(result: Drift) -> list[str]:
-    """After how many steps the drift stands out of the noise, in words; nothing where that is not known."""
-    if np.isnan(float(result.step_std)):
-        return []
-    scheme = result.scheme
-    size = f"{scheme.prompts_per_step} prompts × {scheme.group_size}"
-    steps = float(result.steps_to_see)
-    prompts = float(result.prompts_to_see)
-    when = f"after about {steps:,.0f} steps of {size}"
-    if np.isnan(steps):
-        when = "after none of these steps" if result.step_std.method in SAMPLED else "never"
-    elif prompts <= 1.0:
-        when = f"with the first prompt × {scheme.group_size}"
-    elif steps <= 1.0:
-        when = f"within a step of {size}, after about {prompts:,.0f} prompts"
-    elif steps < 9.5:
-        when = f"after about {steps:.1f} steps of {size}"
-    return [f"  stands out of the noise of sampling (2σ) {when}"]
-
-
 def _way(change: Estimate | float) -> str:
     return "longer" if float(change) > 0 else "shorter"
-
-
-def _to_three_digits(x: Estimate) -> str:
-    return number(x, decimals(abs(float(x)), 3))

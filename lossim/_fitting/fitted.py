@@ -9,13 +9,26 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
+from lossim._display import Page, Result
 from lossim._engine import Drift, drift
 from lossim._fitting.estimator import Fitter
+from lossim._fitting.shown import (
+    LABELS,
+    LEVEL,
+    NUMBERS,
+    OF_A_LOG,
+    band_of,
+    classes_table,
+    drift_shown,
+    fit_shown,
+    fitted_numbers,
+    training_shown,
+)
 from lossim._model import Kernel
 from lossim._support import checks
 from lossim._support.plain import plain
 from lossim._support.progress import Progress
-from lossim._support.text import Columns, Printed, Sections, noted
+from lossim._support.text import Columns, Sections, noted
 from lossim._support.types import FloatArray
 from lossim._support.verdicts import AtOneShare, over_readings, over_shares, unless
 from lossim._training import Training, train
@@ -24,12 +37,9 @@ from lossim.policies import Policy
 from lossim.rewards import Reward
 from lossim.schemes import Scheme
 
-NUMBERS = ("length", "length_per_kl", "accuracy", "truncation_rate")
-LEVEL = 0.9
-
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class FittedDrift(Printed):
+class FittedDrift(Result):
     """The drift on a fitted policy, and how far it is known from a log of this size.
 
     Standard errors are standard deviations over refits to the log with its prompts drawn again, with replacement, all
@@ -103,6 +113,12 @@ class FittedDrift(Printed):
                            way_if_cut_done=_sign(cut), said_if_cut_done=_tokens(cut))
                 for share, each in self.over_needed for cut in [done.get(share, each)]]
 
+    def _page(self) -> Page:
+        return self._paged(self.drift.scheme.name, *drift_shown(self))
+
+    def _columns(self) -> dict[str, Any]:
+        return fitted_numbers(self)
+
     def to_dict(self, *, arrays: bool = True) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON; ``arrays`` as in :meth:`lossim.Drift.to_dict`."""
         return {name: getattr(self, name).to_dict() for name in NUMBERS} | {
@@ -119,8 +135,7 @@ class FittedDrift(Printed):
         """The lines that it prints, by what they are about: verdict, numbers, notes."""
         table = Columns("<26", ">12", ">12", ">28")
         lines = [table.row("", "", "± stderr", f"{LEVEL:.0%} interval")]
-        for key, label in (("length_per_kl", "tokens in 0.01 nats"), ("length", "tokens per unit step"),
-                           ("accuracy", "P(correct) per unit step"), ("truncation_rate", "P(truncated), the same")):
+        for key, label in LABELS.items():
             number = getattr(self, key)
             low, high = self.interval(key)
             lines.append(table.row(label, f"{float(number):+.4g}", f"{float(number.stderr):.2g}",
@@ -153,7 +168,7 @@ def _tokens(drift: Drift) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class FittedTraining:
+class FittedTraining(Result):
     """A run from a fitted policy, and a band of runs from refits to the log with its prompts drawn again.
 
     Attributes:
@@ -176,13 +191,18 @@ class FittedTraining:
         return {"training": self.training.to_dict(), "low": plain(self.low), "high": plain(self.high),
                 "lengths": plain(self.lengths), "failed": self.failed, "notes": list(self.notes)}
 
-    def __str__(self) -> str:
-        failed = f" ({self.failed:,} more failed)" if self.failed else ""
-        band = (f"mean length at the end: {float(np.mean(self.training.length[-1])):.4g} tokens, "
-                f"{self.low[-1]:.4g} to {self.high[-1]:.4g} in 90 % of {len(self.lengths):,} refits{failed}")
-        return "\n".join([str(self.training), band, *noted(self.notes, indent=0)])
+    def _page(self) -> Page:
+        return self._paged(self.training.scheme.name, *training_shown(self))
 
-    __repr__ = __str__
+    def _columns(self) -> dict[str, Any]:
+        """Steps of the run from the fitted policy, with the band over refits in ``low`` and ``high``."""
+        steps = self.training._columns()
+        place = steps["step"]
+        return {**steps, "low": self.low[place], "high": self.high[place]}
+
+    def sections(self) -> Sections:
+        """The lines that it prints, by what they are about: those of the run, then the band and the notes."""
+        return {**self.training.sections(), "band": [band_of(self)], "fit": noted(self.notes, indent=0)}
 
 
 def _tried(policies: Iterator[Policy | None], compute: Callable[[Policy], FloatArray | None]
@@ -220,7 +240,7 @@ class FittedClass:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Fit(Printed):
+class Fit(Result):
     """A policy fitted to a log, and what the log and the fit say of it.
 
     Attributes:
@@ -327,6 +347,12 @@ class Fit(Printed):
         return FittedTraining(training=here, low=low, high=high, lengths=np.array(rows).reshape(len(rows), count),
                               failed=failed, notes=self.notes)
 
+    def _page(self) -> Page:
+        return self._paged("fit", *fit_shown(self))
+
+    def _columns(self) -> dict[str, Any]:
+        return classes_table(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN)."""
         return {"classes": plain([asdict(each) for each in self.classes]), "rewards": plain(self.rewards),
@@ -339,8 +365,7 @@ class Fit(Printed):
         table = Columns("<24", ">10", ">10")
         fitted = [f"fit of {self.provenance['responses']:,} responses to {self.provenance['prompts']:,} prompts, "
                   f"max_tokens {self.policy.max_tokens:,}", table.row("", "log", "fit")]
-        for key, label in (("mean_length", "mean length (tokens)"), ("accuracy", "P(correct)"),
-                           ("truncation_rate", "P(truncated)")):
+        for key, label in OF_A_LOG.items():
             fitted.append(table.row(label, f"{self.logged[key]:.4g}", f"{self.fitted[key]:.4g}"))
         fitted.append(f"  mean reward: {', '.join(paid)}")
 

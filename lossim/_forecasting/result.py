@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtr
 
+from lossim._display import FAST, Cell, Page, Picture, Result, Section, Table, Text, assumed, changing, figure
 from lossim._forecasting.clock import Prediction
 from lossim._forecasting.ways import Way
 from lossim._support import checks
 from lossim._support.plain import plain
-from lossim._support.text import Columns, Printed, Sections, noted, wrapped
+from lossim._support.text import Columns, Sections, noted, wrapped
 from lossim._support.types import FloatArray, IntArray
 from lossim.curves import Curves
 from lossim.policies import Policy
@@ -29,7 +30,7 @@ LEVEL = 0.8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Forecast(Printed):
+class Forecast(Result):
     """Where mean length goes after the steps that were seen.
 
     Attributes:
@@ -113,6 +114,32 @@ class Forecast(Printed):
         return plot_forecast(f"{self.scheme.name}: {self.verdict}", self.curves, self.steps, self.length, self.level,
                              bands, ax)
 
+    def _page(self) -> Page:
+        wide = self.band(0.9)
+        picture = Picture(title="Mean length, seen and ahead", alt=self.verdict, draw=self.plot)
+        rows = tuple((f"step {self.steps[at]:,}", figure(self.length[at], ",.4g"), figure(self.low[at], ",.4g"),
+                      figure(self.high[at], ",.4g"), figure(wide[0][at], ",.4g"), figure(wide[1][at], ",.4g"),
+                      figure(self.longer[at], ".2f")) for at in _some(self))
+        ahead = Table(title="", columns=("mean length (tokens)", "forecast", "80 % low", "80 % high", "90 % low",
+                                         "90 % high", "P(longer)"), rows=rows)
+        clock: tuple[tuple[Cell, ...], ...] = tuple((label, *(figure(x, ".2g") for x in values)) for label, values in (
+            ("nats in a step at the start", self.nats_per_step), ("path_scale", self.path_scale)))
+        fast = (Table(title="What set the clock", columns=("", "a tenth below", "median", "nine tenths below"),
+                      rows=clock), Text(text=f"The best clock is {self.signal:.2g} nats of log likelihood ahead of one "
+                                             "that stands still."))
+        given = {"scheme": " · ".join(self.scheme.slots), "start": repr(self.start),
+                 "moves": short(self.start.coordinates), "seen": repr(self.curves)}
+        ask = ("More steps, or more responses a step, set the clock better: give curves of more of the run.",
+               "ls.drift(scheme, start) says which way the loss pushes, and through which tokens.")
+        return self._paged(self.scheme.name, Section(title="Where length goes", parts=(picture, ahead)),
+                           Section(title=FAST, parts=fast, folded=True), changing((), *ask),
+                           assumed(self.notes, given))
+
+    def _columns(self) -> dict[str, Any]:
+        low, high = self.band(0.9)
+        return {"step": self.steps, "length": self.length, "low_80": self.low, "high_80": self.high, "low_90": low,
+                "high_90": high, "longer": self.longer}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN)."""
         names = ("steps", "length", "low", "high", "longer", "nats_per_step", "path_scale", "signal")
@@ -129,12 +156,18 @@ class Forecast(Printed):
                 "notes": noted(self.notes)}
 
 
+def _some(result: Forecast) -> list[int]:
+    """At most five of the steps ahead, the first and the last among them."""
+    count = len(result.steps)
+    return np.unique(np.linspace(0, count - 1, min(count, 5)).astype(int)).tolist()
+
+
 def _numbers(result: Forecast) -> list[str]:
     """The band at some steps, and what set the clock."""
     table = Columns("<20", ">14", ">24", ">24", ">16")
     lines = [table.row("mean length (tokens)", "forecast", "80 % band", "90 % band", "P(longer)")]
     wide = result.band(0.9)
-    for at in np.unique(np.linspace(0, len(result.steps) - 1, min(len(result.steps), 5)).astype(int)):
+    for at in _some(result):
         bands = [f"{low[at]:,.4g} to {high[at]:,.4g}" for low, high in ((result.low, result.high), wide)]
         lines.append(table.row(f"step {result.steps[at]:,}", f"{result.length[at]:,.4g}", *bands,
                                f"{result.longer[at]:.2f}"))

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import betaincinv
 
+from lossim._display import Page, Result
 from lossim._support import checks
 from lossim._support.notes import together
 from lossim._support.plain import plain
-from lossim._support.text import Columns, Printed, Sections, noted, percent
+from lossim._support.text import Columns, Sections, noted, percent
 from lossim._support.types import FloatArray, IntArray
 from lossim._surveying.deciding import bins, explained, named
 from lossim._surveying.questions import Answer, Question
+from lossim._surveying.shown import LEVELS, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CONFIDENCE = 0.95
-LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Quantiles of the size that are printed."""
 
 
 class Share(NamedTuple):
@@ -48,7 +48,7 @@ class Share(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Survey(Printed):
+class Survey(Result):
     """What a question comes to over what is not known.
 
     Shares are of the draws that were answered; each has an interval, see :class:`Share`.
@@ -127,6 +127,11 @@ class Survey(Printed):
         return self.decides_direction if self._varies else self.decides_size
 
     @property
+    def ordered(self) -> list[str]:
+        """The unknowns, those that explain most first."""
+        return sorted(self.unknowns, key=lambda name: -np.nan_to_num(self._deciding[name]))
+
+    @property
     def _varies(self) -> bool:
         return max(self.longer.value, self.shorter.value, self.still.value) < 1.0
 
@@ -172,6 +177,13 @@ class Survey(Printed):
         from lossim._pictures import plot_survey
 
         return plot_survey(self, ax)
+
+    def _page(self) -> Page:
+        return self._paged(self.title, *shown(self))
+
+    def _columns(self) -> dict[str, Any]:
+        """A row for each draw: what was drawn, the size, its sign, and by what it failed."""
+        return self.table
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN), with provenance."""
@@ -225,7 +237,7 @@ def _numbers(result: Survey) -> list[str]:
     lines.append(quantiles.row("", *(f"{x:+.4g}" for x in result.quantiles())))
     deciding = Columns(f"<{wide}", ">14", ">12", "<")
     lines.append(deciding.row("explains by itself", "of direction", "of size", "   unknown"))
-    for name in sorted(result.unknowns, key=lambda name: -np.nan_to_num(result._deciding[name])):
+    for name in result.ordered:
         parts = (result.decides_direction[name], result.decides_size[name])
         shown = ("" if np.isnan(part) else percent(part) for part in parts)
         lines.append(deciding.row(f"  {name}", *shown, f"   {result.unknowns[name]}"))

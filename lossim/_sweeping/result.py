@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossim._display import Page, Result
 from lossim._support import checks
-from lossim._support.frames import frame
 from lossim._support.notes import together
 from lossim._support.plain import plain
-from lossim._support.text import Printed, Sections, noted, wrapped
+from lossim._support.text import Sections, noted, wrapped
 from lossim._support.types import BoolArray, FloatArray, IntArray
 from lossim._sweeping.cells import Answer, Plan
 from lossim._sweeping.reading import UNITS, WORDS, Reading
+from lossim._sweeping.shown import shown
 from lossim._sweeping.tables import listed, numbers_of
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Sweep(Printed):
+class Sweep(Result):
     """A function over a grid; arrays have an axis for each name of ``axes``, in order.
 
     Attributes:
@@ -255,13 +256,12 @@ class Sweep(Printed):
             failed[tuple(values.index(failure.inputs[name]) for name, values in self.axes.items())] = failure.message
         return columns | {"failed": failed.ravel().astype(str)}
 
-    def to_dataframe(self) -> Any:
-        """The table as a frame of pandas, or of polars where there is no pandas.
+    def _page(self) -> Page:
+        return self._paged(self.title, *shown(self))
 
-        Raises:
-            ImportError: there is neither; ``pip install 'lossim[tables]'`` brings pandas.
-        """
-        return frame(self.table)
+    def _columns(self) -> dict[str, Any]:
+        """A row for each cell."""
+        return self.table
 
     def to_xarray(self) -> Any:
         """All numbers, sign, decided, low and high as an `xarray.Dataset` whose coordinates are the axes.

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lossim._display import Page, Result
 from lossim._engine import first_step_doubts
 from lossim._model import Layout
 from lossim._support import checks
 from lossim._support.doubts import Doubt, undecided_by
 from lossim._support.plain import plain
-from lossim._support.text import Columns, Note, Printed, Sections, noted
+from lossim._support.text import Note, Sections, noted
 from lossim._support.types import FloatArray, IntArray
 from lossim._support.verdicts import unless
+from lossim._training.shown import columns, numbers, shown
 from lossim.policies import Policy
 from lossim.schemes import Scheme
 
@@ -34,7 +36,7 @@ FEW_NATS = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Training(Printed):
+class Training(Result):
     """A run: numbers of the policy before the first step and after each, [step + 1], and of each step, [step].
 
     A sampled run (``method="stochastic"``) has an axis of replicates after that of steps, [step, replicate, ...]. What
@@ -231,6 +233,12 @@ class Training(Printed):
 
         return plot_training(self, ax)
 
+    def _page(self) -> Page:
+        return self._paged(self.scheme.name, *shown(self))
+
+    def _columns(self) -> dict[str, Any]:
+        return columns(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN), with provenance."""
         return {"verdict": self.verdict, "doubts": [doubt.to_dict() for doubt in self.doubts],
@@ -243,30 +251,9 @@ class Training(Printed):
         if self.replicates is not None:
             how += f", {self.replicates:,} replicates: median and 5-95 % of them"
         interrupted = ", interrupted" if self.interrupted else ""
-        title = f"{self.scheme.name}: {self.steps:,} step{'s' * (self.steps > 1)}{interrupted} ({how})"
-        return {"title": [title], "verdict": [self.verdict], "numbers": _numbers(self),
+        title = f"{self.steps:,} step{'s' * (self.steps > 1)}{interrupted} ({how})"
+        return {"verdict": [f"{self.scheme.name}: {self.verdict}"], "title": [title], "numbers": numbers(self),
                 "notes": noted(self.notes, indent=0)}
-
-
-def _numbers(run: Training) -> list[str]:
-    """The policy at the start and at the end, and what moved mean length between them."""
-    series = [("mean length (tokens)", run.length), ("P(correct)", run.accuracy), ("mean reward", run.reward),
-              ("P(truncated)", run.truncation_rate)]
-    series += [(f"  {' / '.join(names)}", run.length_by_path[..., path])
-               for path, names in enumerate(run.start.layout.path_names)]
-    rows = [("", "start", "end"), *((label, _said(values[0]), _said(values[-1])) for label, values in series),
-            ("by lengths / by paths", _said(run.within.sum(axis=0), "+"), _said(run.composition.sum(axis=0), "+")),
-            ("needed / free", _said(run.needed.sum(axis=0), "+"), _said(run.free.sum(axis=0), "+")),
-            ("KL to the start (nats)", "", _said(run.kl_to_start[-1]))]
-    first, second = (max(12, *(len(row[column]) + 2 for row in rows)) for column in (1, 2))
-    table = Columns("<28", f">{first}", f">{second}", indent=0)
-    return [table.row(*row) for row in rows]
-
-
-def _said(values: FloatArray, sign: str = "") -> str:
-    """A number, or the median of several with a band that 5 % of them are below and 5 % above."""
-    low, middle, high = (f"{x:{sign}.4g}" for x in np.quantile(values, (0.05, 0.5, 0.95)))
-    return middle if low == high else f"{middle} [{low}, {high}]"
 
 
 def scale_notes(kl_to_start: FloatArray) -> list[Note]:

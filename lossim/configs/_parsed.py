@@ -8,8 +8,9 @@ from dataclasses import dataclass, is_dataclass
 from textwrap import wrap
 from typing import Any, NamedTuple
 
+from lossim._display import CHANGE, Bar, Page, Result, Section, Table, Text, assumed, bars, settings
 from lossim._engine import describe_scheme
-from lossim._support.text import Columns, Note, Sections, page
+from lossim._support.text import Columns, Note, Sections
 from lossim.configs._training import Training
 from lossim.rewards import Reward
 from lossim.schemes import Scheme, Unsettled, short
@@ -27,8 +28,8 @@ class Entry(NamedTuple):
     why: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class ParsedConfig:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ParsedConfig(Result):
     """A trainer's config as a scheme, with what became of every setting.
 
     Attributes:
@@ -79,6 +80,24 @@ class ParsedConfig:
     remarks: tuple[str, ...] = ()
 
     @property
+    def verdict(self) -> str:
+        """How much of the config the scheme holds, and what it leaves open, in one line.
+
+        >>> from lossim.configs import read_config
+        >>> read_config({"loss_type": "grpo", "beta": 0.1, "kl_floor": 3}, trainer="trl==1.16", processes=1).verdict
+        'a scheme by 3 settings and 27 defaults of trl 1.16; not known: kl_floor'
+        """
+        said = [f"a scheme by {len(self.read):,} settings and {len(self.assumed):,} defaults of {self.trainer} "
+                f"{self.version}"]
+        unknown = {entry.key for entry in self.unknown}
+        open_ones = (("not settled", [each.unknown for each in self.doubts if each.unknown not in unknown]),
+                     ("left out", [entry.key for entry in self.unsupported]),
+                     ("not known", [entry.key for entry in self.unknown]),
+                     ("read as not given", [entry.key for entry in self.unread]),
+                     ("approximated", [entry.key for entry in self.approximated]))
+        return "; ".join([*said, *(f"{what}: {', '.join(names)}" for what, names in open_ones if names)])
+
+    @property
     def doubts(self) -> tuple[Unsettled, ...]:
         """What is not settled about the scheme: ``scheme.doubts``."""
         return self.scheme.doubts
@@ -123,7 +142,8 @@ class ParsedConfig:
     def sections(self) -> Sections:
         """The lines that it prints, by what they are about: scheme, source, and the lists of settings by name."""
         cap = "" if self.max_tokens is None else f", at most {self.max_tokens} tokens"
-        said = {"scheme": [str(self.scheme)], "source": [f"from {self.trainer} {self.version}, {self.algorithm}{cap}"]}
+        said = {"verdict": [f"{self.scheme.name}: {self.verdict}"], "scheme": [str(self.scheme)],
+                "source": [f"from {self.trainer} {self.version}, {self.algorithm}{cap}"]}
         if self.found:
             said["source"].append(f"  {self.found}")
         said["source"] += [f"  note: {remark}" for remark in self.remarks]
@@ -141,10 +161,36 @@ class ParsedConfig:
             said["settle"] = [f"settled as it was read by: {self.settle}"]
         return said
 
-    def __str__(self) -> str:
-        return page(self.sections())
+    def _page(self) -> Page:
+        given = {"trainer": f"{self.trainer} {self.version}, {self.algorithm}", "found": self.found,
+                 "scheme": " · ".join(self.scheme.slots),
+                 "most tokens of a response": "" if self.max_tokens is None else f"{self.max_tokens:,}",
+                 "optimizer": "" if self.optimizer is None else str(self.optimizer)}
+        doubts = Table(title="", columns=("what is not settled", "it may be"),
+                       rows=tuple((each.unknown, str(each)) for each in self.doubts))
+        sure = Section(title="What is not settled", parts=(doubts,) if self.doubts else ())
+        settle = (Text(text="Settled as it was read by these arguments; change those that are others in your run:"),
+                  Text(text=self.settle, code=True)) if self.settling else ()
+        counts = [Bar(label=name, value=float(len(getattr(self, name)))) for name in LISTS]
+        listed = tuple(Section(title=f"Settings: {name}", parts=(_listed(getattr(self, name)),), folded=True)
+                       for name in LISTS if getattr(self, name))
+        table = settings({name: value for name, value in given.items() if value})
+        return self._paged(f"{self.scheme.name}, read from {self.trainer}",
+                           Section(title="What it says the loss is", parts=(
+                               table, bars("What became of the settings", counts, "settings"))),
+                           sure, Section(title=CHANGE, parts=settle), *listed, assumed(self.notes, {}))
 
-    __repr__ = __str__
+    def _columns(self) -> dict[str, Any]:
+        """A row for each setting: what became of it, its key, its value in print, and why."""
+        rows = [(name, *entry) for name in LISTS for entry in getattr(self, name)]
+        return {"became": [row[0] for row in rows], "key": [str(row[1]) for row in rows],
+                "value": [shown(row[2]) for row in rows], "why": [row[3] for row in rows]}
+
+
+def _listed(entries: tuple[Entry, ...]) -> Table:
+    """Settings as a table."""
+    return Table(title="", columns=("key", "value", "why"),
+                 rows=tuple((str(key), shown(value), why) for key, value, why in entries))
 
 
 def shown(value: Any) -> str:

@@ -8,8 +8,11 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
+from lossim._display import Page, Result
 from lossim._support import checks
 from lossim._support.numbering import numbered
+from lossim._support.plain import plain
+from lossim._support.text import Sections
 from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray
 from lossim.curves._describe import Description, described
 from lossim.curves._read import read_curves
@@ -26,7 +29,7 @@ SERIES: dict[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Curves:
+class Curves(Result):
     """A run as its trainer logs it: one number a step, [step].
 
     Attributes:
@@ -209,17 +212,32 @@ class Curves:
         """
         return described(self, None if max_tokens is None else checks.whole("max_tokens", max_tokens))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for strict JSON (None for NaN): steps, every series that there is, and notes."""
+        return {**{name: plain(values) for name, values in self._columns().items()},
+                "responses_per_step": self.responses_per_step, "notes": [str(note) for note in self.notes]}
+
+    def _page(self) -> Page:
+        """That of what they show, under their own line."""
+        return self._paged("curves", *self.describe()._page().sections)
+
+    def _columns(self) -> dict[str, Any]:
+        """A row for each step, a column for each series that there is."""
+        series = {name: getattr(self, name) for name in SERIES}
+        return {"step": self.steps, **{name: values for name, values in series.items() if values is not None}}
+
     def __len__(self) -> int:
         return len(self.steps)
 
-    def __repr__(self) -> str:
+    def sections(self) -> Sections:
+        """The line that it prints."""
         said = []
         for name in SERIES:
             series = getattr(self, name)
             if series is not None and not name.endswith("stderr"):
                 known = series[np.isfinite(series)]
                 said.append(f"{name} {known[0]:.4g} to {known[-1]:.4g}")
-        return f"Curves({len(self):,} steps, {self.steps[0]} to {self.steps[-1]}: {', '.join(said)})"
+        return {"curves": [f"Curves({len(self):,} steps, {self.steps[0]} to {self.steps[-1]}: {', '.join(said)})"]}
 
 
 class _Means:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossim._display import WHOM, Page, Picture, Result, Section, Table, assumed, figure
 from lossim._support.plain import plain
-from lossim._support.text import Columns, Note, Printed, Sections, noted, wrapped
+from lossim._support.text import Columns, Note, Sections, noted, wrapped
 from lossim._support.types import FloatArray
 from lossim.curves._trends import Split, Trend, ends, trend_of
 
@@ -34,7 +35,7 @@ CANNOT = Note("cannot", "means do not tell which responses changed, through whic
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Description(Printed):
+class Description(Result):
     """What curves show; see :meth:`lossim.Curves.describe`.
 
     Attributes:
@@ -83,6 +84,28 @@ class Description(Printed):
         from lossim._pictures import plot_curves
 
         return plot_curves(self, ax)
+
+    def _page(self) -> Page:
+        picture = Picture(title="Mean lengths, shares and reward by step", alt=self.verdict, draw=self.plot)
+        rows = tuple((SHOWN[name].strip(), figure(each.first, ",.4g"), figure(each.last, ",.4g"),
+                      figure(each.slope, "+.3g"), figure(each.stderr, ".1g"), figure(each.noise, ".2g"))
+                     for name, each in _ordered(self.trends))
+        table = Table(title="", columns=("series", "first", "last", "change a step", "± stderr", "noise of a step"),
+                      rows=rows, note="first and last are means over a fifth of the steps")
+        parts = tuple(Table(title=f"Change of mean length, {title}", columns=("part", "tokens"),
+                            rows=tuple((text, figure(tokens, "+,.4g")) for text, tokens in _worded(split, words)))
+                      for title, split, words in (("by who is cut", self.by_cut, BY_CUT),
+                                                  ("by grade", self.by_grade, BY_GRADE)) if split is not None)
+        seen = f"{len(self.curves):,} steps, {self.curves.steps[0]:,} to {self.curves.steps[-1]:,}"
+        return self._paged("curves", Section(title="Where length goes", parts=(picture, table)),
+                           Section(title=WHOM, parts=parts), assumed(self.notes, {"curves": seen}))
+
+    def _columns(self) -> dict[str, Any]:
+        """A row for each series: where it starts and ends, its slope and its noise."""
+        each = [trend for _, trend in _ordered(self.trends)]
+        return {"series": [trend.name for trend in each],
+                **{name: [getattr(trend, name) for trend in each]
+                   for name in ("first", "last", "slope", "stderr", "noise", "steps", "sure")}}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN)."""
@@ -182,16 +205,19 @@ def _dict(split: Split | None, names: tuple[str, str, str]) -> dict[str, Any] | 
     return None if split is None else plain(dict(zip(names, split.parts, strict=True)))
 
 
+def _ordered(trends: dict[str, Trend]) -> list[tuple[str, Trend]]:
+    """Trends in the order of print."""
+    return [(name, trends[name]) for name in SHOWN if name in trends]
+
+
 def _trends(trends: dict[str, Trend]) -> list[str]:
     """A row for each series."""
     table = Columns("<26", ">12", ">12", ">26", ">16")
     lines = [table.row("", "first", "last", "change a step", "noise of a step")]
-    for name, label in SHOWN.items():
-        if name in trends:
-            each = trends[name]
-            noise = "" if not each.noise > 1e-9 * abs(each.last) else f"{each.noise:.2g}"
-            lines.append(table.row(label, f"{each.first:,.4g}", f"{each.last:,.4g}", f"{each.slope:+.3g}{_error(each)}",
-                                   noise))
+    for name, each in _ordered(trends):
+        noise = "" if not each.noise > 1e-9 * abs(each.last) else f"{each.noise:.2g}"
+        lines.append(table.row(SHOWN[name], f"{each.first:,.4g}", f"{each.last:,.4g}",
+                               f"{each.slope:+.3g}{_error(each)}", noise))
     return lines
 
 

@@ -152,7 +152,7 @@ def test_print() -> None:
     assert said["scheme"] == [str(parsed.scheme)]
     assert said["source"] == ["from trl 1.16, GRPOConfig, at most 512 tokens",
                               "  trl: told from loss_type, top_entropy_quantile"]
-    assert [line for line in str(parsed).splitlines() if not line.startswith("  ")][2:] == [
+    assert [line for line in str(parsed).splitlines() if not line.startswith("  ")][3:] == [
         "optimizer: adamw_torch, learning rate 1e-06, linear, betas 0.9 and 0.999, gradient cut at 1", "unsupported:",
         "unknown:", "approximated:", "read:", "assumed:", "ignored: run_name",
         "settled as it was read by: ignore=['kl_x', 'top_entropy_quantile']"]
@@ -223,6 +223,7 @@ def check(config: dict[str, Any], trainer: Any, strict: bool) -> None:
     assert set(leaves) <= {*keys, *(key.removeprefix("--") for key in keys)}
     assert len(keys) == len(set(keys))
     assert json.dumps(parsed.to_dict(), allow_nan=False)
-    assert str(parsed).startswith("Scheme '")
+    assert str(parsed).splitlines()[:2] == [f"{parsed.scheme.name}: {parsed.verdict}",
+                                            str(parsed.scheme).splitlines()[0]]
     assert replace(parsed.scheme) == parsed.scheme
     assert {entry.key for entry in parsed.unknown} <= {doubt.unknown for doubt in parsed.doubts}

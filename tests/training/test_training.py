@@ -227,7 +227,7 @@ def test_leaving_the_regime_is_noted() -> None:
 
 def test_results_print_and_are_strict_json() -> None:
     run = ls.train(schemes.grpo(), POLICY, steps=3)
-    assert str(run).splitlines()[:2] == ["grpo: 3 steps (mean field)", run.verdict]
+    assert str(run).splitlines()[:2] == [f"grpo: {run.verdict}", "3 steps (mean field)"]
     change, gained = run.length[-1] - run.length[0], 100 * (run.accuracy[-1] - run.accuracy[0])
     assert run.verdict == (f"undecided: {change:+.3g} tokens and {gained:+.2g} points of accuracy in 3 steps here, but "
                            "which way hangs on the kernel in 3 of 3 steps")
