@@ -15,6 +15,8 @@ import math
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -124,6 +126,33 @@ def pages() -> dict[Path, str]:
     return {HERE / "README.md": readme(), FINDINGS: page(stored("scoreboard"))}
 
 
+def checked(name: str) -> tuple[list[str], float]:
+    """Where the numbers of a figure differ from the stored ones, and the seconds it took to compute them again."""
+    start = time.perf_counter()
+    numbers = tidy(module(name).compute())
+    tolerance = EXACT_TOLERANCE if module(name).EXACT else SAMPLED_TOLERANCE
+    return differences(numbers, stored(name), tolerance), time.perf_counter() - start
+
+
+def check(names: list[str]) -> int:
+    """Compare figures with their stored numbers; how many numbers differ."""
+    wrong = 0
+    for i, (name, (found, seconds)) in enumerate(each_checked(names), 1):
+        report = f"{len(found)} numbers differ" if found else "agrees"
+        print(f"[{i}/{len(names)}] {name} ... {report}  ({seconds:.1f} s)", *found, sep="\n    ", flush=True)
+        wrong += len(found)
+    return wrong
+
+
+def each_checked(names: list[str]) -> Iterator[tuple[str, tuple[list[str], float]]]:
+    """Every figure with what differs; several on all cores, the last first, since they take longest."""
+    if len(names) == 1:
+        yield names[0], checked(names[0])
+        return
+    with ProcessPoolExecutor() as pool:
+        yield from zip(names[::-1], pool.map(checked, names[::-1]), strict=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description="Compute and draw the figures.")
@@ -131,26 +160,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", metavar="NAME", choices=NAMES, help="one figure: " + ", ".join(NAMES))
     options = parser.parse_args(arguments)
     names = [options.only] if options.only else list(NAMES)
-    wrong = 0
-    for i, name in enumerate(names, 1):
-        print(f"[{i}/{len(names)}] {name} ...", end=" ", flush=True)
-        start = time.perf_counter()
-        numbers = tidy(module(name).compute())
-        if options.check:
-            tolerance = EXACT_TOLERANCE if module(name).EXACT else SAMPLED_TOLERANCE
-            found = differences(numbers, stored(name), tolerance)
-            report = "agrees" if not found else f"{len(found)} numbers differ"
-        else:
-            found, report = [], write(name, numbers)
-        wrong += len(found)
-        print(f"{report}  ({time.perf_counter() - start:.1f} s)", *found, sep="\n    ")
     if options.check:
+        wrong = check(names)
         current = True
         for path, text in pages().items():
             alike = path.read_text(encoding="utf-8") == text
             current &= alike
             print(path.name, "is current" if alike else "differs from the stored numbers; run figures/regenerate.py")
         return int(bool(wrong) or not current)
+    for i, name in enumerate(names, 1):
+        print(f"[{i}/{len(names)}] {name} ...", end=" ", flush=True)
+        start = time.perf_counter()
+        report = write(name, tidy(module(name).compute()))
+        print(f"{report}  ({time.perf_counter() - start:.1f} s)")
     print("wrote", *(f"output/{name}.{{json,png,svg}}" for name in names), sep="\n    ")
     if all((OUTPUT / f"{name}.json").exists() for name in NAMES):
         for path, text in pages().items():
