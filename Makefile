@@ -19,6 +19,10 @@ DOCUMENTS := $(wildcard README.md) $(wildcard docs/*.md)
 CONTRACTS := $(patsubst %/__init__.py,%/.importlinter,$(wildcard lossim/__init__.py lossim/*/__init__.py))
 
 export MPLBACKEND ?= Agg
+# As many processes as cores run at a time: threads of each would wait for one another.
+export OMP_NUM_THREADS := 1
+# Of what is installed little is imported, and that is compiled then.
+INSTALL := -m pip install --quiet --no-compile
 # Compiled once: pytest rewrites the asserts of every test file, which takes longer than to import them.
 unexport PYTHONDONTWRITEBYTECODE
 # A worker starts with half of the tests, in order, so that what the tests of a file share is computed once.
@@ -27,8 +31,8 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser test check lint types layers doctests figures figures-check peers validate \
-  validate-short kernel validate-forecast bench release-check clean
+.PHONY: help install browser test check lint types layers doctests figures figures-check peers-install peers \
+  validate validate-short kernel validate-forecast bench release-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,7 +47,7 @@ $(STAMP): pyproject.toml CITATION.cff
 	  echo "lossim needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
 	  echo "Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python $(INSTALL) --editable '.[dev]'
 	@touch $@
 
 # Pages are looked at in a real browser. Where there is none and apt-get may not bring it, those tests say so.
@@ -58,7 +62,7 @@ test: $(STAMP)  ## run the tests
 	$(PYTEST)
 
 check: $(STAMP)  ## lint, types, layering, documentation, figure numbers, some at a time
-	@$(MAKE) --no-print-directory -j $(WORKERS) $(SYNC) lint types layers doctests figures-check
+	@$(MAKE) --no-print-directory -j 3 $(SYNC) lint layers types figures-check doctests
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check .
@@ -82,44 +86,46 @@ figures-check: $(STAMP)  ## figure numbers against the stored ones
 # so it comes without its dependencies, after those it really imports. Older releases are only read, for their defaults.
 $(PEERS_STAMP): pyproject.toml tests/peers/requirements.txt tests/peers/requirements-bare.txt $(RELEASES)
 	$(PYTHON) -m venv $(PEERS)
-	@{ $(PEERS)/bin/python -m pip install --quiet --requirement tests/peers/requirements.txt \
-	  && $(PEERS)/bin/python -m pip install --quiet --no-deps --requirement tests/peers/requirements-bare.txt \
-	  && $(PEERS)/bin/python -m pip install --quiet --editable '.[dev]' \
-	  && xargs -P 4 -I '{}' $(PEERS)/bin/python -m pip install --quiet --no-deps --no-compile --upgrade \
+	@{ $(PEERS)/bin/python $(INSTALL) --requirement tests/peers/requirements.txt \
+	  && $(PEERS)/bin/python $(INSTALL) --no-deps --requirement tests/peers/requirements-bare.txt \
+	  && $(PEERS)/bin/python $(INSTALL) --editable '.[dev]' \
+	  && xargs -P 4 -I '{}' $(PEERS)/bin/python $(INSTALL) --no-deps --upgrade \
 	    --only-binary :all: --target '$(PEERS)/releases/{}' '{}' <$(RELEASES); } || { \
 	  echo "The trainers could not be installed, so nothing was compared with them." >&2; exit 1; }
 	@touch $@
 
+peers-install: $(PEERS_STAMP)  ## create .venv-peers, 2.5 GB, for the target peers
+
 peers: $(PEERS_STAMP)  ## the real verl, TRL and rlax against lossim; installs 2.5 GB into .venv-peers
-	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -n $(WORKERS) --dist worksteal tests/peers
+	$(PEERS)/bin/python -m pytest -n $(WORKERS) --dist worksteal tests/peers
 
 # Networks are trained and measured in an environment of their own, with the trainers but without their old releases.
 $(VALIDATION)/.installed: pyproject.toml tests/peers/requirements.txt tests/peers/requirements-bare.txt \
   validation/requirements.txt validation/requirements-bare.txt
 	$(PYTHON) -m venv $(VALIDATION)
-	@{ $(VALIDATION)/bin/python -m pip install --quiet --requirement tests/peers/requirements.txt \
+	@{ $(VALIDATION)/bin/python $(INSTALL) --requirement tests/peers/requirements.txt \
 	    --requirement validation/requirements.txt \
-	  && $(VALIDATION)/bin/python -m pip install --quiet --no-deps --requirement tests/peers/requirements-bare.txt \
+	  && $(VALIDATION)/bin/python $(INSTALL) --no-deps --requirement tests/peers/requirements-bare.txt \
 	    --requirement validation/requirements-bare.txt \
-	  && $(VALIDATION)/bin/python -m pip install --quiet --editable '.[dev]'; } || { \
+	  && $(VALIDATION)/bin/python $(INSTALL) --editable '.[dev]'; } || { \
 	  echo "The trainers could not be installed, so nothing was trained." >&2; exit 1; }
 	@touch $@
 
 validate: $(VALIDATION)/.installed  ## 32 training runs by TRL and verl, and lossim confronted with them; 25 minutes of one core
-	OMP_NUM_THREADS=1 $(VALIDATION)/bin/python -m validation.run --to build/validation
-	OMP_NUM_THREADS=1 $(VALIDATION)/bin/python -m validation.start_kernels --to build/validation
-	OMP_NUM_THREADS=1 $(VALIDATION)/bin/python -m validation.report --logs build/validation
+	$(VALIDATION)/bin/python -m validation.run --to build/validation
+	$(VALIDATION)/bin/python -m validation.start_kernels --to build/validation
+	$(VALIDATION)/bin/python -m validation.report --logs build/validation
 
 validate-short: $(VALIDATION)/.installed  ## two of these runs, compared with the stored ones; minutes
-	OMP_NUM_THREADS=1 $(VALIDATION)/bin/python -m validation.run --short
+	$(VALIDATION)/bin/python -m validation.run --short
 
 kernel: $(VALIDATION)/.installed  ## the kernel of a pretrained language model, measured again; twenty minutes
-	OMP_NUM_THREADS=1 $(VALIDATION)/bin/python validation/kernel/measure.py
-	OMP_NUM_THREADS=1 $(VALIDATION)/bin/python validation/kernel/derive.py --write
-	OMP_NUM_THREADS=1 $(VALIDATION)/bin/python validation/kernel/step.py --write
+	$(VALIDATION)/bin/python validation/kernel/measure.py
+	$(VALIDATION)/bin/python validation/kernel/derive.py --write
+	$(VALIDATION)/bin/python validation/kernel/step.py --write
 
 validate-forecast: $(STAMP)  ## forecasts of 120 hidden runs against simple rules; ten minutes
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecasts.py --runs 40 --workers $(WORKERS)
+	$(BIN)/python benchmarks/forecasts.py --runs 40 --workers $(WORKERS)
 
 bench: $(STAMP)  ## benchmarks
 	$(BIN)/python -m pytest benchmarks/ --benchmark-only
