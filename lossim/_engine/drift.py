@@ -13,12 +13,13 @@ from lossim._engine.changes import RATIOS, Changes, Value
 from lossim._engine.effective import effective_reward
 from lossim._engine.exact import Expected, update_scale
 from lossim._engine.gradients import update_gradient
+from lossim._engine.headline import PARTS
 from lossim._engine.monte_carlo import BLOCKS, sampled_drift
 from lossim._engine.over_critics import critic_doubt
 from lossim._engine.over_kernels import checked_family
 from lossim._engine.over_schemes import length_under, scheme_doubts
 from lossim._engine.pace import Pace, clock
-from lossim._engine.readout import Readout
+from lossim._engine.readout import Readout, changes_of_length
 from lossim._engine.report import Question, Report, reported, response_weight
 from lossim._engine.result import Drift
 from lossim._engine.side_by_side import measures_at_once
@@ -100,6 +101,15 @@ def _exact_drift(question: Question, step: Step) -> Drift:
     return reported(report, partial(_spread, question))
 
 
+OF_HEAD = ("length", "hazard_gradient", "path_gradient", "skill_gradient", "update")
+"""Numbers that nothing else has to be read off for."""
+TOKENS = ("length", "within", "composition", "needed", "free", "length_by_class", "length_by_path",
+          "length_by_outcome", "sources")
+"""Those that are measured in tokens."""
+LOGITS = ("hazard_gradient", "path_gradient", "skill_gradient", "update")
+"""Those that are of logits."""
+
+
 class ExactNumbers(Record):
     """The numbers of a drift by sums over the law of a step."""
 
@@ -123,15 +133,20 @@ class ExactNumbers(Record):
         return update_gradient(self.step, self.expected.measures, self.directions.motion.skill_scale > 0)
 
     @cached_property
+    def head(self) -> Changes:
+        """The change of mean length, and what the update is."""
+        return changes_of_length(self.directions, self.gradient)
+
+    @cached_property
     def changes(self) -> Changes:
         """Every number that is linear in it, but for rewards in effect and weights of responses."""
         found = self.readout.read(self.gradient)
-        return replace(found, sources=self.readout.sources(self.step, self.expected.measures))
+        return replace(found, length=self.head.length, sources=self.readout.sources(self.step, self.expected.measures))
 
     @cached_property
     def squares(self) -> Squares:
         """How far the update goes."""
-        return self.changes.squares(self.directions)
+        return self.head.squares(self.directions)
 
     def value(self, name: str) -> Value:
         """A number by its name in ``Changes`` or ``Ratios``."""
@@ -139,9 +154,11 @@ class ExactNumbers(Record):
             return effective_reward(self.step.policy, self.gradient.stops)
         if name == "response_weight":
             return response_weight(self.step, self.expected.measures)
+        if name == "length_per_kl":
+            return self.readout.length_per_kl(self.head, self.squares)
         if name in RATIOS:
             return getattr(self.readout, name)(self.changes, self.squares)
-        return getattr(self.changes, name)
+        return getattr(self.head if name in OF_HEAD else self.changes, name)
 
     def number(self, name: str) -> Estimate | None:
         """The same as an estimate; None where the scheme has no such number."""
@@ -154,32 +171,55 @@ class ExactNumbers(Record):
         largest = float(np.fmax.reduce(numbers, axis=None, initial=0.0))
         lowest = float(np.fmin.reduce(numbers, axis=None, initial=0.0))
         size = max(largest, -lowest)
-        floor, kinds = (getattr(each, name, 0.0) for each in self.sizes)
-        error = self.expected.relative_error(self.step.scheme) * max(floor, size)
-        error += self.expected.finite_batch * max(kinds, size)
+        error = self.expected.relative_error(self.step.scheme) * max(self.uncancelled(name), size)
+        if self.expected.finite_batch:
+            error += self.expected.finite_batch * max(self.kinds if name in TOKENS else 0.0, size)
         return Estimate(value=value, error=error, method=self.expected.method)
 
-    @cached_property
-    def sizes(self) -> tuple[Changes, Changes]:
-        """How large what adds up to each number is before anything cancels, and what each kind of response adds up to.
+    def uncancelled(self, name: str) -> float:
+        """How large what adds up to a number is before anything cancels, to which rounding errors are relative.
 
-        Rounding errors are relative to the first; a finite step weighs the kinds by other numbers than a large one.
+        0 where that is no more than the number itself.
         """
-        policy = self.step.policy
+        if name in TOKENS:
+            # What a quadrature misses is more than rounding, and worth a closer look at what it is relative to.
+            at_most = PARTS * self.readout.scale * float(self.directions.largest)
+            return self._contributions if self.expected.error else at_most
+        if name in LOGITS:
+            return self.readout.scale
+        return self._accuracy if name == "accuracy" else 0.0
+
+    @cached_property
+    def _contributions(self) -> float:
+        """The same of mean length by what tokens contribute, and paths with all of their mean length."""
         changes = self.changes
-        scale = self.readout.scale
-        mixing = policy.class_weight[policy.layout.class_of_path] * changes.path_probability
-        contributions = np.abs(changes.sources).sum() + np.abs(mixing * policy.mean_length_by_path).sum()
-        uncancelled = scale * max(float(np.abs(direction).max()) for direction in self.directions.length)
-        kinds = float(np.abs(changes.sources.sum(axis=(2, 3))).sum())
-        chosen = mixing * policy.layout.by_path(policy.law[:, 0].sum(axis=-1))
-        accuracy = np.abs(chosen).sum() + abs(float(changes.accuracy) - chosen.sum())
-        return _by_unit(max(float(contributions), uncancelled), scale, float(accuracy)), _by_unit(kinds, 0.0, 0.0)
+        by_path = np.abs(self._mixing * self.step.policy.mean_length_by_path).sum()
+        largest = max(float(np.abs(direction).max()) for direction in self.directions.length)
+        return max(float(np.abs(changes.sources).sum() + by_path), self.readout.scale * largest)
+
+    @property
+    def _mixing(self) -> FloatArray:
+        """What is added to the chance of each path, [path]."""
+        policy = self.step.policy
+        return policy.class_weight[policy.layout.class_of_path] * self.changes.path_probability
+
+    @cached_property
+    def _accuracy(self) -> float:
+        """The same of accuracy: what becomes more likely by paths, and the rest by what happens on them."""
+        policy = self.step.policy
+        chosen = self._mixing * policy.layout.by_path(policy.law[:, 0].sum(axis=-1))
+        return float(np.abs(chosen).sum() + abs(float(self.changes.accuracy) - chosen.sum()))
+
+    @cached_property
+    def kinds(self) -> float:
+        """What each kind of response adds to mean length: a finite step weighs them by other numbers than a large one.
+        """
+        return float(np.abs(self.changes.sources.sum(axis=(2, 3))).sum())
 
     def about(self) -> tuple[list[str], list[Doubt]]:
         """What was taken to a limit, and what is not known of the scheme and its critic."""
         step = self.step
-        own = _told(self.estimate("length", self.changes.length), self.value("length_per_kl"))
+        own = _told(self.estimate("length", self.head.length), self.value("length_per_kl"))
         length = length_under(step, self.directions)
         critic, notes = critic_doubt(step.scheme, float(own), length)
         unsettled, about_scheme = scheme_doubts(self.question.scheme, own, length)
@@ -214,12 +254,3 @@ def _told(length: Estimate, length_per_kl: float) -> Estimate:
 def _spread(question: Question) -> Estimate:
     """The spread of a single step, for whoever asks a result."""
     return step_std(question.step, question.policy.directions)
-
-
-def _by_unit(tokens: float, logits: float, accuracy: float) -> Changes:
-    """One number for all that is measured in tokens, one for all that is of logits, accuracy's, 0 for the rest."""
-    return Changes(
-        length=tokens, within=tokens, composition=tokens, needed=tokens, free=tokens, length_by_class=tokens,
-        length_by_path=tokens, length_by_outcome=tokens, path_probability=0.0, accuracy=accuracy, reward=0.0,
-        truncation_rate=0.0, sources=tokens, hazard_gradient=logits, path_gradient=logits, skill_gradient=logits,
-        update=logits, effective_reward=0.0, response_weight=0.0)

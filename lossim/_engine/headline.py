@@ -80,11 +80,10 @@ def headline_of(step: Step, directions: Directions, kernels: Family = ()) -> Hea
     changes = length_changes(directions, step, expected.measures)
     squares = changes.squares(directions)
     scale = update_scale(step)
-    largest = max(float(np.abs(direction).max(initial=0.0)) for direction in directions.length)
     moves = directions.moves(squares, scale)
     over = lengths_over(kernels, directions, changes.gradient)
     nothing = np.zeros(0)
     return Headline(length=float(changes.length), nats=float(squares.nats) if moves else 0.0,
                     notes=tuple(expected.notes), over=nothing if over is None else over.length,
                     over_nats=nothing if over is None else over.nats,
-                    error=expected.relative_error(step.scheme) * PARTS * scale * largest)
+                    error=expected.relative_error(step.scheme) * PARTS * scale * float(directions.largest))

@@ -12,7 +12,6 @@ from lossim._engine.readout import length_changes
 from lossim._engine.report import content_notes, unsettled_notes
 from lossim._engine.side_by_side import side_by_side, takes
 from lossim._model import Coordinates, Directions, Kernel, Logits, Members, Motion, kernels_side_by_side
-from lossim._support.types import FloatArray
 from lossim.policies import Policy
 from lossim.schemes import Scheme
 
@@ -98,14 +97,8 @@ def _together(scheme: Scheme, policies: Sequence[Policy], members: Sequence[Memb
     nats = np.where(moves, squares.nats if by_member is None else by_member.nats[:, 0], 0.0)
     nothing = np.zeros((stack.count, 0))
     lengths, over_nats = (nothing, nothing) if over is None else (over.length, over.nats)
-    error = expected.relative_error(scheme) * PARTS * stack.scale * _largest(directions)
+    error = expected.relative_error(scheme) * PARTS * stack.scale * directions.largest
     unsettled = unsettled_notes(scheme)
     return [Headline(length=float(length[i]), error=float(error[i]), nats=float(nats[i]), over=lengths[i],
                      over_nats=over_nats[i], notes=(*expected.notes, *content_notes(scheme, policy), *unsettled))
             for i, policy in enumerate(policies)]
-
-
-def _largest(directions: Directions) -> FloatArray:
-    """The most that a unit of gradient in one logit does to mean length, [policy]."""
-    parts = directions.logits_apart(directions.length)
-    return np.max([np.abs(part.reshape(len(part), -1)).max(axis=1, initial=0.0) for part in parts], axis=0)

@@ -92,6 +92,13 @@ class Directions(Record):
         return self.push(self.pull(Logits(stops, paths, np.zeros(policy.layout.cells))))
 
     @cached_property
+    def largest(self) -> Value:
+        """The most that a unit of gradient in one logit adds to mean length before anything cancels, tokens, [...]."""
+        moved = [np.abs(self.apart(part)).reshape(*self.shape, -1).max(axis=-1, initial=0.0) for part in self.length]
+        lengths = self.apart(self.policy.path_weight * self.policy.mean_length_by_path)
+        return np.max([*moved, self.motion.largest * lengths.max(axis=-1)], axis=0)
+
+    @cached_property
     def needed(self) -> Logits:
         """What a move of each logit does to mean length, as far as that changes accuracy: see ``Drift.needed``."""
         policy = self.policy

@@ -34,6 +34,7 @@ def fields_up_to(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
 def no_compositions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standardised advantages by quadrature, however few reward levels there are."""
     monkeypatch.setattr("lossim._engine.mates.FEW_TERMS", -1)
+    monkeypatch.setattr("lossim._engine.side_by_side.FEW_TERMS", -1)
 
 
 def lines_up_to(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
