@@ -337,7 +337,7 @@ class Spread:
         numbers = vars(changes) | vars(ratios)
         drift = reported(Report(
             question=question, step=plugin.step, directions=self.directions, gradient=self.changes.gradient,
-            number=numbers.__getitem__, about=lambda: (notes, ()),
+            number=numbers.__getitem__, said=lambda: notes, open=lambda: (),
             how={"method": "audit", "replicates": self.count}), self.estimate(step_std, step_std_error))
         asked = replace(plugin.scheme, reward=AsLogged() if plugin.rule is None else plugin.rule)
         origin = {"policy": "the law of the log", "scheme": repr(plugin.scheme)}

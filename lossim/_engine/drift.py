@@ -29,6 +29,7 @@ from lossim._model import Coordinates, Directions, Kernels, Logits, Squares
 from lossim._support import checks
 from lossim._support.doubts import Doubt
 from lossim._support.records import Record
+from lossim._support.text import Note
 from lossim._support.types import FloatArray, NoClosedForm
 from lossim.estimates import Estimate
 from lossim.policies import Policy
@@ -97,7 +98,7 @@ def _exact_drift(question: Question, step: Step) -> Drift:
     """The drift by sums over the law of a step: its gradient now, all that is read off that when somebody looks."""
     numbers = ExactNumbers(question=question, step=step, expected=measures_at_once(step))
     report = Report(question=question, step=step, directions=numbers.directions, gradient=numbers.gradient,
-                    number=numbers.number, about=numbers.about, how={"method": "exact"})
+                    number=numbers.number, said=numbers.notes, open=numbers.doubts, how={"method": "exact"})
     return reported(report, partial(_spread, question))
 
 
@@ -216,14 +217,24 @@ class ExactNumbers(Record):
         """
         return float(np.abs(self.changes.sources.sum(axis=(2, 3))).sum())
 
-    def about(self) -> tuple[list[str], list[Doubt]]:
-        """What was taken to a limit, and what is not known of the scheme and its critic."""
+    @cached_property
+    def _open(self) -> tuple[list[Doubt], list[Note], list[Note]]:
+        """What is not known of the scheme and its critic, and what there is to say of the critic and of the scheme."""
         step = self.step
         own = _told(self.estimate("length", self.head.length), self.value("length_per_kl"))
         length = length_under(step, self.directions)
         critic, notes = critic_doubt(step.scheme, float(own), length)
         unsettled, about_scheme = scheme_doubts(self.question.scheme, own, length)
-        return [*notes, *self.expected.notes, *spread_notes(step), *about_scheme], [*critic, *unsettled]
+        return [*critic, *unsettled], notes, about_scheme
+
+    def doubts(self) -> list[Doubt]:
+        """What is not known beside the kernel."""
+        return self._open[0]
+
+    def notes(self) -> list[str]:
+        """What was taken to a limit, and what there is to say of what is not known."""
+        _, of_critic, of_scheme = self._open
+        return [*of_critic, *self.expected.notes, *spread_notes(self.step), *of_scheme]
 
 
 def first_step_doubts(scheme: Scheme, policy: Policy, reference: Policy) -> tuple[Doubt, ...]:

@@ -17,7 +17,7 @@ from lossim.schemes import Scheme
 
 __all__ = ["headlines"]
 
-SLAB = 1 << 15
+SLAB = 1 << 17
 """Numbers [cell, t] of the policies that are worked on at once: what is made of them stays in a processor's cache."""
 
 

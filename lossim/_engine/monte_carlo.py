@@ -97,7 +97,7 @@ def sampled_drift(question: Question, step: Step, rng: np.random.Generator, batc
     one_step = found.spread * np.sqrt(how.per_block)
     numbers = vars(mapped(how.estimate, mean, found.stderr)) | vars(mapped(how.estimate, ratios, found.ratios_stderr))
     report = Report(question=question, step=step, directions=directions, gradient=mean.gradient,
-                    number=numbers.__getitem__, about=lambda: (notes, [*critic, *unsettled]),
+                    number=numbers.__getitem__, said=lambda: notes, open=lambda: [*critic, *unsettled],
                     how={"method": "monte_carlo", "batches": how.batches, "blocks": blocks, "rng": seed})
     return reported(report, how.estimate(one_step, one_step / np.sqrt(2.0 * (blocks - 1))))
 

@@ -23,6 +23,10 @@ Family = Kernels | Members | tuple[Coordinates, ...]
 """Kernels to look at: a family by ranges, as it is or laid out, or coordinates one by one."""
 
 
+PLAUSIBLE = Kernels()
+"""Those that a network may have that nobody has measured."""
+
+
 class KernelLengths(Record):
     """What an update does under each kernel: ``length`` [..., kernel] and ``by_path`` [..., kernel, path], tokens per
     unit step, and ``nats`` [..., kernel] of KL per response of that step; [...] is the shape of the directions.
@@ -55,7 +59,7 @@ def family_of(given: Family | None, coordinates: Coordinates) -> Family:
     """The kernels that the sign of a drift is looked at under; none beside a kernel that was measured."""
     if given is not None:
         return given
-    return () if isinstance(coordinates, Kernel) else Kernels()
+    return () if isinstance(coordinates, Kernel) else PLAUSIBLE
 
 
 def laid_out(family: Family, layout: Layout, motion: Motion) -> Members | tuple[Coordinates, ...]:

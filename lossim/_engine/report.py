@@ -92,7 +92,7 @@ class Report(Record):
     """What a result is told from: its fields by name, each worked out when it is asked for.
 
     ``number`` gives those of ``Changes`` and ``Ratios`` as estimates, ``gradient`` is the gradient itself, and
-    ``about`` notes and doubts beside what is said of every result; ``how`` is the provenance of the method.
+    ``said`` and ``open`` are notes and doubts beside those of every result; ``how`` is the provenance of the method.
     """
 
     question: Question
@@ -100,7 +100,8 @@ class Report(Record):
     directions: Directions
     gradient: Logits
     number: Callable[[str], Any]
-    about: Callable[[], tuple[Sequence[str], Sequence[Doubt]]]
+    said: Callable[[], Sequence[str]]
+    open: Callable[[], Sequence[Doubt]]
     how: dict[str, Any]
 
     def field(self, name: str) -> Any:
@@ -128,21 +129,14 @@ class Report(Record):
     @property
     def doubts(self) -> tuple[Doubt, ...]:
         """What is not known, the kernel first."""
-        _, others = self.told
         if self.over is None:
-            return tuple(others)
-        return (kernel_doubt(self.over, self.number("length"), self.number("length_per_kl")), *others)
+            return tuple(self.open())
+        return (kernel_doubt(self.over, self.number("length"), self.number("length_per_kl")), *self.open())
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed or approximated."""
-        notes, _ = self.told
-        return (*notes, *_assumed(self.question, self.step))
-
-    @cached_property
-    def told(self) -> tuple[Sequence[str], Sequence[Doubt]]:
-        """Notes and doubts of the method."""
-        return self.about()
+        return (*self.said(), *_assumed(self.question, self.step))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -174,9 +168,15 @@ def kernel_doubt(over: KernelLengths, change: Estimate, length_per_kl: Estimate)
     if change.method == "large-batch limit":
         noise = rounding
         rounding = 0.0
-    return Doubt(unknown="kernel", options=tuple(f"kernel {number}" for number in range(1, len(lengths) + 1)),
+    return Doubt(unknown="kernel", options=_kernel_names(len(lengths)),
                  lengths=np.where(np.abs(lengths) <= rounding * per_unit, 0.0, lengths),
                  within=noise * float(np.median(per_unit)))
+
+
+@cache
+def _kernel_names(count: int) -> tuple[str, ...]:
+    """What the members of a family are called."""
+    return tuple(f"kernel {number}" for number in range(1, count + 1))
 
 
 def _by_class(policy: Policy, by_path: Estimate) -> Estimate:
