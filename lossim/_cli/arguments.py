@@ -9,6 +9,7 @@ from lossim._changes import KNOBS
 from lossim._cli.answers import Answer
 from lossim._cli.auditing import audit_log
 from lossim._cli.changing import attribution_of, stops_of, what_if_of
+from lossim._cli.completing import SHELLS, completion_of
 from lossim._cli.describing import curves_of, fit_of, pace_of
 from lossim._cli.drifting import drift_of
 from lossim._cli.forecasting import forecast_of
@@ -23,6 +24,7 @@ from lossim._cli.options import (
     add_reading,
     add_scheme,
     add_settings,
+    one_of,
     run_pace,
 )
 from lossim._cli.showing import demo_of
@@ -175,6 +177,11 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     add_print(parser)
 
 
+def _completion_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", type=one_of(*SHELLS), metavar="|".join(SHELLS), help="which shell")
+    parser.set_defaults(json=False, color="never")  # for shells, not for people
+
+
 def _presets_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="presets; all unless given")
     add_print(parser)
@@ -198,6 +205,7 @@ TAKES: dict[str, tuple[Callable[[argparse.Namespace], Answer], Callable[[argpars
     "pace": (pace_of, _pace_arguments),
     "forecast": (forecast_of, _forecast_arguments),
     "demo": (demo_of, _demo_arguments),
+    "completion": (completion_of, _completion_arguments),
     "presets": (list_presets, _presets_arguments),
     "rewards": (list_rewards, _rewards_arguments),
 }

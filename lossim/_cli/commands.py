@@ -78,6 +78,10 @@ COMMANDS = {
         "lossim demo",
         "lossim demo --to demo",
         "lossim demo --json")),
+    "completion": Command(LOOKING, "a script by which a shell completes commands, options and names", (
+        "lossim completion bash",
+        "lossim completion zsh",
+        "lossim completion fish")),
     "presets": Command(LOOKING, "the presets, slot by slot", (
         "lossim presets",
         "lossim presets grpo dapo",

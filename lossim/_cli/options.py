@@ -19,14 +19,16 @@ from lossim.configs import TRAINERS
 from lossim.critics import Constant, Critic
 from lossim.rewards import Reward, shapings
 
-__all__ = ["FIGURES", "LOGS", "METRICS", "add_curves", "add_numbers", "add_output", "add_print", "add_reading",
-           "add_scheme", "add_settings", "one_of", "reward", "run_pace"]
+__all__ = ["FAIL_IF", "FIGURES", "LOGS", "METRICS", "add_curves", "add_numbers", "add_output", "add_print",
+           "add_reading", "add_scheme", "add_settings", "one_of", "reward", "run_pace"]
 
 FIGURES = (".png", ".pdf", ".svg")
 LOGS = ("files (.jsonl, .json, .csv, .tsv, .parquet, .arrow; .gz, .bz2, .xz, .zst may follow), folders of them, or - "
         "for standard input")
 METRICS = ("what a trainer logged: trainer_state.json, CSV or JSON of wandb, event files of TensorBoard, verl's "
            "console or file log; or folders of these")
+FAIL_IF = ("longer", "shorter", "undecided")
+"""Verdicts at which a script may want to stop."""
 PATHS = ("outcome", "one", "states", "column")
 
 
@@ -253,7 +255,7 @@ def add_print(group: argparse._ActionsContainer) -> None:
 
 
 def _ways(text: str) -> tuple[str, ...]:
-    return tuple(map(one_of("longer", "shorter", "undecided"), text.split(",")))
+    return tuple(map(one_of(*FAIL_IF), text.split(",")))
 
 
 def add_output(parser: argparse.ArgumentParser, *, figure: bool = True, verdict: bool = False,

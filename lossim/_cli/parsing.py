@@ -33,6 +33,8 @@ ALSO_CALLED = {
 class Parser(argparse.ArgumentParser):
     """Raises where argparse would print its usage and exit; its help has the colours of the rest."""
 
+    color: bool  # Python's own, from 3.14 on
+
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
@@ -58,8 +60,9 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser
         command = kinds.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
                                    allow_abbrev=False, epilog=about(name),
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-        command.set_defaults(run=run, figure=None, report=None, fail_if=None, color="auto", ask=_asked)
-        command.color = False  # of Python 3.14, which has others  # type: ignore[attr-defined,unused-ignore]
+        command.set_defaults(run=run, figure=None, report=None, fail_if=None, color="auto", ask=_asked,
+                             line=lambda: (line, dict(kinds.choices)))
+        command.color = False
         add_arguments(command)
     return line, dict(kinds.choices)
 

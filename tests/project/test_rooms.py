@@ -18,6 +18,7 @@ PRIVATE = {
     "changes/test_attribute.py",  # values of games that no schemes play, and mixtures that nothing public makes
     "changes/test_stops.py",  # roots of functions that no scheme has
     "changes/test_targets.py",  # the search by itself, for curves that no run has
+    "cli/test_completion.py",  # every command
     "cli/test_colour.py",  # colours of any text, and when
     "cli/test_demo.py",  # every command, and fewer questions
     "cli/test_numbers.py",  # a sentence of a table, for numbers that no scheme has
