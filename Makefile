@@ -79,7 +79,7 @@ doctests: $(STAMP)  ## every example in the docstrings, README and docs
 figures: $(STAMP)  ## compute and draw all figures
 	$(BIN)/python figures/regenerate.py
 
-figures-check: $(STAMP)  ## figure numbers against the stored ones
+figures-check: $(STAMP)  ## figure numbers against the stored ones, of two figures that take minutes a part of them
 	$(BIN)/python figures/regenerate.py --check
 
 # The trainers want an environment of their own: 2.5 GB, about two minutes. verl pins old versions of what it needs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -21,6 +22,8 @@ EXACT = False  # sums, but over starts that a root finder makes
 FINER = {"F01a": 4.0, "F11": 4.0}
 """Findings that are asked again with lengths counted in a fraction of the units."""
 FINER_DRAWS = 64
+FEW_DRAWS = 16
+"""Starts that a check asks of."""
 
 COLOURS = {"predicted": BLUE, "depends": GREY, "contradicted": VERMILION}
 HEADINGS = {"grew": "runs that grew", "shrank": "runs that shrank", "pair: first longer": "pairs, the first longer",
@@ -32,9 +35,21 @@ def compute() -> Numbers:
     sources = sorted({source_of(finding.id) for finding in FINDINGS})
     with ProcessPoolExecutor() as pool:
         finer = pool.map(in_finer_units, FINER)
+        few = pool.map(answers, sources, repeat(FEW_DRAWS))
         found = [row for rows in pool.map(answers, sources) for row in rows]
         return {"lossim_version": ls.__version__, "settings": {"draws": DRAWS, "kernels": repr(ls.kernels())},
-                "findings": found, "finer": list(finer), "counts": counts(found)}
+                "findings": found, "finer": list(finer), "counts": counts(found),
+                "few": [row for rows in few for row in rows]}
+
+
+def again(numbers: Numbers) -> Numbers:
+    """Every finding asked again of a few starts, the counts of the stored answers, and the kernels they were asked of.
+
+    What changes the answers of 200 starts changes those of a few.
+    """
+    few = [asked(finding, draws=FEW_DRAWS) for finding in sorted(FINDINGS, key=lambda each: source_of(each.id))]
+    return numbers | {"few": few, "counts": counts(numbers["findings"]),
+                      "settings": {"draws": DRAWS, "kernels": repr(ls.kernels())}}
 
 
 def source_of(name: str) -> str:
@@ -42,9 +57,9 @@ def source_of(name: str) -> str:
     return name[:3]
 
 
-def answers(source: str) -> list[dict[str, Any]]:
+def answers(source: str, draws: int = DRAWS) -> list[dict[str, Any]]:
     """The answers of all findings of a source."""
-    return [asked(finding) for finding in FINDINGS if source_of(finding.id) == source]
+    return [asked(finding, draws=draws) for finding in FINDINGS if source_of(finding.id) == source]
 
 
 def in_finer_units(name: str) -> dict[str, Any]:

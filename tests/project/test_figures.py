@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 
 import _maps
 import attribution
+import exact_vs_monte_carlo
 import lossim as ls
 import reality
 import regenerate
@@ -60,6 +61,15 @@ def test_readme_shows_every_figure_with_its_claim():
     assert text == regenerate.readme()
     for name in regenerate.NAMES:
         assert f"![{regenerate.module(name).CLAIM}](output/{name}.png)" in text
+
+
+def test_schemes_that_are_checked_have_every_pair():
+    """Of an advantage, an aggregation and other slots."""
+    grid = exact_vs_monte_carlo.GRID
+    for pair in combinations(range(3), 2):
+        every, some = ({tuple(scheme[k] for k in pair) for scheme in part}
+                       for part in (grid, grid[::exact_vs_monte_carlo.PART]))
+        assert some == every
 
 
 # --- the check itself -----------------------------------------------------------------------------------------
