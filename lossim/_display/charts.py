@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Turn", "bars", "counted", "turns"]
 
 NAN = float("nan")
+WIDTH = 5.4
+"""Inches; narrow enough for a phone."""
 MOST_BARS = 40
 """Bars that a picture has room for."""
 MOST_TURNS = 12
@@ -41,7 +43,7 @@ def bars(title: str, rows: Sequence[Bar], unit: str) -> Picture:
                      for row in rows[:MOST_BARS] if not np.isnan(row.value))
     more = f"; and {len(rows) - MOST_BARS:,} more" if len(rows) > MOST_BARS else ""
     return Picture(title=title, alt=f"{unit}: {said or 'nothing is known'}{more}",
-                   draw=lambda: _drawn(title, rows[:MOST_BARS], unit))
+                   draw=lambda: _drawn(rows[:MOST_BARS], unit))
 
 
 @contextmanager
@@ -58,15 +60,15 @@ def _sheet(width: float, height: float) -> Iterator[Figure]:
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def _drawn(title: str, rows: Sequence[Bar], unit: str) -> Axes:
+def _drawn(rows: Sequence[Bar], unit: str) -> Axes:
     """The axes of a picture of bars."""
-    with _sheet(6.4, 0.9 + 0.28 * max(len(rows), 1)) as figure:
+    with _sheet(WIDTH, 0.7 + 0.28 * max(len(rows), 1)) as figure:
         axes = figure.subplots()
         place = np.arange(len(rows))
         axes.axvline(0.0, color=_GREY, linewidth=0.8)
         axes.hlines(place, [row.low for row in rows], [row.high for row in rows], color=_BLUE, alpha=0.45, linewidth=4)
         axes.plot([row.value for row in rows], place, "o", color=_BLUE, markersize=5.0)
-        axes.set(title=title, xlabel=unit, yticks=place, yticklabels=[_short(row.label) for row in rows],
+        axes.set(xlabel=unit, yticks=place, yticklabels=[_short(row.label) for row in rows],
                  ylim=(max(len(rows), 1) - 0.4, -0.6))
         axes.grid(True, axis="x", color="#DDDDDD", linewidth=0.6)
     return axes
@@ -88,13 +90,12 @@ def turns(title: str, rows: Sequence[Turn]) -> Picture:
                      + ("" if np.isnan(row.now) else f", now {row.now:.4g}") for row in rows[:MOST_TURNS])
     more = f"; and {len(rows) - MOST_TURNS:,} more" if len(rows) > MOST_TURNS else ""
     return Picture(title=title, alt=f"{said or 'nothing was turned'}{more}",
-                   draw=lambda: _turned(title, rows[:MOST_TURNS]))
+                   draw=lambda: _turned(rows[:MOST_TURNS]))
 
 
-def _turned(title: str, rows: Sequence[Turn]) -> Figure:
+def _turned(rows: Sequence[Turn]) -> Figure:
     """The figure of a picture of settings."""
-    with _sheet(6.4, 0.4 + 0.72 * max(len(rows), 1)) as figure:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    with _sheet(WIDTH, 0.1 + 0.72 * max(len(rows), 1)) as figure:
         for axes, row in zip(np.atleast_1d(figure.subplots(max(len(rows), 1))), rows, strict=False):
             axes.hlines([0.0], [row.low], [row.high], color=_BLUE, alpha=0.45, linewidth=4)
             axes.plot([row.now], [0.0], "o", markerfacecolor="white", color=_GREY, markersize=7.0)
@@ -111,19 +112,19 @@ def counted(title: str, groups: dict[str, np.ndarray], unit: str) -> Picture:
     told = {name: values[np.isfinite(values)] for name, values in groups.items()}
     said = "; ".join(f"{name}: {len(values):,}, middle {np.median(values):.4g}, from {values.min():.4g} to "
                      f"{values.max():.4g}" for name, values in told.items() if len(values))
-    return Picture(title=title, alt=f"{unit}: {said or 'nothing is known'}", draw=lambda: _spread(title, told, unit))
+    return Picture(title=title, alt=f"{unit}: {said or 'nothing is known'}", draw=lambda: _spread(told, unit))
 
 
-def _spread(title: str, groups: dict[str, np.ndarray], unit: str) -> Axes:
+def _spread(groups: dict[str, np.ndarray], unit: str) -> Axes:
     """The axes of a picture of histograms."""
-    with _sheet(6.4, 2.6) as figure:
+    with _sheet(WIDTH, 2.6) as figure:
         axes = figure.subplots()
         every = np.concatenate([np.zeros(0), *groups.values()])
         low, high = (every.min(), every.max()) if len(every) else (0.0, 1.0)
         bins = np.linspace(low, high if high > low else low + 1.0, 41).tolist()
         for (name, values), colour in zip(groups.items(), (_BLUE, "#D55E00", "#999999", "#009E73"), strict=False):
             axes.hist(values, bins=bins, histtype="step", color=colour, label=_short(name), linewidth=1.4)
-        axes.set(title=title, xlabel=unit, ylabel="how many")
+        axes.set(xlabel=unit, ylabel="how many")
         if len(groups) > 1:
             axes.legend(frameon=False)
     return axes

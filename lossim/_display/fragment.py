@@ -59,7 +59,7 @@ def _part(part: Part) -> str:
         return f'<ul style="margin:.3em 0;padding-left:1.4em">{items}</ul>'
     if isinstance(part, Table):
         return _table(part)
-    return f'<div style="margin:.4em 0">{svg(part)}</div>'
+    return f'<div style="margin:.4em 0"><p style="{_SMALL}">{_escaped(part.title)}</p>{svg(part)}</div>'
 
 
 def _table(table: Table) -> str:

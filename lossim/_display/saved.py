@@ -66,8 +66,7 @@ class Saved(Result):
 def load(path: str | PathLike[str]) -> Saved:
     """A result that was saved: what it printed, showed and held, without computing anything again.
 
-    Nothing in the file is run. Pictures are put into pages as they are in the file: load files that you trust as you
-    would trust a page of HTML.
+    Nothing in the file is run, and a file whose pictures do more than draw is refused.
 
     Args:
         path: what the ``save`` of a result wrote; packed where it begins as a gzip file does.
@@ -98,8 +97,8 @@ def load(path: str | PathLike[str]) -> Saved:
         return Saved(kind=str(made["kind"]), version=version, _shown=page_of(str(made["kind"]), made["page"]),
                      _table=unpacked(made["columns"]), _values=dict(made["values"]))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as reason:
-        checks.fail("path", str(path), f"must be a whole saved result, and a part of it is not there or of another "
-                    f"kind ({type(reason).__name__}: {reason})", "save the result again")
+        checks.fail("path", str(path), f"must be a whole saved result, and a part of it is missing or wrong "
+                    f"({type(reason).__name__}: {reason})", "save the result again")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

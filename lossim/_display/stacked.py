@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Literal
 
 from lossim._display.page import Picture
-from lossim._display.svg import svg
+from lossim._display.svg import svg, top
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ def wide_and_narrow(picture: Picture) -> tuple[str, list[str]]:
     """
     if picture.draw is None:
         return svg(picture), []
-    figure = picture.draw().figure
+    figure = top(picture.draw())
     if figure.get_suptitle():
         figure.suptitle("").set_in_layout(False)
     wide = svg(_of(figure, picture.title, picture.alt))
@@ -51,7 +51,7 @@ def wide_and_narrow(picture: Picture) -> tuple[str, list[str]]:
         for legend in figure.legends:  # of the last panel, below which it stands
             legend.set_visible(axes is panels[-1])
             legend.set_in_layout(axes is panels[-1])
-        narrow.append(svg(_of(figure, title or picture.title, picture.alt)))
+        narrow.append(svg(_of(figure, title or picture.title, picture.alt), bare=False))
     return wide, narrow
 
 

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from lossim._display.drawn import only_draws
 from lossim._display.page import Cell, Number, Page, Part, Picture, Points, Section, Table, Text
 from lossim._display.svg import svg
 from lossim._display.table import Columns, packed
@@ -87,7 +88,7 @@ def _part_of(given: Mapping[str, Any]) -> Part:
     if kind == "Table":
         rows = tuple(tuple(map(_cell_of, row)) for row in given["rows"])
         return Table(title=given["title"], columns=tuple(given["columns"]), rows=rows, note=given["note"])
-    return Picture(title=given["title"], alt=given["alt"], drawn=given["drawn"])
+    return Picture(title=given["title"], alt=given["alt"], drawn=only_draws(given["drawn"]))
 
 
 def _cell_of(given: Any) -> Cell:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lossim._display.page import Picture
 
-__all__ = ["svg"]
+__all__ = ["svg", "top"]
 
 _HEAD = re.compile(r"<svg\b[^>]*>", re.DOTALL)
 _DROPPED = re.compile(r"\s*<metadata>.*?</metadata>|\s*<style\b[^>]*>.*?</style>", re.DOTALL)
@@ -18,39 +18,68 @@ _NAMED = re.compile(r'(\bid="|url\(#|href="#)([^")]+)')
 _TITLED = "width:100%;height:auto;background:#ffffff;stroke-linejoin:round;stroke-linecap:butt"
 
 
-def svg(picture: Picture) -> str:
+def svg(picture: Picture, *, bare: bool = True) -> str:
     """The picture as one ``<svg>`` element, as wide as there is room, up to the width it was drawn for.
 
-    Its title and its text alternative are inside; ids are unlike those of other pictures.
+    Its title and its text alternative are inside, the figure's own (``figure.alt``) where it has one. A ``bare`` one
+    has no title above all panels, since the page has it. Ids are unlike those of other pictures.
     """
     if picture.draw is None:
         return picture.drawn
-    return _inline(_written(picture.draw()), picture)
+    figure = top(picture.draw())
+    if bare and figure.get_suptitle():
+        figure.suptitle("").set_in_layout(False)
+    _as_written(figure)
+    return _inline(_written(figure), picture.title, getattr(figure, "alt", "") or picture.alt)
 
 
-def _written(made: Any) -> str:
-    """What matplotlib writes of a figure, or of axes in one; letters stay letters."""
+def top(made: Any) -> Any:
+    """The whole figure of what was drawn: of axes in a part of one, too."""
+    figure = made.figure
+    while figure.figure is not figure:
+        figure = figure.figure
+    return figure
+
+
+def _as_written(figure: Any) -> None:
+    """Take no text for a formula: a name of a user's may have dollars in it. Ticks that matplotlib words are left."""
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    worded = set()
+    for axes in figure.findobj(Axes):
+        for axis in (axes.xaxis, axes.yaxis):
+            if not isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):
+                worded |= {id(label) for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+                           for label in (tick.label1, tick.label2)} | {id(axis.get_offset_text())}
+    for text in figure.findobj(Text):
+        if id(text) not in worded:
+            text.set_parse_math(False)
+
+
+def _written(figure: Any) -> str:
+    """What matplotlib writes of a figure; letters stay letters."""
     import matplotlib
 
     stream = StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "lossim", "svg.fonttype": "none"}):
-        made.figure.savefig(stream, format="svg", facecolor="white",
-                            metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(stream, format="svg", facecolor="white",
+                       metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return stream.getvalue()
 
 
-def _inline(written: str, picture: Picture) -> str:
+def _inline(written: str, title: str, alt: str) -> str:
     """The element alone, without what would change other parts of a page."""
     head = _HEAD.search(written)
     if head is None:
         raise ValueError(f"an SVG must have an <svg> element, got {written[:80]!r}")
     body = _DROPPED.sub("", written[head.end():]).rstrip()
-    own = "p" + hashlib.sha256((picture.title + written).encode()).hexdigest()[:12]
+    own = "p" + hashlib.sha256((title + written).encode()).hexdigest()[:12]
     body = _NAMED.sub(lambda found: f"{found[1]}{own}-{found[2]}", body)
     box = re.search(r'viewBox="([\d. -]+)"', head[0])
     size = "0 0 1 1" if box is None else box[1]
     width = float(size.split()[2])
-    title, alt = html.escape(picture.title), html.escape(picture.alt)
     return (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{size}" '
             f'role="img" aria-labelledby="{own}-title {own}-alt" style="max-width:{width * 4 / 3:.0f}px;{_TITLED}">'
-            f'<title id="{own}-title">{title}</title><desc id="{own}-alt">{alt}</desc>{body}')
+            f'<title id="{own}-title">{html.escape(title)}</title><desc id="{own}-alt">{html.escape(alt)}</desc>{body}')

@@ -1,0 +1,250 @@
+"""Every result is printed, shown, tabulated, saved and reported by one protocol, whatever names users gave."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+import lossim as ls
+from lossim._sweeping import sweep as sweep_verb
+from results import EDGES, EVIL, RESULTS
+
+VOID = {"br", "meta", "link", "img", "hr"}
+GIVEN = {ls.Policy, ls.Estimate, ls.Kernels}
+"""Classes that methods of results return, and that are no results: what verbs are given, and numbers."""
+VERBS = (ls.attribute, ls.audit, ls.drift, ls.fit, ls.forecast, ls.length_drift, ls.pace, ls.read_config, ls.stops,
+         ls.survey, ls.sweep, ls.train, ls.what_if, ls.Rollouts.read, ls.Curves.read, ls.Curves.of)
+ALL = RESULTS | EDGES
+
+
+class Read(HTMLParser):
+    """Elements, attributes and text of a piece of HTML; an element that is not closed in its place is an error."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text: list[tuple[str, str]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append((self.open[-1] if self.open else "", data))
+
+
+@cache
+def result(name: str) -> Any:
+    """Each is worked out once for all that is asked of it."""
+    return ALL[name]()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_protocol(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Printed, shown, saved, reported and tabulated; from its file as it was itself."""
+    found = result(name)
+    assert type(found).__name__ == name.split()[0]
+    assert isinstance(found, ls.Result)
+    shown = found._repr_html_()
+    check_shown(str(found).splitlines()[0], shown)
+    made = found.to_dict()
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+    path = tmp_path / ("result.json" if "at" in name else "result.json.gz")
+    found.save(path)
+    saved = ls.load(path)
+    assert (saved.kind, saved.version) == (type(found).__name__, ls.__version__)
+    assert str(saved) == repr(saved) == str(found)
+    assert saved._repr_html_() == shown
+    assert saved.to_dict() == made
+    saved.save(again := tmp_path / f"again{path.suffix}")
+    assert again.read_bytes() == path.read_bytes()
+
+    for each, file in ((found, "one.html"), (saved, "two.html")):
+        each.report(tmp_path / file)
+    report = (tmp_path / "one.html").read_text(encoding="utf-8")
+    assert report == (tmp_path / "two.html").read_text(encoding="utf-8")
+    tags = Read(report.removeprefix("<!doctype html>")).tags
+    assert tags.count("html") == 1
+    assert "svg" in tags
+    assert "b" not in tags
+    check_frames(found, saved, monkeypatch)
+
+
+def check_shown(sentence: str, shown: str) -> None:
+    """What a notebook shows: a sentence, a table and a picture, and nothing that acts on the page around it."""
+    read = Read(shown)
+    assert sentence
+    assert ("p", sentence) in read.text
+    assert {"svg", "title", "desc", "table"} <= set(read.tags)
+    assert all(text.strip() for tag, text in read.text if tag == "title")
+    ids = [value for name, value in read.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    # nothing is fetched, run, or said about other elements of the page; no element is a user's
+    assert not {"script", "style", "link", "b", "img", "iframe"} & set(read.tags)
+    names = {name for name, _ in read.attributes}
+    assert not any(name.startswith("on") or name == "src" for name in names)
+    assert [value for name, value in read.attributes if name == "class"] == ["lossim"]
+    links = [value for name, value in read.attributes if name.endswith("href")]
+    assert all(value.startswith(("#", "data:image/png;base64,")) for value in links)
+
+
+def check_frames(found: Any, saved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tidy table, the same by pandas and by polars alone, of a result and from its file."""
+    one = found.to_dataframe()
+    pd.testing.assert_frame_equal(saved.to_dataframe(), one)
+    assert len(one) > 0
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    other = found.to_dataframe()
+    assert isinstance(other, pl.DataFrame)
+    assert other.columns == list(one.columns)
+    for name in other.columns:
+        if one[name].dtype.kind == "f":
+            np.testing.assert_array_equal(other[name].to_numpy(), one[name].to_numpy())
+        else:
+            assert other[name].to_list() == one[name].tolist()
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(ImportError, match=r"to_dataframe needs pandas or polars: pip install 'lossim\[tables\]'"):
+        found.to_dataframe()
+
+
+def words(name: str) -> str:
+    return "".join(text for _, text in Read(result(name)._repr_html_()).text)
+
+
+@pytest.mark.parametrize("name", ["Drift", "Training", "Fit", "FittedTraining", "Sweep", "ParsedConfig", "Description"])
+def test_names_of_users_are_there_as_they_were_given(name: str) -> None:
+    assert EVIL in words(name)
+
+
+# --- every class of results has it ------------------------------------------------------------------------------
+
+
+def classes(hint: Any) -> Iterator[type]:
+    """The classes of lossim that a hint names."""
+    if isinstance(hint, type) and hint.__module__.startswith("lossim"):
+        yield hint
+    for part in typing.get_args(hint):
+        yield from classes(part)
+
+
+def returned(function: Any) -> set[type]:
+    """The classes of lossim that a function may return."""
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    hint = typing.get_type_hints(function, vars(sys.modules[function.__module__]) | {"Self": None}).get("return")
+    return set(classes(hint))
+
+
+def handed_on(kind: type) -> set[type]:
+    """What public methods and subscripts of a class return."""
+    methods = {name: each for name, each in vars(kind).items() if isinstance(each, types.FunctionType)
+               and (not name.startswith("_") or name == "__getitem__")}
+    found: set[type] = set()
+    for each in methods.values():
+        try:
+            found |= returned(each)
+        except NameError:  # of a library that is imported for types alone
+            continue
+    return found
+
+
+def test_whatever_verbs_return_is_a_result() -> None:
+    """Also what results return when they are asked for more: a result without the protocol is found here."""
+    known = set().union(*(returned(verb) for verb in VERBS)) | {ls.Rollouts, ls.Curves}
+    while (more := known | set().union(*(handed_on(kind) for kind in known)) - GIVEN) != known:
+        known = more
+    assert {kind.__name__ for kind in known} >= {"Drift", "FittedTraining", "Finding", "SlotShare", "Description"}
+    assert [kind for kind in known if not issubclass(kind, ls.Result)] == []
+    tried = {name.split()[0] for name in RESULTS}
+    assert {kind.__name__ for kind in known} <= tried
+    assert {"Stop", "Goal"} <= tried  # which stand in fields
+    assert sweep_verb is ls.sweep
+
+
+# --- files that are none ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    ls.pace(kl_per_step=1e-4).save(tmp_path / "pace.json")
+    return tmp_path / "pace.json"
+
+
+def test_a_file_cut_anywhere_says_so(saved: Path) -> None:
+    data = saved.read_bytes()
+    for end in (0, 1, len(data) // 2, len(data) - 1):
+        saved.write_bytes(data[:end])
+        with pytest.raises(ValueError, match=r"path must hold whole JSON, and .*pace\.json'; if it was cut"):
+            ls.load(saved)
+
+
+def test_a_packed_file_cut_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "pace.json.gz"
+    ls.pace(kl_per_step=1e-4).save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match="path must hold whole JSON"):
+        ls.load(path)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("[1, 2]", "must be a saved result, and it holds another kind of JSON"),
+    ('{"loss_type": "grpo"}', r'must be a saved result, with "format": "lossim result".*; give a file that the \.save'),
+    ('{"format": "lossim result", "schema": true}', "must be a whole saved result|must be a saved result"),
+    ('{"format": "lossim result", "schema": 1}', r"must be a whole saved result, .*KeyError: 'kind'.*save the result"),
+    ('{"format": "lossim result", "schema": 2, "lossim": "9.1"}',
+     r"schema of .*pace\.json must be at most 1, which this lossim reads, got 2; the file is of lossim 9\.1"),
+])
+def test_another_file_is_refused_and_says_what_to_give(saved: Path, content: str, message: str) -> None:
+    saved.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        ls.load(saved)
+
+
+def test_no_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="path must be a file that exists"):
+        ls.load(tmp_path / "none.json")
+    with pytest.raises(FileNotFoundError, match="path must lie in a folder that exists"):
+        ls.pace(kl_per_step=1e-4).save(tmp_path / "none" / "pace.json")
+    with pytest.raises(TypeError, match="path must be a path"):
+        ls.load(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("drawn", [
+    "<svg><script>x</script></svg>", '<svg onload="x"></svg>', '<svg><use href="http://a/b#c"/></svg>',
+    "<svg></svg></div><p>", "<svg><g></svg>", "<svg></svg><svg></svg>", '<svg><g style="fill:url(http://a)"/></svg>',
+    "<svg><foreignObject/></svg>", "<svg/><script>x</script>", "<!-- --><svg/>", "<p></p>", "",
+    '<svg><a href="javascript:x"/></svg>', '<svg><image href="data:image/svg+xml;base64,eA=="/></svg>'])
+def test_a_picture_that_does_more_than_draw_is_refused(saved: Path, drawn: str) -> None:
+    made = json.loads(saved.read_text(encoding="utf-8"))
+    for part in made["page"]["sections"][0]["parts"]:
+        if part["part"] == "Picture":
+            part["drawn"] = drawn
+    saved.write_text(json.dumps(made), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"a picture in it holds .*and may only draw"):
+        ls.load(saved)
