@@ -9,6 +9,7 @@ PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed
 RELEASES := tests/peers/requirements-releases.txt
 VALIDATION := .venv-validation
+DOCS := .venv-docs
 RELEASE := build/release
 WORKERS ?= 2
 
@@ -32,7 +33,7 @@ SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .DEFAULT_GOAL := help
 .PHONY: help install browser test check lint types layers doctests figures figures-check peers-install peers \
-  validate validate-short kernel validate-forecast bench release-check clean
+  validate validate-short kernel validate-forecast bench docs release-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,17 +131,26 @@ validate-forecast: $(STAMP)  ## forecasts of 120 hidden runs against simple rule
 bench: $(STAMP)  ## benchmarks
 	$(BIN)/python -m pytest benchmarks/ --benchmark-only
 
+# What makes the site has many dependencies of its own, which the tests should not see.
+$(DOCS)/.installed: pyproject.toml CITATION.cff
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python $(INSTALL) --editable '.[docs]'
+	@touch $@
+
+docs: $(DOCS)/.installed  ## the site, into build/docs/html: notebooks run, a warning or a broken link is an error
+	$(DOCS)/bin/python docs/site/build.py
+
 # The wheel is made of the sdist, as an index would have it, and installed where nothing else is.
 release-check:  ## build sdist and wheel, install the wheel in a fresh environment and use it there
 	rm -rf $(RELEASE)
 	$(PYTHON) -m venv $(RELEASE)/tools
-	$(RELEASE)/tools/bin/python -m pip install --quiet build twine
+	$(RELEASE)/tools/bin/python $(INSTALL) build twine
 	$(RELEASE)/tools/bin/python -m build --outdir $(RELEASE)/dist .
 	$(RELEASE)/tools/bin/twine check --strict $(RELEASE)/dist/*
 	$(PYTHON) -m venv $(RELEASE)/fresh
-	$(RELEASE)/fresh/bin/python -m pip install --quiet $(RELEASE)/dist/*.whl
+	$(RELEASE)/fresh/bin/python $(INSTALL) $(RELEASE)/dist/*.whl
 	$(RELEASE)/fresh/bin/python -I tests/project/installed.py
 
 clean:  ## remove the environments, caches and build products
-	rm -rf $(VENV) $(PEERS) $(VALIDATION) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(PEERS) $(VALIDATION) $(DOCS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find lossim tests figures benchmarks validation -type d -name __pycache__ -exec rm -rf {} +

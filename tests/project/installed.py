@@ -1,4 +1,4 @@
-"""What an installed lossim has and does: run isolated, by an environment that has the wheel alone (`make release-check`)."""
+"""What an installed lossim has and does: `make release-check` runs it where there is nothing but the wheel."""
 
 import subprocess
 import sys

@@ -69,33 +69,37 @@ def test_broken_sees_what_it_should(tmp_path: Path) -> None:
     assert broken(bad) == ["c.md", "b.md#four", "#five"]
 
 
-def test_readme_code_without_prompts_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tour_code_without_prompts_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What writes files; `make doctests` runs the rest, which prints what it is said to print."""
     policy = ls.policies.unsolvable(length=ls.lengths.geometric(mean=5), max_tokens=16)
     monkeypatch.chdir(tmp_path)
-    plain = [block for block in BLOCK.findall(page("README.md")) if ">>>" not in block]
+    plain = [block for block in BLOCK.findall(page("docs/tour.md")) if ">>>" not in block]
     assert plain
     for block in plain:
-        exec(compile(block, "README.md", "exec"), {"ls": ls, "drift": ls.drift(schemes.ppo(), policy)})
+        exec(compile(block, "docs/tour.md", "exec"), {"ls": ls, "drift": ls.drift(schemes.ppo(), policy)})
     assert (tmp_path / "drift.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize(("name", "least"), [("README.md", {"test", "figures", "check"}),
-                                             ("CONTRIBUTING.md", {"test", "check", "peers", "release-check"})])
+@pytest.mark.parametrize(("name", "least"), [("README.md", {"test", "figures", "check", "docs"}),
+                                             ("CONTRIBUTING.md", {"test", "check", "docs", "peers", "release-check"})])
 def test_commands_of_pages_are_targets(name: str, least: set[str]) -> None:
     wanted = set(re.findall(r"(?:^ {4}|`)make ([a-z-]+)", page(name), re.MULTILINE))
     offered = set(re.findall(r"^([a-z-]+):.*##", page("Makefile"), re.MULTILINE))
     assert least <= wanted <= offered
 
 
-def test_readme_numbers_are_those_of_the_figures() -> None:
-    text = " ".join(page("README.md").split())
+@pytest.mark.parametrize("name", ["README.md", "docs/trust.md"])
+def test_numbers_of_proofs_are_those_of_the_figures(name: str) -> None:
+    text = " ".join(page(name).split())
     reality = json.loads(page("figures/output/reality.json"))
     assert reality["right_sign"]["measured kernel"] == reality["length_slopes_beyond_3"]
     assert f"all {reality['length_slopes_beyond_3']} significant length slopes" in text
+
+
+def test_number_of_sampled_schemes_is_that_of_the_figure() -> None:
     grid = re.search(r"(\d+) schemes: eight", page("figures/README.md"))
     assert grid
-    assert f"{grid[1]} schemes, exact against Monte Carlo" in text
+    assert f"{grid[1]} schemes, exact against Monte Carlo" in page("docs/trust.md")
 
 
 @pytest.fixture(scope="module")
