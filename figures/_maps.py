@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import lossim as ls
-from _style import Numbers, half_figure
+from _style import Numbers, new_figure
 
 LEFT_OUT = ("verdict", "provenance", "values", "notes")  # what the rest tells, or the settings and the caption
 UNIT = "change of mean length\n(tokens per step of 0.01 nats)"
@@ -46,18 +46,17 @@ def turns(numbers: Numbers) -> np.ndarray[Any, Any]:
     return np.exp(found) if log else found
 
 
-def draw_map(claim: str, numbers: Numbers, points: Mapping[str, tuple[Any, Any]], *, height: float = 3.3
-             ) -> tuple[Figure, Axes]:
+def draw_map(claim: str, numbers: Numbers, points: Mapping[str, tuple[Any, Any]]) -> tuple[Figure, Axes]:
     """The map of a stored sweep under its claim, the last axis across."""
     swept = read(numbers)
     up, across = swept.axes
-    figure, axes = half_figure(claim, height=height)
+    figure, (axes,) = new_figure(claim, 2.8)
     swept.map(across, up, points=points, ax=axes)
     axes.set_title("")
-    legend = axes.get_legend()
-    assert legend is not None
-    figure.legend(handles=legend.legend_handles, labels=["sign hangs on the kernel", "no drift"],
-                  loc="outside lower center", ncols=2, columnspacing=1.2, handlelength=1.6)
-    legend.remove()
+    there = axes.get_legend()
+    assert there is not None
+    figure.legend(handles=there.legend_handles, labels=["sign hangs on the kernel", "no drift"], ncols=2,
+                  loc="outside lower left", handlelength=1.6)
+    there.remove()
     figure.axes[-1].set_ylabel(UNIT)
     return figure, axes

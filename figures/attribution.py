@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import lossim as ls
-from _style import BLACK, BLUE, GREY, VERMILION, Numbers, new_figure, prose, styled, zero_line
+from _style import BLACK, BLUE, GREY, VERMILION, Numbers, legend, new_figure, prose, signs, styled, zero_line
 
 CLAIM = ("The aggregation makes the difference from GRPO to Dr. GRPO, and the punishment of overlong responses that "
          "from there to DAPO")
@@ -61,7 +61,7 @@ def compute() -> Numbers:
 def draw(numbers: Numbers) -> Figure:
     """A bar for each scheme from 0, and between them one for each slot from where the last ended."""
     rows = numbers["rows"]
-    figure, (axes,) = new_figure(CLAIM, height=4.4)
+    figure, (axes,) = new_figure(CLAIM, 0.9 + 0.235 * len(rows))
     for place, row in enumerate(rows):
         whole = row["label"] in NAMES.values()
         colour = GREY if whole else VERMILION if row["tokens"] > 0 else BLUE
@@ -72,20 +72,19 @@ def draw(numbers: Numbers) -> Figure:
                       linewidth=1.0, marker="|", markersize=5)
         if not whole:
             axes.plot([row["base"]] * 2, [place - 0.68, place - 0.32], color=BLACK, linewidth=0.7)
-        said = f"{row['tokens']:+.1f}".replace("-", "−")
-        axes.text(1.01, place, "0" if abs(row["tokens"]) < 0.05 else said, transform=axes.get_yaxis_transform(),
-                  va="center", fontsize=8.5, fontweight="bold" if whole else "normal")
+        said = signs(f"{row['tokens']:+.1f}")
+        axes.text(1.03, place, "0" if abs(row["tokens"]) < 0.05 else said, transform=axes.get_yaxis_transform(),
+                  va="center", fontweight="bold" if whole else "normal")
     zero_line(axes, vertical=True)
     axes.set_yticks(range(len(rows)), [row["label"] for row in rows])
     for tick in axes.get_yticklabels():
         tick.set_fontweight("bold" if tick.get_text() in NAMES.values() else "normal")
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="drift of mean length (tokens in a step of 0.01 nats)")
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="drift of mean length\n(tokens in a step of 0.01 nats)")
     axes.grid(visible=False, axis="y")
-    axes.legend(handles=[Patch(facecolor=GREY, edgecolor=BLACK, label="drift under a scheme"),
-                         Patch(facecolor=VERMILION, edgecolor=BLACK, label="a slot adds"),
-                         Patch(facecolor=BLUE, edgecolor=BLACK, label="a slot takes away"),
-                         Patch(facecolor="white", edgecolor=BLACK, hatch="////", label="sign undecided")],
-                loc="upper right", bbox_to_anchor=(0.82, 0.45))
+    looks = ((GREY, "", "drift under a scheme"), (VERMILION, "", "a slot adds"), (BLUE, "", "a slot takes away"),
+             ("white", "////", "sign undecided"))
+    legend(axes, lines=2, ncols=2, handles=[Patch(facecolor=colour, hatch=hatch, edgecolor=BLACK, label=label)
+                                            for colour, hatch, label in looks])
     return figure
 
 

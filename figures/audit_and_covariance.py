@@ -9,13 +9,17 @@ from matplotlib.figure import Figure
 
 import lossim as ls
 from _starts import RATIO, SIGMA
-from _style import BLUE, GREY, VERMILION, Numbers, new_figure, prose, styled, zero_line
+from _style import BLUE, GREY, VERMILION, Numbers, heading, legend, new_figure, prose, styled, zero_line
 
 CLAIM = "PPO's drift can have the other sign than Cov(A, T); an audit of 8,000 logged responses finds it"
 EXACT = False
 
 PROMPTS, GROUP = 1_000, 8
 MEDIAN_RIGHT, MEDIAN_NEVER, MAX_TOKENS = 600.0, 1_500.0, 4_096
+NAMED = {"GRPO": ("GRPO", "right", -6, 0), "PPO, λ = 1, token sum": ("PPO, λ = 1,\ntoken sum", "right", -6, -1),
+         "PPO, λ = 1": ("PPO, λ = 1", "center", 0, 11), "PPO, λ = 0.95": ("PPO, λ = 0.95", "center", 0, -11),
+         "PPO, λ = 0.95, 0/1": ("PPO, 0/1,\nλ = 0.95", "left", 6, -4)}
+"""Schemes that are named in the picture, how and where: the side, and points across and up."""
 
 
 def start() -> ls.Policy:
@@ -62,30 +66,28 @@ def compute() -> Numbers:
 @styled
 def draw(numbers: Numbers) -> Figure:
     """The audit's estimate and the rule of thumb, both against the exact drift."""
-    figure, (left, right) = new_figure(CLAIM, height=4.0, columns=2)
+    figure, (above, below) = new_figure(CLAIM, 2.3, 2.9, aligned=True)
     exact, audit, noise, covariance = (np.array([row[name] for row in numbers["rows"]])
                                        for name in ("exact", "audit", "stderr", "covariance"))
     span = np.array([exact.min() - 15.0, exact.max() + 15.0])
-    left.plot(span, span, color=GREY, linewidth=1.0)
-    left.errorbar(exact, audit, yerr=2.0 * noise, fmt="o", markersize=4, color=BLUE, linewidth=1.2, capsize=2)
-    left.set(xlabel="exact drift of the law\n(tokens per step of 0.01 nats)", title="audit of the log",
-             ylabel="audit ± 2 standard errors\n(tokens per step of 0.01 nats)")
+    above.plot(span, span, color=GREY, linewidth=1.0)
+    above.errorbar(exact, audit, yerr=2.0 * noise, fmt="o", markersize=3.5, color=BLUE, linewidth=1.2, capsize=2)
+    heading(above, "The audit of the log")
+    above.set_ylabel("audit ± 2 standard errors\n(tokens in 0.01 nats)")
     agree = np.sign(exact) == np.sign(covariance)
-    right.plot(exact[agree], covariance[agree], "o", color=BLUE, markersize=4.5, label="sign right")
-    right.plot(exact[~agree], covariance[~agree], "X", color=VERMILION, markersize=6.5, label="sign wrong")
-    for name in ("GRPO", "PPO, λ = 1, token sum", "PPO, λ = 1", "PPO, λ = 0.95", "PPO, λ = 0.95, 0/1"):
-        i = [row["scheme"] for row in numbers["rows"]].index(name)
-        shown = name.replace(", token sum", ",\ntoken sum").replace(", 0/1", ",\n0/1")
-        side = {"PPO, λ = 1, token sum": ("right", -4, -3), "PPO, λ = 0.95": ("right", 4, 9),
-                "GRPO": ("right", -6, 0)}.get(name, ("left", 6, -3))
-        right.annotate(shown, (exact[i], covariance[i]), xytext=side[1:], textcoords="offset points", fontsize=7.5,
-                       ha=side[0], va="center")
-    zero_line(right)
-    zero_line(right, vertical=True)
-    right.margins(0.12)
-    right.set(xlabel="exact drift of the law\n(tokens per step of 0.01 nats)", title="the rule of thumb",
-              ylabel="Cov(A, T) of the log\n(reward × tokens)")
-    right.legend(loc="upper right", bbox_to_anchor=(1.0, 0.93))
+    below.plot(exact[agree], covariance[agree], "o", color=BLUE, markersize=4, label="sign right")
+    below.plot(exact[~agree], covariance[~agree], "X", color=VERMILION, markersize=6, label="sign wrong")
+    names = [row["scheme"] for row in numbers["rows"]]
+    for name, (shown, sideways, x, y) in NAMED.items():
+        i = names.index(name)
+        below.annotate(shown, (exact[i], covariance[i]), xytext=(x, y), textcoords="offset points", ha=sideways,
+                       va="center")
+    zero_line(below)
+    zero_line(below, vertical=True)
+    below.margins(0.12)
+    heading(below, "The rule of thumb")
+    below.set(xlabel="exact drift of the law\n(tokens in 0.01 nats)", ylabel="Cov(A, T) of the log\n(reward × tokens)")
+    legend(below, lines=2, ncols=2)
     return figure
 
 
@@ -100,11 +102,11 @@ def caption(numbers: Numbers) -> str:
         (seed {s['seed']}), drawn from a known law: half the prompts are never solved, half in 40 % of responses;
         lognormal lengths (σ = {s['sigma']:g}, assumed), medians {s['median_right']:.0f} (right),
         {s['wrong_over_right'] * s['median_right']:.0f} and {s['median_never']:.0f} tokens (wrong), cap
-        {s['max_tokens']:,}, {s['truncation_rate']:.1%} cut. Left: {len(rows) - beyond} of {len(rows)} audits lie
+        {s['max_tokens']:,}, {s['truncation_rate']:.1%} cut. Above: {len(rows) - beyond} of {len(rows)} audits lie
         within two standard errors of the exact drift, the farthest at
         {max(errors):.1f}: PPO at λ = 1 under a token sum, where a path read off outcomes has one reward, so that no
         stop moves, while in the law some responses are cut on the right path and paid as wrong. All use the same
-        responses, so their errors go together. Right: PPO with ±1 and a critic at 0 has one Cov(A, T) at every λ and
+        responses, so their errors go together. Below: PPO with ±1 and a critic at 0 has one Cov(A, T) at every λ and
         with every
         aggregation, {ppo[0]['covariance']:.0f}, and drifts from {min(row['exact'] for row in ppo):+.0f} to
         {max(row['exact'] for row in ppo):+.0f} tokens. The rule of thumb is the drift of a plain policy gradient

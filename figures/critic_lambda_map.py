@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 import lossim as ls
 from _starts import CONCISE, RATIO, SIGMA, reasoning_start
-from _style import BLACK, Numbers, new_figure, prose, styled
+from _style import BLACK, BLUE, VERMILION, Numbers, new_figure, prose, signs, styled
 from lossim import critics
 
-CLAIM = "Under PPO the error of a flat critic sets the direction: set too high it lengthens, too low it shortens"
+CLAIM = ("Under PPO the level of a flat critic sets the direction: above a line it lengthens, below it shortens; "
+         "the line is above the mean reward, and above V = 0")
 EXACT = True
 
 BENCHMARK = "AIME24"
@@ -60,25 +61,27 @@ def compute() -> Numbers:
 @styled
 def draw(numbers: Numbers) -> Figure:
     """A map with its zero line and the mean reward."""
-    figure, (axes,) = new_figure(CLAIM, height=3.8)
+    figure, (axes,) = new_figure(CLAIM, 3.6)
     drift = np.array(numbers["length_per_kl"]).T
     size = float(np.abs(drift).max())
-    mesh = axes.pcolormesh(numbers["horizon"], numbers["level"], drift, cmap="PuOr", shading="gouraud",
-                           norm=TwoSlopeNorm(0.0, -size, size), rasterized=True)
+    colours = LinearSegmentedColormap.from_list("about 0", (BLUE, "white", VERMILION))
+    mesh = axes.pcolormesh(numbers["horizon"], numbers["level"], drift, cmap=colours, shading="gouraud",
+                           norm=Normalize(-size, size), rasterized=True)
     axes.plot(numbers["horizon"], numbers["zero_level"], color=BLACK, linewidth=2, label="no drift")
-    axes.axhline(numbers["mean_reward"], color=BLACK, linestyle=":", linewidth=1.4, label="mean reward")
     axes.axhline(numbers["mean_reward_by_inverse_length"], color=BLACK, linestyle="--", linewidth=1.2,
-                 label="mean reward, weights 1/T")
-    axes.plot(20, 0, marker="o", color=BLACK, markersize=6, markerfacecolor="white")
-    axes.text(24, 0.0, "λ = 0.95, V = 0", va="center", fontsize=8.5,
-              bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5})
-    ticks = [10, 20, 100, 1000, 10_000]
+                 label="mean reward, responses weighted by 1/T")
+    axes.axhline(numbers["mean_reward"], color=BLACK, linestyle=":", linewidth=1.4, label="mean reward")
+    axes.plot(20, 0, marker="o", color=BLACK, markersize=5, markerfacecolor="white", linestyle="none",
+              label="λ = 0.95, V = 0: shorter")
+    ticks = [10, 100, 1000, 10_000]
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{1 - 1 / t:g}\n{t:,}" for t in ticks])
     axes.minorticks_off()
-    axes.set(ylim=(-1, 1), xlabel="λ, and below it 1/(1 − λ), tokens", ylabel="level of the critic (reward)")
-    axes.legend(loc="lower right", frameon=True, framealpha=0.9)
-    figure.colorbar(mesh, ax=axes, label="change of mean length\n(tokens per step of 0.01 nats)")
+    axes.set(ylim=(-1, 1), xlabel="λ, and below it 1/(1 − λ) (tokens)", ylabel="level of the critic (reward)")
+    axes.grid(visible=False)
+    figure.legend(loc="outside lower left", handlelength=1.8)
+    bar = figure.colorbar(mesh, ax=axes, label="change of mean length\n(tokens per step of 0.01 nats)")
+    bar.ax.yaxis.set_major_formatter(lambda y, _: signs(f"{y:g}"))
     return figure
 
 

@@ -7,20 +7,7 @@ from matplotlib.figure import Figure
 
 import lossim as ls
 from _starts import RATIO, SIGMA, ZERO, zero_start
-from _style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    Numbers,
-    new_figure,
-    prose,
-    styled,
-    zero_line,
-)
+from _style import BLACK, BLUE, ORANGE, PURPLE, VERMILION, Numbers, legend, new_figure, prose, styled, zero_line
 from lossim import critics
 
 CLAIM = ("With wrong responses longer, group-relative losses shorten at any solve rate; "
@@ -33,8 +20,12 @@ SCHEMES = {
     "PPO, ±1, λ = 0.95, V = 0": ls.schemes.ppo(gae_lambda=0.95, reward=SIGNED, critic=critics.Zero()),
     "PPO, 0/1, λ = 0.95, V = 0": ls.schemes.ppo(gae_lambda=0.95, reward=ls.Reward(), critic=critics.Zero()),
     "PPO, ±1, λ = 0.95, exact critic": ls.schemes.ppo(gae_lambda=0.95, reward=SIGNED, critic=critics.Exact())}
-LOOKS = ((VERMILION, "-", 1.7), (SKY, "-", 6.0), (GREEN, "-", 3.6), (BLUE, "-", 1.5), (PURPLE, "--", 1.7),
-         (ORANGE, "--", 1.7), (BLACK, (0, (1, 1.5)), 1.5))
+LOOKS = {
+    "GRPO": ("GRPO", VERMILION, "-", 1.5), "Dr. GRPO": ("Dr. GRPO, DAPO and RLOO", BLUE, "-", 1.5),
+    "PPO, ±1, λ = 0.95, V = 0": ("PPO, ±1, λ = 0.95, V = 0", PURPLE, "--", 1.5),
+    "PPO, 0/1, λ = 0.95, V = 0": ("PPO, 0/1, λ = 0.95, V = 0", ORANGE, "--", 1.5),
+    "PPO, ±1, λ = 0.95, exact critic": ("PPO, ±1, λ = 0.95, exact critic", BLACK, (0, (1, 1.5)), 2.0)}
+"""Of curves what they are called, and how they look."""
 
 
 def compute() -> Numbers:
@@ -54,15 +45,28 @@ def compute() -> Numbers:
 
 @styled
 def draw(numbers: Numbers) -> Figure:
-    """One line per scheme; group-relative ones solid, those with a critic dashed."""
-    figure, (axes,) = new_figure(CLAIM, height=3.7)
-    for (name, curve), (colour, line, width) in zip(numbers["curves"].items(), LOOKS, strict=True):
-        axes.plot(numbers["solve_rate"], curve, color=colour, linestyle=line, linewidth=width, label=name)
+    """One line per scheme, one for three that are the same to the eye; those with a critic not solid."""
+    figure, (axes,) = new_figure(CLAIM, 3.6)
+    for name, (label, colour, line, width) in LOOKS.items():
+        axes.plot(numbers["solve_rate"], numbers["curves"][name], color=colour, linestyle=line, linewidth=width,
+                  label=label)
     zero_line(axes)
     axes.set(xlim=(0, 1), xlabel="solve rate: share of correct responses",
              ylabel="change of mean length\n(tokens per step of 0.01 nats)")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend(axes)
     return figure
+
+
+def apart(numbers: Numbers) -> float:
+    """The solve rate from which on PPO with an exact critic is a token or more from Dr. GRPO."""
+    one, other = (np.array(numbers["curves"][name]) for name in ("Dr. GRPO", "PPO, ±1, λ = 0.95, exact critic"))
+    return float(np.array(numbers["solve_rate"])[abs(one - other) >= 1.0].min())
+
+
+def _coincide(numbers: Numbers) -> float:
+    """How far the curves that are drawn once are from one another, tokens."""
+    same = np.array([numbers["curves"][name] for name in ("Dr. GRPO", "DAPO", "RLOO")])
+    return float(np.ptp(same, axis=0).max())
 
 
 def caption(numbers: Numbers) -> str:
@@ -70,11 +74,11 @@ def caption(numbers: Numbers) -> str:
     s = numbers["settings"]
     right, wrong = s["mean_length_by_path"]
     return prose(f"""
-        Expected change of the mean length for a step that moves the policy by 0.01 nats of KL per
-        response, so that losses of different size compare. One prompt class, two paths, means
-        {right:.0f} (right) and {wrong:.0f} tokens (wrong; ratio from [arXiv
-        2503.20783](https://arxiv.org/abs/2503.20783)), lognormal with σ = {s['sigma']:g} (assumed), cap
-        {s['max_tokens']:,}; the presets' own group sizes. Where the loss leaves lengths on a path
-        alone, what is left is the right path becoming more frequent, and Dr. GRPO, DAPO, RLOO and PPO
-        with an exact critic coincide. A critic at 0 under 0/1 rewards is too low everywhere, under ±1
-        too high wherever most responses are wrong.""")
+        Expected change of the mean length for a step that moves the policy by 0.01 nats of KL per response, so that
+        losses of different size compare. One prompt class, two paths, means {right:.0f} (right) and {wrong:.0f} tokens
+        (wrong; ratio from [arXiv 2503.20783](https://arxiv.org/abs/2503.20783)), lognormal with σ = {s['sigma']:g}
+        (assumed), cap {s['max_tokens']:,}; the presets' own group sizes. Where the loss leaves lengths on a path alone,
+        what is left is the right path becoming more frequent: Dr. GRPO, DAPO and RLOO coincide to
+        {_coincide(numbers):.1f} tokens and are drawn once, and PPO with an exact critic leaves them by a token from a
+        solve rate of {apart(numbers):.2f} on. A critic at 0 under 0/1 rewards is too low everywhere, under ±1 too high
+        wherever most responses are wrong.""")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 import lossim as ls
 from _starts import RATIO, SIGMA, ZERO, zero_start
-from _style import RIGHT, WRONG, Numbers, new_figure, prose, styled, zero_line
+from _style import BLACK, RIGHT, WRONG, Numbers, heading, legend, new_figure, prose, styled, zero_line
 from lossim import advantages, aggregation
 
-CLAIM = "Where paths stop independently, dividing by a response's length makes wrong ones longer and right ones shorter"
+CLAIM = ("Where paths stop independently, dividing by a response's length makes wrong ones longer and right ones "
+         "shorter; where they share how they stop, both go one way")
 EXACT = True
 
 SCHEMES = {"$T$": aggregation.SequenceMeanTokenMean(), "$T^{0.75}$\n(ΔL)": aggregation.LengthPower(alpha=0.75),
            "tokens of\nthe group": aggregation.TokenMean(scope="group"),
            "tokens of\nthe step": aggregation.TokenMean(scope="step"), "constant": aggregation.ConstantNormalizer()}
+LABELS = ("length T", "T to the 0.75 (ΔL)", "tokens of the group", "tokens of the step", "a constant")
+"""What token losses are divided by."""
 SHARINGS = (0.0, ls.coordinates().sharing)
 
 
@@ -50,40 +55,42 @@ def compute() -> Numbers:
 @styled
 def draw(numbers: Numbers) -> Figure:
     """Two bars per aggregation, one panel per degree of sharing."""
-    figure, axes = new_figure(CLAIM, height=3.6, columns=2, sharey=True)
-    x = np.arange(len(numbers["aggregations"]))
-    for panel, ax in zip(numbers["panels"], axes, strict=True):
-        for shift, path, colour, hatch in ((-0.2, "right", RIGHT, ""), (0.2, "wrong", WRONG, "//")):
-            ax.bar(x + shift, panel["length_per_kl_by_path"][path], width=0.38, color=colour, hatch=hatch,
-                   edgecolor="white", linewidth=0, label=f"{path} path")
-            for i, unsure in enumerate(panel["undecided"][path]):
-                if unsure:
-                    height = panel["length_per_kl_by_path"][path][i]
-                    ax.text(i + shift, height + (0.2 if height >= 0 else -0.2), "?", ha="center", fontsize=9,
-                            va="bottom" if height >= 0 else "top")
-        zero_line(ax)
-        ax.set_xticks(x, numbers["aggregations"], fontsize=7.5)
-        ax.grid(axis="x", visible=False)
-        ax.set_xlabel("token losses divided by")
+    figure, panels = new_figure(CLAIM, 2.1, 2.7)
+    for panel, axes in zip(numbers["panels"], panels, strict=True):
         sharing = panel["sharing"]
-        ax.set_title(f"stop logits shared (sharing {sharing:g})" if sharing else "paths stop independently (sharing 0)")
-    axes[0].set_ylabel("change of mean length on the path\n(tokens per step of 0.01 nats)")
-    axes[0].legend(loc="lower right")
-    axes[0].text(0.98, 0.97, "?: sign not predictable\nwithout a measured kernel", transform=axes[0].transAxes,
-                 ha="right", va="top", fontsize=7.5)
+        heading(axes, f"{'Stop logits shared' if sharing else 'Paths stop independently'} (sharing {sharing:g})")
+        _bars(axes, panel)
+        axes.set_yticks(range(len(LABELS)), LABELS)
+        axes.set(ylabel="token losses divided by", xlim=(-36, 36), ylim=(len(LABELS) - 0.5, -0.5))
+        zero_line(axes, vertical=True)
+        axes.grid(axis="y", visible=False)
+    panels[1].set_xlabel("change of mean length on the path\n(tokens per step of 0.01 nats)")
+    mark = Line2D([], [], linestyle="none", marker="$?$", color=BLACK, label="sign hangs on the kernel")
+    legend(panels[1], lines=2, ncols=2, handles=[*panels[1].containers, mark])
     return figure
+
+
+def _bars(axes: Axes, panel: Numbers) -> None:
+    """A bar for each path and aggregation, with a question mark where its sign is undecided."""
+    for shift, path, colour, hatch in ((-0.2, "right", RIGHT, ""), (0.2, "wrong", WRONG, "//")):
+        values = panel["length_per_kl_by_path"][path]
+        axes.barh(np.arange(len(values)) + shift, values, height=0.38, color=colour, hatch=hatch, edgecolor="white",
+                  linewidth=0, label=f"{path} path")
+        for i, (value, unsure) in enumerate(zip(values, panel["undecided"][path], strict=True)):
+            if unsure:
+                side = 1 if value >= 0 else -1
+                axes.text(value + side, i + shift, "?", ha="left" if side > 0 else "right", va="center")
 
 
 def caption(numbers: Numbers) -> str:
     """What is shown and assumed."""
     s = numbers["settings"]
+    right, wrong = s["mean_length_by_path"]
     return prose(f"""
-        Change of the mean length given the path, for a step of 0.01 nats per response, with GRPO's
-        advantage and five denominators. Left: stop logits of the two paths move independently; right:
-        they share {numbers['panels'][1]['sharing']:g} of their kernel, about what was measured on a language
-        model, and both go the same way. Start: means
-        {s['mean_length_by_path'][0]:.0f} (right) and {s['mean_length_by_path'][1]:.0f} tokens
-        (wrong, {s['wrong_over_right']:g} times as long, [arXiv
-        2503.20783](https://arxiv.org/abs/2503.20783)), lognormal with σ = {s['sigma']:g} (assumed),
-        half right, cap {s['max_tokens']:,}. A question mark: of 64 plausible kernels with that sharing
-        some send the path one way and some the other.""")
+        Change of the mean length given the path, for a step of 0.01 nats per response, with GRPO's advantage and five
+        denominators of the token losses. Above: stop logits of the two paths move independently; below: they share
+        {numbers['panels'][1]['sharing']:g} of their kernel, about what was measured on a language model, and both go
+        the same way. Start: means {right:.0f} (right) and {wrong:.0f} tokens (wrong, {s['wrong_over_right']:g} times as
+        long, [arXiv 2503.20783](https://arxiv.org/abs/2503.20783)), lognormal with σ = {s['sigma']:g} (assumed), half
+        right, cap {s['max_tokens']:,}. A question mark: of 64 plausible kernels with that sharing some send the path
+        one way and some the other.""")

@@ -12,21 +12,7 @@ from scipy.stats import kstest, norm
 from scipy.stats import t as student
 
 import lossim as ls
-from _style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    Numbers,
-    new_figure,
-    prose,
-    styled,
-    zero_line,
-)
+from _style import BLACK, BLUE, SKY, Numbers, legend, new_figure, prose, styled, zero_line
 from lossim import advantages, aggregation, critics, penalties
 
 CLAIM = "Sampled and exact drifts differ by sampling noise and nothing else, over the whole grid of schemes"
@@ -46,7 +32,7 @@ AGGREGATIONS = {
     "constant": aggregation.ConstantNormalizer(), "token sum": aggregation.TokenSum(),
     "token-mean of step": aggregation.TokenMean(), "token-mean of group": aggregation.TokenMean(scope="group"),
     "ΔL": aggregation.LengthPower()}
-COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
+LABELS = {"GAE\nV = 0": "GAE, V = 0", "GAE\nexact": "GAE, exact critic", "GAE\nlinear": "GAE, linear critic"}
 SLOTS: list[dict[str, Any]] = [
     {"truncation": "keep"}, {"truncation": "mask", "dynamic_sampling": "drop"}, {"truncation": "remove"},
     {"penalties": (penalties.KL(coefficient=0.2, estimator="k3"), penalties.Entropy(coefficient=0.05))},
@@ -118,26 +104,24 @@ def summed_up(rows: list[dict[str, Any]]) -> Numbers:
 
 @styled
 def draw(numbers: Numbers) -> Figure:
-    """Every z-score by advantage and aggregation; beside them their histogram and the standard normal."""
-    figure, (left, right) = new_figure(CLAIM, height=4.2, columns=2, ratios=[2.6, 1.0], sharey=True)
+    """Every z-score by advantage estimator; below them their histogram and the standard normal."""
+    figure, (each, all_) = new_figure(CLAIM, 3.1, 1.8, aligned=True)
     names, known = list(ADVANTAGES), [row for row in numbers["rows"] if "no_closed_form" not in row]
-    for k, (rule, colour) in enumerate(zip(AGGREGATIONS, COLOURS, strict=True)):
-        rows = [row for row in known if row["aggregation"] == rule]
-        x = [names.index(row["advantage"]) + (k - 3) * 0.11 for row in rows]
-        for quantity in ("z_length", "z_accuracy"):
-            left.plot(x, [row[quantity] for row in rows], linestyle="none", marker="o", markersize=2.6, color=colour,
-                      alpha=0.85, label=rule if quantity == "z_length" else None)
-    zero_line(left)
-    left.set_xticks(range(len(names)), names, fontsize=7.5)
-    left.grid(axis="x", visible=False)
-    left.set(ylim=(-4.6, 4.6), xlabel="advantage estimator", ylabel="z = (sampled − exact) / standard error")
-    figure.legend(loc="outside lower center", ncols=4, handletextpad=0.1, columnspacing=1.0, fontsize=8)
+    rules = list(AGGREGATIONS)
+    places = [names.index(row["advantage"]) + (rules.index(row["aggregation"]) - 3) * 0.11 for row in known]
+    for quantity in ("z_length", "z_accuracy"):
+        each.plot([row[quantity] for row in known], places, linestyle="none", marker="o", markersize=2.0, color=BLUE,
+                  alpha=0.7)
+    zero_line(each, vertical=True)
+    each.set_yticks(range(len(names)), [LABELS.get(name, name.replace("\n", " ")) for name in names])
+    each.grid(axis="y", visible=False)
+    each.set(ylim=(len(names) - 0.5, -0.5), ylabel="advantage estimator")
     z = np.array([[row["z_length"], row["z_accuracy"]] for row in known]).ravel()
-    right.hist(z, bins=list(np.linspace(-4.5, 4.5, 28)), orientation="horizontal", density=True, color=SKY)
+    all_.hist(z, bins=list(np.linspace(-4.5, 4.5, 28)), density=True, color=SKY, label=f"all {len(z)} z")
     grid = np.linspace(-4.5, 4.5, 181)
-    right.plot(norm.pdf(grid), grid, color=BLACK, label="standard normal")
-    right.set_xlabel(f"density of all {len(z)} z")
-    right.legend(loc="lower right", fontsize=7.5, handlelength=1.2)
+    all_.plot(grid, norm.pdf(grid), color=BLACK, label="standard normal")
+    all_.set(xlim=(-4.6, 4.6), xlabel="z = (sampled − exact) / standard error", ylabel="density")
+    legend(all_, ncols=2)
     return figure
 
 
@@ -150,8 +134,9 @@ def caption(numbers: Numbers) -> str:
         {numbers['schemes']} schemes: eight advantage estimators × seven aggregations × five ways to treat truncated
         responses, equal groups, KL and entropy; {s['batches']:,} batches of {s['prompts_per_step']} ×
         {s['group_size']} responses each, cap {s['max_tokens']}, two prompt classes with three paths in all. One z for
-        the drift of mean length and one for accuracy: mean {numbers['mean']:.2f}, standard deviation
-        {numbers['std']:.2f}, {numbers['beyond_2']} of {pairs} beyond 2 (a normal law: {0.0455 * pairs:.0f}),
-        largest {numbers['largest']:.1f} (chance of one as large, given 64 blocks behind each standard error:
+        the drift of mean length and one for accuracy, the aggregations of an estimator one below the other: mean
+        {numbers['mean']:.2f}, standard deviation {numbers['std']:.2f}, {numbers['beyond_2']} of {pairs} beyond 2 (a
+        normal law: {0.0455 * pairs:.0f}), largest {numbers['largest']:.1f} (chance of one as large, given 64 blocks
+        behind each standard error:
         {numbers['chance_of_largest']:.2f}), Kolmogorov–Smirnov p = {numbers['ks_p_value']:.2f}. Fixed seed; nothing is
         left out{but}.""")

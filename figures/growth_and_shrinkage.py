@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import lossim as ls
-from _style import BLACK, BLUE, GREY, ORANGE, Numbers, new_figure, prose, styled, zero_line
+from _style import BLACK, BLUE, GREY, ORANGE, Numbers, heading, legend, new_figure, prose, styled, zero_line
 from lossim import optimizers
 
 CLAIM = "GRPO grows responses that stop too early and, after a rise, shrinks those that go on too long: two starts"
@@ -54,24 +54,22 @@ def compute() -> Numbers:
 
 @styled
 def draw(numbers: Numbers) -> Figure:
-    """A column for each start: above the change of mean length and its parts, below accuracy."""
-    figure, axes = new_figure(CLAIM, height=4.6, rows=2, columns=2)
-    for column, run in enumerate(numbers["runs"]):
-        above, below = axes[column], axes[2 + column]
-        length = np.array(run["length"])
-        above.plot(length - length[0], color=BLACK, label="mean length")
-        above.plot(run["needed"], color=BLUE, linewidth=2.4, label="needed")
-        above.plot(run["free"], color=ORANGE, linewidth=2.4, linestyle="--", label="free")
-        zero_line(above)
-        above.set_ylabel("change since the start\n(tokens)" if column == 0 else "(tokens)")
-        above.set_title(f"{run['start']}: {length[0]:.0f} tokens at first", loc="left")
-        below.plot(run["accuracy"], color=BLACK)
-        below.set(xlabel="optimiser step", ylim=(0, 1))
-        if doubled(run):
-            for panel in (above, below):
-                panel.axvline(doubled(run), color=GREY, linewidth=1, linestyle=":")
-    axes[2].set_ylabel("P(correct)")
-    axes[1].legend(loc="lower left")
+    """A panel for each start: the change of mean length and its parts, and above it what became of accuracy."""
+    figure, panels = new_figure(CLAIM, 2.35, 2.55)
+    for axes, run in zip(panels, numbers["runs"], strict=True):
+        length, accuracy = np.array(run["length"]), np.array(run["accuracy"])
+        axes.plot(length - length[0], color=BLACK, label="mean length")
+        axes.plot(run["needed"], color=BLUE, linewidth=2.2, label="needed")
+        axes.plot(run["free"], color=ORANGE, linewidth=2.2, linestyle="--", label="free")
+        zero_line(axes)
+        axes.set(ylabel="change of mean length\nsince the start (tokens)", xlabel="optimiser step")
+        at = doubled(run)
+        if at:
+            axes.axvline(at, color=GREY, linewidth=1, linestyle=":", label="accuracy doubled")
+        heading(axes, f"{run['start'].capitalize()}, {length[0]:.0f} tokens at first; P(correct)\n" + (
+            f"{accuracy[0]:.2f}, {accuracy[at]:.2f} at step {at}, {accuracy[-1]:.2f} at step {len(accuracy) - 1}" if at
+            else f"{accuracy[0]:.3f}, lowest {accuracy.min():.3f}, {accuracy[-1]:.3f} at step {len(accuracy) - 1}"))
+    legend(panels[1], ncols=2, handles=panels[0].get_legend_handles_labels()[0])
     return figure
 
 
@@ -88,12 +86,12 @@ def caption(numbers: Numbers) -> str:
     needed, free = (early[part][-1] - early[part][at] for part in ("needed", "free"))
     return prose(f"""
         Expected updates of GRPO, step by step. Each response has *work*: until its answer is there a stop is wrong,
-        from then on right. Left, a start that stops early: after {at} steps (dotted) accuracy has doubled, from
+        from then on right. Above, a start that stops early: after {at} steps (dotted) accuracy has doubled, from
         {early['accuracy'][0]:.2f} to {early['accuracy'][at]:.2f}, and mean length has gone from
         {early['length'][0]:.0f} to {early['length'][at]:.0f} tokens, {early['needed'][at]:.0f} of them needed and
         {early['free'][at]:.0f} free. It does not end there: {needed:+.0f} needed and {free:+.0f} free tokens follow by
         step {early['steps']}, where accuracy is {early['accuracy'][-1]:.2f}, past its highest of
-        {max(early['accuracy']):.2f}, and {100 * early['truncation_rate'][-1]:.0f}% of the responses are cut. Right, a
+        {max(early['accuracy']):.2f}, and {100 * early['truncation_rate'][-1]:.0f}% of the responses are cut. Below, a
         start that is mostly right, lingers once done, and whose wrong responses run on to the cap: it lengthens by
         {late['length'][top] - late['length'][0]:.0f} tokens in the first {top} steps and shortens by
         {late['length'][top] - late['length'][-1]:.0f} up to step {late['steps']}, nearly all of both free. Accuracy
@@ -101,8 +99,8 @@ def caption(numbers: Numbers) -> str:
         What shortens are the right responses; {100 * late['truncation_rate'][-1]:.0f}% are cut as before. Needed is the
         part of a change by responses that
         still work on an answer that would come before the cap, free is the rest. Assumed: chances to stop at each
-        position of {early['working']:g} while working and {early['done']:g} once done (left), {late['working']:g} and
-        {late['done']:g} (right); work lognormal (σ = {SIGMA:g}) with medians {early['median']:g} and
+        position of {early['working']:g} while working and {early['done']:g} once done (above), {late['working']:g} and
+        {late['done']:g} (below); work lognormal (σ = {SIGMA:g}) with medians {early['median']:g} and
         {late['median']:g} tokens, and {100 * early['never']:.0f}% and {100 * late['never']:.0f}% of responses whose
         answer never comes; cap {MAX_TOKENS}; stopping in the two states shares
         {numbers['settings']['sharing']:g} of its kernel; learning rates {early['learning_rate']:g} and

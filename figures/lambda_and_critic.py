@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 import lossim as ls
 from _starts import CONCISE, RATIO, SIGMA, median_for, medians, two_paths
-from _style import BLACK, GREEN, ORANGE, PURPLE, SKY, VERMILION, Numbers, new_figure, prose, styled
+from _style import BLACK, GREEN, ORANGE, PURPLE, SKY, VERMILION, Numbers, heading, legend, new_figure, prose, styled
 from lossim import critics, optimizers
 
 CLAIM = ("At λ = 0.95 the critic's error drives length, down if it is too low and up if too high; "
@@ -23,6 +23,10 @@ NEGATIVE = ls.Reward(correct=CONCISE["settings"]["reward_correct"], incorrect=CO
 TASKS = {"0/1 rewards, 5% solved": (ZERO_ONE, 0.05), "−0.5, −1 if cut, never solved": (NEGATIVE, -0.5)}
 LOOKS = {"exact": (BLACK, "-"), "too low, rises with t": (VERMILION, "-"), "the same, pretrained": (ORANGE, "--"),
          "stays at 0": (PURPLE, "-"), "learns from 0": (SKY, "-"), "learns from 0.5": (GREEN, "-")}
+SAID = {name: name for name in LOOKS} | {
+    "exact": "exact", "too low, rises with t": "learns from too low, more so early in a response",
+    "the same, pretrained": "as that, after 200 updates before the policy moves"}
+"""What critics are called."""
 
 
 def start(task: str) -> ls.Policy:
@@ -69,25 +73,25 @@ def compute() -> Numbers:
 @styled
 def draw(numbers: Numbers) -> Figure:
     """Mean length over steps: a line per critic at λ = 0.95, a band from the lowest to the highest at λ = 1."""
-    figure, panels = new_figure(CLAIM, height=4.3, columns=2, sharey=True)
+    figure, panels = new_figure(CLAIM, 1.9, 3.2)
     for axes, task in zip(panels, TASKS, strict=True):
         runs = [run for run in numbers["runs"] if run["task"] == task]
         steps = numbers["every"] * np.arange(len(runs[0]["length"]))
         band = np.array([run["length"] for run in runs if run["gae_lambda"] == 1])
         axes.fill_between(steps, band.min(axis=0), band.max(axis=0), color="#BBBBBB", linewidth=2.5,
-                          label="all six, λ = 1")
+                          label="all six of them at λ = 1")
         for run in runs:
             if run["gae_lambda"] < 1:
                 colour, linestyle = LOOKS[run["critic"]]
-                axes.plot(steps, run["length"], color=colour, linestyle=linestyle,
-                          label=run["critic"])
-        axes.set(title=task, xlabel="optimiser step", yscale="log")
+                axes.plot(steps, run["length"], color=colour, linestyle=linestyle, label=SAID[run["critic"]])
+        heading(axes, f"Rewards {task}" if task.startswith("−") else task)
+        axes.set(yscale="log", ylim=(140, 2200), ylabel="mean length\n(tokens, log scale)")
         ticks = [150, 300, 480, 1000, 2000]
         axes.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.minorticks_off()
-    panels[0].set_ylabel("mean length (tokens, log scale)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
-                  title="lines: λ = 0.95, by critic; grey band: λ = 1")
+    panels[1].set_xlabel("optimiser step")
+    band_first = panels[1].get_legend_handles_labels()[0]
+    legend(panels[1], title="critics, lines at λ = 0.95", handles=[*band_first[1:], band_first[0]])
     return figure
 
 
@@ -112,14 +116,14 @@ def caption(numbers: Numbers) -> str:
         prompt but blind to the path; 0 for good; a value per position that goes {s['critic_rate']:.0%} of
         the way per step, from 0, from 0.5, or from the mean reward less exp(-t/480), as a reward model may
         underrate what is unfinished, without and with {s['pretrain']} updates before the policy moves.
-        Left, like Open-Reasoner-Zero ([arXiv 2503.24290](https://arxiv.org/abs/2503.24290): collapse at
+        Above, like Open-Reasoner-Zero ([arXiv 2503.24290](https://arxiv.org/abs/2503.24290): collapse at
         λ = 0.95, growth at λ = 1): a critic from 0 shortens to {fresh['length']} tokens, the low one to
         {rising['length']}, pretrained to {pretrained['length']}; λ = 1 ends at {flat['length']}, with
-        accuracy {flat['accuracy']} instead of {fresh['accuracy']}. Right, as in Concise Reasoning ([arXiv
+        accuracy {flat['accuracy']} instead of {fresh['accuracy']}. Below, as in Concise Reasoning ([arXiv
         2504.05185](https://arxiv.org/abs/2504.05185)): a critic at 0 is too high and lengthens to
         {never['length']}, but a low one shortens ({sunk['length']}): that λ < 1 lengthens under negative
         rewards holds for the critic at hand. What does not come out: a collapse to 20 tokens, and growth at
         λ = 1, for content and exploration are not modelled; and a fresh critic that is by chance too high
-        lengthens on the left too ({high['length']}). The exact one shortens there ({exact['length']})
+        lengthens above too ({high['length']}). The exact one shortens there ({exact['length']})
         because right responses are shorter (wrong ones {s['wrong_over_right']:g} times as long, lognormal,
         σ = {s['sigma']:g}: assumed). Without whitening a flat error acts at λ = 1 as well, through 1/T.""")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 import lossim as ls
 from _starts import CONCISE
-from _style import BLACK, GREEN, GREY, ORANGE, PURPLE, SKY, Numbers, new_figure, prose, styled, zero_line
+from _style import BLACK, GREEN, GREY, ORANGE, SKY, Numbers, heading, legend, new_figure, prose, styled, zero_line
 
 CLAIM = "With λ < 1 the loss of a wrong response fades with its length: a long one is hardly penalised"
 EXACT = True
@@ -36,23 +37,29 @@ def compute() -> Numbers:
 
 @styled
 def draw(numbers: Numbers) -> Figure:
-    """Loss against length, one colour per λ, penalty above zero and reward below."""
-    figure, (axes,) = new_figure(CLAIM, height=3.7)
+    """Loss against length, one colour per λ, penalty above zero and reward below; then how far lengths were moved."""
+    figure, (losses, moves) = new_figure(CLAIM, 2.6, 1.5, aligned=True)
     colours = dict(zip(LAMBDAS, (GREY, SKY, GREEN, ORANGE), strict=True))
     for curve in numbers["curves"]:
-        axes.plot(numbers["length"], curve["loss"], color=colours[curve["gae_lambda"]],
-                  linestyle="-" if curve["reward"] < 0 else "--",
-                  label=f"λ = {curve['gae_lambda']:g}" if curve["reward"] < 0 else None)
-    zero_line(axes)
-    for reward, line in (("−1", "-"), ("+1", "--")):
-        axes.plot([], [], color=BLACK, linestyle=line, label=f"reward {reward}")
-    for mark, height in zip(numbers["marks"], (0.87, 0.73), strict=True):
-        axes.annotate("", xy=(mark["after"], height), xytext=(mark["before"], height),
-                      arrowprops={"arrowstyle": "->", "color": PURPLE, "linewidth": 1.6})
-        axes.text(mark["before"] * 1.05, height, f" {mark['benchmark']}", color="#9C4F7C", va="center", fontsize=8.5)
-    axes.set(xscale="log", xlim=(1, 45_000), ylim=(-1.08, 1.08), xlabel="response length (tokens, log scale)",
-             ylabel="loss of the response\n(mean over its tokens)")
-    axes.legend(loc="center left", bbox_to_anchor=(0.03, 0.5), frameon=True, framealpha=1, edgecolor="white")
+        losses.plot(numbers["length"], curve["loss"], color=colours[curve["gae_lambda"]],
+                    linestyle="-" if curve["reward"] < 0 else "--")
+    zero_line(losses)
+    losses.set(xscale="log", xlim=(1, 30_000), ylim=(-1.08, 1.08))
+    losses.set_ylabel("loss of the response\n(mean over its tokens)")
+    for mark, height in zip(numbers["marks"], (1.0, 0.0), strict=True):
+        moves.annotate("", xy=(mark["after"], height), xytext=(mark["before"], height),
+                       arrowprops={"arrowstyle": "->", "color": BLACK, "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0})
+        moves.text(mark["after"] / 1.3, height, f"{mark['before']:,} → {mark['after']:,}", va="center", ha="right")
+    moves.set_yticks([1.0, 0.0], [mark["benchmark"] for mark in numbers["marks"]])
+    moves.set(ylim=(-0.6, 1.6), xlabel="response length (tokens, log scale)")
+    moves.set_xticks([1, 10, 100, 1000, 10_000], ["1", "10", "100", "1,000", "10,000"])
+    moves.minorticks_off()
+    moves.grid(axis="y", visible=False)
+    heading(moves, "Arrows: mean lengths before and after a\ntraining run with λ = 0.95, as published")
+    handles = [Line2D([], [], color=colour, label=f"λ = {lam:g}") for lam, colour in colours.items()]
+    handles += [Line2D([], [], color=BLACK, label="reward −1"),
+                Line2D([], [], color=BLACK, linestyle="--", label="reward +1")]
+    legend(moves, handles=handles, ncols=3)
     return figure
 
 
@@ -65,5 +72,5 @@ def caption(numbers: Numbers) -> str:
         at every length (its gradient is not, see below); for λ < 1 it falls like 1/T once T passes 1/(1
         - λ). At λ = {numbers['settings']['gae_lambda']:g} a wrong response of {mark['before']:,} tokens
         costs {mark['loss_before']:.4f} and one of {mark['after']:,} tokens {mark['loss_after']:.4f}.
-        Arrows: mean lengths of R1-Distill-Qwen-1.5B before and after the second phase of training, as
-        published ([arXiv 2504.05185](https://arxiv.org/abs/2504.05185)); their height means nothing.""")
+        Arrows: mean lengths of R1-Distill-Qwen-1.5B on two benchmarks, before and after the second phase of
+        training, as published ([arXiv 2504.05185](https://arxiv.org/abs/2504.05185)).""")

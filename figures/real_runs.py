@@ -5,10 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import lossim as ls
-from _style import BLACK, BLUE, GREY, ORANGE, SKY, VERMILION, Numbers, new_figure, prose, styled, zero_line
+from _style import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORANGE,
+    SKY,
+    VERMILION,
+    Numbers,
+    heading,
+    legend,
+    new_figure,
+    prose,
+    styled,
+    zero_line,
+)
 from validation import confront, logs, report
 from validation.settings import RUNS
 
@@ -40,34 +55,36 @@ def compute() -> Numbers:
 
 @styled
 def draw(numbers: Numbers) -> Figure:
-    """Who said which way length goes, on the left; forecasts of the last step beside what came, on the right."""
-    figure, (left, right) = new_figure(CLAIM, height=3.9, columns=2, ratios=[1.0, 1.3])
-    _signs(left, numbers["counts"])
-    _bands(right, numbers["rows"])
+    """Who said which way length goes; below, forecasts of the last step beside what came."""
+    figure, (signs, bands) = new_figure(CLAIM, 2.9, 2.9)
+    _signs(signs, numbers["counts"])
+    _bands(bands, numbers["rows"])
     return figure
 
 
-def _signs(axes: Any, counts: dict[str, dict[str, int]]) -> None:
-    """Stacked bars, one for each who says something."""
+def _signs(axes: Axes, counts: dict[str, dict[str, int]]) -> None:
+    """Stacked bars, one for each who says something, with the numbers that they show beside them."""
     parts = (("right", BLUE, "right"), ("wrong", VERMILION, "wrong"), ("untold", "#BBBBBB", "run does not tell"),
              ("silent", "#EEEEEE", "no sign said"))
     start = np.zeros(len(counts))
-    for part, colour, label in parts:
+    for column, (part, colour, label) in enumerate(parts):
         width = np.array([each[part] for each in counts.values()], dtype=float)
         axes.barh(range(len(counts)), width, left=start, color=colour, height=0.7, label=label)
-        for i, (at, size) in enumerate(zip(start, width, strict=True)):
-            if size and part != "silent":
-                axes.text(at + size / 2, i, f"{size:.0f}", ha="center", va="center", fontsize=7.5,
-                          color="white" if part in ("right", "wrong") else BLACK)
         start += width
+        for i, size in enumerate(width):
+            if part != "silent":
+                axes.annotate(f"{size:.0f}" if size else "", (1.0, i), (16 + 12 * column, 0), ha="right", va="center",
+                              xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+                              color=GREY if part == "untold" else colour)
     axes.set_yticks(range(len(counts)), list(SAYERS.values()))
     axes.invert_yaxis()
+    heading(axes, "Which way length goes until steps 11–15")
     axes.set(xlabel="runs", xlim=(0, start.max()))
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.3, -0.16), ncols=2, fontsize=8, handlelength=1.0)
+    legend(axes, ncols=2, handlelength=1.0)
 
 
-def _bands(axes: Any, rows: list[dict[str, Any]]) -> None:
+def _bands(axes: Axes, rows: list[dict[str, Any]]) -> None:
     """Bands and what came, as changes of the length seen at first, in the order of what came."""
     last = confront.FAR
     order = sorted(rows, key=lambda row: row["forecast"][f"seen {last}"] / row["forecast"]["level"])
@@ -77,22 +94,23 @@ def _bands(axes: Any, rows: list[dict[str, Any]]) -> None:
         def part(value: float, level: float = told["level"]) -> float:
             return 100.0 * (value / level - 1.0)
 
-        for share, width, colour in ((0.9, 1.2, GREY), (0.8, 5.0, SKY)):
+        for share, width, colour in ((0.9, 1.0, GREY), (0.8, 3.5, SKY)):
             low, high = (part(bound) for bound in told[f"{share} {last}"])
             axes.plot([i, i], [low, high], color=colour, linewidth=width, solid_capstyle="butt")
         axes.plot([i - 0.35, i + 0.35], [part(told[f"forecast {last}"])] * 2, color=BLUE, linewidth=1.4)
         marker = "o" if row["task"] == "parity" else "s"
-        axes.plot(i, part(told[f"seen {last}"]), marker=marker, color=ORANGE, markeredgecolor=BLACK, markersize=4.5,
-                  markeredgewidth=0.6)
+        axes.plot(i, part(told[f"seen {last}"]), marker=marker, color=ORANGE, markeredgecolor=BLACK, markersize=3.5,
+                  markeredgewidth=0.5)
     zero_line(axes)
     for marker, label in (("o", "what came, parity"), ("s", "what came, addition")):
-        axes.plot([], [], marker=marker, color=ORANGE, markeredgecolor=BLACK, markersize=4.5, linestyle="none",
+        axes.plot([], [], marker=marker, color=ORANGE, markeredgecolor=BLACK, markersize=3.5, linestyle="none",
                   label=label)
     axes.plot([], [], color=BLUE, label="forecast")
-    axes.plot([], [], color=SKY, linewidth=5, label="80 % band (grey: 90 %)")
-    axes.set(ylabel=f"length at step {last} against steps 1–5, %", xlabel="runs", xticks=[])
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, fontsize=8)
-    axes.tick_params(colors=GREY, labelcolor=BLACK)
+    axes.plot([], [], color=SKY, linewidth=3.5, label="80 % band (grey: 90 %)")
+    heading(axes, f"Forecasts of step {last} after steps 1–5")
+    axes.set(xticks=[], xlabel="runs, in the order of what came",
+             ylabel=f"length at step {last}\nagainst steps 1–5 (%)")
+    legend(axes, ncols=2)
 
 
 def caption(numbers: Numbers) -> str:
@@ -103,11 +121,11 @@ def caption(numbers: Numbers) -> str:
     always, covariance = counts["always longer"], counts["Cov(A, T)"]
     return prose(f"""
         {len(rows)} training runs of transformers of 347,040 parameters on parity and addition with a scratchpad, under
-        TRL's GRPO losses and verl's PPO ([docs/validation.md](../docs/validation.md)). Left: the sign of the change of
+        TRL's GRPO losses and verl's PPO ([docs/validation.md](../docs/validation.md)). Above: the sign of the change of
         mean length from steps 1–5 to steps 11–15, as it is said after steps 1–5; the five audits said {right} right
         signs and {wrong} wrong ones. Most runs grew, so that "always longer" is right in {always["right"]} and wrong in
         {always["wrong"]}, and Cov(A, T), which always says something, in {covariance["right"]} and
-        {covariance["wrong"]}: signs do not tell audits from these rules. Right: forecasts of step 30. The 80 % band
+        {covariance["wrong"]}: signs do not tell audits from these rules. Below: forecasts of step 30. The 80 % band
         holds what came in {bands["0.8 30"][0]} of {bands["0.8 30"][1]} runs, the 90 % band in {bands["0.9 30"][0]}, and
         most others ended above it: what grew is how often a response works at all, which the forecast's right and
         wrong path do not follow.""")

@@ -5,11 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import lossim as ls
 from _starts import data
-from _style import BLUE, GREEN, GREY, ORANGE, VERMILION, Numbers, new_figure, prose, styled, zero_line
+from _style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERMILION,
+    Numbers,
+    heading,
+    legend,
+    new_figure,
+    prose,
+    signs,
+    styled,
+    zero_line,
+)
 from lossim import advantages, aggregation, critics
 
 CLAIM = "Given a network's kernel, 39 of 40 slopes measured under TRL and verl are predicted within 3 standard errors"
@@ -17,6 +32,8 @@ EXACT = True
 
 NETWORK = data("tiny_network")
 CAP: int = NETWORK["max_tokens"]
+TICKS = (-100, -10, -1, 0, 1, 10, 100)
+GROUND = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
 MODELS = {"measured kernel": "kernel as measured", "no cross terms": "no cross terms path–stop",
           "one shared shift": "one shared stop shift", "stopping frozen": "stopping frozen"}
 LOSS_TYPES = {"grpo": aggregation.SequenceMeanTokenMean(), "dr_grpo": aggregation.ConstantNormalizer(constant=CAP),
@@ -101,45 +118,50 @@ def compute() -> Numbers:
 
 @styled
 def draw(numbers: Numbers) -> Figure:
-    """Measured against predicted on the left; the misfit of every model on the right."""
-    figure, (left, right) = new_figure(CLAIM, height=3.9, columns=2, ratios=[1.5, 1.0])
+    """Measured against predicted slopes; below, the misfit of every model."""
+    figure, (slopes, misfit) = new_figure(CLAIM, 3.2, 1.75)
+    _slopes(slopes, numbers["rows"])
+    models = list(numbers["chi_squared"])
+    values = [numbers["chi_squared"][model] for model in models]
+    count = len(numbers["rows"])
+    heading(misfit, f"χ²: over the {count} slopes the sum of\n((predicted − measured) / standard error)²")
+    misfit.barh(range(len(models)), values, color=[BLUE, GREY, GREY, GREY], height=0.6)
+    for i, value in enumerate(values):
+        misfit.text(value * 1.2, i, f"{value:,.0f}", va="center", bbox=GROUND)
+    misfit.axvline(count, color=ORANGE, linestyle="--", linewidth=1.2, label=f"{count}: one for each slope")
+    misfit.set_yticks(range(len(models)), [MODELS[model] for model in models])
+    misfit.set(xscale="log", xlim=(10, 8e4), ylim=(3.5, -0.5), xlabel="χ² (log scale)")
+    misfit.grid(axis="y", visible=False)
+    legend(misfit)
+    return figure
+
+
+def _slopes(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    """Measured against predicted slopes, with the line where both are the same."""
     looks = {"length": (BLUE, "o", "mean length"), "length_right": (GREEN, "^", "length, right path"),
              "length_wrong": (VERMILION, "s", "length, wrong path"),
              "probability_right": (ORANGE, "D", "P(right path)")}
-    left.plot([-600, 600], [-600, 600], color=GREY, linewidth=1)
+    axes.plot([-600, 600], [-600, 600], color=GREY, linewidth=1)
     for slope, (colour, marker, label) in looks.items():
-        rows = [row for row in numbers["rows"] if row["slope"] == slope
-                and not (slope == "length_wrong" and row["case"].startswith("E/"))]
-        left.errorbar([row["measured kernel"] for row in rows], [row["measured"] for row in rows],
-                      yerr=[row["stderr"] for row in rows], color=colour, marker=marker, linestyle="none",
-                      markersize=4.5, markerfacecolor="none", capsize=2, linewidth=1, label=label)
-    zero_line(left)
-    zero_line(left, vertical=True)
-    ticks = [-100, -10, -1, 0, 1, 10, 100]
-    for scale, ticks_of, limits in ((left.set_xscale, left.set_xticks, left.set_xlim),
-                                    (left.set_yscale, left.set_yticks, left.set_ylim)):
-        scale("symlog", linthresh=0.1, linscale=0.3)
-        ticks_of(ticks, [f"{t:g}".replace("-", "−") for t in ticks])
+        shown = [row for row in rows if row["slope"] == slope
+                 and not (slope == "length_wrong" and row["case"].startswith("E/"))]
+        axes.errorbar([row["measured kernel"] for row in shown], [row["measured"] for row in shown],
+                      yerr=[row["stderr"] for row in shown], color=colour, marker=marker, linestyle="none",
+                      markersize=4, markerfacecolor="none", capsize=2, linewidth=1, label=label)
+    zero_line(axes)
+    zero_line(axes, vertical=True)
+    for side, limits in (("x", axes.set_xlim), ("y", axes.set_ylim)):
+        getattr(axes, f"set_{side}scale")("symlog", linthresh=0.1, linscale=0.3)
+        getattr(axes, f"set_{side}ticks")(TICKS, [signs(f"{t:g}") for t in TICKS])
         limits(-800, 800)
-    left.minorticks_off()
-    far = [row for row in numbers["rows"] if row["case"].startswith("E/minus/lam1.0/token-mean")
-           or row["case"].startswith("E/minus/lam1.0/seq-mean-token-sum")]
+    axes.minorticks_off()
+    far = [row for row in rows if row["case"].startswith(("E/minus/lam1.0/token-mean",
+                                                          "E/minus/lam1.0/seq-mean-token-sum"))]
     worst = max(abs(row["measured"] - row["measured kernel"]) / row["stderr"] for row in far)
-    left.text(1.8, -10, f"never right, λ = 1:\nboth within\n{worst:.1f} standard errors", fontsize=7.5, va="center")
-    left.set(xlabel="predicted slope (tokens, or probability, per unit\nof learning rate × steps)",
+    axes.text(700, -60, f"never right, λ = 1:\nboth within\n{worst:.1f} standard errors", ha="right", va="center")
+    axes.set(xlabel="predicted slope (tokens, or probability,\nper unit of learning rate × steps)",
              ylabel="measured slope ± 1 standard error")
-    left.legend(loc="upper left", fontsize=7.5, handletextpad=0.3, borderaxespad=0.1)
-    models = list(numbers["chi_squared"])
-    values = [numbers["chi_squared"][model] for model in models]
-    right.barh(range(len(models)), values, color=[BLUE, GREY, GREY, GREY], height=0.55)
-    for i, (model, value) in enumerate(zip(models, values, strict=True)):
-        right.text(2.2, i - 0.36, f"{MODELS[model]}: {value:,.0f}", va="bottom", fontsize=8)
-    count = len(numbers["rows"])
-    right.axvline(count, color=ORANGE, linestyle="--", linewidth=1.2)
-    right.text(count * 1.1, -0.8, f"number of slopes, {count}", color="#9A6A00", fontsize=8, va="center")
-    right.set(xscale="log", xlim=(2, 2e4), ylim=(3.5, -1.05), yticks=[], xlabel="χ² (sum of squared z, log scale)")
-    right.grid(axis="y", visible=False)
-    return figure
+    legend(axes, lines=2, ncols=2, handletextpad=0.4)
 
 
 def caption(numbers: Numbers) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 import lossim as ls
-from _style import BLACK, BLUE, GREY, ORANGE, SKY, VERMILION, Numbers, new_figure, prose, styled
+from _style import BLACK, BLUE, GREY, ORANGE, SKY, VERMILION, Numbers, legend, new_figure, prose, styled
 from findings import FINDINGS, OUT_OF_SCOPE
 from findings.asking import numbers as asked
 from findings.rules import BASELINES, CONTRADICTED, DRAWS, GROUPS, PREDICTED
@@ -25,6 +26,19 @@ FINER_DRAWS = 64
 FEW_DRAWS = 16
 """Starts that a check asks of."""
 
+ROW = 0.127  # inches
+SHORT = {
+    "F01a": "λ = 0.95, fresh critic", "F04": "λ = 0.95, sometimes solved", "F05a": "λ = 0.95, never solved",
+    "F06b": "GRPO > Dr. GRPO if wrong", "F08c": "token mean, from the dip", "F09": "GMPO 1/T > token mean",
+    "F10a": "positives only, easy", "F10b": "negatives > without", "F13a": "kept: share cut",
+    "F13b": "removed: share cut", "F13c": "kept < removed: cut", "F13d": "kept < masked: cut",
+    "F13e": "removed > masked: cut", "F15": "accuracy, short cap", "F17a": "Mistral-7B, hard",
+    "F17b": "hard > easy, Mistral-7B", "F19": "no std > std, priced", "F20a": "GRPO on Phi-4",
+    "F20b": "Dr. GRPO on Phi-4", "F20c": "GRPO > Dr. GRPO, Phi-4", "F21a": "reward-model critic",
+    "F21b": "pretrained > that critic", "F23a": "biased critic", "F23b": "pretrained > biased critic",
+    "F25": "reward likes length", "F27": "negatives > positives", "G01b": "mean and std > raw",
+    "G03": "GRPO, school problems", "G09": "REINFORCE++, late"}
+"""Labels that are too long for a column, in short."""
 COLOURS = {"predicted": BLUE, "depends": GREY, "contradicted": VERMILION}
 HEADINGS = {"grew": "runs that grew", "shrank": "runs that shrank", "pair: first longer": "pairs, the first longer",
             "pair: second longer": "pairs, the second longer", "flat or alike": "flat, or alike"}
@@ -91,42 +105,43 @@ def total(numbers: Numbers, verdict: str) -> int:
 @styled
 def draw(numbers: Numbers) -> Figure:
     """A row for each finding, in groups; the share of draws that say what was observed."""
-    labels = {finding.id: finding.label for finding in FINDINGS}
+    labels = {finding.id: finding.label for finding in FINDINGS} | SHORT
     rows: list[dict[str, Any] | str] = []
     for name in GROUPS:
         rows += [name, *sorted((row for row in numbers["findings"] if row["group"] == name),
                                key=lambda row: -row["share"])]
-    figure, (axes,) = new_figure(CLAIM, height=1.2 + 0.14 * len(rows))
-    axes.axvspan(-1, 100 * CONTRADICTED, color=VERMILION, alpha=0.12, linewidth=0)
-    axes.axvspan(100 * PREDICTED, 101, color=SKY, alpha=0.25, linewidth=0)
+    figure, (axes,) = new_figure(CLAIM, 1.3 + ROW * len(rows))
+    axes.axvspan(-2, 100 * CONTRADICTED, color=VERMILION, alpha=0.12, linewidth=0)
+    axes.axvspan(100 * PREDICTED, 102, color=SKY, alpha=0.25, linewidth=0)
     axes.grid(visible=False, axis="y")
+    names = []
     for place, row in enumerate(rows):
         if isinstance(row, str):
             _heading(axes, place, row, numbers["counts"][row])
+            names.append(HEADINGS[row])
         else:
             _row(axes, place, row)
-            axes.text(-2.5, place, f"{labels[row['id']]}  {row['id']}", ha="right", va="center", fontsize=7)
-    for x, text, colour in ((100 * CONTRADICTED / 2, "contra-\ndicted", VERMILION), (50, "depends", GREY),
-                            (50 + 50 * PREDICTED, "pre-\ndicted", BLUE)):
-        axes.text(x, -1.1, text, ha="center", va="bottom", fontsize=7.5, color=colour)
-    axes.set(xlim=(-1, 101), ylim=(len(rows) - 0.5, -0.9), yticks=[],
-             xlabel="share of draws that say what was observed (%)")
+            names.append(f"{labels[row['id']]}  {row['id']}")
+    axes.set_yticks(range(len(rows)), names)
+    for row, tick in zip(rows, axes.get_yticklabels(), strict=True):
+        tick.set_fontweight("bold" if isinstance(row, str) else "normal")
+    axes.tick_params(axis="y", length=0, pad=1)
+    axes.set(xlim=(-2, 102), ylim=(len(rows) - 0.5, -0.5), xticks=[0, 50, 100],
+             xlabel="draws that say what\nwas observed (%)")
     axes.spines["left"].set_visible(False)
-    shown = (("o", BLACK, 4.5, "full"), ("D", ORANGE, 3.5, "none"), ("|", GREY, 6, "full"))
-    marks = [axes.plot([], [], marker, color=colour, markersize=size, fillstyle=fill)[0]
-             for marker, colour, size, fill in shown]
-    figure.legend(marks, ["the model, with 95 %", "sign of Cov(A, T)", "towards the right ones"], ncols=3, fontsize=7.5,
-                  loc="outside lower center", handletextpad=0.3, columnspacing=1.2)
+    shown = [axes.plot([], [], marker, color=colour, markersize=size, fillstyle=fill, linestyle="none", label=label)[0]
+             for marker, colour, size, fill, label in (
+                 ("o", BLACK, 4, "full", "the model, 95 %"), ("D", ORANGE, 3.5, "none", "sign of Cov(A, T)"),
+                 ("|", GREY, 6, "full", "towards the right ones"))]
+    zones = [Patch(color=VERMILION, alpha=0.12, label="contradicted"), Patch(color=SKY, alpha=0.25, label="predicted")]
+    legend(axes, lines=2, ncols=2, handles=[*shown, *zones], handletextpad=0.4)
     return figure
 
 
 def _heading(axes: Axes, place: int, name: str, count: Numbers) -> None:
-    """The name of a group, and who has how many of it right."""
-    cov, grows, right = (count["baselines"][rule] for rule in BASELINES)
+    """A band for a group, with how many of it the model has right."""
     axes.axhspan(place - 0.5, place + 0.5, color="#F2F2F2", linewidth=0, zorder=0.7)
-    axes.text(-2.5, place, HEADINGS[name], ha="right", va="center", fontsize=7.5, fontweight="bold")
-    axes.text(50, place, f"right of {count['findings']}: model {count['predicted']}, Cov {cov}, always grows {grows}, "
-              f"towards right {right}", ha="center", va="center", fontsize=6.8)
+    axes.text(50, place, f"{count['predicted']} of {count['findings']}", ha="center", va="center", fontweight="bold")
 
 
 def _row(axes: Axes, place: int, row: Numbers) -> None:
@@ -135,7 +150,7 @@ def _row(axes: Axes, place: int, row: Numbers) -> None:
     axes.axhline(place, color="#EEEEEE", linewidth=0.6, zorder=0.5)
     low, high = (100 * end for end in row["interval"])
     axes.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
-    axes.plot(100 * row["share"], place, "o", color=colour, markersize=4.5)
+    axes.plot(100 * row["share"], place, "o", color=colour, markersize=4)
     cov, right = (100 * row["baselines"][rule] for rule in (BASELINES[0], BASELINES[2]))
     if cov > 0 or not row["group"].startswith("pair"):  # of most pairs these two say nothing
         axes.plot(cov, place, "D", color=ORANGE, markersize=3.5, fillstyle="none", zorder=3)

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 import lossim as ls
 from _starts import zero_start
-from _style import BLUE, VERMILION, Numbers, new_figure, prose, styled, zero_line
+from _style import BLUE, VERMILION, Numbers, heading, legend, new_figure, prose, styled, zero_line
 from lossim.selection import Deadline
 
 CLAIM = ("Where groups with a late response are dropped, late is better than wrong: once half of the groups go, "
-         "Dr. GRPO lengthens where it would shorten")
+         "Dr. GRPO lengthens from both starts, also where it would shorten")
 EXACT = True
 
 GROUP = 8
@@ -50,15 +50,15 @@ def compute() -> Numbers:
 @styled
 def draw(numbers: Numbers) -> Figure:
     """One panel for each start, one line for each scheme."""
-    figure, panels = new_figure(CLAIM, height=3.2, columns=2)
+    figure, panels = new_figure(CLAIM, 2.1, 2.2)
     for axes, (name, start) in zip(panels, numbers["starts"].items(), strict=True):
         for scheme, curve in start["length_per_kl"].items():
             axes.plot(start["late"], curve, color=LOOKS[scheme], label=scheme)
         zero_line(axes)
-        axes.set_title(f"{name}, mean {start['mean_length']:,.0f} tokens", loc="left")
-        axes.set(xlim=(0, 1), xlabel="share of groups that are dropped")
-    panels[0].set_ylabel("change of mean length\n(tokens per step of 0.01 nats)")
-    panels[0].legend(loc="center right", bbox_to_anchor=(0.96, 0.46))
+        heading(axes, f"{name.capitalize()}, mean {start['mean_length']:,.0f} tokens")
+        axes.set(xlim=(0, 1), xlabel="share of groups that are dropped",
+                 ylabel="change of mean length\n(tokens in 0.01 nats)")
+    legend(panels[1], ncols=2)
     return figure
 
 
@@ -72,7 +72,7 @@ def caption(numbers: Numbers) -> str:
         ({one['max_tokens']:,.0f} and {other['max_tokens']:,.0f} tokens, nothing dropped) down. Both starts are
         right {one['accuracy']:.0%} of the time, and their wrong responses are longer. A response that comes late is
         neither praised nor blamed, so a wrong one does better late than in time: stopping is blamed, and no longer
-        the going on that ends behind the deadline. Under Dr. GRPO that decides the sign on the left, and on the right
+        the going on that ends behind the deadline. Under Dr. GRPO that decides the sign above, and below
         it makes a drift of nearly nothing one of many tokens; GRPO's mean over tokens, larger on both, keeps its sign.
         The direction is the same where late responses alone are dropped. One speed for all responses is assumed, and
         the default coordinates.""")

@@ -11,7 +11,22 @@ from matplotlib.lines import Line2D
 
 import lossim as ls
 from _starts import CONCISE, RATIO, SIGMA, median_for
-from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, Numbers, new_figure, prose, styled
+from _style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    Numbers,
+    heading,
+    legend,
+    new_figure,
+    prose,
+    styled,
+)
 from lossim import advantages, aggregation, critics, optimizers, penalties
 
 CLAIM = ("PPO lengthens on prompts it never solves; on ones it solves 1 time in 16 or more it shortens again, "
@@ -26,6 +41,7 @@ REWARD = ls.Reward(correct=SETTINGS["reward_correct"], incorrect=SETTINGS["rewar
                    truncated=SETTINGS["reward_no_box"])
 RULES = {"mean over tokens": aggregation.SequenceMeanTokenMean(),
          "token sum / 3,000": aggregation.ConstantNormalizer(constant=WRONG)}
+SAID = dict(zip(RULES, ("token mean", "token sum"), strict=True))
 LAMBDAS = (0.95, 1.0)
 RULE_COLOURS, RATE_COLOURS = (VERMILION, BLUE), (SKY, GREEN, ORANGE, PURPLE)
 CRITICS = {"learns": critics.LearnedTable(rate=0.1), "stays at 0": critics.Zero()}
@@ -107,37 +123,35 @@ def compute() -> Numbers:
 
 @styled
 def draw(numbers: Numbers) -> Figure:
-    """Left one phase under four losses, right two phases with two critics."""
-    figure, (left, right) = new_figure(CLAIM, height=4.1, columns=2, ratios=[1.0, 1.35])
+    """One phase under four losses, and below it two phases with two critics; both relative to the start."""
+    figure, (one, two) = new_figure(CLAIM, 2.6, 3.5)
     every = numbers["every"]
     for curve in numbers["losses"]:
-        steps = every * np.arange(len(curve["length"]))
+        length = np.array(curve["length"])
         colour = RULE_COLOURS[list(RULES).index(curve["rule"])]
-        left.plot(steps, curve["length"], color=colour, linestyle="-" if curve["gae_lambda"] < 1 else "--",
-                  label=f"{curve['rule']}, λ = {curve['gae_lambda']:g}")
-    left.set(title="never solved, critic at 0", xlabel="optimiser step", ylabel="mean length (tokens)")
-    left.yaxis.set_major_formatter("{x:,.0f}")
-    left.set_ylim(2900, 4150)
-    left.legend(loc="upper left")
+        one.plot(every * np.arange(len(length)), length / length[0], color=colour,
+                 linestyle="-" if curve["gae_lambda"] < 1 else "--",
+                 label=f"{SAID[curve['rule']]}, λ = {curve['gae_lambda']:g}")
+    heading(one, "Never solved, critic at 0")
 
     for phase, colour in zip(numbers["phases"], RATE_COLOURS, strict=True):
         first = np.array(phase["first"]["length"])
         for name, linestyle in zip(CRITICS, ("-", "--"), strict=True):
             second = np.array(phase[name]["length"])
             whole = np.concatenate([first, second[1:]]) / first[0]
-            steps = every * np.arange(len(whole))
-            right.plot(steps, whole, color=colour, linestyle=linestyle)
-    right.axhline(1.0, color=BLACK, linewidth=0.8, zorder=1.5)
-    right.set_ylim(0.75, 1.98)
+            two.plot(every * np.arange(len(whole)), whole, color=colour, linestyle=linestyle)
     switch = every * (len(numbers["phases"][0]["first"]["length"]) - 1)
-    right.axvline(switch, ymax=0.75, color=GREY, linewidth=1, linestyle=":")
-    right.set(title="never solved, then sometimes solved", xlabel="optimiser step",
-              ylabel="mean length on sometimes-solved\nprompts (relative to the start)")
+    two.axvline(switch, color=GREY, linewidth=1, linestyle=":")
+    heading(two, "Never solved, then (dotted) a share p solved")
+    for axes in (one, two):
+        axes.axhline(1.0, color=BLACK, linewidth=0.8, zorder=1.5)
+        axes.set(xlabel="optimiser step", ylabel="mean length\nover that of the start")
     handles = [Line2D([], [], color=colour, label=f"p = {Fraction(phase['solve_rate'])}")
                for phase, colour in zip(numbers["phases"], RATE_COLOURS, strict=True)]
     handles += [Line2D([], [], color=GREY, linestyle="-", label="critic learns"),
                 Line2D([], [], color=GREY, linestyle="--", label="critic stays at 0")]
-    right.legend(handles=handles, loc="upper left", ncols=2)
+    legend(one, ncols=2)
+    legend(two, ncols=2, handles=handles)
     return figure
 
 
@@ -150,10 +164,10 @@ def caption(numbers: Numbers) -> str:
     return prose(f"""
         Expected updates, step by step, with Concise Reasoning's rewards ([arXiv
         2504.05185](https://arxiv.org/abs/2504.05185): +1, -0.5, and -1 if cut) and KL in the reward (0.01).
-        Left: no response is right, critic at 0, no whitening, one learning rate. Three losses lengthen at
-        every step; under a token sum at λ = 1 only the lower pay of cut responses acts
+        Above: no response is right, critic at 0, no whitening, one learning rate. Three losses lengthen at
+        every step; under a token sum (over 3,000) at λ = 1 only the lower pay of cut responses acts
         ({token_sum[-1] - token_sum[0]:+.0f} tokens). Whitening takes a constant out: then the mean over
-        tokens at λ = 1 does not lengthen either ({flat[-1] - flat[0]:+.0f}). Right: λ = 0.95, mean over
+        tokens at λ = 1 does not lengthen either ({flat[-1] - flat[0]:+.0f}). Below: λ = 0.95, mean over
         tokens, whitened; after the dotted line only prompts with a share p of right responses, and a new
         critic that starts at 0. If it learns (a value per position, a tenth of the way per step), lengths
         rise for about {caught_up(phases[0])} more steps at p = 1/16, until it has caught up, and fall from then

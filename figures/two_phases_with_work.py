@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 import lossim as ls
 from _starts import SIGMA, median_for
-from _style import BLACK, BLUE, GREEN, GREY, ORANGE, Numbers, new_figure, prose, styled, zero_line
+from _style import BLUE, GREEN, GREY, ORANGE, Numbers, heading, legend, new_figure, prose, signs, styled, zero_line
 from lossim import optimizers
 from two_phases import CRITICS, FIRST, MAX_TOKENS, SECOND, WHITENED_RATE, WRONG, scheme, solved
 
@@ -79,27 +78,20 @@ def compute() -> Numbers:
 
 @styled
 def draw(numbers: Numbers) -> Figure:
-    """Left what the change of length bought, right accuracy on the prompts that are sometimes solved."""
-    figure, (left, right) = new_figure(CLAIM, height=3.9, columns=2)
+    """What the change of length bought, on one scale: the free part above, the needed part below."""
+    figure, (free, needed) = new_figure(CLAIM, 2.3, 3.35)
     for run, colour in zip(numbers["runs"], COLOURS, strict=True):
-        left.plot(run["needed"], color=colour, linewidth=2.2)
-        left.plot(run["free"], color=colour, linestyle="--")
-        right.plot(run["accuracy"], color=colour, linewidth=2.2)
-    zero_line(left)
-    for axes in (left, right):
+        free.plot(run["free"], color=colour)
+        needed.plot(run["needed"], color=colour, label=(
+            f"work of {run['work']:,} tokens, {100 * run['premature']:.0f}% of the wrong\n"
+            f"stop before it: P(correct) {run['accuracy'][0]:.3f} → {run['accuracy'][-1]:.3f}"))
+    for axes, part in ((free, "Free"), (needed, "Needed")):
+        zero_line(axes)
         axes.axvline(numbers["settings"]["steps"][0], color=GREY, linewidth=1, linestyle=":")
-        axes.set_xlabel("optimiser step")
-    left.set_title("on the prompts in training", loc="left")
-    left.set_ylabel("change of mean length\nsince the start (tokens)")
-    left.yaxis.set_major_formatter("{x:,.0f}")
-    right.set(ylabel="P(correct)", ylim=(0.2, 0.28))
-    right.set_title("on sometimes-solved prompts", loc="left")
-    left.legend(handles=[Line2D([], [], color=BLACK, linewidth=2.2, label="needed"),
-                         Line2D([], [], color=BLACK, linestyle="--", label="free")], loc="lower left")
-    right.legend(handles=[Line2D([], [], color=colour, linewidth=2.2,
-                                 label=f"{run['work']:,} tokens, {100 * run['premature']:.0f}% of the wrong")
-                          for run, colour in zip(numbers["runs"], COLOURS, strict=True)],
-                 title="median work, and stops before it", loc="lower left")
+        axes.set(xlabel="optimiser step", ylabel="change since the start\n(tokens)", ylim=(-900, 600))
+        axes.yaxis.set_major_formatter(lambda y, _: signs(f"{y:,.0f}"))
+        heading(axes, f"{part}: never solved, then (dotted) 1 in 4")
+    legend(needed)
     return figure
 
 

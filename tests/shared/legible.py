@@ -76,9 +76,8 @@ def strokes(figure: Figure, text: Text) -> list[tuple[str, Path]]:
     found = []
     for axes in figure.axes:
         for line in axes.lines:
-            path = drawn(line)
-            if line.get_visible() and len(path.vertices):
-                found.append((str(line.get_label()), path))
+            if line.get_visible():
+                found += [(str(line.get_label()), path) for path in drawn(line)]
         for bars in axes.collections:
             if isinstance(bars, LineCollection):
                 found += [("a bar", Path(bars.get_transform().transform(part)))
@@ -86,14 +85,12 @@ def strokes(figure: Figure, text: Text) -> list[tuple[str, Path]]:
     return found
 
 
-def drawn(line: Line2D) -> Path:
-    """A line in pixels; of marks alone, a small cross at each."""
+def drawn(line: Line2D) -> list[Path]:
+    """A line in pixels; of marks alone, a diamond at each."""
     points = line.get_transform().transform(np.ma.filled(line.get_xydata(), np.nan))
     points = points[np.isfinite(points).all(axis=1)]
     if line.get_linestyle() not in ("None", "none", "", " "):
-        return Path(points)
+        return [Path(points)] if len(points) else []
     reach = 0.5 * line.get_markersize() * line.get_figure().dpi / 72.0
-    ends = np.array([(-reach, 0.0), (reach, 0.0), (0.0, -reach), (0.0, reach)])
-    vertices = (points[:, None] + ends[None]).reshape(-1, 2)
-    return Path(vertices, np.tile([Path.MOVETO, Path.LINETO], len(vertices) // 2)) if len(vertices) else Path(
-        np.empty((0, 2)))
+    corners = reach * np.array([(-1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0)])
+    return [Path(point + corners) for point in points]
