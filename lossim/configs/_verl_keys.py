@@ -169,6 +169,7 @@ NEUTRAL = (
     *(f"actor_rollout_ref.{name}" for name in ("model.*", "ref.*", "critic.*", "hybrid_engine", "nccl_timeout")),
     "*_target_", "critic.*", "data.filter_overlong_prompts*", "data.truncation", "algorithm.kl_ctrl.horizon",
     "algorithm.kl_ctrl.target_kl", "algorithm.filter_groups.max_*", "algorithm.pf_ppo.*", "custom_reward_function.path",
-    "custom_reward_function.name", "distillation.*", "transfer_queue.*", "global_profiler.*", "ray_*", "hydra.*")
+    "custom_reward_function.name", "distillation.*", "transfer_queue.*", "global_profiler.*", "ray_*", "hydra.*",
+    "trainer.lossim.*")
 BEARING = ("algorithm.*", "actor_rollout_ref.*", "reward.*", "reward_model.*", "custom_reward_function.*")
 """Patterns of what never bears on the loss, and of where what nobody knows may."""

@@ -8,7 +8,6 @@ function scores is paid. So the run's own functions are wrapped, and nothing is 
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 
 from lossim._support.types import BoolArray, FloatArray
 from lossim.configs import read_config
+from lossim.live._prompts import Prompts
 from lossim.live._watch import LOGGER, Watch
 from lossim.schemes import Scheme, grpo
 
@@ -56,7 +56,7 @@ class LengthWatch:
         self._args: Any = None
         self._stops: frozenset[int] = frozenset()
         self._paid: dict[int, list[Any]] = {}
-        self._prompts: dict[tuple[bytes, int], int] = {}
+        self._prompts = Prompts()
 
     def of(self, reward_funcs: Any) -> list[Any]:
         """The same reward functions, seen. Reward models are left as they are: nobody sees what they pay."""
@@ -145,14 +145,9 @@ class LengthWatch:
         first = _process(self._args) * len(prompts)
         group = (first + np.arange(len(prompts))) // size
         names, start, count = np.unique(group, return_index=True, return_counts=True)
-        numbers = []
-        met: dict[bytes, int] = {}
-        for at in start.tolist():
-            key = hashlib.blake2b(repr(prompts[at]).encode("utf-8", "replace"), digest_size=8).digest()
-            met[key] = met.get(key, 0) + 1  # a prompt twice in one step is two groups
-            numbers.append(self._prompts.setdefault((key, met[key]), len(self._prompts)))
+        numbers = self._prompts.of_groups(repr(prompts[at]).encode("utf-8", "replace") for at in start.tolist())
         here = np.searchsorted(names, group)
-        return np.array(numbers)[here], count[here] == size
+        return numbers[here], count[here] == size
 
 
 class Callback:
