@@ -34,6 +34,7 @@ FLOORS = ("command line", "sweeps", "pictures, verbs, live", "forecasts", "logs,
 ROOMS = {
     "__main__": (0, "python -m lossim"),
     "_cli": (1, "arguments, and answers in words"),
+    "_face": (2, "all that lossim offers"),
     "_sweeping": (0, "a function over a grid"),
     "_pictures": (0, "results as figures"),
     "_verbs": (1, "which way, and what would change it"),

@@ -12,123 +12,28 @@ Which way mean length goes, and how much of that buys accuracy:
 68% of it is needed: it changes accuracy
 """
 
-from lossim import (
-    advantages,
-    aggregation,
-    critics,
-    curves,
-    estimates,
-    formulas,
-    lengths,
-    live,
-    optimizers,
-    penalties,
-    policies,
-    references,
-    rewards,
-    rollouts,
-    schemes,
-    selection,
-    surrogates,
-    tokens,
-)
-from lossim._auditing import Audit, Finding, audit
-from lossim._changes import Attribution, Goal, SlotShare, Stop, Stops, WhatIf, WhatIfs
-from lossim._display import Result, Saved, load
-from lossim._engine import Drift, LengthDrift, Pace, length_drift, pace
-from lossim._fitting import Fit, FittedClass, FittedDrift, FittedTraining, fit
-from lossim._forecasting import Forecast, forecast
-from lossim._model import Kernels, coordinates, kernel, kernels
-from lossim._support.doubts import Doubt
-from lossim._support.types import NoClosedForm, Outcome
-from lossim._surveying import Share, Survey, log_range, survey
-from lossim._sweeping import Failure, Sweep, sweep
-from lossim._training import Training, train
-from lossim._verbs import attribute, drift, stops, what_if
-from lossim.configs import ParsedConfig, read_config
-from lossim.curves import Curves
-from lossim.estimates import Estimate
-from lossim.policies import Path, Policy, PromptClass, Work
-from lossim.rewards import Reward
-from lossim.rollouts import Rollouts
-from lossim.schemes import Scheme, compare
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lossim._face import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Attribution",
-    "Audit",
-    "Curves",
-    "Doubt",
-    "Drift",
-    "Estimate",
-    "Failure",
-    "Finding",
-    "Fit",
-    "FittedClass",
-    "FittedDrift",
-    "FittedTraining",
-    "Forecast",
-    "Goal",
-    "Kernels",
-    "LengthDrift",
-    "NoClosedForm",
-    "Outcome",
-    "Pace",
-    "ParsedConfig",
-    "Path",
-    "Policy",
-    "PromptClass",
-    "Result",
-    "Reward",
-    "Rollouts",
-    "Saved",
-    "Scheme",
-    "Share",
-    "SlotShare",
-    "Stop",
-    "Stops",
-    "Survey",
-    "Sweep",
-    "Training",
-    "WhatIf",
-    "WhatIfs",
-    "Work",
-    "advantages",
-    "aggregation",
-    "attribute",
-    "audit",
-    "compare",
-    "coordinates",
-    "critics",
-    "curves",
-    "drift",
-    "estimates",
-    "fit",
-    "forecast",
-    "formulas",
-    "kernel",
-    "kernels",
-    "length_drift",
-    "lengths",
-    "live",
-    "load",
-    "log_range",
-    "optimizers",
-    "pace",
-    "penalties",
-    "policies",
-    "read_config",
-    "references",
-    "rewards",
-    "rollouts",
-    "schemes",
-    "selection",
-    "stops",
-    "surrogates",
-    "survey",
-    "sweep",
-    "tokens",
-    "train",
-    "what_if",
-]
+
+def __getattr__(name: str) -> Any:
+    """A module of lossim by itself, or all of ``lossim._face``: numpy and scipy wait until they are needed."""
+    if name.startswith("__") and name != "__all__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")
+    face = import_module(f"{__name__}._face")
+    if not hasattr(face, name):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals().update({known: getattr(face, known) for known in face.__all__})
+    return getattr(face, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *import_module(f"{__name__}._face").__all__})

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from lossim._cli.colours import coloured, paint_help
 from lossim._cli.commands import overview
@@ -47,6 +46,8 @@ def _run(words: list[str]) -> int:
         print(paint_help(page) if coloured("auto", sys.stdout) else page, end="")
         return DONE
     if words == ["--version"]:
+        from importlib.metadata import version
+
         print(f"lossim {version('lossim')}")
         return DONE
     from lossim._cli.running import run

@@ -49,8 +49,16 @@ def runtime_imports(tree: ast.AST) -> set[str]:
     return found
 
 
+def test_import_by_itself_loads_no_library() -> None:
+    """It waits until something of lossim is asked for, and the page of all commands asks for nothing."""
+    bare = top_level_modules_after("pass")
+    assert top_level_modules_after("import lossim") - bare <= set(sys.stdlib_module_names) | {"lossim"}
+    page = top_level_modules_after("from lossim.__main__ import main; main(['--help']); main(['--version'])")
+    assert not page & {"numpy", "scipy", *HEAVY}
+
+
 def test_import_loads_nothing_heavy() -> None:
-    loaded = top_level_modules_after("import lossim")
+    loaded = top_level_modules_after("import lossim; lossim.drift")
     assert {"lossim", "numpy"} <= loaded
     assert not loaded & set(HEAVY)
 
