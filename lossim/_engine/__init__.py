@@ -33,6 +33,7 @@ from lossim._engine.report import (
     versions,
 )
 from lossim._engine.result import Drift, how_far
+from lossim._engine.rules import EndRules, Logged
 from lossim._engine.sampled import (
     Batches,
     cannot_fill,
@@ -47,11 +48,11 @@ from lossim._engine.sampled import (
 from lossim._engine.side_by_side import SideBySide, class_by_class
 from lossim._engine.sources import ROLES
 from lossim._engine.states import along_draws, sums_by_token, with_entries
-from lossim._engine.step import Logged, Step
+from lossim._engine.step import Step
 
 __all__ = ["FIRST_STEP", "NATS", "NO_PACE", "ROLES", "STANDARD_ERRORS", "TERMS", "Batches", "Changes", "Credit",
-           "Drift", "EndSums", "Family", "Groups", "Headline", "LengthDrift", "Logged", "Measures", "Pace", "Paced",
-           "Question", "Ratios", "Readout", "Report", "ResponseTerm", "SideBySide", "Step", "TokenTerm",
+           "Drift", "EndRules", "EndSums", "Family", "Groups", "Headline", "LengthDrift", "Logged", "Measures", "Pace",
+           "Paced", "Question", "Ratios", "Readout", "Report", "ResponseTerm", "SideBySide", "Step", "TokenTerm",
            "advantage_sums_of", "along_draws", "at_pace", "cannot_fill", "check_alike", "checked_family",
            "class_by_class", "clock", "content_notes", "credit", "credited", "critic_sums", "describe_policy",
            "describe_rng", "describe_scheme", "drift", "effective_reward", "end_sums", "entry_advantage",

@@ -82,8 +82,7 @@ class Denominators(Record):
     @cached_property
     def size(self) -> FloatArray:
         """What each end adds to the aggregation's denominator, [end]; 0 out of the loss, and 0 if there is none."""
-        size = self.rule.size(self.step.old.length)
-        return np.where(self.step.in_loss, 0.0 if size is None else size, 0.0)
+        return _sizes(self.step.in_loss, self.step.old.length, self.rule)
 
     @cached_property
     def aggregation(self) -> Reciprocal:
@@ -114,7 +113,7 @@ class Denominators(Record):
     @cached_property
     def decay(self) -> FloatArray:
         """e^{-node · size}, [a, end]."""
-        return _decay(self.aggregation.nodes, self.size)
+        return self.step.rules.once(_decays, self.step.in_loss, self.step.old.length, self.rule, self.aggregation)
 
     @cached_property
     def baseline_decay(self) -> FloatArray:
@@ -126,6 +125,15 @@ def inverse_range(size: FloatArray, counted: BoolArray) -> tuple[float, float] |
     """The smallest and the largest size that one response adds, of those ends that count; None where none does."""
     sizes = size[counted]
     return (float(sizes.min()), float(sizes.max())) if len(sizes) else None
+
+
+def _sizes(in_loss: BoolArray, length: FloatArray, rule: Aggregation) -> FloatArray:
+    size = rule.size(length)
+    return np.where(in_loss, 0.0 if size is None else size, 0.0)
+
+
+def _decays(in_loss: BoolArray, length: FloatArray, rule: Aggregation, one_over: Reciprocal) -> FloatArray:
+    return _decay(one_over.nodes, _sizes(in_loss, length, rule))
 
 
 def _decay(nodes: FloatArray, size: FloatArray) -> FloatArray:

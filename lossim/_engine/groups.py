@@ -234,8 +234,8 @@ def at_least_two_levels(parts: FloatArray, gone: FloatArray, size: int) -> Float
         return np.maximum((parts.sum(axis=-1) + gone) ** size - equal, 0.0)
     rest = np.zeros(parts.shape[:-1]) + gone
     total = np.zeros_like(rest)
-    lower = np.zeros_like(rest)
-    for level in range(parts.shape[-1]):
+    lower = parts[..., 0]
+    for level in range(1, parts.shape[-1]):
         own = parts[..., level]
         total += _both_occur(rest, own, lower, size)
         lower = lower + own

@@ -17,13 +17,14 @@ from scipy.special import gammaln, xlogy
 
 from lossim._engine.groups import ClassLaw
 from lossim._engine.standardized import standardized_credit
-from lossim._engine.step import Step
 from lossim._support.positions import blocks
 from lossim._support.types import FloatArray, IntArray, NoClosedForm
 from lossim.advantages import Group, ResponseAdvantage, group_of
+from lossim.schemes import DynamicSampling
 
 __all__ = ["FEW_TERMS", "LEAST_LOG", "MOST_TERMS", "advantages_beside", "by_quadrature", "composition_count",
-           "compositions", "expected_credit", "kinds", "negative_credit", "return_slope", "squared_credit"]
+           "compositions", "compositions_beside", "expected_credit", "kinds", "negative_credit", "return_slope",
+           "squared_credit"]
 
 MOST_TERMS = 500_000_000
 """Largest number of compositions × levels × (nodes or levels) that is summed over before NoClosedForm is raised."""
@@ -248,9 +249,9 @@ def _composition_credit(law: ClassLaw, estimator: ResponseAdvantage, factor: Flo
         log_phi = np.maximum(np.log(phi), LEAST_LOG)
     expected = np.zeros((nodes, levels))
     for table in compositions(law.mates, parts, chunk=max(1_000_000 // nodes, 1000)):
-        log_ways = gammaln(law.mates + 1.0) - gammaln(table + 1.0).sum(axis=1)
-        chance = np.exp(log_ways + log_phi @ table.T)
-        advantages = advantages_beside(law.step, estimator, table[:, :levels].astype(np.float64), values)
+        chance = np.exp(_log_ways(table) + log_phi @ table.T)
+        advantages = advantages_beside(estimator, table[:, :levels].astype(np.float64), values, law.step.least_kept,
+                                       law.step.scheme.dynamic_sampling)
         credit = function(advantages)
         expected += chance @ np.where(np.isnan(credit), 0.0, credit)
     return law.at_level(factor[:, None] * expected, own)
@@ -294,7 +295,24 @@ def kinds(law: ClassLaw, estimator: ResponseAdvantage) -> tuple[FloatArray, IntA
     return table[occurs], np.maximum(number, 0)[own] * occurs[own]
 
 
-def advantages_beside(step: Step, estimator: ResponseAdvantage, table: FloatArray, values: FloatArray) -> FloatArray:
+def compositions_beside(estimator: ResponseAdvantage, table: IntArray, levels: FloatArray, least_kept: int,
+                        sampling: DynamicSampling) -> tuple[FloatArray, FloatArray]:
+    """Of each composition of mates the log of the ways it can come about, [composition], and A beside it of a response
+    of each level of reward, where nothing else is read: [composition, level]; 0 if left out.
+    """
+    values = np.stack([levels, levels, np.zeros_like(levels)], axis=1)
+    beside = advantages_beside(estimator, table[:, :len(levels)].astype(np.float64), values, least_kept, sampling)
+    return _log_ways(table), np.where(np.isnan(beside), 0.0, beside)
+
+
+def _log_ways(table: IntArray) -> FloatArray:
+    """log of the multinomial coefficient of each composition."""
+    found: FloatArray = gammaln(table[0].sum() + 1.0) - gammaln(table + 1.0).sum(axis=1)
+    return found
+
+
+def advantages_beside(estimator: ResponseAdvantage, table: FloatArray, values: FloatArray, least_kept: int,
+                      sampling: DynamicSampling) -> FloatArray:
     """A of an own response of each level beside each composition of mates; NaN if left out. [composition, level]"""
     task, returns, length = values.T
     result = np.zeros(table.shape)
@@ -303,9 +321,9 @@ def advantages_beside(step: Step, estimator: ResponseAdvantage, table: FloatArra
         count[:, level] += 1.0
         group = Group(returns=returns, count=count, length=length, baseline=np.zeros(1))
         mine = estimator.of_group(group)[:, level]
-        if step.least_kept == 2:
+        if least_kept == 2:
             mine = np.where(count.sum(axis=1) >= 2, mine, np.nan)
-        if step.scheme.dynamic_sampling != "none":
+        if sampling != "none":
             others = (task != task[level]) & (count > 0)
             mine = np.where(others.any(axis=1), mine, np.nan)
         result[:, level] = mine

@@ -114,7 +114,9 @@ class TokenSums(Record):
 
     def gradient(self, policy: CellArrays, cells: slice) -> FloatArray:
         """g(t) = (1 - h) Σ_stop - h Σ_go in the stop logits of these cells, [cell, t]."""
-        return policy.stay[cells] * self.stop.sum(axis=1) - policy.hazard[cells] * self.go.sum(axis=1)
+        gradient = policy.stay[cells] * _over_outcomes(self.stop)
+        gradient -= policy.hazard[cells] * _over_outcomes(self.go)
+        return gradient
 
     @property
     def first(self) -> FloatArray:
@@ -146,6 +148,11 @@ def outcomes(x: FloatArray, apart: bool) -> FloatArray:
 def entries(x: FloatArray, apart: bool) -> FloatArray:
     """The same of sums over those that moved, [..., outcome, t]."""
     return x if apart else x.sum(axis=-2, keepdims=True)
+
+
+def _over_outcomes(x: FloatArray) -> FloatArray:
+    """[cell, outcome, t] → [cell, t]."""
+    return x[:, 0] if x.shape[1] == 1 else x.sum(axis=1)
 
 
 def stops_of(x: FloatArray) -> FloatArray:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaln, xlogy
+from scipy.special import xlogy
 
 from lossim._engine.average import check_in_time, check_unequal
 from lossim._engine.denominators import ONE, Denominators, inverse_range
@@ -31,9 +31,9 @@ from lossim._engine.mates import (
     FEW_TERMS,
     LEAST_LOG,
     MOST_TERMS,
-    advantages_beside,
     composition_count,
     compositions,
+    compositions_beside,
 )
 from lossim._engine.measures import Measures, ResponseTerm, TokenTerm
 from lossim._engine.states import with_entries
@@ -181,7 +181,7 @@ class SideBySide(Record):
     def removed(self) -> FloatArray:
         """P(a response is out of the baseline, and its group is not replaced for it), [class]."""
         outside = self.at_runs(self.step.admitted & ~self.step.in_baseline)
-        return self.law[:, :, outside].sum(axis=(1, 2))
+        return self.law[:, :, outside].sum(axis=(1, 2)) if outside.any() else np.zeros(len(self.law))
 
     @property
     def some_removed(self) -> bool:
@@ -366,15 +366,14 @@ class SideBySide(Record):
         occurs = phi > 0
         with np.errstate(divide="ignore"):
             log_phi = np.maximum(np.log(phi), LEAST_LOG)
-        values = np.stack([levels, levels, np.zeros_like(levels)], axis=1)
         expected = np.zeros(self.by_level.shape).swapaxes(1, 2)
         for table in compositions(self.mates, parts, chunk=max(1_000_000 // (phi.shape[0] * phi.shape[1]), 1000)):
-            log_ways = gammaln(self.mates + 1.0) - gammaln(table + 1.0).sum(axis=1)
+            log_ways, beside = self.step.rules.once(compositions_beside, estimator, table, levels,
+                                                    self.step.least_kept, self.step.scheme.dynamic_sampling)
             chance = np.exp(log_ways + log_phi @ table.T)
             if not occurs.all():
                 chance[~occurs @ (table > 0).T] = 0.0
-            beside = advantages_beside(self.step, estimator, table[:, :len(levels)].astype(np.float64), values)
-            expected += chance @ np.where(np.isnan(beside), 0.0, beside)
+            expected += chance @ beside
         return self.at_level(self.factor[:, None] * np.swapaxes(expected, 1, 2))
 
     # --- the step ---------------------------------------------------------------------------------------------

@@ -45,6 +45,8 @@ def going(policy: CellArrays, ended: FloatArray, entered: FloatArray, cells: sli
     Early, when few have entered, they are those that have entered so far less those that have stopped so far.
     """
     go = after(ended)
+    if not len(policy.arrival):
+        return go
     source, target, rows = policy.layout.moves_within(cells)
     entered = entered[rows]
     later = np.zeros_like(entered)
@@ -59,6 +61,8 @@ def going(policy: CellArrays, ended: FloatArray, entered: FloatArray, cells: sli
 
 def with_entries(policy: CellArrays, ended: FloatArray) -> EndSums:
     """A measure over the law of a policy, [cell, grade, end], with its sums over those that moved."""
+    if not len(policy.arrival):
+        return EndSums.of_one_state(ended)
     return EndSums(ended=ended, entered=entered_of(policy, by_outcome(ended[policy.layout.moves.target])))
 
 

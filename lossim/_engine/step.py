@@ -1,4 +1,4 @@
-"""What one step of a scheme sees: who draws, what responses are paid, who counts, how old and new policy differ."""
+"""What one step of a scheme sees: who draws, what responses are paid, how old and new policy differ."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from lossim._engine.measures import EndSums, Roles
 from lossim._engine.ratios import clash_at, log_ratio
+from lossim._engine.rules import EndRules, Logged
 from lossim._engine.states import along_pairs, mean_along, reweighed, variance_along, with_entries
 from lossim._model import CellArrays
 from lossim._support import checks
@@ -18,18 +19,7 @@ from lossim.aggregation import Aggregation
 from lossim.critics import CriticView
 from lossim.schemes import Scheme
 
-__all__ = ["Errors", "Logged", "Step"]
-
-
-class Logged(Record):
-    """Rewards of a log, in place of the scheme's rule.
-
-    ``task`` [1, grade, end] is what responses are paid in the tables of the engine, ``expected_pay`` [cell, end] the
-    mean that a critic learns.
-    """
-
-    task: FloatArray
-    expected_pay: FloatArray
+__all__ = ["Errors", "Step"]
 
 
 class Errors(Record):
@@ -52,6 +42,7 @@ class Step(Record):
         reference: the one that a KL refers to.
         old: the one that drew the batch; ``policy`` itself on-policy.
         logged: rewards of a log in place of the scheme's rule; None for the rule.
+        known: rules of another step, which are taken where they are those of this one; they need not be.
     """
 
     scheme: Scheme
@@ -59,6 +50,7 @@ class Step(Record):
     reference: CellArrays
     old: CellArrays
     logged: Logged | None = None
+    known: EndRules | None = None
 
     def __post_init__(self) -> None:
         # Ratios that are infinite, and rewards or baselines that do not fit, are told now.
@@ -97,34 +89,77 @@ class Step(Record):
         """Whether a response is compared with the others of its group."""
         return self.response_level is not None and self.response_level.group_relative
 
-    # --- who counts -------------------------------------------------------------------------------------------
+    # --- what the scheme says of ends -------------------------------------------------------------------------
 
     @cached_property
+    def rules(self) -> EndRules:
+        """What the scheme says of the ends, whatever the policy."""
+        scheme = self.scheme
+        mine = EndRules(reward=scheme.reward, truncation=scheme.truncation, selection=scheme.selection,
+                        layout=self.policy.layout, goals=self.policy.target, logged=self.logged)
+        return self.known if self.known is not None and self.known.same_as(mine) else mine
+
+    @property
     def in_loss(self) -> BoolArray:
         """Which ends are in the loss, [end]."""
-        inside = np.ones(self.policy.max_tokens + 1, dtype=bool)
-        inside[-1] = self.scheme.truncation == "keep"
-        return inside & self.in_time
+        return self.rules.in_loss
 
-    @cached_property
+    @property
     def in_baseline(self) -> BoolArray:
         """Which ends are in baseline and std, [end]."""
-        inside = np.ones(self.policy.max_tokens + 1, dtype=bool)
-        inside[-1] = self.scheme.truncation != "remove"
-        return inside & self.in_time
+        return self.rules.in_baseline
 
-    @cached_property
+    @property
     def in_time(self) -> BoolArray:
         """Which ends are no later than the scheme takes responses, [end]."""
-        length = self.policy.length
-        selection = self.scheme.selection
-        return np.ones(len(length), dtype=bool) if selection is None else selection.in_time(length)
+        return self.rules.in_time
 
-    @cached_property
+    @property
     def admitted(self) -> BoolArray:
-        """Which ends the responses of a step can have, [end]: not those for which it replaces the whole group."""
-        selection = self.scheme.selection
-        return self.in_time if selection is not None and selection.drops == "group" else np.ones_like(self.in_time)
+        """Which ends the responses of a step can have, [end]."""
+        return self.rules.admitted
+
+    @property
+    def task(self) -> FloatArray:
+        """Task reward with shaping, [1, grade, end], or [cell, grade, end] where it reads a target."""
+        return self.rules.task
+
+    @property
+    def target(self) -> FloatArray | None:
+        """The target of each class, [class], where the reward reads it; None where it does not."""
+        return self.rules.target
+
+    @property
+    def pay(self) -> FloatArray:
+        """What grades are paid before cuts and shapings, [grade]."""
+        return self.rules.pay
+
+    @property
+    def runs(self) -> IntArray:
+        """The first end of each run of ends that are alike, [run]."""
+        return self.rules.runs
+
+    @property
+    def few_runs(self) -> bool:
+        """Whether these runs are few, beside the ends."""
+        return self.rules.few_runs
+
+    @property
+    def run_of_end(self) -> IntArray:
+        """The run of each end, [end]."""
+        return self.rules.run_of_end
+
+    @property
+    def reward_levels(self) -> tuple[FloatArray, IntArray]:
+        """The different task rewards, increasing, and which of them each [grade, end] gets; of the first class."""
+        return self.rules.reward_levels
+
+    @property
+    def levels_by_class(self) -> list[tuple[FloatArray, IntArray]]:
+        """The same for each class; one entry for all where they are paid alike."""
+        return self.rules.levels_by_class
+
+    # --- who counts -------------------------------------------------------------------------------------------
 
     @property
     def least_kept(self) -> int:
@@ -140,88 +175,9 @@ class Step(Record):
     # --- what responses are paid --------------------------------------------------------------------------------
 
     @cached_property
-    def task(self) -> FloatArray:
-        """Task reward with shaping, [1, grade, end], or [cell, grade, end] where it depends on the prompt's target.
-
-        0 where the shaping compares a group, which only samples have.
-        """
-        if self.logged is not None:
-            return self.logged.task
-        reward = self.scheme.reward
-        target = self.target
-        if reward.group_relative:
-            return np.zeros((1, len(self.pay), self.policy.max_tokens + 1))
-        correct = np.arange(len(self.pay))[:, None] == 0
-        cut = np.arange(self.policy.max_tokens + 1) == self.policy.max_tokens
-        if target is None:
-            return np.asarray(reward.values(self.policy.length, correct, cut, self.pay[:, None]))[None]
-        paid = reward.values(self.policy.length, correct, cut, self.pay[:, None], target[:, None, None])
-        return np.asarray(paid)[self.policy.class_of_cell]
-
-    @cached_property
-    def target(self) -> FloatArray | None:
-        """The target of each class, [class], where the reward reads it; None where it does not.
-
-        Raises:
-            ValueError: a class without one.
-        """
-        if not self.scheme.reward.needs_target:
-            return None
-        given = self.policy.target
-        missing = [] if given is None else np.flatnonzero(np.isnan(given)).tolist()
-        if given is None or missing:
-            names = list(dict.fromkeys(names[0] for names in self.policy.cell_names))
-            without = names if given is None else [names[i] for i in missing]
-            checks.fail(f"target of class {without[0]!r}", None, f"must be given: {self.scheme.reward.target_words}",
-                        "use PromptClass(target=...), or policy.with_targets([...]) for a class for each of several")
-        return given
-
-    @cached_property
-    def pay(self) -> FloatArray:
-        """What grades are paid before cuts and shapings, [grade]."""
-        return self.scheme.reward.by_grade(self.policy.layout.grades)
-
-    @cached_property
-    def alike(self) -> BoolArray:
-        """Whether each end is paid as the one before it, whatever the grade, and in the baseline as that is, [end]."""
-        task = self.task
-        same = np.zeros(task.shape[-1], dtype=bool)
-        same[1:] = (task[:, :, 1:] == task[:, :, :-1]).all(axis=(0, 1))
-        same[1:] &= self.in_baseline[1:] == self.in_baseline[:-1]
-        same[1:] &= self.admitted[1:] == self.admitted[:-1]
-        return same
-
-    @cached_property
-    def runs(self) -> IntArray:
-        """The first end of each run of ends that are alike, [run]."""
-        return np.flatnonzero(~self.alike)
-
-    @property
-    def few_runs(self) -> bool:
-        """Whether they are few, beside the ends."""
-        return 2 * len(self.runs) < len(self.alike)
-
-    @cached_property
-    def run_of_end(self) -> IntArray:
-        """The run of each end, [end]."""
-        return np.cumsum(~self.alike) - 1
-
-    @cached_property
     def law_by_run(self) -> FloatArray:
         """P(grade, run of ends; in the cell | path) of the policy that draws, [cell, grade, run]."""
         return np.add.reduceat(self.old.law, self.runs, axis=-1)
-
-    @cached_property
-    def reward_levels(self) -> tuple[FloatArray, IntArray]:
-        """The different task rewards, increasing, and which of them each [grade, end] gets; of the first class."""
-        return self.levels_by_class[0]
-
-    @cached_property
-    def levels_by_class(self) -> list[tuple[FloatArray, IntArray]]:
-        """The same for each class; one entry for all where they are paid alike."""
-        first = [cells.start for cells in self.policy.class_cells] if len(self.task) > 1 else [0]
-        found = [np.unique(self.task[cell][:, self.runs], return_inverse=True) for cell in first]
-        return [(values, level.reshape(-1, len(self.runs))[:, self.run_of_end]) for values, level in found]
 
     @cached_property
     def paid(self) -> Roles | None:

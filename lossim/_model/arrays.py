@@ -258,8 +258,8 @@ class CellArrays(Record):
 
         On a path of one state the last two are Σ_{u>t} P(T >= u); where states differ, E[tokens after t] is a value.
         """
-        nobody = np.zeros(len(self.at_risk))
-        gradient = -self.hazard * after(np.column_stack([self.at_risk, nobody]))
+        gradient = np.zeros_like(self.at_risk)
+        np.multiply(-self.hazard[:, :-1], after(self.at_risk), out=gradient[:, :-1])
         if len(self.arrival):
             source, target, _ = self.layout.moves
             chained = np.concatenate([source, target])

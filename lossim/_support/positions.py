@@ -22,7 +22,7 @@ times as much each."""
 
 def log_survival(log_stay: FloatArray) -> FloatArray:
     """log P(T >= t), t = 1..N+1, from log (1 - h); the last entry is the log of the truncated mass."""
-    return np.concatenate([np.zeros((*log_stay.shape[:-1], 1)), np.cumsum(log_stay, axis=-1)], axis=-1)
+    return before(log_stay)
 
 
 def blocks(rows: int, columns: int, most: int = BLOCK) -> Iterator[slice]:
@@ -44,7 +44,9 @@ def after(x: FloatArray) -> FloatArray:
     >>> after(np.array([1.0, 2.0, 4.0]))
     array([6., 4.])
     """
-    return np.cumsum(x[..., :0:-1], axis=-1)[..., ::-1]
+    sums = np.empty((*x.shape[:-1], x.shape[-1] - 1))
+    np.cumsum(x[..., :0:-1], axis=-1, out=sums[..., ::-1])
+    return sums
 
 
 def before(x: FloatArray) -> FloatArray:

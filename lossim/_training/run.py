@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lossim._engine import Family, Step, laid_out, lengths_over, sums_by_token, with_entries
+from lossim._engine import EndRules, Family, Step, laid_out, lengths_over, sums_by_token, with_entries
 from lossim._model import CellArrays, Directions, Logits, Motion
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
@@ -46,6 +46,7 @@ class Run(ABC):
         self.coordinates = np.zeros((*replicates, motion.size))
         self.memory = optimizer.start(self.coordinates.shape)
         self.current = None if stack else first.policy
+        self.rules: EndRules = first.rules  # those of the last step, which those of the next one are
         # Whether some response is ever at work on an answer: see CellArrays.needed_length_gradient.
         self.works = bool(len(self.start.arrival) or motion.skill_scale > 0 or first.policy.rising.any())
         self.state: State
@@ -144,7 +145,9 @@ class Run(ABC):
             values = self.learning.values.reshape(-1, self.learning.values.shape[-1])
             known = values if np.isfinite(values[:, -1]).all() else values[:, :-1]
             scheme = replace(scheme, advantage=scheme.advantage.with_critic(Table(table=known)))
-        return Step(scheme=scheme, policy=old, reference=self.reference, old=old)
+        step = Step(scheme=scheme, policy=old, reference=self.reference, old=old, known=self.rules)
+        self.rules = step.rules
+        return step
 
     def learn(self, step: Step) -> None:
         """One update of the critic on a rollout, if it learns."""
@@ -163,7 +166,8 @@ class Run(ABC):
         directions = Directions(policy=first.policy, motion=self.motion, shape=self.replicates)
         over = lengths_over(self.kernels, directions, gradient)
         if over is not None:
-            self.range = np.fmin.reduce(over.per_kl, axis=-1), np.fmax.reduce(over.per_kl, axis=-1)
+            per_kl = over.per_kl
+            self.range = np.fmin.reduce(per_kl, axis=-1), np.fmax.reduce(per_kl, axis=-1)
 
     def move(self, gradient: Logits) -> None:
         """Take one optimiser step."""

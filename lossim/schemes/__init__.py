@@ -29,6 +29,7 @@ from lossim.schemes._presets import (
     sapo,
     vapo,
 )
+from lossim.schemes._scheme import DynamicSampling as DynamicSampling
 from lossim.schemes._scheme import Scheme, compare
 from lossim.schemes._scheme import Truncation as Truncation  # for the library's own rooms
 from lossim.schemes._scheme import short as short
