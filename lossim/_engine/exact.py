@@ -121,7 +121,7 @@ def token_measures(step: Step, weight: FloatArray) -> TokenTerm:
     sums = with_entries(step.old, weight) if step.signed else step.gained(weight, +1)
     gae = step.token_level
     credit = np.zeros_like(sums.entered)
-    if gae is not None and not gae.adaptive:
+    if len(credit) and gae is not None and not gae.adaptive:
         credit = entry_credit(step.old, sums, step.errors.last, step.errors.going, gae.discount)
     return TokenTerm(weight=sums, credit=credit)
 

@@ -48,10 +48,10 @@ def gae_sums(step: Step, term: TokenTerm, cells: slice = slice(None), *, apart: 
     measure = term.weight.ended[cells]
     last = measure * errors.last[cells]
     credited = outcomes(last if term.reward is None else last + term.reward[cells], apart)
-    weight = outcomes(measure, apart)
     stop = stops_of(credited)
     source, target, rows = step.policy.layout.moves_within(cells)
     if gae.adaptive:
+        weight = outcomes(measure, apart)
         go = credit_by_pairs(gae, step.policy.length, going, weight, credited)
         for move in range(rows.start, rows.stop):
             cell = target[move - rows.start]
@@ -60,7 +60,9 @@ def gae_sums(step: Step, term: TokenTerm, cells: slice = slice(None), *, apart: 
     else:
         x = gae.discount
         entered = entries(term.weight.entered, apart)
-        go = going[:, None] * going_on(step.policy, weight, entered, cells)
+        go = np.zeros((*credited.shape[:2], going.shape[1]))
+        if going.any():  # a critic that is 0 tells nothing on the way
+            go += going[:, None] * going_on(step.policy, outcomes(measure, apart), entered, cells)
         jump = x * entries(term.credit, apart)[rows, :, 1:]
         go[source, :, :-1] += (errors.moving[rows] - going[source])[:, None, :-1] * entered[rows, :, 1:] + jump
         go[target, :, :-1] -= jump

@@ -10,6 +10,8 @@ that change state.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from lossim._engine.gae import gae_sums
@@ -115,11 +117,12 @@ def surprises(policy: CellArrays, cells: slice) -> Roles:
 def update_gradient(step: Step, measures: Measures, skills: bool = False) -> Logits:
     """The gradient of all terms; that in the skills is 0 unless asked for."""
     policy = step.policy
-    stops = np.zeros_like(policy.logits)
+    stops = np.empty_like(policy.logits)
     first = np.zeros(policy.layout.cells)
     for cells in policy.layout.blocks:
-        for _, sums in token_sums(step, measures, cells, apart=False).present:
-            stops[cells] += sums.gradient(policy, cells)
+        terms = [sums for _, sums in token_sums(step, measures, cells, apart=False).present]
+        stops[cells] = reduce(np.add, [sums.gradient(policy, cells) for sums in terms])
+        for sums in terms:
             first[cells] += sums.first.sum(axis=1)
     return Logits(stops, path_gradient(policy, first), skill_gradient(step, measures, skills))
 

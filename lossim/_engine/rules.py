@@ -58,7 +58,7 @@ class EndRules(Record):
         Parts are the same if they are the same objects; nobody writes into what is made.
         """
         known = self.kept.get(make)
-        if known is None or len(known[0]) != len(parts) or any(map(operator.is_not, known[0], parts)):
+        if known is None or any(map(operator.is_not, known[0], parts)):
             known = self.kept[make] = parts, make(*parts)
         made: Made = known[1]
         return made

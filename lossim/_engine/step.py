@@ -10,7 +10,7 @@ from lossim._engine.measures import EndSums, Roles
 from lossim._engine.ratios import clash_at, log_ratio
 from lossim._engine.rules import EndRules, Logged
 from lossim._engine.states import along_pairs, mean_along, reweighed, variance_along, with_entries
-from lossim._model import CellArrays
+from lossim._model import CellArrays, Layout
 from lossim._support import checks
 from lossim._support.records import Record, mapped
 from lossim._support.types import BoolArray, FloatArray, IntArray, NoClosedForm
@@ -326,22 +326,36 @@ class Step(Record):
         if self.scheme.reward.group_relative and gae.critic.knows_pay:
             checks.fail("critic", gae.critic, "is not defined for a reward that compares the responses of a group",
                         "give its values as critics.Table")
+        if self.paid is None and gae.critic.constant is not None:
+            return self.rules.once(_constant_errors, gae, self.task, self.policy.layout)
         table = gae.critic.values(self.critic_view(gae))
-        values = table[:, :-1]
         beyond = table[:, -1] if gae.bootstrap_truncated else np.zeros(len(table))
         if not np.isfinite(beyond).all():
             checks.fail("bootstrap_truncated", True, "needs a critic with a value beyond max_tokens",
                         "use critics.Constant, critics.Linear, or a critics.Table with max_tokens + 1 columns")
-        paid = self.paid_or_nothing
-        going = paid.go[:, :-1] + gae.gamma * values[:, 1:] - values[:, :-1]
-        stopped = paid.stop - values
-        cut = (paid.go - values)[:, -1:]
-        last = np.concatenate([stopped, cut], axis=1)[:, None, :] + self.task
-        last[:, :, -1] += gae.gamma * beyond[:, None]
-        source, target, _ = self.policy.layout.moves
-        moving = going[source] + gae.gamma * (values[target, 1:] - values[source, 1:])
+        return _errors(table[:, :-1], beyond, self.paid_or_nothing, gae.gamma, self.task, self.policy.layout)
 
-        def nothing_at_cap(x: FloatArray) -> FloatArray:
-            return np.column_stack([x, np.zeros(len(x))])
 
-        return Errors(going=nothing_at_cap(going), last=last, moving=nothing_at_cap(moving))
+def _constant_errors(gae: GAE, task: FloatArray, layout: Layout) -> Errors:
+    """TD errors of a critic that is one number, where nothing is paid on the way: no policy enters."""
+    values = np.full((layout.cells, layout.max_tokens), gae.critic.constant)
+    nothing = np.broadcast_to(0.0, values.shape)
+    beyond = values[:, -1] if gae.bootstrap_truncated else np.zeros(layout.cells)
+    return _errors(values, beyond, Roles(stop=nothing, go=nothing), gae.gamma, task, layout)
+
+
+def _errors(values: FloatArray, beyond: FloatArray, paid: Roles, gamma: float, task: FloatArray, layout: Layout
+            ) -> Errors:
+    """TD errors of V at 1..N [cell, t], and of V after a cut where that counts [cell]."""
+    going = paid.go[:, :-1] + gamma * values[:, 1:] - values[:, :-1]
+    stopped = paid.stop - values
+    cut = (paid.go - values)[:, -1:]
+    last = np.concatenate([stopped, cut], axis=1)[:, None, :] + task
+    last[:, :, -1] += gamma * beyond[:, None]
+    source, target, _ = layout.moves
+    moving = going[source] + gamma * (values[target, 1:] - values[source, 1:])
+
+    def nothing_at_cap(x: FloatArray) -> FloatArray:
+        return np.column_stack([x, np.zeros(len(x))])
+
+    return Errors(going=nothing_at_cap(going), last=last, moving=nothing_at_cap(moving))

@@ -114,16 +114,24 @@ class CellArrays(Record):
     @cached_property
     def _odds(self) -> FloatArray:
         """e^{-|z|}, [cell, t]: the smaller of both chances over the larger one; 0 for ±inf."""
-        return np.exp(-np.abs(self.logits))
+        odds = np.abs(self.logits)
+        np.negative(odds, out=odds)
+        return np.exp(odds, out=odds)
 
     @cached_property
     def _log_one_plus_odds(self) -> FloatArray:
         return np.log1p(self._odds)
 
     @cached_property
-    def _likelier(self) -> FloatArray:
-        """The larger of both chances, [cell, t]."""
-        return 1.0 / (1.0 + self._odds)
+    def _chances(self) -> tuple[FloatArray, FloatArray]:
+        """h and 1 - h, [cell, t]: the larger of both is 1/(1 + e^{-|z|}), and the smaller one e^{-|z|} times that."""
+        larger = 1.0 + self._odds
+        np.divide(1.0, larger, out=larger)
+        smaller = self._odds * larger
+        rather_stays = self.logits < 0
+        if rather_stays.all():
+            return smaller, larger
+        return np.where(rather_stays, smaller, larger), np.where(rather_stays, larger, smaller)
 
     @cached_property
     def log_stop(self) -> FloatArray:
@@ -140,12 +148,12 @@ class CellArrays(Record):
     @cached_property
     def hazard(self) -> FloatArray:
         """h [cell, t]: P(stop at t given still going at t)."""
-        return np.where(self.logits < 0, self._odds * self._likelier, self._likelier)
+        return self._chances[0]
 
     @cached_property
     def stay(self) -> FloatArray:
         """1 - h [cell, t]."""
-        return np.where(self.logits < 0, self._likelier, self._odds * self._likelier)
+        return self._chances[1]
 
     @cached_property
     def log_at_risk(self) -> FloatArray:
@@ -155,8 +163,10 @@ class CellArrays(Record):
 
             A_t = Π_{u<t} (1 - h(u)) · Π_{u≤t} (1 - q(u)) ,    D_t = m_t + (1 - h(t-1)) D_{t-1}
         """
-        source, target, _ = self.layout.moves
         going = log_survival(self.log_stay)
+        if not len(self.arrival):
+            return going
+        source, target, _ = self.layout.moves
         going[source, :-1] += self.log_waiting
         going[source, -1] += self.log_waiting[:, -1]
         with np.errstate(divide="ignore"):
@@ -258,8 +268,10 @@ class CellArrays(Record):
 
         On a path of one state the last two are Σ_{u>t} P(T >= u); where states differ, E[tokens after t] is a value.
         """
+        later = after(self.at_risk)
+        later *= self.hazard[:, :-1]
         gradient = np.zeros_like(self.at_risk)
-        np.multiply(-self.hazard[:, :-1], after(self.at_risk), out=gradient[:, :-1])
+        np.negative(later, out=gradient[:, :-1])
         if len(self.arrival):
             source, target, _ = self.layout.moves
             chained = np.concatenate([source, target])

@@ -24,6 +24,7 @@ PRIVATE = {
     "cli/test_numbers.py",  # a sentence of a table, for numbers that no scheme has
     "engine/test_ahead.py",  # sums by sign over all pairs
     "engine/test_numerics.py",  # recurrences, compositions and reciprocals, to the last digits
+    "engine/test_token_sums.py",  # sums of coefficients by token, of weights that no scheme has
     "engine/test_side_by_side.py",  # drifts of many policies in one go, which surveys ask one draw at a time
     "engine/test_standardized.py",  # the quadrature of standardised advantages, to the last digits
     "engine/test_states_lambda.py",  # sums over the tokens of a response, by how it ended
