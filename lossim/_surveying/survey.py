@@ -13,6 +13,7 @@ import numpy as np
 from lossim._engine import describe_scheme, versions
 from lossim._model import Kernels
 from lossim._support import checks
+from lossim._support.executors import checked_executor, in_order
 from lossim._support.progress import Progress
 from lossim._support.types import FloatArray
 from lossim._surveying.cells import MOVES, Chunk, answered
@@ -73,7 +74,8 @@ def survey(question: Any, unknowns: Mapping[str, Any], *, start: Callable[..., P
     shorter in 69 % of 64 draws [56, 80 %]: depends mostly on `ratio`
     """
     asks = asked(question)
-    _check_options(start, executor, progress)
+    _check_options(start, progress)
+    executor = checked_executor(executor)
     count = checks.whole("draws", draws, low=16, fix="fewer say little of a share")
     seed = checks.whole("seed", seed, low=0)
     checks.of_kind("unknowns", unknowns, Mapping, "a mapping of names to what is known of them",
@@ -95,7 +97,7 @@ def survey(question: Any, unknowns: Mapping[str, Any], *, start: Callable[..., P
     chunks = [Chunk(question=asks, start=start, own=own, kernels=kernels, first=first,
                     draws=tuple(rows[first:first + CHUNK]))
               for first in range(0, count, CHUNK)]
-    answers = _collected(map(answered, chunks) if executor is None else executor.map(answered, chunks), count, progress)
+    answers = _collected(in_order(answered, chunks, executor), count, progress)
     if all(answer.failed for answer in answers):
         checks.fail("unknowns", dict(unknowns), f"must leave a start that can be answered: all {count:,} draws failed, "
                     f"the first by: {answers[0].message}", "change what stands in the way")
@@ -173,13 +175,10 @@ def _collected(results: Iterable[list[Answer]], count: int, progress: bool) -> l
 # --- what is refused --------------------------------------------------------------------------------------------
 
 
-def _check_options(start: Any, executor: Any, progress: Any) -> None:
-    """A start that can be called, an executor that maps."""
+def _check_options(start: Any, progress: Any) -> None:
+    """A start that can be called."""
     if not callable(start):
         checks.fail("start", start, "must be a function that returns a policy", "for example policies.from_summary",
-                    TypeError)
-    if executor is not None and not hasattr(executor, "map"):
-        checks.fail("executor", executor, "must have a method map", "pass a concurrent.futures.ProcessPoolExecutor()",
                     TypeError)
     checks.flag("progress", progress)
 

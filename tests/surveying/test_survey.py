@@ -350,7 +350,7 @@ GOOD: dict[str, Any] = dict(accuracy=(0.2, 0.5), mean_length=30.0, max_tokens=64
     (None, [("accuracy", 0.3)], {}, TypeError, "unknowns must be a mapping of names"),
     (None, GOOD, dict(draws=8), ValueError, "draws must be at least 16"),
     (None, GOOD, dict(seed=-1), ValueError, "seed must be at least 0"),
-    (None, GOOD, dict(executor=2), TypeError, "executor must have a method map"),
+    (None, GOOD, dict(executor=2), TypeError, "executor must have a method submit"),
     (None, GOOD, dict(start="from_summary"), TypeError, "start must be a function that returns a policy"),
     (None, GOOD, dict(progress=1), TypeError, "progress must be True or False")])
 def test_bad_arguments_say_so(question: Any, unknowns: Any, options: dict[str, Any], error: type[Exception],
