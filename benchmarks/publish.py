@@ -101,6 +101,11 @@ kernels or under the policy's own alone; `ls.drift` is asked cell by cell. Besid
 
 {sweeps}
 
+How they grow, in one run of [benchmarks/growth.py](../benchmarks/growth.py): cells of such a sweep of `length_drift`
+for GRPO, draws of a survey of as many positions, and {shared:,} cells by the processes that share them, on the clock.
+
+{grown}
+
 ## A log of ten million responses
 
 Parquet, {log_columns} columns ({log_file:.0f} MB), 1,250,000 prompts with ids anywhere in 60 bits, the responses of a
@@ -140,12 +145,13 @@ imported only when something is drawn.
 """
 
 
-BOUNDS = """What bounds it: at 512 positions the calls of Python and numpy on small arrays, some 3,000 for a verdict,
+BOUNDS = """What bounds it: at 512 positions the calls of Python and numpy on small arrays, some 2,000 for a verdict,
 whatever the size; at two cells and many positions calls and memory alike; at 64 cells memory.
 The change of length takes the credit of each response (law × weight × advantage, by grade), one running sum backwards
-for its gradient, one forwards for what it is made of, one for what it does to every mean, and the Fisher information.
-The verdict adds the gradient, the policy's own slope and its information at the knots of 64 kernels. The rest of the
-whole result is arrays by position: the reward in effect, the weight of each response, the notes."""
+for its gradient, and what that does to mean length and to the policy. The verdict adds the gradient at the knots of 64
+kernels. What hangs on the policy alone (which way length goes, its Fisher information, both at the knots) is worked out
+once for all schemes on it. The rest of the whole result is what each kind of response and of token contributes, every
+other mean, how a step scatters, and arrays by position: the reward in effect, the weight of each response."""
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -240,6 +246,16 @@ def sweep_rows() -> list[list[str]]:
              f"{1e6 * times['pass']:.1f} µs"] for preset, times in cases.items()]
 
 
+def grown_table(found: dict[str, Any]) -> str:
+    """Times by how many there are, and how long each takes."""
+    rows = [[f"{int(count):,} {what}", seconds(t), seconds(t / int(count))]
+            for what in ("cells", "draws") for count, t in found[what].items()]
+    alone = found["workers"]["0"]
+    rows += [[f"{count} process{'es' if count != '1' else ''}" if count != "0" else "in one's own process", seconds(t),
+              f"{alone / t:.1f} times as fast"] for count, t in found["workers"].items()]
+    return table(["", "time", "each"], rows)
+
+
 def logged() -> dict[str, Any]:
     """What the section on logs says."""
     found = {one["name"].split("[")[-1].rstrip("]"): one for one in measured("test_logs.py")}
@@ -311,6 +327,7 @@ def main() -> None:
                   [[name, *(seconds(times[n]) for n in sizes), f"{found['ratio'][name]:.1f}"]
                    for name, times in found["seconds"].items()])
     last = sizes[-1]
+    grown = json.loads(run("-m", "benchmarks.growth", "--json"))
     text = PAGE.format(
         machine=machine(), drift=drift, grpo_ratio=found["ratio"]["GRPO"],
         versions=", ".join([f"lossim {version('lossim')}", f"Python {platform.python_version()}",
@@ -324,7 +341,8 @@ def main() -> None:
                       batch_rows(batches())),
         audits=table(["scheme", "responses", "max_tokens", "`audit`", "read once", "× read once"], audit_rows()),
         sweeps=table(["scheme", "`length_drift`", "`length_drift`, own kernel", "`drift`", "one pass"], sweep_rows()),
-        **logged(), import_time=1e3 * found["import"], **trainer_parts)
+        shared=grown["shared"], grown=grown_table(grown), **logged(), import_time=1e3 * found["import"],
+        **trainer_parts)
     TARGET.write_text(text, encoding="utf-8")
     print(f"wrote {TARGET.relative_to(ROOT)}")
 
