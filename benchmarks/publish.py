@@ -106,6 +106,10 @@ for GRPO, draws of a survey of as many positions, and {shared:,} cells by the pr
 
 {grown}
 
+What bounds a cell: nearly half of it is the policy, whose laws of length are tails of normal distributions, one for each
+position of each path; a third is the drift, of which the law of the ends takes most and the kernels a sixth; the rest is
+what is told of it. Cells of one shape are read at once, up to 16, so that calls count little.
+
 ## A log of ten million responses
 
 Parquet, {log_columns} columns ({log_file:.0f} MB), 1,250,000 prompts with ids anywhere in 60 bits, the responses of a
@@ -116,6 +120,8 @@ the prompts. The audit is of DAPO, with 200 redrawn logs and the second reading 
 
 In one process an audit of GRPO takes {one_read:.1f} times as long as `Rollouts.read`, one of GRPO, Dr. GRPO, DAPO, RLOO
 and GSPO side by side {five_read:.1f} times; other settings are left out.
+What bounds the audit: redrawing the log, which multiplies the counts of each block of prompts by how often it is drawn,
+running sums over positions for each redrawn log, and one sorting of the rows by group.
 
 Memory of Python and numpy at the peak: {traced:.0f} MiB while reading, {traced_audit:.0f} MiB in the audit, which sorts
 the log by group first; the columns alone are 200 MiB.
