@@ -27,6 +27,17 @@ def test_sampled_runs(benchmark: Any, steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [100, 1000])
+def test_mean_field_of_tokens(benchmark: Any, steps: int) -> None:
+    """PPO, whose tokens each have an advantage, on the same."""
+    policy = many_cells(8192, cells=8)
+    scheme = ls.schemes.ppo(gae_lambda=0.95, critic=ls.critics.Zero())
+    benchmark.group = "PPO (λ = 0.95) in the mean field: 8 cells × 8,192 positions"
+    benchmark.extra_info.update(name="mean field", steps=steps)
+    run = benchmark.pedantic(ls.train, args=(scheme, policy), rounds=1, kwargs={"steps": steps, "optimizer": RATE})
+    assert run.length[-1] != run.length[0]
+
+
+@pytest.mark.parametrize("steps", [100, 1000])
 def test_mean_field(benchmark: Any, steps: int) -> None:
     """GRPO on 8 cells of 8,192 positions."""
     policy = many_cells(8192, cells=8)

@@ -10,6 +10,7 @@ import numpy as np
 
 from lossim._engine import EndRules, Family, Step, laid_out, lengths_over, sums_by_token, with_entries
 from lossim._model import CellArrays, Directions, Logits, Motion
+from lossim._support.memory import keep_pages
 from lossim._support.records import Record
 from lossim._support.types import FloatArray
 from lossim._training.records import Entry, Recorder, State
@@ -36,6 +37,7 @@ class Run(ABC):
 
     def __init__(self, motion: Motion, optimizer: Optimizer, recorder: Recorder, kernels: Family,
                  replicates: tuple[int, ...] = (), stack: tuple[Scheme, CellArrays, CellArrays] | None = None) -> None:
+        keep_pages()  # each step makes a law anew, and lets go of the one before
         first = recorder.first
         self.scheme, self.start, self.reference = stack or (first.scheme, first.policy, first.reference)
         self.motion = motion
