@@ -17,7 +17,7 @@ from lossim.configs._given import Given
 from lossim.configs._kinds import Kind, Was, choice, each, flag, number, whole
 from lossim.configs._parsed import ParsedConfig
 from lossim.penalties import KL
-from lossim.rewards import Shaping, SoftOverlong
+from lossim.rewards import Cosine, Reward, Shaping, SoftOverlong
 
 __all__ = ["GRPO", "claim"]
 
@@ -43,6 +43,11 @@ TABLE: dict[str, Kind] = {
     "async_generate": flag(False, approximated="responses of earlier policies; here of the present one"),
     "soft_max_length": whole(None, why="None stands for max_completion_length"),
     "soft_cache_length": whole(None),
+    "cosine_min_len_value_wrong": number(-0.5),
+    "cosine_max_len_value_wrong": number(0.0),
+    "cosine_min_len_value_correct": number(1.0),
+    "cosine_max_len_value_correct": number(0.5),
+    "cosine_max_len": whole(None, why="None stands for max_completion_length"),
     "rollout_importance_sampling_mode": choice(
         "token_truncate token_mask sequence_truncate sequence_mask", default=None,
         approximated="weights are 1, as if vLLM and the policy agreed"),
@@ -119,7 +124,7 @@ def _scheme(given: Given) -> ParsedConfig:
 
 
 def _length_rewards(given: Given) -> list[Shaping]:
-    """Soft overlong punishment, which is one of ms-swift's reward functions; others that pay by length are doubts."""
+    """Reward functions of ms-swift's own that pay by length: along a cosine, and soft overlong punishment."""
     named = given.take("reward_funcs")
     functions = named.split() if isinstance(named, str) else list(named) if isinstance(named, Sequence) else []
     made: list[Shaping] = []
@@ -128,10 +133,32 @@ def _length_rewards(given: Given) -> list[Shaping]:
         end = given.either("soft_max_length", "max_completion_length")
         made.append(SoftOverlong(max_tokens=end, buffer=buffer, factor=1.0, capped=False))
     if "cosine" in functions:
-        given.no_slot("reward_funcs", "cosine, which pays by length", "say what is paid by reward=")
+        graded = any(name not in OWN and "format" not in name for name in functions)
+        made[:0] = _cosine(given, given.take("reward") if graded or given.asked.reward else Reward(correct=0.0))
     if functions:
         given.values["reward_funcs"] = [name for name in functions if name not in OWN] or None
     return made
+
+
+def _cosine(given: Given, beside: Reward) -> list[Shaping]:
+    """``CosineReward`` of ms-swift added to what is paid beside it, by grade; what no shaping can hold is a doubt."""
+    right, right_at_last, wrong, wrong_at_last = given.take_all(
+        "cosine_min_len_value_correct", "cosine_max_len_value_correct", "cosine_min_len_value_wrong",
+        "cosine_max_len_value_wrong")
+    end, cap = given.either("cosine_max_len", "max_completion_length"), given.take("max_completion_length")
+    if end < cap:  # where ms-swift's cosine turns back
+        given.no_slot("reward_funcs", f"cosine, which turns back at {end} tokens", "make cosine_max_len the cap")
+        return []
+    if beside.shaping is not None or beside.grades or given.values.get("reward_weights") is not None:
+        given.no_slot("reward_funcs", "cosine beside weights, other grades or another reward by length",
+                      "leave those out and build the reward by rewards.Cosine")
+        return []
+    along = Cosine(max_tokens=end, correct=(beside.correct + right, beside.correct + right_at_last),
+                   incorrect=(beside.incorrect + wrong, beside.incorrect + wrong_at_last))
+    if beside.truncated is None:
+        return [along]
+    share = (1.0 + math.cos(math.pi * cap / end)) / 2.0
+    return [replace(along, exceed=beside.truncated + wrong_at_last + (wrong - wrong_at_last) * share)]
 
 
 def _rules(given: Given, estimator: str) -> None:
@@ -158,6 +185,6 @@ GRPO = Dialect(**{**vars(trl.GRPO), "trainer": "swift", "config": "swift rlhf", 
                   "releases": RELEASES, "table": TABLE, "scheme": _scheme, "was": WAS, "since": {}, "upto": {},
                   "hints": {}, "names": NAMES, "neutral": (
                       *trl.GRPO.neutral, "chord_*", "fipo_*", "real_tau", "rlsd_*", "sdar_gate_beta",
-                      "max_resample_times", "truncation_strategy", "max_length", "cosine_*", "repetition_*",
+                      "max_resample_times", "truncation_strategy", "max_length", "repetition_*",
                       "template*", "sleep_level", "offload_*", "reward_model*", "log_entropy", "lmbda",
                       "external_plugins", "freeze_*", "tuner_type", "train_type")})

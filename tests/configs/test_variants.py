@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from lossim.advantages import GroupMean, GroupStandardized, LeaveOneOut, LeaveOn
 from lossim.aggregation import ConstantNormalizer, SequenceMeanTokenMean, TokenMean
 from lossim.configs import ParsedConfig, read_config
 from lossim.penalties import KL
-from lossim.rewards import Reward, SoftOverlong
+from lossim.rewards import Cosine, Reward, SoftOverlong
 from lossim.schemes import Scheme, compare
 from lossim.surrogates import CISPO, GSPO, SAPO, PPOClip
 
@@ -156,8 +158,47 @@ def test_swift_adds_to_trl(flags: str, found: dict[str, Any]) -> None:
     assert slots(scheme, *found) == tuple(found.values())
 
 
+def turned(length: int, end: int, low: float, high: float) -> float:
+    """A half cosine from ``high`` at 0 to ``low`` at ``end``, token by token."""
+    return high - (high - low) * (1.0 - math.cos(math.pi * length / end)) / 2.0
+
+
+@pytest.mark.parametrize(("functions", "paid", "right", "wrong", "cut"), [
+    ("cosine", None, 0.0, 0.0, 0.0), ("cosine format", None, 0.0, 0.0, 0.0), ("accuracy cosine", None, 1.0, 0.0, 0.0),
+    ("external_math cosine", Reward(correct=2.0, incorrect=-1.0), 2.0, -1.0, -1.0),
+    ("cosine", Reward(correct=2.0, incorrect=-1.0, truncated=-3.0), 2.0, -1.0, -3.0)])
+@pytest.mark.parametrize("end", [None, 64, 90])
+def test_cosine_of_swift_is_added_to_what_is_paid_by_grade(
+        functions: str, paid: Reward | None, right: float, wrong: float, cut: float, end: int | None) -> None:
+    flags = (f"--reward_funcs {functions} --max_completion_length 64 --cosine_min_len_value_wrong -0.8 "
+             f"--cosine_max_len_value_wrong -0.1" + ("" if end is None else f" --cosine_max_len {end}"))
+    parsed = read_config(f"swift rlhf --rlhf_type grpo --per_device_train_batch_size 8 {flags}", processes=1,
+                         reward=paid)
+    assert [doubt for doubt in parsed.doubts if doubt.unknown == "reward_funcs"] == []
+    lengths = list(range(1, 65))
+    last = end or 64
+    for truncated in (False, True):
+        found = [parsed.scheme.reward.values(lengths, [grade] * 64, [truncated] * 64) for grade in (True, False)]
+        by_hand = [[right + turned(t, last, 0.5, 1.0) for t in lengths], [wrong + turned(t, last, -0.1, -0.8)
+                                                                        for t in lengths]]
+        if truncated:  # no cut response is right
+            by_hand = [[cut + turned(64, last, -0.1, -0.8)] * 64] * 2
+            found = [[each[-1]] * 64 for each in found]
+        np.testing.assert_allclose(found, by_hand, rtol=1e-12, atol=1e-15)
+
+
+def test_cosine_and_overlong_punishment_of_swift_add_up() -> None:
+    parsed = read_config("swift rlhf --rlhf_type grpo --per_device_train_batch_size 8 --soft_cache_length 100 "
+                         "--reward_funcs soft_overlong cosine", processes=1)
+    assert parsed.scheme.reward.shaping == (
+        Cosine(max_tokens=512, correct=(1.0, 0.5), incorrect=(-0.5, 0.0)),
+        SoftOverlong(max_tokens=512, buffer=100, factor=1.0, capped=False))
+
+
 @pytest.mark.parametrize("flags", ["--loss_type fipo", "--advantage_estimator reinforce_plus_plus",
-                                   "--reward_funcs accuracy cosine", "--advantage_reweight rlsd"])
+                                   "--reward_funcs accuracy cosine --cosine_max_len 100",
+                                   "--reward_funcs accuracy cosine --reward_weights 1 0.5",
+                                   "--advantage_reweight rlsd"])
 def test_what_swift_has_and_no_slot_holds_is_a_doubt(flags: str) -> None:
     parsed = read_config(f"swift rlhf --rlhf_type grpo --per_device_train_batch_size 8 {flags}", processes=1)
     assert any(slots is None for doubt in parsed.doubts for _, slots in doubt.options)

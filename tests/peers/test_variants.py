@@ -80,10 +80,28 @@ def test_defaults_of_swift(version: str) -> None:
     found = classes("ms-swift", version, "swift/rlhf_trainers/args_mixin.py", "swift/arguments/rlhf_args.py")
     fields = {key: value for name in ("GRPOArgumentsMixin", "GRPOArguments", "RLHFArguments")
               for key, value in _fields(found, name).items()}
-    parsed = read_config("swift rlhf --rlhf_type grpo --per_device_train_batch_size 8", version=version, processes=1)
+    parsed = read_config("swift rlhf --rlhf_type grpo --per_device_train_batch_size 8 --reward_funcs cosine",
+                         version=version, processes=1)
+    assert "cosine_min_len_value_wrong" in {entry.key for entry in parsed.assumed}
     assert_defaults(parsed, fields, {"mask_truncated_completions": "overlong_filter", "sapo_temperature_pos": "tau_pos",
                                      "sapo_temperature_neg": "tau_neg"},
                     computed={"beta", "loss_type", "scale_rewards", "kl_in_reward", "reward_funcs"})
+
+
+@pytest.mark.parametrize("version", versions("ms-swift"))
+def test_cosine_of_swift(version: str) -> None:
+    """Its own function of the length, which its reward calls with the values at the far end and at the near one."""
+    reward = classes("ms-swift", version, "swift/rewards/orm.py")["CosineReward"]
+    theirs: dict[str, Any] = {}
+    function = next(node for node in reward.body if isinstance(node, ast.FunctionDef) and node.name == "cosfn")
+    function.decorator_list = []
+    exec(ast.unparse(function), theirs)
+    ours = read_config("swift rlhf --rlhf_type grpo --per_device_train_batch_size 8 --reward_funcs cosine",
+                       version=version, processes=1).scheme.reward
+    lengths = list(range(1, 513))
+    for right, far, near in ((True, 0.5, 1.0), (False, 0.0, -0.5)):
+        paid = ours.values(lengths, [right] * 512, [False] * 512)
+        assert paid == pytest.approx([theirs["cosfn"](length, 512, far, near) for length in lengths], abs=1e-12)
 
 
 @pytest.mark.parametrize("version", versions("skyrl"))
