@@ -131,6 +131,7 @@ def draw(numbers: Numbers) -> Figure:
     misfit.axvline(count, color=ORANGE, linestyle="--", linewidth=1.2, label=f"{count}: one for each slope")
     misfit.set_yticks(range(len(models)), [MODELS[model] for model in models])
     misfit.set(xscale="log", xlim=(10, 8e4), ylim=(3.5, -0.5), xlabel="χ² (log scale)")
+    misfit.set_xticks([10, 100, 1000, 10_000], ["10", "100", "1,000", "10,000"])
     misfit.grid(axis="y", visible=False)
     legend(misfit)
     return figure

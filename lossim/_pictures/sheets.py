@@ -88,13 +88,20 @@ def _sheet(title: str, alt: str, heights: Sequence[float]) -> Sheet:
     """A figure of its own."""
     from lossim._pictures.paper import Sheet
 
-    said = textwrap.fill(signs(title), _TITLE)
+    said = _balanced(signs(title))
     figure = Sheet(figsize=(WIDTH, _LINE * (said.count("\n") + 1) + sum(heights)), layout="constrained")
     figure.alt = alt
     figure.suptitle(said, x=0.01, ha="left", fontsize=9.0, fontweight="bold")
     for part in figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flat:
         part.subplots()  # as wide as its own labels leave room for
     return figure
+
+
+def _balanced(text: str) -> str:
+    """The text in as few lines as it takes, all about as long."""
+    lines = textwrap.wrap(text, _TITLE)
+    return next(("\n".join(shorter) for width in range(len(text) // max(len(lines), 1), _TITLE)
+                 if len(shorter := textwrap.wrap(text, max(width, 1))) == len(lines)), "\n".join(lines))
 
 
 def _over(axes: Axes, title: str) -> None:
@@ -172,6 +179,15 @@ def whole(axis: Axis, low: float, high: float) -> None:
     factors = next(factors for span, factors in by_span.items() if high / low > span)
     axis.set_major_locator(LogLocator(subs=factors))
     axis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x >= 1 else "")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def plain(axis: Axis) -> None:
+    """Numbers written out on a logarithmic axis, a few of them: raised ones are too small."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=6))
+    axis.set_major_formatter(lambda x, _: f"{x:,g}")
     axis.set_minor_formatter(NullFormatter())
 
 

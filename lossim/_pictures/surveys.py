@@ -17,6 +17,7 @@ from lossim._pictures.sheets import (
     heading,
     label,
     legend,
+    plain,
     sentence,
     sheet,
     signs,
@@ -73,6 +74,7 @@ def _draw_sizes(ax: Axes, survey: Survey) -> None:
         x = x + np.linspace(-0.25, 0.25, len(x))
     elif column.min() > 0 and column.max() > _RATIO * column.min():
         ax.set_xscale("log")
+        plain(ax.xaxis)
     ax.axhline(0.0, color=BLACK, linewidth=0.8)
     for (sign, colour, mark), word in zip(_LOOKS, survey.words, strict=True):
         mine = direction == sign

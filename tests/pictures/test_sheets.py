@@ -116,6 +116,8 @@ def test_what_cannot_be_read_is_found() -> None:
     axes.text(0.9, 0.8, "far outside", fontsize=9.0)
     axes.text(0.1, 0.8, "under", fontsize=9.0)
     axes.text(0.12, 0.81, "over", fontsize=9.0)
-    assert sorted(complaints(figure)) == ["7.0 points: 'small'", "crosses 'crossed': a line",
-                                          "leaves the picture: 'far outside'", "on each other: 'under' and 'over'"]
-    assert len(complaints(figure, column=1.7)) > 7
+    axes.text(0.7, 0.2, "$10^{3}$", fontsize=8.0)
+    assert sorted(complaints(figure)) == [
+        "7.0 points: 'small'", "a raised number of 5.6 points: '$10^{3}$'", "crosses 'crossed': a line",
+        "leaves the picture: 'far outside'", "on each other: 'under' and 'over'"]
+    assert len(complaints(figure, column=1.7)) > 8

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.collections import PolyCollection, QuadMesh
 
 import lossim as ls
+from legible import complaints
 
 
 def plane(*, x: float, y: float, shift: float = 0.0) -> ls.Estimate:
@@ -38,6 +39,7 @@ def test_colours_are_the_numbers_about_zero_and_hatches_where_undecided(swept: l
     hatched, = part(axes, PolyCollection)
     assert hatched.get_hatch() == "////"
     assert len(hatched.get_paths()) == 2  # 0.5 is within three standard errors of 0.2
+    assert complaints(figure) == []
     assert axes.get_yscale() == "log"
     assert axes.get_xscale() == "linear"
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {"sign undecided", "0", "failed"}
@@ -58,6 +60,7 @@ def test_another_number_other_axes_and_text(swept: ls.Sweep) -> None:
     assert part(errors, QuadMesh)[0].get_array().compressed() == pytest.approx(0.2)
     figure = ls.sweep(words, {"x": ["no", "none"], "y": [-1.0, 1.0]}).map("x", "y")
     labels = figure.axes[0]
+    assert complaints(figure) == []
     assert [tick.get_text() for tick in labels.get_xticklabels()] == ["no", "none"]
     given = figure.add_subplot()
     assert swept.map("x", "y", at={"shift": 0.0}, ax=given) is figure
@@ -73,6 +76,7 @@ def test_points_stand_where_they_are_on_every_kind_of_axis() -> None:
                                "group": [2, 8, 64]})
     points = {"here": (0.15, 0.9945), "there": (0.3, 1.0)}
     figure = swept.map("rate", "lam", at={"word": "a", "group": 8}, points=points)
+    assert complaints(figure) == []
     axes = figure.axes[0]
     dots = [line.get_xydata()[0] for line in axes.lines]
     np.testing.assert_allclose(dots, [[0.15, 1.5], [0.3, 3.0]])
