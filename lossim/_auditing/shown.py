@@ -152,8 +152,8 @@ def contributions(finding: Finding) -> dict[str, Any]:
         parts = finding.source(axis)
         rows += [(axis, name, parts[i]) for i, name in enumerate(names[axis])]
     return {"scheme": [finding.name] * len(rows), "axis": [row[0] for row in rows], "name": [row[1] for row in rows],
-            "per_unit_step": [float(row[2]) for row in rows], "stderr": [float(row[2].stderr) for row in rows],
-            "in_001_nats": [float(row[2]) * per for row in rows]}
+            "length": [float(row[2]) for row in rows], "stderr": [float(row[2].stderr) for row in rows],
+            "length_per_kl": [float(row[2]) * per for row in rows]}
 
 
 # --- several ----------------------------------------------------------------------------------------------------
@@ -211,11 +211,12 @@ def schemes_table(findings: Sequence[Finding]) -> dict[str, Any]:
         return [float(getattr(each.drift, name)) * each.rate for each in findings]
 
     ranges = [each.drift.range for each in findings]
-    return {"scheme": [each.name for each in findings], "in_001_nats": [float(each.length_per_kl) for each in findings],
+    return {"scheme": [each.name for each in findings],
+            "length_per_kl": [float(each.length_per_kl) for each in findings],
             "stderr": [float(each.length_per_kl.stderr) for each in findings], "low": [low for low, _ in ranges],
             "high": [high for _, high in ranges], "decided": [not each.undecided for each in findings],
-            "significant": [each.significant for each in findings], "needed": of("needed"), "free": of("free"),
-            "accuracy": of("accuracy"), "truncation_rate": of("truncation_rate"),
-            "per_unit_step": [float(each.length) for each in findings],
+            "significant": [each.significant for each in findings], "needed_per_kl": of("needed"),
+            "free_per_kl": of("free"), "accuracy_per_kl": of("accuracy"),
+            "truncation_rate_per_kl": of("truncation_rate"), "length": [float(each.length) for each in findings],
             "covariance": [float(each.covariance) for each in findings],
             "dead_groups": [each.dead_groups for each in findings], "verdict": [each.verdict for each in findings]}

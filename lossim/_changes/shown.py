@@ -40,7 +40,7 @@ NAN = float("nan")
 def changes_table(changes: Sequence[WhatIf]) -> dict[str, Any]:
     """A row for each setting: tokens in a step of 0.01 nats, their range, which way, whether that is decided."""
     return {"change": [each.change for each in changes],
-            "in_001_nats": [float(each.length_per_kl) for each in changes],
+            "length_per_kl": [float(each.length_per_kl) for each in changes],
             "stderr": [float(each.length_per_kl.stderr) for each in changes],
             "low": [each.range[0] for each in changes], "high": [each.range[1] for each in changes],
             "way": [each.way for each in changes], "decided": [not each.undecided for each in changes],

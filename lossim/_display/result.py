@@ -57,7 +57,7 @@ class Result(Printed):
         Raises:
             FileNotFoundError: the folder does not exist.
         """
-        keep(path, page=self._page(), columns=tidy(self._columns()), values=self.to_dict())
+        self._keep(path, self.to_dict())
 
     def report(self, path: str | PathLike[str]) -> None:
         """Write it as one page of HTML, with all its tables and pictures, that needs nothing else; docs/reports.md.
@@ -71,6 +71,10 @@ class Result(Printed):
     def _repr_html_(self) -> str:
         """What notebooks show."""
         return fragment(self._page())
+
+    def _keep(self, path: str | PathLike[str], values: dict[str, Any]) -> None:
+        """Write it to a file, with these plain values."""
+        keep(path, page=self._page(), columns=tidy(self._columns()), values=values)
 
     def _paged(self, title: str, *sections: Section) -> Page:
         """A page of these sections; its sentence is the first line of print."""

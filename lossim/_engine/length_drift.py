@@ -103,8 +103,8 @@ class LengthDrift(Result):
 
     def _columns(self) -> dict[str, Any]:
         low, high = self.range
-        return {"scheme": [self.scheme.name], "per_unit_step": [float(self.length)],
-                "in_001_nats": [float(self.length_per_kl)], "low": [low], "high": [high], "decided": [self.decided]}
+        return {"scheme": [self.scheme.name], "length": [float(self.length)],
+                "length_per_kl": [float(self.length_per_kl)], "low": [low], "high": [high], "decided": [self.decided]}
 
 
 def length_drift(scheme: Scheme, policy: Policy, *, kernels: Given = None) -> LengthDrift:

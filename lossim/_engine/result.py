@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -236,6 +237,10 @@ class Drift(Deferred, Result):
 
     def _columns(self) -> dict[str, Any]:
         return columns(self)
+
+    def save(self, path: str | PathLike[str], *, arrays: bool = True) -> None:
+        """Write it to a file that :func:`lossim.load` reads; ``arrays`` as in :meth:`to_dict`."""
+        self._keep(path, self.to_dict(arrays=arrays))
 
     def to_dict(self, *, arrays: bool = True) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON (None for NaN), with provenance.

@@ -228,6 +228,6 @@ def columns(result: Drift) -> dict[str, Any]:
     rows += [("rate", label, x, x * step, np.nan, np.nan, True, "reward" if label == "mean reward" else "probability")
              for label, x in rates_of(result).items()]
     return {"group": [row[0] for row in rows], "name": [row[1] for row in rows],
-            "per_unit_step": [float(row[2]) for row in rows], "stderr": [float(row[2].stderr) for row in rows],
-            "in_001_nats": [float(row[3]) for row in rows], "low": [row[4] for row in rows],
+            "value": [float(row[2]) for row in rows], "stderr": [float(row[2].stderr) for row in rows],
+            "per_kl": [float(row[3]) for row in rows], "low": [row[4] for row in rows],
             "high": [row[5] for row in rows], "decided": [row[6] for row in rows], "unit": [row[7] for row in rows]}

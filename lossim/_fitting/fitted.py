@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,10 @@ class FittedDrift(Result):
 
     def _columns(self) -> dict[str, Any]:
         return fitted_numbers(self)
+
+    def save(self, path: str | PathLike[str], *, arrays: bool = True) -> None:
+        """Write it to a file that :func:`lossim.load` reads; ``arrays`` as in :meth:`to_dict`."""
+        self._keep(path, self.to_dict(arrays=arrays))
 
     def to_dict(self, *, arrays: bool = True) -> dict[str, Any]:
         """Plain Python values, ready for strict JSON; ``arrays`` as in :meth:`lossim.Drift.to_dict`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 import types
 import typing
@@ -134,6 +135,14 @@ def check_frames(found: Any, saved: Any, monkeypatch: pytest.MonkeyPatch) -> Non
         found.to_dataframe()
 
 
+@pytest.mark.parametrize("name", ["Drift", "FittedDrift"])
+def test_arrays_can_be_left_out_of_a_file(name: str, tmp_path: Path) -> None:
+    found = result(name)
+    found.save(tmp_path / "short.json", arrays=False)
+    short = ls.load(tmp_path / "short.json").to_dict()
+    assert short == found.to_dict(arrays=False) != found.to_dict()
+
+
 def words(name: str) -> str:
     return "".join(text for _, text in Read(result(name)._repr_html_()).text)
 
@@ -141,6 +150,29 @@ def words(name: str) -> str:
 @pytest.mark.parametrize("name", ["Drift", "Training", "Fit", "FittedTraining", "Sweep", "ParsedConfig", "Description"])
 def test_names_of_users_are_there_as_they_were_given(name: str) -> None:
     assert EVIL in words(name)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+OPEN = {"Survey", "Sweep", "Curves", "Rollouts", "FittedTraining", "Training"}
+"""Results whose columns hang on what was asked, or stand in another row."""
+
+
+def test_columns_are_those_of_the_documentation() -> None:
+    table = PAGE.read_text(encoding="utf-8").partition("<!-- columns -->")[2].partition("<!-- end -->")[0]
+    named = {kind: set(re.findall(r"`(\w+)`", columns)) for kinds, _, columns in
+             (line.strip("| ").split(" | ") for line in table.strip().splitlines()[2:])
+             for kind in re.findall(r"`(\w+)`", kinds)}
+    assert set(named) == {name.split()[0] for name in RESULTS}
+    named["FittedTraining"] |= named["Training"]
+    for name in RESULTS:
+        kind = name.split()[0]
+        there = set(result(name)._columns())
+        if kind not in OPEN:
+            assert there == named[kind], name
+        elif kind in ("Rollouts", "Training", "FittedTraining"):
+            assert there <= named[kind] - {"Training"}, name
+        else:
+            assert named[kind] & there, name
 
 
 # --- every class of results has it ------------------------------------------------------------------------------
