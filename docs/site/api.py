@@ -36,7 +36,7 @@ def section(heading: str, body: list[str]) -> list[str]:
     if heading in ("Returns", "References"):
         return [f":{heading}:", *body]
     items = [re.sub(r"^    (\S[^:]*): ", name_in_bold, line) for line in body]
-    return [f":{heading}:", *(line if line.startswith("    - ") else f"  {line}".rstrip() for line in items)]
+    return [f":{heading}:", *(line if line.startswith("    - ") else line[2:] for line in items)]
 
 
 def name_in_bold(found: re.Match[str]) -> str:

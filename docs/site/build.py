@@ -6,6 +6,7 @@ reference, and a link that leads nowhere.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -26,6 +27,17 @@ def missing(site: Path) -> list[str]:
     return sorted({at for at, _ in places().values()} - known)
 
 
+def without_pictures(site: Path) -> list[str]:
+    """Notebooks whose built page shows fewer pictures than its cells draw."""
+    found = []
+    for notebook in sorted((ROOT / "docs" / "tutorials").glob("*.md")):
+        drawn = re.findall(r"^[^#\n]*\.(?:plot|map)\([^\n]*\)$", notebook.read_text(encoding="utf-8"), re.MULTILINE)
+        page = (site / "tutorials" / f"{notebook.stem}.html").read_text(encoding="utf-8")
+        if page.count("<img") < len(drawn):
+            found.append(f"{notebook.name}: {len(drawn)} pictures are drawn, and fewer shown")
+    return found
+
+
 def main() -> int:
     """Lay out, build, check; the exit status."""
     source, site = BUILD / "source", BUILD / "html"
@@ -34,7 +46,8 @@ def main() -> int:
     status = sphinx([*options, str(source), str(site)])
     if status:
         return status
-    faults = [f"not in the reference: {name}" for name in missing(site)] + wrong(site)
+    faults = [f"not in the reference: {name}" for name in missing(site)]
+    faults += without_pictures(site) + wrong(site)
     print("\n".join(faults) or f"{sum(1 for _ in site.rglob('*.html'))} pages: {site / 'index.html'}")
     return int(bool(faults))
 

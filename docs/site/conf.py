@@ -26,6 +26,7 @@ myst_heading_anchors = 4
 # --- notebooks: run in every build, without their outputs in the repository ----------------------------------------
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
+nb_execution_in_temp = True
 nb_execution_timeout = 60
 nb_execution_show_tb = True
 nb_merge_streams = True

@@ -66,7 +66,7 @@ def test_sections_become_fields(site: SimpleNamespace) -> None:
     docstring = ["One line.", "", "Args:", "    a, b: words: more", "        and more.", "    *c: rest", "", "Returns:",
                  "    A number: 3.", "", ">>> 1", "1"]
     assert site.api.sections(docstring) == [
-        "One line.", "", ":Arguments:", "    - **a, b** – words: more", "          and more.", r"    - **\*c** – rest",
+        "One line.", "", ":Arguments:", "    - **a, b** – words: more", "      and more.", r"    - **\*c** – rest",
         "", ":Returns:", "    A number: 3.", "", ">>> 1", "1"]
 
 
