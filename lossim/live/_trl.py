@@ -120,6 +120,8 @@ class LengthWatch:
         if any(_has_tools(each) for each in completions):
             raise ValueError("completions hold turns of tools, whose tokens a reward function cannot tell from the "
                              "policy's; the tables of completions tell it to lossim audit")
+        if any(hasattr(each, "get_reward") for each in given.get("environments") or ()):
+            raise ValueError("environments pay rewards of their own, which lossim does not see")
         lengths = np.array([len(each) for each in ids])
         stopped = np.array([each[-1] in self._stops for each in ids])
         cap = self._args.max_completion_length

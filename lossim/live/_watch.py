@@ -21,8 +21,8 @@ from lossim.rollouts import ByCharacters, Rollouts, settled_grades
 from lossim.schemes import Scheme
 
 LOGGER = logging.getLogger("lossim.live")
-PARTS = 3
-"""Audits, what would stop the drift, and forecasts: each has its part of the budget."""
+PARTS = {"audit": 0.6, "stops": 0.2, "forecast": 0.2}
+"""What is asked, and its part of the budget."""
 FIRST = 4
 """Steps from which on there are forecasts."""
 AHEAD = 100
@@ -135,6 +135,11 @@ class Watch:
         """Which way length goes, in words; "" before the first audit."""
         return "" if self.finding is None else f"{self.finding.name}: {self.finding.verdict}"
 
+    @property
+    def costs(self) -> dict[str, float]:
+        """Seconds that each part took when it was asked last: ``"audit"``, ``"stops"``, ``"forecast"``."""
+        return {part: last for part, (_, last) in self._cost.items()}
+
     def audit(self, rollouts: Rollouts) -> Any:
         """The audit that a step's metrics are of: of its :attr:`rollouts`, at the pace of these."""
         return audit(self.scheme, rollouts, what_if=False, replicates=self.replicates, pace=_pace(rollouts),
@@ -146,15 +151,18 @@ class Watch:
         """Take a step's responses, and ask what is due."""
         number = checks.whole("step", step, low=0)
         self._keep(number, Rollouts(**columns))  # which checks them
+        due = [part for part in PARTS if self._due(part) and (part != "forecast" or self._forecasts(number))]
+        if not due:
+            return {}
         rollouts = self.rollouts
         found: dict[str, float] = {}
-        if self._due("audit"):
+        if "audit" in due:
             asked = self._timed("audit", lambda: self.audit(rollouts))
             self.finding = asked.findings[0]
             found |= of_log(asked.log) | of_finding(asked.findings[0])
-        if found and self._due("stops"):
+        if "stops" in due:
             found |= self.guarded(lambda: self._timed("stops", lambda: self._stops(rollouts))) or {}
-        if self._forecasts(number) and self._due("forecast"):
+        if "forecast" in due:
             found |= self.guarded(lambda: self._timed("forecast", lambda: self._ahead(number, rollouts))) or {}
         return found
 
@@ -208,7 +216,7 @@ class Watch:
         if self._budget is None or part not in self._cost:
             return True
         spent, last = self._cost[part]
-        return spent + last <= self._budget / PARTS * (time.perf_counter() - self._began)
+        return spent + last <= self._budget * PARTS[part] * (time.perf_counter() - self._began)
 
     def _timed(self, part: str, work: Callable[[], Found]) -> Found:
         """Do a part, and write down how long it took."""

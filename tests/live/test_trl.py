@@ -179,7 +179,8 @@ def test_the_scheme_is_that_of_the_config() -> None:
 
 FAULTS: dict[str, dict[str, Any]] = {
     "tools": {"completions": [[{"role": "assistant"}, {"role": "tool"}]] * 64}, "ids": {"completion_ids": [[]] * 64},
-    "prompts": {"prompts": [None] * 3}, "no ids": {"completion_ids": None}}
+    "environments": {"environments": [SimpleNamespace(get_reward=None)] * 64}, "prompts": {"prompts": [None] * 3},
+    "no ids": {"completion_ids": None}}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
