@@ -41,7 +41,7 @@ def answered(said: Sections, plot: Callable[[], Figure] | None, config: ParsedCo
     """An answer with its notes, that ends with what became of the config's settings; ``found`` is what a page shows."""
     said["notes"] = [*said.get("notes", []), *noted(notes)]
     if config is not None:
-        said |= {name: lines for name, lines in config.sections().items() if name != "scheme"}
+        said |= {name: lines for name, lines in config.sections().items() if name not in ("verdict", "scheme")}
         said = {name: [_in_options(line, config) for line in lines] for name, lines in said.items()}
         if config.settling:
             said["settle"] = [f"settled as it was read by: {settling(config)}"]

@@ -161,7 +161,7 @@ def _watch_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--until", type=int, metavar="STEP", help="the last step of the run, which is forecast; 100 "
                        "steps ahead unless given")
     add_reading(parser)
-    add_output(parser, figure=False)
+    add_output(parser, figure=False, report=False)
 
 
 def _fit_arguments(parser: argparse.ArgumentParser) -> None:

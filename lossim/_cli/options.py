@@ -258,7 +258,7 @@ def _ways(text: str) -> tuple[str, ...]:
     return tuple(map(one_of(*FAIL_IF), text.split(",")))
 
 
-def add_output(parser: argparse.ArgumentParser, *, figure: bool = True, verdict: bool = False,
+def add_output(parser: argparse.ArgumentParser, *, figure: bool = True, report: bool = True, verdict: bool = False,
                cap: Callable[[str], object] = int) -> None:
     """The cap, and how the answer comes out; ``verdict``: it says which way length goes."""
     parser.add_argument("--max-tokens", type=cap, metavar="N", help="cap on length; the config's unless given")
@@ -266,8 +266,9 @@ def add_output(parser: argparse.ArgumentParser, *, figure: bool = True, verdict:
     add_print(group)
     if figure:
         group.add_argument("--figure", metavar="FILE", help=f"write a figure, {', '.join(FIGURES)}")
-    group.add_argument("--report", metavar="FILE", help="write a page of HTML that stands by itself, to hand on: the "
-                       "verdict, what it rests on, what would change it, pictures")
+    if report:
+        group.add_argument("--report", metavar="FILE", help="write a page of HTML that stands by itself, to hand on: "
+                           "the verdict, what it rests on, what would change it, pictures")
     if verdict:
         group.add_argument("--fail-if", type=_ways, action="append", metavar="WAY[,...]", help="exit with code 3 if "
                            "the verdict of any scheme is longer, shorter or undecided; the answer is printed all the "

@@ -21,5 +21,6 @@ def page_of(found: Any, verdict: str, printed: str, config: ParsedConfig | None)
         page = Page(kind=type(found).__name__, title=title if sentence else "Schemes side by side", sentence=verdict,
                     sections=(Section(title="What was found", parts=(*picture, Text(text=printed, code=True))),),
                     printed="")
-    return Page(kind=page.kind, title=page.title, sentence=verdict, sections=page.sections,
+    page = Page(kind=page.kind, title=page.title, sentence=verdict, sections=page.sections,
                 printed=printed if isinstance(found, Result) else "")
+    return page if config is None else config._onto(page)

@@ -65,10 +65,10 @@ class _Drawing(HTMLParser):
 
 
 def only_draws(text: str) -> str:
-    """An SVG element that fetches nothing, runs nothing and ends where it ends.
+    """SVG elements, one for each panel, that fetch nothing, run nothing and end where they end.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is something else.
 
     >>> only_draws('<svg><path d="M 0 0"/></svg>')
     '<svg><path d="M 0 0"/></svg>'
@@ -81,8 +81,8 @@ def only_draws(text: str) -> str:
     reader.feed(text)
     reader.close()
     wrong = reader.wrong or ("an element that is not closed" if reader.open else "")
-    if not wrong and reader.roots != 1:
-        wrong = "more or less than one <svg>"
+    if not wrong and not reader.roots:
+        wrong = "no <svg>"
     if wrong:
         raise ValueError(f"a picture in it holds {wrong}, and may only draw")
     return text

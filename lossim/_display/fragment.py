@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 
 from lossim._display.page import Cell, Number, Page, Part, Picture, Points, Section, Table, Text
-from lossim._display.svg import svg
+from lossim._display.panels import svg
 
 __all__ = ["fragment"]
 

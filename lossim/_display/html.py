@@ -13,7 +13,8 @@ from os import PathLike
 from pathlib import Path
 
 from lossim._display.page import Cell, Number, Page, Part, Picture, Points, Section, Table, Text
-from lossim._display.stacked import wide_and_narrow
+from lossim._display.panels import apart, svg
+from lossim._display.parts import FAST, SURE, WHOM
 from lossim._support import checks
 
 __all__ = ["checked_path", "document", "write"]
@@ -21,6 +22,8 @@ __all__ = ["checked_path", "document", "write"]
 ENDINGS = (".html", ".htm")
 _UNSHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 """Characters that no page can hold, or that turn the letters around them: of names and paths that users gave."""
+MOST_LINES = 16
+"""Rows and points of a folded section up to which it stands open."""
 _MOST_WORDS = 26
 """Characters of a number, or of a short text, up to which it stays on one line."""
 
@@ -63,10 +66,8 @@ def document(page: Page) -> str:
     policy = (f"default-src 'none'; script-src 'sha256-{allowed}'; style-src 'unsafe-inline'; img-src data:; "
               "base-uri 'none'; form-action 'none'")
     title = _escaped(f"{page.title}: lossim {page.kind}")
-    shown = list(page.sections)
-    if page.printed:
-        shown.append(Section(title="All of it, as it prints", parts=(Text(text=page.printed, code=True),), folded=True))
-    sections = "\n".join(_section(each, number) for number, each in enumerate(shown, 1))
+    sections = "\n".join(_section(each, number) for number, each in enumerate(_arranged(page), 1))
+    sentence = page.sentence.removeprefix(f"{page.title}: ")
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -85,7 +86,7 @@ def document(page: Page) -> str:
 <header>
 <p class="kind">lossim · {_escaped(page.kind)}</p>
 <h1>{_escaped(page.title)}</h1>
-<p class="sentence">{_escaped(page.sentence)}</p>
+<p class="sentence">{_escaped(sentence)}</p>
 </header>
 {sections}
 </main>
@@ -107,6 +108,34 @@ def _escaped(text: str) -> str:
 
 
 # --- sections and their parts ---------------------------------------------------------------------------------------
+
+
+def _arranged(page: Page) -> list[Section]:
+    """The sections in the order of a report: how sure and how fast before through whom; all that is printed at last.
+
+    Parts under one title are one section. What is folded where space is short stands open here, unless it is long.
+    """
+    parts: dict[str, tuple[Part, ...]] = {}
+    for each in page.sections:
+        parts[each.title] = parts.get(each.title, ()) + each.parts
+    titles = list(parts)
+    if WHOM in titles:
+        first = [title for title in (SURE, FAST) if title in titles]
+        rest = [title for title in titles if title not in first]
+        titles = [*rest[:rest.index(WHOM)], *first, *rest[rest.index(WHOM):]]
+    opened = {each.title for each in page.sections if not each.folded}
+    shown = [Section(title=title, parts=parts[title], folded=title not in opened and _long(parts[title]))
+             for title in titles]
+    if page.printed:
+        shown.append(Section(title="All of it, as it prints", parts=(Text(text=page.printed, code=True),), folded=True))
+    return shown
+
+
+def _long(parts: Sequence[Part]) -> bool:
+    """Whether parts are more than a reader wants to pass by."""
+    lines = sum(len(part.rows) if isinstance(part, Table) else len(part.items) if isinstance(part, Points) else 1
+                for part in parts)
+    return lines > MOST_LINES
 
 
 def _section(section: Section, number: int) -> str:
@@ -134,17 +163,17 @@ def _part(part: Part) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    """A picture, and where its panels stand side by side, for narrow screens each by itself."""
-    wide, narrow = wide_and_narrow(picture)
-    drawn = f'<div class="wide">{wide}</div><div class="narrow">{"".join(narrow)}</div>' if narrow else wide
-    return f"<figure>{drawn}<figcaption>{_escaped(picture.title)}</figcaption></figure>"
+    """A picture, its panels side by side where there is room."""
+    drawn = "".join(f"<div>{panel}</div>" for panel in apart(svg(picture)))
+    return f'<figure><div class="panels">{drawn}</div><figcaption>{_escaped(picture.title)}</figcaption></figure>'
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
 def _table(table: Table) -> str:
-    """A table that can be moved sideways where it is wider than the page."""
+    """A table that can be moved sideways where it is wider than the page, without columns that hold nothing."""
+    table = _filled(table)
     groups = list(_groups(table))
     numeric = [any(isinstance(row[column], Number) for row in table.rows) for column in range(len(table.columns))]
     head = "".join(f'<th scope="col"{_kind("number" * right)}>{_escaped(name)}</th>'
@@ -156,6 +185,18 @@ def _table(table: Table) -> str:
     label = _escaped(table.title or "table")
     return (f'<div class="table" role="region" aria-label="{label}" tabindex="0"><table{sortable}>{caption}'
             f"<thead><tr>{head}</tr></thead>{body}</table></div>{note}")
+
+
+def _filled(table: Table) -> Table:
+    """The table without columns in which no row says anything."""
+    kept = [place for place in range(len(table.columns)) if not place or any(_said(row[place]) for row in table.rows)]
+    return Table(title=table.title, columns=tuple(table.columns[place] for place in kept), note=table.note,
+                 rows=tuple(tuple(row[place] for place in kept) for row in table.rows))
+
+
+def _said(cell: Cell) -> str:
+    """The text of a cell."""
+    return cell.text if isinstance(cell, Number) else cell
 
 
 def _groups(table: Table) -> Iterator[list[tuple[Cell, ...]]]:
@@ -194,11 +235,12 @@ def _cell(cell: Cell, right: bool) -> str:
 
 
 def _words(cell: Cell) -> str:
-    """The name of a row, set in by as much as its text is."""
-    text = cell.text if isinstance(cell, Number) else cell
-    inner = text.lstrip(" ")
-    deep = (len(text) - len(inner)) // 2
-    return f'<span class="in{min(deep, 3)}">{_escaped(inner)}</span>' if deep else _escaped(inner)
+    """The name of a row, set in by as much as its text is; its further lines stand below it, smaller."""
+    name, *below = _said(cell).split("\n")
+    inner = name.lstrip(" ")
+    deep = (len(name) - len(inner)) // 2
+    said = f'<span class="in{min(deep, 3)}">{_escaped(inner)}</span>' if deep else _escaped(inner)
+    return said + "".join(f'<span class="below">{_escaped(line)}</span>' for line in below)
 
 
 def _kind(name: str) -> str:

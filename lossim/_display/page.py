@@ -64,7 +64,7 @@ class Picture(Record):
     """A picture: what it shows in a few words, the same as text for who cannot see it, and how it is drawn.
 
     Exactly one of these is given: ``draw`` makes a matplotlib figure (or axes of one) when the picture is looked at;
-    ``drawn`` is the SVG that was made of it, where it comes from a file. ``lossim._display.svg.svg`` gives the SVG of
+    ``drawn`` is the SVG that was made of it, where it comes from a file. ``lossim._display.panels.svg`` gives it of
     either.
     """
 

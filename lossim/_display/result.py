@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from os import PathLike
-from typing import Any
+from typing import Any, Protocol
 
 from lossim._display.fragment import fragment
 from lossim._display.html import write
@@ -15,6 +15,12 @@ from lossim._support.frames import frame
 from lossim._support.text import Printed
 
 __all__ = ["Result"]
+
+
+class Config(Protocol):
+    """A config as a page needs it: it adds its settings."""
+
+    def _onto(self, page: Page) -> Page: ...
 
 
 class Result(Printed):
@@ -59,14 +65,18 @@ class Result(Printed):
         """
         self._keep(path, self.to_dict())
 
-    def report(self, path: str | PathLike[str]) -> None:
+    def report(self, path: str | PathLike[str], *, config: Config | None = None) -> None:
         """Write it as one page of HTML, with all its tables and pictures, that needs nothing else; docs/reports.md.
+
+        ``config`` is what :func:`lossim.configs.read_config` made of the run's config: beside each change the page then
+        names the setting of that trainer, and it lists what became of the others.
 
         Raises:
             ValueError: the name does not end in .html, or is that of a folder.
             FileNotFoundError: the folder does not exist.
         """
-        write(self._page(), path)
+        page = self._page()
+        write(page if config is None else config._onto(page), path)
 
     def _repr_html_(self) -> str:
         """What notebooks show."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from lossim._display.drawn import only_draws
 from lossim._display.page import Cell, Number, Page, Part, Picture, Points, Section, Table, Text
-from lossim._display.svg import svg
+from lossim._display.panels import svg
 from lossim._display.table import Columns, packed
 from lossim._support import checks
 from lossim._support.plain import plain

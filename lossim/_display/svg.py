@@ -10,7 +10,7 @@ from typing import Any
 
 from lossim._display.page import Picture
 
-__all__ = ["svg", "top"]
+__all__ = ["as_written", "svg_of", "top"]
 
 _HEAD = re.compile(r"<svg\b[^>]*>", re.DOTALL)
 _DROPPED = re.compile(r"\s*<metadata>.*?</metadata>|\s*<style\b[^>]*>.*?</style>", re.DOTALL)
@@ -18,19 +18,10 @@ _NAMED = re.compile(r'(\bid="|url\(#|href="#)([^")]+)')
 _TITLED = "width:100%;height:auto;background:#ffffff;stroke-linejoin:round;stroke-linecap:butt"
 
 
-def svg(picture: Picture, *, bare: bool = True) -> str:
-    """The picture as one ``<svg>`` element, as wide as there is room, up to the width it was drawn for.
-
-    Its title and its text alternative are inside, the figure's own (``figure.alt``) where it has one. A ``bare`` one
-    has no title above all panels, since the page has it. Ids are unlike those of other pictures.
-    """
-    if picture.draw is None:
-        return picture.drawn
-    figure = top(picture.draw())
-    if bare and figure.get_suptitle():
-        figure.suptitle("").set_in_layout(False)
-    _as_written(figure)
-    return _inline(_written(figure), picture.title, getattr(figure, "alt", "") or picture.alt)
+def svg_of(figure: Any, picture: Picture, within: Any = None) -> str:
+    """A figure that was made for a picture; ``within`` is a part of it, a box in inches."""
+    as_written(figure)
+    return _inline(_written(figure, within), picture.title, getattr(figure, "alt", "") or picture.alt)
 
 
 def top(made: Any) -> Any:
@@ -41,7 +32,7 @@ def top(made: Any) -> Any:
     return figure
 
 
-def _as_written(figure: Any) -> None:
+def as_written(figure: Any) -> None:
     """Take no text for a formula: a name of a user's may have dollars in it. Ticks that matplotlib words are left."""
     from matplotlib.axes import Axes
     from matplotlib.text import Text
@@ -58,13 +49,13 @@ def _as_written(figure: Any) -> None:
             text.set_parse_math(False)
 
 
-def _written(figure: Any) -> str:
+def _written(figure: Any, within: Any) -> str:
     """What matplotlib writes of a figure; letters stay letters."""
     import matplotlib
 
     stream = StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "lossim", "svg.fonttype": "none"}):
-        figure.savefig(stream, format="svg", facecolor="white",
+        figure.savefig(stream, format="svg", facecolor="white", bbox_inches=within,
                        metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return stream.getvalue()
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from lossim._display import CHANGE, Bar, Page, Result, Section, Table, Text, assumed, bars, settings
 from lossim._engine import describe_scheme
 from lossim._support.text import Columns, Note, Sections
+from lossim.configs._changing import with_settings
 from lossim.configs._training import Training
 from lossim.rewards import Reward
 from lossim.schemes import Scheme, Unsettled, short
@@ -172,13 +173,23 @@ class ParsedConfig(Result):
         settle = (Text(text="Settled as it was read by these arguments; change those that are others in your run:"),
                   Text(text=self.settle, code=True)) if self.settling else ()
         counts = [Bar(label=name, value=float(len(getattr(self, name)))) for name in LISTS]
-        listed = tuple(Section(title=f"Settings: {name}", parts=(_listed(getattr(self, name)),), folded=True)
-                       for name in LISTS if getattr(self, name))
         table = settings({name: value for name, value in given.items() if value})
         return self._paged(f"{self.scheme.name}, read from {self.trainer}",
                            Section(title="What it says the loss is", parts=(
                                table, bars("What became of the settings", counts, "settings"))),
-                           sure, Section(title=CHANGE, parts=settle), *listed, assumed(self.notes, {}))
+                           sure, Section(title=CHANGE, parts=settle), self._lists, assumed(self.notes, {}))
+
+    @property
+    def _lists(self) -> Section:
+        """What became of every setting."""
+        return Section(title="What became of the settings", folded=True, parts=tuple(
+            _listed(name, getattr(self, name)) for name in LISTS if getattr(self, name)))
+
+    def _onto(self, page: Page) -> Page:
+        """A page with this trainer's settings beside what would change its answer, and what became of all of them."""
+        named = with_settings(page, self.trainer, self.scheme)
+        return Page(kind=page.kind, title=page.title, sentence=page.sentence, printed=page.printed,
+                    sections=(*named.sections, self._lists))
 
     def _columns(self) -> dict[str, Any]:
         """A row for each setting: what became of it, its key, its value in print, and why."""
@@ -187,9 +198,9 @@ class ParsedConfig(Result):
                 "value": [shown(row[2]) for row in rows], "why": [row[3] for row in rows]}
 
 
-def _listed(entries: tuple[Entry, ...]) -> Table:
-    """Settings as a table."""
-    return Table(title="", columns=("key", "value", "why"),
+def _listed(name: str, entries: tuple[Entry, ...]) -> Table:
+    """Settings of which the same became, as a table."""
+    return Table(title=name, columns=("key", "value", "why"),
                  rows=tuple((str(key), shown(value), why) for key, value, why in entries))
 
 

@@ -47,8 +47,9 @@ def test_every_answer_is_a_page_with_what_is_printed(capsys: pytest.CaptureFixtu
     assert written.startswith("<!doctype html>")
     assert len(written) < 1_000_000
     assert out.strip() in shown(written)
-    assert out.partition("\n")[0].split(" (exact)")[0] in shown(re.search(
-        r'<p class="sentence">.*?</p>', written, re.DOTALL)[0])  # type: ignore[index]
+    title, sentence = (shown(re.search(f"<{each}>(.*?)</", written, re.DOTALL)[1])  # type: ignore[index]
+                       for each in ("h1", 'p class="sentence"'))
+    assert out.partition("\n")[0].removeprefix(f"{title}: ").removesuffix(" (exact)") == sentence
 
 
 @pytest.mark.parametrize(("target", "rule"), [

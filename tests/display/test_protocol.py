@@ -269,7 +269,7 @@ def test_no_file_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("drawn", [
     "<svg><script>x</script></svg>", '<svg onload="x"></svg>', '<svg><use href="http://a/b#c"/></svg>',
-    "<svg></svg></div><p>", "<svg><g></svg>", "<svg></svg><svg></svg>", '<svg><g style="fill:url(http://a)"/></svg>',
+    "<svg></svg></div><p>", "<svg><g></svg>", "<svg></svg>and<svg></svg>", '<svg><g style="fill:url(http://a)"/></svg>',
     "<svg><foreignObject/></svg>", "<svg/><script>x</script>", "<!-- --><svg/>", "<p></p>", "",
     '<svg><a href="javascript:x"/></svg>', '<svg><image href="data:image/svg+xml;base64,eA=="/></svg>'])
 def test_a_picture_that_does_more_than_draw_is_refused(saved: Path, drawn: str) -> None:

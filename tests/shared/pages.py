@@ -37,30 +37,41 @@ def long() -> Table:
     return Table(title="Settings", columns=("key", "value", "why", "since", "how many", "end"), rows=rows)
 
 
-def evil_figure() -> Any:
-    """Two panels with names that users gave, and labels longer than a phone is wide."""
+def panels() -> Any:
+    """Two panels, as pictures of results have them, with names that users gave."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=(8.6, 3.6), layout="constrained")
+    with matplotlib.rc_context({"text.parse_math": False, "font.size": 8.0}):
+        figure = Figure(figsize=(3.4, 4.4), layout="constrained")
         figure.suptitle("a title that the page has", x=0.01, ha="left")
-        left, right = figure.subplots(1, 2)
-        left.plot([0, 1, 2], [1, 3, 2], label="<script>window.hit = 4</script>")
-        left.legend()
-        left.set(title="Where a curve rises, responses are drawn on", xlabel="length of the response (tokens)")
-        right.barh(range(3), [1.0, -2.0, 3.0])
-        right.set_yticks(range(3), ["<b>path</b> & 'one'", "as logged, needed: it changes accuracy", "no std"])
-        right.set(title="The same", xlabel="drift of mean length (tokens in a step of 0.01 nats; hatched: undecided)")
+        first, second = (part.subplots() for part in figure.subfigures(2, 1))
+        first.plot([0, 1, 2], [1, 3, 2], label="<script>window.hit = 4</script>")
+        first.legend()
+        first.set(title="Where a curve rises", xlabel="length of the response (tokens)")
+        second.barh(range(2), [1.0, -2.0])
+        second.set_yticks(range(2), ["<b>path</b> & 'one'", "no std"])
     return figure
 
 
+def wide() -> Any:
+    """One panel wider than a phone, with labels longer than it has room for."""
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(7.2, 2.4), layout="constrained").subplots()
+    axes.barh(range(2), [1.0, -2.0])
+    axes.set_yticks(range(2), ["as logged, needed: it changes accuracy", "no std"])
+    axes.set(xlabel="drift of mean length (tokens in a step of 0.01 nats; hatched: sign undecided)")
+    return axes
+
+
 def evil_page() -> Page:
-    """Everything at once; the picture is drawn when it is written."""
-    picture = Picture(title=f"Bars {EVIL}", alt=f"three bars {EVIL}", draw=evil_figure)
+    """Everything at once; pictures are drawn when it is written."""
+    picture = Picture(title=f"Bars {EVIL}", alt=f"three bars {EVIL}", draw=panels)
+    single = Picture(title="Bars again", alt="two bars", draw=wide)
     return Page(kind="Audit", title=f"grpo {EVIL}", sentence=f"responses get longer {EVIL}", printed="", sections=(
         Section(title=f"Which way {EVIL}", parts=(Text(text=f"It\ngoes {EVIL}"), Points(items=("one", EVIL)), picture)),
-        Section(title="What would change it", parts=(sortable(), grouped())),
+        Section(title="What would change it", parts=(sortable(), grouped(), single)),
         Section(title=f"What was read {EVIL}", parts=(long(), Text(text=f"  as printed\n{EVIL} " + "x" * 300,
                                                                    code=True)), folded=True)))
 
