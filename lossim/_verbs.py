@@ -23,7 +23,7 @@ from lossim._changes import (
 from lossim._engine import Drift, Pace
 from lossim._model import Coordinates, Kernels
 from lossim._support import checks
-from lossim._support.text import Note
+from lossim._support.text import Note, Phrase, Way
 from lossim.curves import Curves
 from lossim.policies import Policy, from_summary
 from lossim.rollouts import AnyLog, as_rollouts
@@ -277,6 +277,6 @@ def _settled(subject: Policy | Curves, how: dict[str, Any]) -> tuple[Policy, dic
     numbers: dict[str, Any] = subject.summary()
     if "accuracy" not in numbers:
         checks.fail("accuracy", None, "must be known at some step to make a policy of curves",
-                    "give Curves(accuracy=...)")
+                    Phrase("give ", Way("accuracy", "Curves(accuracy=...)")))
     policy = from_summary(**numbers, max_tokens=cap)
     return policy, rest, (FROM_CURVES,)  # results repeat what the policy assumes

@@ -13,6 +13,7 @@ from lossim._cli.completing import SHELLS, completion_of
 from lossim._cli.describing import curves_of, fit_of, pace_of
 from lossim._cli.drifting import drift_of
 from lossim._cli.forecasting import forecast_of
+from lossim._cli.inspecting import doctor_of
 from lossim._cli.listing import list_presets, list_rewards
 from lossim._cli.options import (
     LOGS,
@@ -178,16 +179,12 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _completion_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", type=one_of(*SHELLS), metavar="|".join(SHELLS), help="which shell")
+    parser.add_argument("shell", type=one_of(*SHELLS), metavar="SHELL", help=f"which shell: {', '.join(SHELLS)}")
     parser.set_defaults(json=False, color="never")  # for shells, not for people
 
 
 def _presets_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="presets; all unless given")
-    add_print(parser)
-
-
-def _rewards_arguments(parser: argparse.ArgumentParser) -> None:
     add_print(parser)
 
 
@@ -206,7 +203,8 @@ TAKES: dict[str, tuple[Callable[[argparse.Namespace], Answer], Callable[[argpars
     "forecast": (forecast_of, _forecast_arguments),
     "demo": (demo_of, _demo_arguments),
     "completion": (completion_of, _completion_arguments),
+    "doctor": (doctor_of, add_print),
     "presets": (list_presets, _presets_arguments),
-    "rewards": (list_rewards, _rewards_arguments),
+    "rewards": (list_rewards, add_print),
 }
 """By command: what computes the answer, and what declares the arguments."""

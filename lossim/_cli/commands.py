@@ -82,6 +82,10 @@ COMMANDS = {
         "lossim completion bash",
         "lossim completion zsh",
         "lossim completion fish")),
+    "doctor": Command(LOOKING, "what is installed, and what it takes to read other kinds of files", (
+        "lossim doctor",
+        "lossim doctor --json",
+        "lossim doctor --color never")),
     "presets": Command(LOOKING, "the presets, slot by slot", (
         "lossim presets",
         "lossim presets grpo dapo",

@@ -45,11 +45,11 @@ def _run(words: list[str]) -> int:
         page = overview()
         print(paint_help(page) if coloured("auto", sys.stdout) else page, end="")
         return DONE
-    if words == ["--version"]:
+    if words in (["--version"], ["-V"], ["version"]):
         from importlib.metadata import version
 
         print(f"lossim {version('lossim')}")
         return DONE
     from lossim._cli.running import run
 
-    return run(words)
+    return run([words[1], "--help"] if words[0] == "help" and len(words) == 2 else words)

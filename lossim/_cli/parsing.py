@@ -18,6 +18,8 @@ from lossim.schemes import presets
 __all__ = ["parsed", "parser"]
 
 COMMAND = "COMMAND"
+ROOT = ("-h", "--help", "--version")
+"""What may stand in place of a command."""
 MEAN = ", a mean where --accuracy is given"
 ALSO_CALLED = {
     "--mean-right": ("--right", MEAN), "--mean-wrong": ("--wrong", MEAN),
@@ -36,7 +38,7 @@ class Parser(argparse.ArgumentParser):
     color: bool  # Python's own, from 3.14 on
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+        raise ValueError(f"{message}; see {self.prog} --help" if "required" in message else message)
 
     def print_help(self, file: Any = None) -> None:
         page = self.format_help()
@@ -75,10 +77,12 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         SystemExit: help or the version was asked for, and printed.
     """
     line, commands = parser()
+    first = words[0] if words else ""
+    if first.startswith("-") and first.partition("=")[0] not in ROOT:
+        raise ValueError(f"lossim has no argument {first!r} before a command{nearest(first, ROOT)}; see lossim --help")
     try:
         args, extra = line.parse_known_args(words)
     except argparse.ArgumentError as wrong:  # of the line itself; those of a command come as ValueError
-        first = next((word for word in words if not word.startswith("-")), "")
         raise ValueError(f"{wrong}{nearest(first, COMMANDS) if wrong.argument_name == COMMAND else ''}") from None
     if extra:
         options = [option for action in commands[args.command]._actions for option in action.option_strings]

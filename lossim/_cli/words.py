@@ -13,6 +13,7 @@ from lossim._support.text import Phrase, Way, reworded
 __all__ = ["in_columns", "in_options", "message", "nearest"]
 
 WORDINGS = {
+    "accuracy": "--paid RIGHT,WRONG to read it off the rewards, or --column accuracy=NAME",
     "any format": "give --format",
     "column": "--column {}=NAME",
     "column of": "--column {}",
@@ -71,7 +72,8 @@ def in_columns(text: str) -> str:
 
 def _options(args: Namespace) -> set[str]:
     """Names of the options that a command has."""
-    return {name for name, value in vars(args).items() if not callable(value)}
+    _, commands = args.line()
+    return {action.dest for action in commands[args.command]._actions if action.option_strings}
 
 
 def in_options(text: str, args: Namespace) -> str:

@@ -10,7 +10,7 @@ from lossim import _fitting
 from lossim._model import Coordinates, Features
 from lossim._support import checks
 from lossim._support.records import Record
-from lossim._support.text import Note
+from lossim._support.text import Note, Phrase, Way
 from lossim._support.types import FloatArray
 from lossim.curves import Curves, slope
 from lossim.lengths import Length, lognormal
@@ -110,7 +110,7 @@ def _start_of(curves: Curves, max_tokens: int, coordinates: Coordinates | None) 
         return policy, Note("start", f"right and wrong responses are paths of their own; {spread}")
     if accuracy is None:
         checks.fail("accuracy", accuracy, "must be known at some step to make a start of curves",
-                    "give Curves(accuracy=...), or start=, a Policy")
+                    Phrase("give ", Way("accuracy", "Curves(accuracy=...), or start=, a Policy")))
     path = Path("all", length=law(float(np.mean(curves.length))), p_correct=accuracy)
     policy = Policy([PromptClass("prompts", paths=[path])], max_tokens=max_tokens, coordinates=moves)
     return policy, Note("start", "the lengths of right and wrong responses are not known and taken as alike; " + spread)

@@ -74,7 +74,8 @@ def nearest(word: object, words: Iterable[str]) -> str:
     >>> nearest("masked", ["keep", "mask", "remove"])
     "did you mean 'mask'?"
     """
-    near = difflib.get_close_matches(str(word), list(words), n=1)
+    near = difflib.get_close_matches(str(word), list(words), n=3)
+    near.sort(key=lambda each: sorted(each) != sorted(str(word)))  # letters in another order are the likeliest slip
     return f"did you mean {near[0]!r}?" if near else ""
 
 

@@ -12,7 +12,7 @@ from lossim._display import Page, Result
 from lossim._support import checks
 from lossim._support.numbering import numbered
 from lossim._support.plain import plain
-from lossim._support.text import Sections
+from lossim._support.text import Phrase, Sections, Way
 from lossim._support.types import ArrayLike, BoolArray, FloatArray, IntArray
 from lossim.curves._describe import Description, described
 from lossim.curves._read import read_curves
@@ -111,7 +111,8 @@ class Curves(Result):
         """
         rollouts = as_rollouts(rollouts)
         if rollouts.steps is None:
-            checks.fail("rollouts", rollouts, "must name the step of each response", "give Rollouts(steps=...)")
+            checks.fail("rollouts", rollouts, "must name the step of each response",
+                        Phrase("give ", Way("column", "Rollouts(steps=...)", "step")))
         names = np.unique(rollouts.steps)
         step, count = numbered(rollouts.steps)
         correct, _ = settled_grades(rollouts)

@@ -50,9 +50,15 @@ class Broken(io.StringIO):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
-    (["--josn"], "COMMAND"),
+    (["--josn"], "lossim has no argument '--josn' before a command; see lossim --help"),
+    (["--hlep"], "did you mean '--help'?"),
+    (["--color", "always", "presets"], "has no argument '--color' before a command"),
     (["adit"], "did you mean 'audit'?"),
-    (["audit"], "LOG"),
+    (["drift", "--scheme", "gpro"], "did you mean 'grpo'?"),
+    (["watch", "nowhere", "--scheme", "grpo"], "folder must be a folder that exists, got 'nowhere'"),
+    (["audit"], "are required: LOG; see lossim audit --help"),
+    (["forecast", "LOG", "--scheme", "grpo", "--steps", "3"], "must name the step of each response, got Rollouts("),
+    (["forecast", "LOG", "--scheme", "grpo", "--steps", "3"], "; give --column step=NAME"),
     (["audit", "no.jsonl"], "no.jsonl"),
     (["audit", "LOG", "--compair", "all"], "did you mean '--compare'?"),
     (["audit", "LOG", "--compair=all"], "did you mean '--compare'?"),
@@ -253,7 +259,11 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(re.search(rf"^    {name} ", out, re.M) for name in ("drift", "what-if", "stops", "survey", "train",
                                                                    "audit", "presets"))
     assert run(capsys) == (out, "")  # nothing was asked
-    assert run(capsys, "--version")[0] == f"lossim {ls.__version__}\n"
+    for words in (["--version"], ["-V"], ["version"]):
+        assert run(capsys, *words)[0] == f"lossim {ls.__version__}\n"
+    assert run(capsys, "help") == (out, "")
+    assert run(capsys, "help", "audit") == run(capsys, "audit", "--help")
+    assert "did you mean 'audit'?" in refused(capsys, "help", "adit")
 
 
 def test_progress_is_on_stderr_if_wanted(capsys: pytest.CaptureFixture[str], log: str) -> None:

@@ -21,8 +21,9 @@ PRIVATE = {
     "cli/test_completion.py",  # every command
     "cli/test_colour.py",  # colours of any text, and when
     "cli/test_demo.py",  # every command, and fewer questions
-    "configs/test_changing.py",  # settings by the words of changes, which pages alone show
+    "cli/test_doctor.py",  # packages that are not there
     "cli/test_numbers.py",  # a sentence of a table, for numbers that no scheme has
+    "configs/test_changing.py",  # settings by the words of changes, which pages alone show
     "engine/test_ahead.py",  # sums by sign over all pairs
     "engine/test_numerics.py",  # recurrences, compositions and reciprocals, to the last digits
     "engine/test_token_sums.py",  # sums of coefficients by token, of weights that no scheme has
