@@ -64,8 +64,8 @@ def _lists() -> Iterator[tuple[str, Sequence[str]]]:
 
 def _tell(action: argparse.Action, shtab: Any) -> None:
     """What the value of an argument may be, where that is known beforehand."""
-    one = {"shell": SHELLS, "trainer": TRAINERS, "algorithm": ("grpo", "rloo"),
-           "knob": [each.replace("_", "-") for each in KNOBS], "shaping": list(shapings()), "critic": [each.replace(" ", "-") for each in CRITICS]}
+    one = {"shell": SHELLS, "trainer": TRAINERS, "algorithm": ("grpo", "rloo"), "shaping": list(shapings()),
+           "knob": [each.replace("_", "-") for each in KNOBS], "critic": [each.replace(" ", "-") for each in CRITICS]}
     lists = dict(_lists())
     told: Any = action
     if action.dest in FILES or action.dest in FOLDERS:
