@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossim._pictures.sheets import BLUE, VERMILION, Given, sentence, sheet, signs
+from lossim._pictures.sheets import BLUE, VERMILION, Given, drawn, legend, own, sentence, sheet, signs
 from lossim._support.records import Record
 from lossim._support.types import BoolArray, FloatArray
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
 _COLOURS = (BLUE, "#FFFFFF", VERMILION)
 """Below, at and above 0, as in pictures of surveys."""
@@ -27,6 +29,8 @@ _UNEVEN = 10.0
 """Cells of an axis are drawn equally wide where its widest step is so many times its narrowest (λ towards 1)."""
 _FINER = 8
 """Places in which the line through 0 is sought between two cells."""
+_LETTER, _HEIGHT = 0.033, 0.07
+"""Of a label, as shares of the width and of the height of a map."""
 _LABELS = {"gae_lambda": "λ of GAE", "solve_rate": "solve rate", "max_tokens": "max_tokens (tokens)",
            "group_size": "group size (responses per prompt)", "mean_length": "mean length (tokens)",
            "right": "mean length of right responses (tokens)", "wrong": "mean length of wrong responses (tokens)",
@@ -95,11 +99,17 @@ def _draw(axes: Axes, given: Map) -> None:
     axes.grid(False)
     for label, (x, y) in given.points.items():
         _point(axes, across.at(x), up.at(y), label, _crossed(given.value, across, up, y))
-    if handles:
-        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(handles), borderaxespad=0.2,
-                    handlelength=1.6, columnspacing=1.0)
+    _legend(axes, handles)
     bar = axes.figure.colorbar(mesh, ax=axes, label=textwrap.fill(given.unit, 32))
     bar.ax.yaxis.set_major_formatter(lambda y, _: signs(f"{y:g}"))
+
+
+def _legend(axes: Axes, handles: list[Patch | Line2D]) -> None:
+    """What hatches and lines mean, below; in somebody else's figure below the label of the axis across."""
+    if handles and own(axes):
+        drawn(axes).legend(handles=handles, loc="outside lower left", ncols=len(handles), handlelength=1.6)
+    elif handles:
+        legend(axes, handles=handles, ncols=len(handles))
 
 
 class _Side:
@@ -135,8 +145,19 @@ class _Side:
         flat = np.interp(number, np.arange(len(whole)), np.log(whole) if self.log else whole)
         return np.exp(flat) if self.log else flat, number
 
+    def _apart(self, sizes: Sequence[float]) -> list[int]:
+        """Values whose labels, so large beside the axis, do not touch the last one that is shown."""
+        flat = np.log(self.places) if self.log else self.places
+        share = (flat - flat[0]) / (np.ptp(flat) or 1.0)
+        shown = [0]
+        for i in range(1, len(share)):
+            if share[i] - share[shown[-1]] >= (sizes[i] + sizes[shown[-1]]) / 2.0:
+                shown.append(i)
+        return shown
+
     def ticks(self, axis: Axis, name: str) -> None:
         """Its ticks and its name."""
+        from matplotlib.axis import XAxis
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
         last = name.rpartition(".")[2]
@@ -144,7 +165,10 @@ class _Side:
         if not self.numeric:
             axis.set_ticks(self.places, [textwrap.shorten(str(value), 28) for value in self.values])
         elif len(self.values) <= 8 or self.even:
-            axis.set_ticks(self.places, [f"{value:,g}" if value < 1e6 else f"{value:.3g}" for value in self.values])
+            labels = [f"{value:,g}" if value < 1e6 else f"{value:.3g}" for value in self.values]
+            shown = self._apart([_LETTER * len(label) + 0.03 for label in labels] if isinstance(axis, XAxis)
+                                else [_HEIGHT] * len(labels))
+            axis.set_ticks(self.places[shown], [labels[i] for i in shown])
             axis.set_minor_locator(NullLocator())
         elif self.log:
             decades = np.log10(self.values[-1] / self.values[0])
@@ -165,8 +189,6 @@ def _hatch(axes: Axes, x: FloatArray, y: FloatArray, cells: BoolArray) -> None:
 
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1))
 """Where a label may stand beside its point: right, left, above, below."""
-_LETTER = 0.033
-"""Of a label, as a share of the width of a map."""
 
 
 def _point(axes: Axes, x: float, y: float, label: str, crossed: FloatArray) -> None:

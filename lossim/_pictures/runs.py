@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossim._pictures.sheets import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, Given, heading, legend, sentence, sheet
+from lossim._pictures.sheets import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    PURPLE,
+    VERMILION,
+    Given,
+    heading,
+    legend,
+    sentence,
+    sheet,
+    step_ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,5 +86,6 @@ def _drawn(ax: Axes, curves: Curves, looks: Looks, title: str, unit: str) -> Non
     heading(ax, title)
     ax.set(xlabel="step", ylabel=unit)
     ax.grid(True)
+    step_ticks(ax.xaxis)
     if any(label for _, label, *_ in looks):
         legend(ax, ncols=2)

@@ -124,27 +124,28 @@ def heading(axes: Axes, text: str) -> None:
     from matplotlib.transforms import blended_transform_factory
 
     title = axes.set_title(text)
-    if _own(axes):
+    if own(axes):
         title.set_transform(blended_transform_factory(drawn(axes).transFigure, title.get_transform()))
         title.set_x(_LEFT)
 
 
 def legend(axes: Axes, lines: int = 1, **options: Any) -> None:
-    """A legend below the label of the axis across, which has ``lines``; in somebody else's figure where there is room.
+    """A legend below the label of the axis across, which has ``lines``, from the left edge of the picture on.
+
+    In somebody else's figure from the left edge of the axes on.
     """
     from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
-    where: dict[str, Any] = {"loc": "best"}
-    if _own(axes):
-        figure = drawn(axes)
-        down = ScaledTranslation(0.0, -(_UNDER + _MORE * (lines - 1)) / 72.0, figure.dpi_scale_trans)
-        place = blended_transform_factory(figure.transFigure, axes.transAxes + down)
-        where = {"loc": "upper left", "bbox_to_anchor": (_LEFT, 0.0), "bbox_transform": place, "borderaxespad": 0.0,
-                 "handlelength": 1.6, "columnspacing": 1.0, "alignment": "left"}
-    axes.legend(**where | options)
+    figure, mine = drawn(axes), own(axes)
+    large = float(axes.xaxis.label.get_fontsize()) / _STYLE["axes.labelsize"]
+    down = ScaledTranslation(0.0, -large * (_UNDER + _MORE * (lines - 1)) / 72.0, figure.dpi_scale_trans)
+    place = blended_transform_factory(figure.transFigure if mine else axes.transAxes, axes.transAxes + down)
+    axes.legend(**{"loc": "upper left", "bbox_to_anchor": (_LEFT if mine else 0.0, 0.0), "bbox_transform": place,
+                   "borderaxespad": 0.0, "handlelength": 1.6, "columnspacing": 1.0, "alignment": "left",
+                   "frameon": False} | options)
 
 
-def _own(axes: Axes) -> bool:
+def own(axes: Axes) -> bool:
     """Whether axes are in a figure of these pictures."""
     from lossim._pictures.paper import Sheet
 
@@ -180,6 +181,13 @@ def whole(axis: Axis, low: float, high: float) -> None:
     axis.set_major_locator(LogLocator(subs=factors))
     axis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x >= 1 else "")
     axis.set_minor_formatter(NullFormatter())
+
+
+def step_ticks(axis: Axis) -> None:
+    """Whole numbers alone on an axis of steps."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=7, integer=True))
 
 
 def plain(axis: Axis) -> None:

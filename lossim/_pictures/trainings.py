@@ -19,6 +19,7 @@ from lossim._pictures.sheets import (
     looks,
     sentence,
     sheet,
+    step_ticks,
     whole,
 )
 from lossim._support.types import FloatArray, IntArray
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _APART = 4.0
 """Mean lengths are drawn by their logarithm where the largest is so many times the smallest."""
+_TINTS = ("#CCE3F0", "#9FCAE3")
+"""Of the wide band of a forecast, and of those inside it."""
 
 
 def plot_training(run: Training, ax: Given = None) -> Figure:
@@ -53,6 +56,7 @@ def plot_training(run: Training, ax: Given = None) -> Figure:
         for axes in (lengths, causes, shares):
             axes.set(xlabel="step (rollouts)", xlim=(0, max(run.steps, 1)))
             axes.grid(True)
+            step_ticks(axes.xaxis)
             legend(axes, ncols=2)
     return figure
 
@@ -123,12 +127,13 @@ def plot_forecast(title: str, seen: Curves, steps: IntArray, length: FloatArray,
                   ax: Given = None) -> Figure:
     """A forecast: mean lengths that were seen and their ``level``, where they go, and bands by name."""
     with sheet(title, describe_forecast(title, seen, steps, length, level, bands), (3.0,), ax) as (figure, (axes,)):
-        axes.plot(seen.steps, seen.length, "o", color=BLACK, markersize=3.5, label="seen")
-        for name, (low, high) in bands.items():
-            axes.fill_between(steps, low, high, color=BLUE, alpha=0.2, linewidth=0, label=name)
+        axes.plot(seen.steps, seen.length, "o", color=BLACK, markersize=3.5, label="seen", clip_on=False)
+        for i, (name, (low, high)) in enumerate(bands.items()):
+            axes.fill_between(steps, low, high, color=_TINTS[min(i, 1)], linewidth=0, label=name)
         axes.plot(steps, length, color=BLUE, linewidth=2.0, label="forecast")
         axes.axhline(level, color=GREY, linestyle="--", linewidth=1.0, label="mean of the steps seen")
         axes.set(xlabel="step (rollouts)", ylabel="mean length (tokens)", xlim=(seen.steps[0], steps[-1]))
+        step_ticks(axes.xaxis)
         legend(axes, ncols=2)
         axes.grid(True)
     return figure

@@ -42,7 +42,7 @@ def test_colours_are_the_numbers_about_zero_and_hatches_where_undecided(swept: l
     assert complaints(figure) == []
     assert axes.get_yscale() == "log"
     assert axes.get_xscale() == "linear"
-    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"sign undecided", "0", "failed"}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"sign undecided", "0", "failed"}
     assert figure.get_suptitle().replace("\n", " ") == (
         "plane, shift 0.0: below 0 in 2 of 5 cells, undecided in 2, above 0 in 1; −1 to +1 plane; 1 more failed")
 
@@ -101,3 +101,10 @@ def test_what_is_refused(swept: ls.Sweep, how: tuple, message: str) -> None:
     x, y, value, at = how
     with pytest.raises(ValueError, match=message):
         swept.map(x, y, value, at=at)
+
+
+def test_labels_of_values_that_crowd_together_are_left_out_and_not_on_each_other() -> None:
+    lambdas = [0.9, 0.95, 0.98, 0.99, 0.995, 1.0]
+    figure = ls.sweep(lambda x, y: x - 0.97 + y, {"x": lambdas, "y": [-0.01, 0.0, 0.01]}).map("y", "x")
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["0.9", "0.95", "0.98", "0.99", "1"]
+    assert complaints(figure) == []
