@@ -167,6 +167,11 @@ class OnPolicy(Record, Case):
     def on(self, policy: Policy) -> OnPolicy:
         return self._moved_to({self.policy: policy})
 
+    def moving_by(self, coordinates: Coordinates) -> OnPolicy:
+        """The policy in other coordinates, and no kernels beside them."""
+        moved = self.on(replace(self.policy, coordinates=coordinates))
+        return replace(moved, question=replace(moved.question, kernels=()))
+
     def _moved_to(self, others: dict[Policy, Policy]) -> OnPolicy:
         """Each policy of the question as it is told."""
         asked = self.question

@@ -113,7 +113,7 @@ class Stop(Result):
         jumps: whether the drift jumps across zero there, without being zero.
         stderr: standard error of ``needed`` where the drift was sampled; 0 elsewhere.
         range: the lowest and the highest value that is needed under one of the plausible kernels, the nearest to
-            ``now``; None where there is none.
+            ``now``; None where there is none. For a length after some steps under two of them alone, see the notes.
         kernels: how many kernels were looked at; 0 beside one that was measured.
         without: under how many of them no value was found.
         ends: mean length after a run at ``needed``, tokens, where a length after some steps is asked for.
@@ -324,8 +324,8 @@ class Stops(Result):
 
     def _reached(self, goal: Goal) -> str:
         """Which values take length to the goal; without any how far they take it."""
-        found = [f"{each.knob} {each.needed:.4g}{' (a jump)' if each.jumps else ''}" for each in self.stops
-                 if each.needed is not None]
+        found = [f"{each.knob} {each.needed:.4g}{' (a jump)' if each.jumps else ''}"
+                 + (f" ({each.over})" if each.over else "") for each in self.stops if each.needed is not None]
         if found:
             return f"{goal.length:.4g} by {', '.join(found)}"
         spans = [f"{each.knob} reaches {each.reach[0]:.4g} to {each.reach[1]:.4g}" for each in self.stops

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from lossim._changes.knobs import Knob, chosen_knobs
 from lossim._changes.on_policy import OnPolicy, case_of
 from lossim._changes.results import AS_IT_IS, Goal, Stop, Stops
+from lossim._changes.targets_over import note_on, over_kernels
+from lossim._model import Coordinates, Kernels
 from lossim._support import checks
 from lossim._support.progress import Progress
 from lossim._support.text import Note
@@ -24,41 +26,49 @@ CLOSE = 1e-4
 ONE_AT_A_TIME = Note("one at a time", "one number is turned at a time and stays so through the run, all else is as it "
                      "is")
 SAME_RATE = Note("rate", "every run has the optimiser of the scheme as it is, at the same learning rate")
-OWN_KERNEL = Note("kernel", "runs follow the expected update under the policy's own coordinates alone: no range over "
-                  "kernels")
 STANDS = Note("as it is", "what is not settled about the scheme, or about its critic, is taken as it is")
+KernelsGiven = Kernels | Sequence[Coordinates] | None
 Ends = Callable[[Any], float]
 """Mean length after the steps, tokens, of a case; NaN where the run ends early."""
 
 
 def targets_of_policy(scheme: Scheme, policy: Policy, knob: str | None, *, length: float, steps: int,
                       pace: Any = None, optimizer: Optimizer | None = None, reference: Policy | None = None,
-                      progress: bool = False) -> Stops:
+                      kernels: KernelsGiven = None, progress: bool = False) -> Stops:
     """See :func:`lossim.stops`: the values at which mean length is ``length`` after ``steps``."""
     length = checks.at_least("length", length, 1.0, "responses have a token at least")
     steps = checks.whole("steps", steps)
-    case, how = case_of(scheme, policy, "exact", None, None, None, reference, None, many_steps=True)
+    case, how = case_of(scheme, policy, "exact", None, None, None, reference, kernels, many_steps=True)
     rule = _rule(case, pace, optimizer)
     case = case.settled
+    paced = pace is not None
     knobs = list(chosen_knobs(case, knob))
 
-    def followed(other: OnPolicy) -> Training:
+    def followed(other: OnPolicy, rule: Optimizer) -> Training:
         return train(other.scheme, other.policy, steps=steps, optimizer=rule, reference=other.reference, kernels=())
 
-    def ends(other: OnPolicy) -> float:
-        run = followed(other)
-        return float(run.length[-1]) if run.steps == steps else np.nan
+    def ends_by(rule: Optimizer) -> Ends:
+        def ends(other: OnPolicy) -> float:
+            run = followed(other, rule)
+            return float(run.length[-1]) if run.steps == steps else np.nan
+
+        return ends
 
     with Progress(checks.flag("progress", progress)) as reporter:
+        def reached_from(knob: Knob, start: OnPolicy) -> Stop:
+            """Of a case as it is, whose pace is that of every run."""
+            return reached(knob, length, ends_by(_rule(start, pace, optimizer)), reporter.say)
+
         reporter.say(f"train: {AS_IT_IS}")
-        run = followed(case)
-        found = _found(knobs, length, ends, reporter.say)
+        run = followed(case, rule)
+        found = tuple(over_kernels(each, turned, case, paced, reached_from) for each, turned in
+                      zip(_found(knobs, length, ends_by(rule), reporter.say), knobs, strict=True))
     goal = Goal(length=length, steps=steps, start=float(run.length[0]),
                 end=float(run.length[-1]) if run.steps == steps else np.nan)
-    paced = Note("pace", f"a step is one rollout by {short(rule)}" + ("" if pace is None else f": {pace}"))
+    step = Note("pace", f"a step is one rollout by {short(rule)}" + ("" if pace is None else f": {pace}"))
     doubts = [STANDS] if scheme.doubts or scheme.advantage.assumed_critics else []
     return Stops(scheme=scheme, subject=repr(policy), length=float(case.lengths()[0]), stops=found, goal=goal,
-                 notes=(ONE_AT_A_TIME, paced, SAME_RATE, OWN_KERNEL, *doubts, *run.notes),
+                 notes=(ONE_AT_A_TIME, step, SAME_RATE, note_on(case, paced), *doubts, *run.notes),
                  provenance=how | {"steps": steps, "optimizer": repr(rule)})
 
 

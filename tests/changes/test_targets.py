@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +122,87 @@ def test_out_of_reach_it_says_how_far_runs_get() -> None:
     assert stop.reach == pytest.approx((min(by_hand), max(by_hand)), rel=1e-9)
     assert f"they end at {min(by_hand):.4g} to {max(by_hand):.4g} tokens" in stop.note
     assert f"nothing that was turned takes it to 40: group size reaches {min(by_hand):.4g} to" in found.verdict
+
+
+# --- over kernels -------------------------------------------------------------------------------------------------
+
+
+def by_every_kernel(length: float, family: ls.Kernels, **how: Any) -> list[float]:
+    """The price that is needed where the policy moves by each of the kernels, by runs and bisection alone."""
+    needed = []
+    for kernel in family.lay_out(POLICY.layout).each(POLICY.mean_length):
+        policy = replace(POLICY, coordinates=kernel)
+        first = ls.train(DR_GRPO, policy, kernels=(), **how)
+        rule = {"steps": how["steps"], "optimizer": SGD(learning_rate=float(first.learning_rate[0]))}
+        low, high = -0.1, 0.2
+        assert ends(priced(DR_GRPO, low), policy, **rule) > length > ends(priced(DR_GRPO, high), policy, **rule)
+        for _ in range(12):
+            middle = (low + high) / 2.0
+            longer = ends(priced(DR_GRPO, middle), policy, **rule) > length
+            low, high = (middle, high) if longer else (low, middle)
+        needed.append((low + high) / 2.0)
+    return needed
+
+
+@pytest.mark.parametrize(("other", "how"), [(0.02, {"optimizer": SGD(learning_rate=1.0)}),
+                                            (-0.01, {"pace": ls.pace(kl_per_step=1e-3)})])
+def test_a_range_is_that_of_runs_under_every_kernel(other: float, how: dict[str, Any]) -> None:
+    """The two kernels that one step takes for extreme are so after several."""
+    family, how = ls.kernels(6, seed=3), how | {"steps": 5}
+    run = ls.train(DR_GRPO, POLICY, kernels=(), **how)
+    length = ends(priced(DR_GRPO, other), steps=5, optimizer=SGD(learning_rate=float(run.learning_rate[0])))
+    found = ls.stops(DR_GRPO, POLICY, "penalty", length=length, kernels=family, **how)
+    stop, = found.stops
+    every = by_every_kernel(length, family, **how)
+    assert stop.range is not None
+    assert stop.needed is not None
+    assert stop.range == pytest.approx((min(every), max(every)), abs=0.02 * (max(every) - min(every)))
+    assert stop.range[0] < stop.needed < stop.range[1]
+    assert (stop.kernels, stop.without) == (2, 0)
+    assert "over 2 kernels" in found.verdict
+    note, = (note for note in found.notes if note.code == "kernel")
+    assert "each range under 2 of 6 kernels" in note
+    assert ("at the learning rate that makes the pace there" in note) == ("pace" in how)
+
+
+def test_a_range_of_caps_is_that_of_runs_under_every_kernel() -> None:
+    """Each cap has cells of its own, for which kernels are laid out again."""
+    family, how = ls.kernels(3, seed=1), {"steps": 3, "optimizer": SGD(learning_rate=2.0)}
+    policies = [POLICY.recapped(cap) for cap in range(16, 40)]
+    length = ends(DR_GRPO, policies[8], **how)
+    needed = []
+    for number in range(3):
+        kernels = [family.lay_out(policy.layout).each(policy.mean_length)[number] for policy in policies]
+        found = [ends(DR_GRPO, replace(policy, coordinates=kernel), **how)
+                 for policy, kernel in zip(policies, kernels, strict=True)]
+        needed.append(policies[int(np.argmin(np.abs(np.array(found) - length)))].max_tokens)
+    stop = target(DR_GRPO, "max_tokens", length, kernels=family, **how)
+    assert stop.needed == 24
+    assert stop.range == (min(needed), max(needed))
+
+
+def test_no_range_beside_a_kernel_that_was_measured_and_where_skill_moves() -> None:
+    measured = replace(POLICY, coordinates=ls.kernels(2).lay_out(POLICY.layout).each(10.0)[0])
+    skilled = replace(POLICY, coordinates=ls.coordinates(skill_scale=0.1))
+    for policy, kernels in ((POLICY, ()), (measured, None), (skilled, None)):
+        found = ls.stops(DR_GRPO, policy, "penalty", length=ends(DR_GRPO, policy, steps=2), steps=2, kernels=kernels,
+                         optimizer=RATE["optimizer"])
+        assert found.stops[0].range is None
+        assert found.stops[0].kernels == 0
+        assert any("no range over kernels" in note for note in found.notes)
+
+
+def test_kernels_one_by_one_and_none_that_gets_there() -> None:
+    one = ls.coordinates(bins=1, sharing=0.5)
+    length = ends(priced(DR_GRPO, 0.02))
+    stop = target(DR_GRPO, "penalty", length, kernels=[one])
+    alone = target(DR_GRPO, "penalty", length, replace(POLICY, coordinates=one), kernels=())
+    assert stop.range == (alone.needed, alone.needed)
+    apart = ls.coordinates(bins=1, sharing=0.0, path_scale=9.0)
+    nowhere = target(GRPO, "group_size", ends(replace(GRPO, group_size=8)), kernels=[apart])
+    assert nowhere.needed is not None
+    assert (nowhere.kernels, nowhere.without) == (1, 1)
+    assert nowhere.range is None
 
 
 # --- what a step is -----------------------------------------------------------------------------------------------
