@@ -12,6 +12,7 @@ import pytest
 from lossim.__main__ import main
 
 ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "lossim" / "_cli" / "demo"  # where `lossim demo --to demo` has the files from
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -32,7 +33,7 @@ COMMANDS = [pytest.param(command, said, id=f"{page.name} {command[:70]}") for pa
 def test_commands_print_what_pages_say(command: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     program, *argv = shlex.split(command)
     assert program == "lossim"
-    code = main(argv)
+    code = main([re.sub("^demo/", f"{DEMO}/", word) for word in argv])
     told = capsys.readouterr()
     assert code == 0, told.err
     assert doctest.OutputChecker().check_output(said, told.out, FLAGS), told.out

@@ -23,6 +23,7 @@ PRIVATE = {
     "cli/test_demo.py",  # every command, and fewer questions
     "cli/test_doctor.py",  # packages that are not there
     "cli/test_numbers.py",  # a sentence of a table, for numbers that no scheme has
+    "cli/test_page.py",  # every command
     "configs/test_changing.py",  # settings by the words of changes, which pages alone show
     "engine/test_ahead.py",  # sums by sign over all pairs
     "engine/test_numerics.py",  # recurrences, compositions and reciprocals, to the last digits
