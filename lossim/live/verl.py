@@ -68,7 +68,7 @@ class State:
 def beside(trainer: Any, batch: Any, queue: Any) -> dict[str, float]:
     """The metrics of a step of this trainer; what goes wrong is counted."""
     began = time.perf_counter()
-    state = vars(trainer).setdefault("_lossim", State())
+    state = vars(trainer).setdefault("lossim", State())
     if not state.ready:
         until = getattr(trainer, "total_training_steps", None)
         own = state.watch.guarded(lambda: watch_of(trainer.config, until))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 V1 = "verl.trainer.ppo.v1"
+METHOD = "_compute_metrics"  # which verl calls for a step's metrics
 SETTINGS = {"trainer": {"lossim": {"budget": None}}, "data": {"max_response_length": 8, "train_batch_size": 4},
             "algorithm": {"adv_estimator": "grpo"}, "actor_rollout_ref": {"rollout": {"n": 2}}}
 
@@ -88,7 +89,7 @@ def manager() -> Any:
 def computed(trainer: Any) -> dict[str, Any]:
     """As verl calls it."""
     metrics: dict[str, Any] = {}
-    trainer._compute_metrics(BATCH, metrics, {}, global_steps=trainer.global_steps)
+    getattr(trainer, METHOD)(BATCH, metrics, {}, global_steps=trainer.global_steps)
     return metrics
 
 
@@ -100,7 +101,7 @@ def test_the_line_of_the_config(base: Any) -> None:
     right = {"responses": 4, "mean_length": 19 / 4, "cut_share": 0.25, "dead_groups": 0, "errors": 0, "graded": 1}
     assert {name: metrics[f"lossim/{name}"] for name in right} == right
     # In the order of verl's dumps, without the row that pads.
-    log = trainer._lossim.watch.rollouts
+    log = trainer.lossim.watch.rollouts
     assert log.lengths.tolist() == [3, 8, 2, 6]
     assert log.rewards.tolist() == [1, 0, 1, 0]
     assert log.prompt_ids.tolist() == [0, 0, 1, 1]
@@ -116,7 +117,7 @@ def test_tokens_of_tools_are_no_tokens_of_the_policy(base: Any, monkeypatch: pyt
     manager()
     trainer = base.PPOTrainer()
     computed(trainer)
-    assert trainer._lossim.watch.rollouts.lengths.tolist() == [3, 6, 2, 6]
+    assert trainer.lossim.watch.rollouts.lengths.tolist() == [3, 6, 2, 6]
 
 
 def test_errors_are_counted_and_said_once(base: Any, caplog: pytest.LogCaptureFixture,
