@@ -192,7 +192,7 @@ class LengthPower(Aggregation):
 
 @dataclass(frozen=True, kw_only=True)
 class TurnMean(Aggregation):
-    """Sum over tokens divided by the number of turns, T / ``tokens_per_turn`` rounded up: all are taken to be equally long.
+    """Sum over tokens divided by the number of turns, T / ``tokens_per_turn`` rounded up: all taken to be equally long.
 
     A response here has no turns of its own, so their length is an assumption. ``scope="response"`` divides the token
     sum of a response by its own turns, then takes the mean over responses: 1/(n·turns). ``scope="step"`` divides by the

@@ -64,7 +64,7 @@ def finding_shown(finding: Finding) -> tuple[Section, ...]:
     change: list[Part] = [changes_rows(finding.what_if)] if finding.what_if else []
     if finding.stops:
         change += turned(finding.stops).parts
-    return (Section(title=WHOM, parts=(_picture(finding), _parts(finding))),
+    return (Section(title=WHOM, parts=(_picture(finding), *_parts(finding))),
             Section(title="By length", parts=_by_length(finding), folded=True),
             Section(title=SURE, parts=_sure(finding), folded=True),
             Section(title=FAST, parts=(Text(text=speed),), folded=True),
@@ -87,30 +87,38 @@ def _rows(finding: Finding) -> list[tuple[str, Estimate]]:
 
 def _picture(finding: Finding) -> Picture:
     """The drift and its parts."""
-    per, unit = scale_of(finding)
-    lines = [Bar(label=label, value=float(x) * per, low=_end(x, per, -2.0), high=_end(x, per, 2.0))
-             for label, x in _rows(finding)]
+    _, unit = scale_of(finding)
+    lines = [Bar(label=label, value=float(x), low=_end(x, -2.0), high=_end(x, 2.0)) for label, x in _scaled(finding)]
     return bars("The drift of mean length and its parts, with two standard errors", lines, unit)
 
 
-def _end(x: Estimate, per: float, errors: float) -> float:
+def _end(x: Estimate, errors: float) -> float:
     """An end of an interval."""
-    return float(x) * per + errors * abs(per) * float(x.stderr)
+    return float(x) + errors * float(x.stderr)
 
 
-def _parts(finding: Finding) -> Table:
-    """The same as a table, with what else changes."""
+def _scaled(finding: Finding) -> list[tuple[str, Estimate]]:
+    """The drift and what it is made of, in the unit of the finding; the drift itself with the error of the ratio."""
+    per, _ = scale_of(finding)
+    drift = finding.drift
+    as_ratio = np.isfinite(finding.rate)
+    return [(label, drift.length_per_kl if x is drift.length and as_ratio else x * per) for label, x in _rows(finding)]
+
+
+def _parts(finding: Finding) -> tuple[Part, ...]:
+    """The same as a table, what else changes, and what the log shows without any model."""
     per, unit = scale_of(finding)
     drift = finding.drift
-    rows: list[tuple[Cell, ...]] = [
-        (label, said(drift.length_per_kl if x is drift.length and np.isfinite(finding.rate) else x * per))
-        for label, x in _rows(finding)]
-    rows += [(label, said(x * per)) for label, x in (("P(correct)", drift.accuracy),
+    rates = [(label, said(x * per)) for label, x in (("P(correct)", drift.accuracy),
                                                      ("P(truncated)", drift.truncation_rate))
              if not np.isnan(float(x))]
-    rows.append(("Cov(A, T), the rule of thumb", said(finding.covariance)))
-    rows.append(("dead groups", figure(finding.dead_groups, ".1%")))
-    return Table(title="", columns=("", unit), rows=tuple(rows), note="± are standard errors from prompts drawn again")
+    shown = (("Cov(A, T), the rule of thumb (reward × tokens)", said(finding.covariance)),
+             ("dead groups", figure(finding.dead_groups, ".1%")))
+    lengths = tuple((label, said(x)) for label, x in _scaled(finding))
+    return (Table(title="", columns=("mean length", unit), rows=lengths,
+                  note="± are standard errors from prompts drawn again"),
+            Table(title="", columns=("what else changes", unit.removeprefix("tokens ")), rows=tuple(rates)),
+            Table(title="", columns=("of the log itself", ""), rows=shown))
 
 
 def _by_length(finding: Finding) -> tuple[Part, ...]:
@@ -169,8 +177,8 @@ def audit_shown(audit: Audit) -> tuple[Section, ...]:
         own = assumed((*audit.findings[0].notes, *audit.notes), log)
         given = Section(title=own.title, parts=(*own.parts, *last.parts[:1]), folded=True)
         return (*sections, *paths, Section(title=picture.title, parts=(picture,), folded=True), given)
-    each = tuple(Section(title=f"{found.name}: {found.verdict}", parts=(_parts(found), *_by_length(found),
-                                                                        *_sure(found)), folded=True)
+    each = tuple(Section(title=f"{found.name}: {found.verdict}", folded=True,
+                         parts=(*_parts(found), *_by_length(found), *_sure(found)))
                  for found in audit.findings)
     notes = dict.fromkeys(str(note) for found in audit.findings for note in found.notes)
     schemes = {found.name: " · ".join(found.drift.scheme.slots) for found in audit.findings}

@@ -9,7 +9,7 @@ BYTES = 1 << 24
 
 
 def keep_pages() -> None:
-    """Have memory of arrays that are let go of stay with the process, twice ``BYTES`` at most, for those that come next.
+    """Have memory of arrays that are let go of stay with the process for those that come next, up to twice ``BYTES``.
 
     The C library (glibc) hands memory back to the operating system once more is free at its end than twice the largest
     array that was let go of so far, and takes it again page by page: thousands of times in a step over arrays of a
