@@ -164,7 +164,7 @@ def signs(text: str) -> str:
 
 def label(text: str, width: int = 24) -> str:
     """The text in lines that fit beside bars."""
-    return textwrap.fill(textwrap.shorten(text, 3 * width), width, break_on_hyphens=False)
+    return textwrap.fill(textwrap.shorten(signs(text), 3 * width), width, break_on_hyphens=False)
 
 
 def sentence(*parts: str) -> str:
