@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lossim._display.page import Cell, Number, Page, Part, Picture, Points, Section, Table, Text
 from lossim._display.panels import apart, svg
-from lossim._display.parts import FAST, SURE, WHOM
+from lossim._display.parts import CHANGE, FAST, SURE, WHOM
 from lossim._support import checks
 
 __all__ = ["checked_path", "document", "write"]
@@ -123,7 +123,7 @@ def _arranged(page: Page) -> list[Section]:
         first = [title for title in (SURE, FAST) if title in titles]
         rest = [title for title in titles if title not in first]
         titles = [*rest[:rest.index(WHOM)], *first, *rest[rest.index(WHOM):]]
-    opened = {each.title for each in page.sections if not each.folded}
+    opened = {SURE, FAST, WHOM, CHANGE, *(each.title for each in page.sections if not each.folded)}
     shown = [Section(title=title, parts=parts[title], folded=title not in opened and _long(parts[title]))
              for title in titles]
     if page.printed:

@@ -6,14 +6,20 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import lossim as ls
 import pages
 from browsers import ENTER, SPACE, Browser
+from lossim.configs import read_config
 
 PAPER = 688
 """Pixels of an A4 page between its margins of 14 mm."""
 
+RIGHT = """return Math.max(...[...document.querySelectorAll('table, svg, pre')].map(
+    (each) => each.getBoundingClientRect().right));"""
+"""The right end of the widest part."""
 TEXTS = """const shown = [...document.querySelectorAll('svg text')].filter((text) => text.getClientRects().length);
 return shown.map((text) => {
     const svg = text.closest('svg'), box = text.getBoundingClientRect(), all = svg.getBoundingClientRect();
@@ -28,6 +34,52 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pages") / "evil.html"
     pages.write(pages.evil_page(), path)
     return path
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Pages of the questions that people ask, with a config where one bears on them."""
+    policy = ls.policies.two_paths(solve_rate=0.4, right=ls.lengths.geometric(mean=40),
+                                   wrong=ls.lengths.geometric(mean=90), max_tokens=256)
+    config = read_config({"loss_type": "grpo", "max_completion_length": 256, "num_generations": 8}, trainer="trl==1.16")
+    log = policy.sample(np.random.default_rng(0), prompts=60, group_size=8)
+    steps = np.arange(1, 13)
+    curves = ls.Curves(steps=steps, length=70.0 + steps + 3.0 * (-1.0) ** steps, accuracy=0.4 + 0.005 * steps)
+    known = {"accuracy": (0.3, 0.6), "mean_length": 60, "max_tokens": 256}
+    found = {"audit": ls.audit(config.scheme, log, replicates=20), "drift": ls.drift(config.scheme, policy),
+             "train": ls.train(config.scheme, policy, steps=3, pace=ls.pace(kl_per_step=1e-4)),
+             "forecast": ls.forecast(config.scheme, curves, steps=10, max_tokens=256),
+             "survey": ls.survey(config.scheme, known, draws=16)}
+    folder = tmp_path_factory.mktemp("reports")
+    for name, each in found.items():
+        each.report(folder / f"{name}.html", config=config if name == "audit" else None)
+    return sorted(folder.iterdir())
+
+
+def test_pages_of_results_are_silent_small_and_fit(browser: Browser, reports: list[Path]) -> None:
+    assert len(reports) == 5
+    browser.fetched()
+    for page in reports:
+        browser.open(page, 390)
+        assert (page.name, browser.said()) == (page.name, [])
+        assert page.stat().st_size < 300_000
+        assert (page.name, browser.run("return document.documentElement.scrollWidth")) == (page.name, 390)
+        check_letters(browser)
+        if page.stem == "audit":
+            assert "trl: scale_rewards=none" in browser.run("return document.body.innerText")
+        browser.open(page, PAPER, media="print")
+        assert browser.run(RIGHT) <= PAPER + 1, page.name
+    asked = {url for url in browser.fetched() if not url.startswith("data:")}
+    assert asked == {page.as_uri() for page in reports}
+
+
+def check_letters(browser: Browser) -> None:
+    """No letter of a picture is cut, or too small to read."""
+    texts = browser.run(TEXTS)
+    assert texts
+    for text, left, right, beyond, size in texts:
+        assert max(left, right, beyond) < 2.0, f"{text} is cut"
+        assert size > 8.5, text
 
 
 def test_what_users_wrote_is_text_and_nothing_is_fetched_or_complained_of(browser: Browser, page: Path) -> None:
@@ -90,11 +142,7 @@ def test_a_phone_scrolls_down_alone_and_its_pictures_have_letters_one_can_read(b
     browser.open(page, 390)
     browser.run("document.querySelector('details').open = true")
     assert browser.run("return document.documentElement.scrollWidth") == 390
-    texts = browser.run(TEXTS)
-    assert len(texts) > 10
-    for text, left, right, beyond, size in texts:
-        assert max(left, right, beyond) < 2.0, f"{text} is cut"
-        assert size > 8.5, text
+    check_letters(browser)
 
 
 def test_paper_has_all_that_is_folded_and_no_table_is_cut(browser: Browser, page: Path) -> None:
@@ -109,9 +157,7 @@ def test_paper_has_all_that_is_folded_and_no_table_is_cut(browser: Browser, page
     assert all("since" in sheet for sheet in with_rows)  # the names of columns again on each sheet
     assert not browser.run("return document.querySelector('details').open")  # as it was
     browser.open(page, PAPER, media="print")
-    widths = browser.run("return [...document.querySelectorAll('table, svg, pre')].map("
-                         "(each) => each.getBoundingClientRect().right)")
-    assert max(widths) <= PAPER + 1
+    assert browser.run(RIGHT) <= PAPER + 1
 
 
 def test_without_scripts_the_page_is_the_same_but_for_sorting(browser: Browser, page: Path) -> None:
