@@ -25,6 +25,8 @@ OPENRLHF = {"algo.advantage.estimator": "group_norm", "rollout.n_samples_per_pro
             "algo.kl.init_coef": 0.01, "algo.kl.use_loss": True, "actor.entropy_coef": 0.01, "algo.kl.estimator": "k3"}
 LAMBDA = {"algo.advantage.estimator": "gae", "algo.advantage.lambd": 0.9, "rollout.max_new_tokens": 1024}
 CONFIGS = {"trl": ("trl==1.16", TRL), "verl": ("verl==0.9.1", VERL), "verl, gae": ("verl==0.9.1", GAE),
+           "unsloth": ("unsloth==2026.10.9", TRL | {"loss_type": "bnpo"}),
+           "trl, rloo": ("trl==1.16", {"beta": 0.05, "num_generations": 2, "max_completion_length": 1024}),
            "openrlhf": ("openrlhf", OPENRLHF), "openrlhf, gae": ("openrlhf", LAMBDA)}
 NO_STD = {"advantage": adv.GroupMean()}
 MEAN, TOKENS = {"aggregation": agg.SequenceMeanTokenMean()}, {"aggregation": agg.TokenMean()}
@@ -35,7 +37,8 @@ def _read(config: str, settings: str = "") -> Any:
     """A config with settings added: KEY=VALUE, several with commas."""
     trainer, given = CONFIGS[config]
     more = dict(each.split("=") for each in settings.split(", ")) if settings else {}
-    return read_config(given, trainer=trainer, settings=more)
+    algorithm = {"algorithm": "rloo"} if config.endswith("rloo") else {}
+    return read_config(given, trainer=trainer, settings=more, **algorithm)
 
 
 CHANGES: list[tuple[str, str, dict[str, Any]]] = [
@@ -45,6 +48,10 @@ CHANGES: list[tuple[str, str, dict[str, Any]]] = [
     ("trl", "aggregation seq-mean-token-mean", MEAN), ("trl", "aggregation token-mean", {}),
     ("trl", "aggregation seq-mean-token-sum-norm", CONSTANT),
     ("trl", "no KL", {"penalties": "entropy"}), ("trl", "no entropy bonus", {"penalties": "kl"}),
+    ("unsloth", "truncated responses masked", {"truncation": "mask"}), ("unsloth", "no std", NO_STD),
+    ("unsloth", "aggregation seq-mean-token-mean", MEAN), ("unsloth", "aggregation token-mean", {}),
+    ("unsloth", "no KL", {"penalties": "entropy"}), ("unsloth", "no entropy bonus", {"penalties": "kl"}),
+    ("trl, rloo", "no KL", {"penalties": ""}), ("trl, rloo", "truncated responses masked", {"truncation": "mask"}),
     ("verl", "no std", NO_STD), ("verl", "divided by the group's std", {}),
     ("verl", "aggregation seq-mean-token-mean", MEAN), ("verl", "aggregation token-mean", {}),
     ("verl", "aggregation seq-mean-token-sum-norm", CONSTANT),
@@ -75,7 +82,7 @@ def test_a_setting_makes_its_change_and_no_other(config: str, words: str, expect
     assert replace(after, name="", doubts=()) == replace(before.scheme, name="", doubts=(), **wanted)
 
 
-@pytest.mark.parametrize("config", ["trl", "verl", "openrlhf"])
+@pytest.mark.parametrize("config", ["trl", "unsloth", "verl", "openrlhf"])
 def test_numbers_that_are_turned_have_the_key_of_what_they_turn(config: str) -> None:
     parsed = _read(config)
 
