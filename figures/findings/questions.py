@@ -13,10 +13,11 @@ import lossim as ls
 from findings.parts import Asked, SchemeOf, Start
 from findings.starts import right_law
 from lossim import advantages
-from lossim._engine import NATS, headline, headlines
 from lossim.optimizers import SGD
 
 NAN = float("nan")
+NATS = 0.01
+"""KL per response of the steps that a drift is told for."""
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
@@ -135,8 +136,8 @@ def released(scheme: SchemeOf, *, steps: int, times: int) -> Steps:
     """A scheme once the cap is raised, after some steps of training under the lower one at the pace drawn."""
     def found(start: Start) -> tuple[Step, ...]:
         rule = scheme(start.values)
-        first = headline(rule, start)
-        rate = float(np.sqrt(start.values["pace"] / first.nats)) if first.nats > 0 else 1.0
+        per_kl, length = read_off(ls.length_drift(rule, start, kernels=()))
+        rate = float(np.sqrt(start.values["pace"] / NATS) * per_kl / length) if per_kl else 1.0
         run = ls.train(rule, start, steps=steps, optimizer=SGD(learning_rate=rate), kernels=[start.coordinates])
         return (Step(rule, run.policy.recapped(times * start.max_tokens)),)
 
@@ -165,9 +166,18 @@ def length(steps: Sequence[Step]) -> list[Numbers]:
         if reference is not None:
             found |= {number: _length_beside(steps[number]) for number in numbers}
             continue
-        told = headlines(scheme, [steps[number].policy for number in numbers])
-        found |= {number: (each.length_per_kl, each.told) for number, each in zip(numbers, told, strict=True)}
+        policies = [steps[number].policy for number in numbers]
+        drifts = ls.length_drift.many(scheme, policies, kernels=())  # type: ignore[attr-defined]
+        found |= zip(numbers, map(read_off, drifts), strict=True)
     return [found[number] for number in range(len(steps))]
+
+
+def read_off(drift: ls.LengthDrift) -> Numbers:
+    """Mean length of a step, 0 where it is a rounding error or nothing moves."""
+    per_kl, length = float(drift.length_per_kl), float(drift.length)
+    limit = drift.length.method == "large-batch limit"  # whose error is how far a step of this size is from it
+    nothing = np.isnan(per_kl) or (abs(length) <= drift.length.error and not limit)
+    return (0.0, 0.0) if nothing else (per_kl, length)
 
 
 def _length_beside(step: Step) -> Numbers:
