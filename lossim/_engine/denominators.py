@@ -115,6 +115,16 @@ class Denominators(Record):
         """e^{-node · size}, [a, end]."""
         return self.step.rules.once(_decays, self.step.in_loss, self.step.old.length, self.rule, self.aggregation)
 
+    def over_ends(self, x: FloatArray) -> FloatArray:
+        """Σ over the ends of x · e^{-node·size}, [..., end] → [..., a]."""
+        if self.aggregation is ONE:
+            return x.sum(axis=-1, keepdims=True)
+        return _all_rows(x, self.decay.T)
+
+    def at_ends(self, x: FloatArray) -> FloatArray:
+        """Σ over the nodes of x · e^{-node·size}, [..., a] → [..., end or 1]."""
+        return x if self.aggregation is ONE else _all_rows(x, self.decay)
+
     @cached_property
     def baseline_decay(self) -> FloatArray:
         """e^{-node · T} of those in the baseline, [b, end]."""
@@ -125,6 +135,11 @@ def inverse_range(size: FloatArray, counted: BoolArray) -> tuple[float, float] |
     """The smallest and the largest size that one response adds, of those ends that count; None where none does."""
     sizes = size[counted]
     return (float(sizes.min()), float(sizes.max())) if len(sizes) else None
+
+
+def _all_rows(x: FloatArray, matrix: FloatArray) -> FloatArray:
+    """x @ matrix as one product of all rows of [..., i], which reads the matrix once."""
+    return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
 
 
 def _sizes(in_loss: BoolArray, length: FloatArray, rule: Aggregation) -> FloatArray:

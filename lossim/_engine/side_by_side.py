@@ -122,9 +122,8 @@ class SideBySide(Record):
         estimator = self.step.response_level
         if estimator is None or estimator.traits.mates in ("none", "linear"):
             return True
-        nodes = len(self.denominators.aggregation.nodes)
         ways = composition_count(self.mates, levels + self.some_removed) * levels
-        if levels > FEW_LEVELS or ways * max(nodes, levels) > MOST_TERMS:
+        if levels > FEW_LEVELS or ways * max(len(self.denominators.aggregation.nodes), levels) > MOST_TERMS:
             return False
         return estimator.traits.mates != "standardized" or ways * levels <= FEW_TERMS
 
@@ -211,16 +210,6 @@ class SideBySide(Record):
         """The random denominator of the aggregation, the same for all policies."""
         return Denominators(step=self.step, rule=self.step.scheme.aggregation)
 
-    def over_ends(self, x: FloatArray) -> FloatArray:
-        """Σ over the ends of x · e^{-node·size}, [class, ..., end] → [class, ..., a]."""
-        if self.denominators.aggregation is ONE:
-            return x.sum(axis=-1, keepdims=True)
-        return x @ self.denominators.decay.T
-
-    def at_ends(self, x: FloatArray) -> FloatArray:
-        """Σ over the nodes of x · e^{-node·size}, [class, ..., a] → [class, ..., end or 1]."""
-        return x if self.denominators.aggregation is ONE else x @ self.denominators.decay
-
     @cached_property
     def by_level(self) -> FloatArray:
         """E[e^{-node·size}; level, in the baseline], [class, level, a]."""
@@ -228,12 +217,12 @@ class SideBySide(Record):
             return self.level_mass[:, :, None]
         level = self.step.reward_levels[1]
         parts = [np.where(level == i, self.counted, 0.0).sum(axis=1) for i in range(len(self.step.reward_levels[0]))]
-        return self.over_ends(np.stack(parts, axis=1))
+        return self.denominators.over_ends(np.stack(parts, axis=1))
 
     def at_level(self, x: FloatArray) -> FloatArray:
         """Σ over the nodes of e^{-node·own size} x[level of the own end], [class, level, a] → [class, grade, end]."""
         level = self.level
-        own = self.at_ends(x)
+        own = self.denominators.at_ends(x)
         if own.shape[-1] == 1:
             return np.take(own[:, :, 0], level, axis=1)
         return own[:, level, np.arange(own.shape[-1])]
@@ -241,7 +230,7 @@ class SideBySide(Record):
     @cached_property
     def transform(self) -> FloatArray:
         """ψ = E[e^{-node·size}; in the baseline], [class, a]."""
-        return self.over_ends(self.counted.sum(axis=1))
+        return self.denominators.over_ends(self.counted.sum(axis=1))
 
     # --- groups -------------------------------------------------------------------------------------------------
 
@@ -315,7 +304,7 @@ class SideBySide(Record):
         """E[own group contributes]."""
         if self.step.scheme.dynamic_sampling == "none":
             kept = kept_mates(self.transform, self.removed[:, None], self.mates, self.step.least_kept)
-            return self.at_ends(self.factor * kept)[:, None]
+            return self.denominators.at_ends(self.factor * kept)[:, None]
         mine = self.by_level
         others = (1.0 - np.eye(mine.shape[1])) @ mine
         unequal = power_difference(mine + self.removed[:, None, None], others, self.mates)
@@ -339,7 +328,7 @@ class SideBySide(Record):
         levels = self.step.reward_levels[0]
         pivot = levels[np.argmax(self.level_mass, axis=1)] if self.mates else np.zeros(len(self.law))
         returns = self.at_runs(self.step.task) - pivot[:, None, None]
-        paid = self.over_ends((self.counted * returns).sum(axis=1))
+        paid = self.denominators.over_ends((self.counted * returns).sum(axis=1))
         own = np.zeros_like(self.transform)
         others = np.zeros_like(self.transform)
         k, log_ways = self._kept_counts
@@ -347,7 +336,7 @@ class SideBySide(Record):
             own += u * np.exp(ways + xlogy(kept, self.transform))
             if kept > 0:
                 others += v * kept * np.exp(ways + xlogy(kept - 1.0, self.transform)) * paid
-        slope, rest = (self.at_ends(self.factor * part)[:, None] for part in (own, others))
+        slope, rest = (self.denominators.at_ends(self.factor * part)[:, None] for part in (own, others))
         return returns * slope - rest
 
     @cached_property
@@ -386,8 +375,7 @@ class SideBySide(Record):
         measure = np.multiply(policy.law, own)
         each = weight[:, None, None] * credit[policy.class_of_cell]
         if self.by_run and each.shape[-1] > 1:
-            ends = np.diff(self.step.runs, append=measure.shape[-1])
-            each = np.repeat(each, ends, axis=-1)
+            each = np.repeat(each, np.diff(self.step.runs, append=measure.shape[-1]), axis=-1)
         measure *= each
         return measure
 
