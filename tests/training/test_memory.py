@@ -23,6 +23,6 @@ print(faults(20) - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep memory by other rules")
 def test_steps_do_not_ask_for_memory() -> None:
-    """Every array of a step has 128 or 256 pages, and there are dozens: in 20 steps 10,000 or more would be asked for."""
+    """Every array of a step has 128 or 256 pages, and there are dozens: 20 steps would ask for 10,000 or more."""
     done = subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True, check=True)
     assert 0 <= int(done.stdout) < 2000
