@@ -142,7 +142,9 @@ def by_outcome(x: FloatArray) -> FloatArray:
 
 def outcomes(x: FloatArray, apart: bool) -> FloatArray:
     """[..., grade, end] by outcome, or over all outcomes unless they are kept ``apart``: [..., outcome or 1, end]."""
-    return by_outcome(x) if apart else x.sum(axis=-2, keepdims=True)
+    if apart:
+        return by_outcome(x)
+    return x[..., :1, :] + x[..., 1:, :] if x.shape[-2] == 2 else x.sum(axis=-2, keepdims=True)
 
 
 def entries(x: FloatArray, apart: bool) -> FloatArray:

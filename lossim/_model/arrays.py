@@ -114,9 +114,12 @@ class CellArrays(Record):
     @cached_property
     def _odds(self) -> FloatArray:
         """e^{-|z|}, [cell, t]: the smaller of both chances over the larger one; 0 for ±inf."""
-        odds = np.abs(self.logits)
-        np.negative(odds, out=odds)
-        return np.exp(odds, out=odds)
+        return np.exp(self.logits if self._rather_stays else -np.abs(self.logits))
+
+    @cached_property
+    def _rather_stays(self) -> bool:
+        """Whether going on is the likelier of both everywhere."""
+        return bool((self.logits < 0).all())
 
     @cached_property
     def _log_one_plus_odds(self) -> FloatArray:
@@ -128,10 +131,10 @@ class CellArrays(Record):
         larger = 1.0 + self._odds
         np.divide(1.0, larger, out=larger)
         smaller = self._odds * larger
-        rather_stays = self.logits < 0
-        if rather_stays.all():
+        if self._rather_stays:
             return smaller, larger
-        return np.where(rather_stays, smaller, larger), np.where(rather_stays, larger, smaller)
+        stays = self.logits < 0
+        return np.where(stays, smaller, larger), np.where(stays, larger, smaller)
 
     @cached_property
     def log_stop(self) -> FloatArray:
@@ -141,9 +144,9 @@ class CellArrays(Record):
     @cached_property
     def log_stay(self) -> FloatArray:
         """log (1 - h) [cell, t]; exact for ±inf."""
-        minus = np.maximum(self.logits, 0.0)
-        minus += self._log_one_plus_odds
-        return np.negative(minus, out=minus)
+        if self._rather_stays:
+            return -self._log_one_plus_odds
+        return -(np.maximum(self.logits, 0.0) + self._log_one_plus_odds)
 
     @cached_property
     def hazard(self) -> FloatArray:
@@ -268,10 +271,8 @@ class CellArrays(Record):
 
         On a path of one state the last two are Σ_{u>t} P(T >= u); where states differ, E[tokens after t] is a value.
         """
-        later = after(self.at_risk)
-        later *= self.hazard[:, :-1]
         gradient = np.zeros_like(self.at_risk)
-        np.negative(later, out=gradient[:, :-1])
+        np.multiply(after(self.at_risk), -self.hazard[:, :-1], out=gradient[:, :-1])
         if len(self.arrival):
             source, target, _ = self.layout.moves
             chained = np.concatenate([source, target])
