@@ -48,13 +48,13 @@ def test_all_outcomes_at_once(scheme: ls.Scheme) -> None:
 
 def test_rules_of_another_step_are_taken_where_they_are_the_same() -> None:
     """What a scheme says of ends is handed on to steps on other policies, and never to other rewards."""
-    moved = WORKS.moved(0.3 * np.random.default_rng(0).standard_normal(WORKS.motion.size))
     step = step_of(ls.schemes.grpo(), WORKS)
-    later = replace(step, policy=moved.arrays, old=moved.arrays, known=step.rules)
+    moved = replace(step.policy, logits=step.policy.logits - 0.1)
+    later = replace(step, policy=moved, old=moved, known=step.rules)
     assert later.rules is step.rules
     for other in (ls.schemes.grpo(reward=ls.Reward(correct=2.0)), replace(ls.schemes.grpo(), truncation="remove")):
         found = replace(later, scheme=other)
-        expected = step_of(other, moved)
+        expected = step_of(other, WORKS)
         np.testing.assert_array_equal(found.task, expected.task)
         np.testing.assert_array_equal(found.in_baseline, expected.in_baseline)
         assert found.rules is not step.rules
