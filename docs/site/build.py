@@ -7,6 +7,7 @@ reference, and a link that leads nowhere.
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def main() -> int:
     """Lay out, build, check; the exit status."""
     source, site = BUILD / "source", BUILD / "html"
     stage(source, reference())
+    shutil.rmtree(site, ignore_errors=True)  # pages of an earlier build go; what Sphinx has read is kept beside it
     options = ["-q", "-W", "--keep-going", "-j", "2", "-b", "html", "-c", str(HERE), "-d", str(BUILD / "doctrees")]
     status = sphinx([*options, str(source), str(site)])
     if status:

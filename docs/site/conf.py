@@ -1,6 +1,7 @@
 """How Sphinx makes the site from what ``build.py`` lays out: MyST pages, notebooks that run, and the reference."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ autodoc_default_options = {"members": True}
 default_role = "code"
 add_module_names = False
 nitpicky = True
-nitpick_ignore_regex = [  # types in signatures that have no page here: of Python, of numpy, and private ones
+nitpick_ignore_regex = [  # types in signatures that have no page here, of Python, of numpy, and private ones; fields
+    ("py:attr", r".*"),
     ("py:obj", r"typing\..*"),
     ("py:class", r"(?!lossim\.[a-z]).*"),
     ("py:class", r"lossim\.(\w+\.)?_.*"),
@@ -71,12 +73,18 @@ def plain(app: Any, what: str, name: str, value: Any, options: Any, lines: list[
     lines[:] = sections([escaped(line) for line in lines])
 
 
-def without_arguments(app: Any, what: str, name: str, value: Any, *given: Any) -> tuple[str, str] | None:
-    """Nobody calls the class of an answer: it has no signature."""
-    return ("", "") if what == "class" and id(value) in ANSWERS else None
+def signature(app: Any, what: str, name: str, value: Any, options: Any, arguments: str | None, returns: str | None
+              ) -> tuple[str, str] | None:
+    """Names of types as they are written; nobody calls the class of an answer, which shows none."""
+    if what == "class" and id(value) in ANSWERS:
+        return "", ""
+    if what not in ("class", "function", "method"):
+        return None
+    short = [re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", part or "") for part in (arguments, returns)]
+    return short[0], short[1]
 
 
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", plain)
-    app.connect("autodoc-process-signature", without_arguments)
+    app.connect("autodoc-process-signature", signature)
