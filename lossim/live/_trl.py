@@ -72,6 +72,11 @@ class LengthWatch:
             self._functions += 1
         return found
 
+    @property
+    def verdict(self) -> str:
+        """Which way length goes, in words; "" before the first audit."""
+        return self.watch.verdict
+
     # --- what the callback and the functions say ---------------------------------------------------------------------
 
     def begin(self, args: Any, state: Any, processing_class: Any, model: Any) -> None:

@@ -125,7 +125,9 @@ class Watch:
 
     @property
     def rollouts(self) -> Rollouts:
-        """The log that was audited last: the responses of the window."""
+        """The log that was audited last: the responses of the window, one at least."""
+        if not self._steps:
+            raise ValueError("no responses came yet: tell the watch of a step first")
         names = [name for name in self._steps[0] if all(each[name] is not None for each in self._steps)]
         columns: dict[str, Any] = {name: np.concatenate([each[name] for each in self._steps]) for name in names}
         return Rollouts(**columns, tokenized=self._tokenized)

@@ -94,9 +94,12 @@ def agrees(logged: dict[str, float], log: ls.Rollouts) -> None:
 
 
 def test_metrics_are_an_audit_of_what_was_generated() -> None:
-    trainer = begun([right])
+    watch = ls.live.LengthWatch(SCHEME, budget=None)
+    trainer = begun([right], watch)
     assert trainer.step(rows(1)) == [right(rows(1)["completions"])]
     trainer.step(rows(2))
+    assert watch.verdict == ls.audit(SCHEME, log_of(1, 2), what_if=False, replicates=20, max_tokens=CAP,
+                                     pace=ls.pace(log_of(1, 2))).verdict
     agrees(trainer.logged[0], log_of(1))
     agrees(trainer.logged[1], log_of(1, 2))
     trainer.event("on_train_end")

@@ -142,6 +142,22 @@ def test_a_budget_skips_audits_and_keeps_the_responses() -> None:
     assert 0 < said[-1]["lossim/share_of_time"] <= 1
 
 
+def test_a_watch_that_was_told_nothing_says_so() -> None:
+    watch = ls.live.Watch(ls.schemes.grpo())
+    assert watch.verdict == ""
+    with pytest.raises(ValueError, match="no responses came yet"):
+        _ = watch.rollouts
+
+
+def test_a_window_of_failures_is_left_behind() -> None:
+    """A step whose cut responses are of two lengths fails, and so does what is audited with it; then it is gone."""
+    watch = ls.live.Watch(ls.schemes.grpo(), max_tokens=CAP, budget=None, window=2, until=3)
+    bad = rows(1) | {"truncated": np.ones(PROMPTS * GROUP, dtype=bool)}
+    said = [watch.step(step, **(bad if step == 1 else rows(step))) for step in (1, 2, 3)]
+    assert ["lossim/drift" in each for each in said] == [False, False, True]
+    assert said[-1]["lossim/errors"] == 2
+
+
 @pytest.mark.parametrize(("how", "rule"), [({"window": 0}, "window must be at least 1"),
                                            ({"budget": 2.0}, r"budget must lie in \[0, 1\]"),
                                            ({"replicates": -1}, "replicates must be at least 0")])
