@@ -13,6 +13,7 @@ from lossim._pictures.sheets import (
     MOST_CELLS,
     OUTCOMES,
     Given,
+    entry,
     heading,
     label,
     legend,
@@ -80,7 +81,7 @@ def _draw_reward(axes: Axes, result: Drift) -> None:
         few = bar is not None or len(t) <= _BINS
         share = 100 * policy.cell_weight[cell] * policy.ends[cell].sum()
         axes.plot(t, value, dash, color=colour, linewidth=1.0 if many else 1.6, marker="o" if few else "",
-                  markersize=3.0, label=name and f"{name} ({share:.3g} %)")
+                  markersize=3.0, label=name and entry(f"{name} ({share:.3g} %)"))
         if bar is not None:
             axes.errorbar(t, value, yerr=bar, fmt="none", ecolor=colour, elinewidth=1.0, capsize=2.0)
         if not few:

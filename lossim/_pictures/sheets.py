@@ -36,7 +36,8 @@ _STYLE: Any = {
     "font.size": 8.0, "axes.titlesize": 8.5, "axes.labelsize": 8.0, "legend.fontsize": 8.0,
     "legend.title_fontsize": 8.0, "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "axes.spines.top": False,
     "axes.spines.right": False, "axes.titlelocation": "left", "axes.axisbelow": True, "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6, "legend.frameon": False, "hatch.linewidth": 0.5, "axes.linewidth": 0.6, "figure.dpi": 150.0}
+    "grid.linewidth": 0.6, "legend.frameon": False, "hatch.linewidth": 0.5, "axes.linewidth": 0.6, "figure.dpi": 150.0,
+    "text.parse_math": False, "axes.formatter.useoffset": False}
 _TITLE, _LINE = 40, 0.17
 """Characters in a line of the title, and inches that a line takes."""
 _UNDER, _MORE, _LEFT = 31.0, 10.0, 0.02
@@ -163,8 +164,13 @@ def signs(text: str) -> str:
 
 
 def label(text: str, width: int = 24) -> str:
-    """The text in lines that fit beside bars."""
-    return textwrap.fill(textwrap.shorten(signs(text), 3 * width), width, break_on_hyphens=False)
+    """The text in two lines at most that fit beside bars."""
+    return textwrap.fill(signs(text), width, break_on_hyphens=False, max_lines=2, placeholder=" …")
+
+
+def entry(text: str) -> str:
+    """The text as an entry of a legend, no wider than the picture."""
+    return textwrap.shorten(signs(text), 40, placeholder=" …")
 
 
 def sentence(*parts: str) -> str:
@@ -219,7 +225,7 @@ def looks(axes: Axes, names: Sequence[tuple[str, ...]]) -> list[tuple[str, str, 
         if path not in colours:
             colours[path] = _PATHS[len(colours) % len(_PATHS)]
             if many:
-                axes.plot([], [], color=colours[path], label=f"{path}: one line per class")
+                axes.plot([], [], color=colours[path], label=entry(f"{path}: one line per class"))
         name = ", ".join([f"{prompts} / {path}" if len(classes) > 1 else path, *state])
         dash = classes.index(prompts) + states.index(tuple(state))
         found.append((colours[path], "-", None) if many else (colours[path], _DASHES[dash % len(_DASHES)], name))

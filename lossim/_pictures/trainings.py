@@ -12,8 +12,10 @@ from lossim._pictures.sheets import (
     BLUE,
     GREEN,
     GREY,
+    MOST_CELLS,
     VERMILION,
     Given,
+    entry,
     heading,
     legend,
     looks,
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 _APART = 4.0
 """Mean lengths are drawn by their logarithm where the largest is so many times the smallest."""
+_SHORT = 10
+"""Letters of names of which two stand side by side."""
 _TINTS = ("#CCE3F0", "#9FCAE3")
 """Of the wide band of a forecast, and of those inside it."""
 
@@ -42,7 +46,11 @@ def plot_training(run: Training, ax: Given = None) -> Figure:
 
     Of a sampled run the median over replicates, with a band that 5 % of them are below and 5 % above.
     """
-    with sheet(_title(run), describe_training(run), (2.7, 2.6, 2.1), ax) as (figure, (lengths, causes, shares)):
+    names = run.start.layout.path_names
+    columns = 2 if max(len(part) for name in names for part in name) <= _SHORT else 1
+    entries = 1 + (len(names) if len(names) <= MOST_CELLS else len({path for _, path, *_ in names}))
+    heights = (2.2 + 0.155 * np.ceil(entries / columns), 2.6, 2.1)
+    with sheet(_title(run), describe_training(run), heights, ax) as (figure, (lengths, causes, shares)):
         _draw_lengths(lengths, run)
         for label, change, colour, dash in _causes(run):
             _draw_series(causes, change, label, colour, dash)
@@ -57,7 +65,7 @@ def plot_training(run: Training, ax: Given = None) -> Figure:
             axes.set(xlabel="step (rollouts)", xlim=(0, max(run.steps, 1)))
             axes.grid(True)
             step_ticks(axes.xaxis)
-            legend(axes, ncols=2)
+            legend(axes, ncols=columns if axes is lengths else 2)
     return figure
 
 
@@ -97,7 +105,7 @@ def _draw_lengths(axes: Axes, run: Training) -> None:
     for (colour, dash, name), weight, series in zip(looks(axes, run.start.layout.path_names), run.start.path_weight,
                                                     np.moveaxis(run.length_by_path, -1, 0), strict=True):
         if weight != 0:
-            _draw_series(axes, series, name, colour, dash, 1.0)
+            _draw_series(axes, series, name and entry(name), colour, dash, 1.0)
             drawn.append(series)
     _draw_series(axes, run.length, "all responses", BLACK, "-", 2.2)
     heading(axes, "Mean length")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,22 @@ def test_it_is_drawn_in_axes_that_are_given(shown: tuple[int, Any, Any]) -> None
     assert [each.get_xlabel() for each in axes.flat[:panels]] == [each.get_xlabel() for each in own.axes]
     part = Figure().subfigures(1, 2)[0]
     assert result.plot(ax=part.subplots()) is part.figure
+
+
+LONG = "a name $x_1^{2} that is longer than any picture is wide, and has signs in it"
+
+
+@pytest.mark.parametrize("kind", ["drift", "training", "audit"])
+def test_names_of_users_are_text_and_have_room(kind: str) -> None:
+    policy = ls.Policy([ls.PromptClass(f"{name} {LONG}", weight=0.5, paths=[
+        ls.Path(f"{LONG}, right", probability=0.4, length=ls.lengths.geometric(mean=30), p_correct=1.0),
+        ls.Path(f"{LONG}, wrong", probability=0.6, length=ls.lengths.geometric(mean=50), p_correct=0.0)])
+        for name in "ab"], max_tokens=128)
+    scheme = replace(schemes.grpo(), name=LONG)
+    figure = {"drift": lambda: ls.drift(scheme, policy), "training": lambda: ls.train(scheme, policy, steps=2),
+              "audit": lambda: ls.audit(log(), [scheme, schemes.grpo()])}[kind]().plot()
+    assert complaints(figure) == []
+    assert figure.alt.startswith(LONG)
 
 
 @pytest.mark.parametrize(("ax", "error", "message"), [

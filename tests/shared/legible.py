@@ -32,7 +32,7 @@ def complaints(figure: Figure, *, column: float = COLUMN) -> list[str]:
     found = [f"{size * scale:.1f} points: {said(text)}" for text in texts
              if (size := float(text.get_fontsize())) * scale < SMALLEST - 1e-6]
     found += [f"a raised number of {0.7 * size * scale:.1f} points: {said(text)}" for text in texts
-              if re.search(r"\$.*[\^_].*\$", text.get_text())  # as mathtext sets it
+              if text.get_parse_math() and re.search(r"\$.*[\^_].*\$", text.get_text())  # as mathtext sets it
               and (size := float(text.get_fontsize())) * scale * 0.7 < SMALLEST]
     found += [f"leaves the picture: {said(text)}" for text, box in boxes.items()
               if box.x0 < canvas.x0 or box.y0 < canvas.y0 or box.x1 > canvas.x1 or box.y1 > canvas.y1]
