@@ -74,6 +74,8 @@ def in_a_line(value: Any) -> str:
         return first_line(value)
     if isinstance(value, lossim.references.Reference):
         return str(value)
+    if isinstance(value, dict):
+        return f"By name: {', '.join(f'``{name}``' for name in value)}."
     return f"All {len(value)} of them." if isinstance(value, tuple) else f"``{value}``"
 
 
