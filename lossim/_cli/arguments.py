@@ -153,7 +153,7 @@ def _forecast_arguments(parser: argparse.ArgumentParser) -> None:
 def _watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="where the run writes its responses: verl's rollout_data_dir, "
                         "TRL's completions, or any log that lossim audit reads")
-    add_settings(add_scheme(parser, "responses are paid as logged unless given", several=False))
+    add_settings(add_scheme(parser, "not for watch: responses are paid as logged", several=False))
     group = parser.add_argument_group("watching")
     group.add_argument("--every", type=float, metavar="SECONDS", help=f"look so often, {EVERY:g} unless given")
     group.add_argument("--once", action="store_true", help="look once, at what is there, and end: for scripts")

@@ -24,6 +24,7 @@ Step = tuple[int, dict[str, float]]
 def watch_folder(args: Namespace) -> Answer:
     """``lossim watch``."""
     asked = one_scheme(args, "watch")
+    refuse(args, ("reward", "shaping"), "is for lossim audit; watch takes what was paid as it is logged")
     refuse(args, ("format", "paths", "needed"), "is for lossim audit; watch reads a folder as it grows")
     every = EVERY if args.every is None else checks.positive("--every", args.every)
     cap = args.max_tokens if args.max_tokens is not None or asked.config is None else asked.config.max_tokens
