@@ -30,6 +30,7 @@ from lossim._display import (
     changing,
     doubted,
     figure,
+    told,
 )
 from lossim._engine import NO_PACE
 from lossim.estimates import Estimate
@@ -148,7 +149,7 @@ def _sure(finding: Finding) -> tuple[Part, ...]:
     rows.append((f"if {OTHERWISE[finding.paths]}", said(finding.if_other_paths), ""))
     other = Table(title="", columns=("what the log does not tell", "tokens in 0.01 nats", "if cut ones were done"),
                   rows=tuple(rows))
-    return (doubted(float(finding.length_per_kl), finding.doubts), other)
+    return (doubted(float(finding.length_per_kl), finding.doubts), told(other))
 
 
 def contributions(finding: Finding) -> dict[str, Any]:

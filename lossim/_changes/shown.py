@@ -23,6 +23,7 @@ from lossim._display import (
     doubted,
     estimated,
     figure,
+    told,
     turns,
 )
 
@@ -66,8 +67,9 @@ def changes_rows(changes: Sequence[WhatIf]) -> Table:
                      figure(low, "+.3g"), figure(high, "+.3g"),
                      figure(float(each.covariance), "+.3g") if of_log else estimated(each.alignment, 2), each.note))
     last = "Cov(A, T)" if of_log else "cosine with ∇E[r]"
-    return Table(title="", columns=("what if", "tokens in 0.01 nats", "lowest", "highest", last, "not computed"),
-                 rows=tuple(rows), note=UNSURE if any(each.undecided for each in changes) else ONE)
+    columns = ("what if", "tokens in 0.01 nats", "lowest", "highest", last, "not computed")
+    return told(Table(title="", columns=columns, rows=tuple(rows),
+                      note=UNSURE if any(each.undecided for each in changes) else ONE))
 
 
 def changed_alone(change: WhatIf) -> tuple[Section, ...]:

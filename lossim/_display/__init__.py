@@ -15,10 +15,11 @@ from lossim._display.parts import (
     estimated,
     figure,
     settings,
+    told,
 )
 from lossim._display.result import Result
 from lossim._display.saved import Saved, load
 
 __all__ = ["CHANGE", "FAST", "MEANT", "SURE", "WHOM", "Bar", "Cell", "Number", "Page", "Part", "Picture", "Points",
            "Result", "Saved", "Section", "Table", "Text", "Turn", "assumed", "bars", "changing", "checked_path",
-           "counted", "doubted", "estimated", "figure", "load", "settings", "turns", "write"]
+           "counted", "doubted", "estimated", "figure", "load", "settings", "told", "turns", "write"]

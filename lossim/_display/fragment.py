@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import html
-
+from lossim._display.letters import escaped
 from lossim._display.page import Cell, Number, Page, Part, Picture, Points, Section, Table, Text
 from lossim._display.panels import svg
 
@@ -33,7 +32,7 @@ def fragment(page: Page) -> str:
 
 
 def _escaped(text: str) -> str:
-    return html.escape(text).replace("\n", "<br>")
+    return escaped(text).replace("\n", "<br>")
 
 
 def _body(section: Section) -> str:
@@ -52,7 +51,7 @@ def _part(part: Part) -> str:
     """One part of a section."""
     if isinstance(part, Text):
         if part.code:
-            return f'<pre style="{_CODE}">{html.escape(part.text)}</pre>'
+            return f'<pre style="{_CODE}">{escaped(part.text)}</pre>'
         return f'<p style="margin:.3em 0">{_escaped(part.text)}</p>'
     if isinstance(part, Points):
         items = "".join(f"<li>{_escaped(item)}</li>" for item in part.items)

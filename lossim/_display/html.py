@@ -6,12 +6,12 @@ import base64
 import hashlib
 import html
 import math
-import re
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 
+from lossim._display.letters import escaped
 from lossim._display.page import Cell, Number, Page, Part, Picture, Points, Section, Table, Text
 from lossim._display.panels import apart, svg
 from lossim._display.parts import CHANGE, FAST, SURE, WHOM
@@ -20,8 +20,6 @@ from lossim._support import checks
 __all__ = ["checked_path", "document", "write"]
 
 ENDINGS = (".html", ".htm")
-_UNSHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-"""Characters that no page can hold, or that turn the letters around them: of names and paths that users gave."""
 MOST_LINES = 16
 """Rows and points of a folded section up to which it stands open."""
 _MOST_WORDS = 26
@@ -65,7 +63,7 @@ def document(page: Page) -> str:
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (f"default-src 'none'; script-src 'sha256-{allowed}'; style-src 'unsafe-inline'; img-src data:; "
               "base-uri 'none'; form-action 'none'")
-    title = _escaped(f"{page.title}: lossim {page.kind}")
+    title = escaped(f"{page.title}: lossim {page.kind}")
     sections = "\n".join(_section(each, number) for number, each in enumerate(_arranged(page), 1))
     sentence = page.sentence.removeprefix(f"{page.title}: ")
     return f"""<!doctype html>
@@ -84,13 +82,13 @@ def document(page: Page) -> str:
 <body>
 <main>
 <header>
-<p class="kind">lossim · {_escaped(page.kind)}</p>
-<h1>{_escaped(page.title)}</h1>
-<p class="sentence">{_escaped(sentence)}</p>
+<p class="kind">lossim · {escaped(page.kind)}</p>
+<h1>{escaped(page.title)}</h1>
+<p class="sentence">{escaped(sentence)}</p>
 </header>
 {sections}
 </main>
-<footer><p>lossim {_escaped(version("lossim"))}: what a loss does to response length, worked out on paper.</p></footer>
+<footer><p>lossim {escaped(version("lossim"))}: what a loss does to response length, worked out on paper.</p></footer>
 <script>{script}</script>
 </body>
 </html>
@@ -100,11 +98,6 @@ def document(page: Page) -> str:
 def _own(name: str) -> str:
     """A file that is shipped beside this one."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-def _escaped(text: str) -> str:
-    """A text of anybody's as text of a page."""
-    return html.escape(_UNSHOWN.sub("\ufffd", text))
 
 
 # --- sections and their parts ---------------------------------------------------------------------------------------
@@ -140,7 +133,7 @@ def _long(parts: Sequence[Part]) -> bool:
 
 def _section(section: Section, number: int) -> str:
     """A question and its answer; folded ones open by a click, and on paper."""
-    title = f'<h2 id="s{number}">{_escaped(section.title)}</h2>'
+    title = f'<h2 id="s{number}">{escaped(section.title)}</h2>'
     body = "\n".join(map(_part, section.parts))
     if section.folded:
         return f'<details aria-labelledby="s{number}"><summary>{title}</summary>\n{body}\n</details>'
@@ -151,11 +144,11 @@ def _part(part: Part) -> str:
     """One part of a section."""
     match part:
         case Text(code=True):
-            return f'<pre tabindex="0">{_escaped(part.text)}</pre>'
+            return f'<pre tabindex="0">{escaped(part.text)}</pre>'
         case Text():
-            return f"<p>{_escaped(part.text)}</p>"
+            return f"<p>{escaped(part.text)}</p>"
         case Points():
-            return f"<ul>{''.join(f'<li>{_escaped(item)}</li>' for item in part.items)}</ul>"
+            return f"<ul>{''.join(f'<li>{escaped(item)}</li>' for item in part.items)}</ul>"
         case Table():
             return _table(part)
         case Picture():
@@ -165,7 +158,7 @@ def _part(part: Part) -> str:
 def _figure(picture: Picture) -> str:
     """A picture, its panels side by side where there is room."""
     drawn = "".join(f"<div>{panel}</div>" for panel in apart(svg(picture)))
-    return f'<figure><div class="panels">{drawn}</div><figcaption>{_escaped(picture.title)}</figcaption></figure>'
+    return f'<figure><div class="panels">{drawn}</div><figcaption>{escaped(picture.title)}</figcaption></figure>'
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -176,13 +169,13 @@ def _table(table: Table) -> str:
     table = _filled(table)
     groups = list(_groups(table))
     numeric = [any(isinstance(row[column], Number) for row in table.rows) for column in range(len(table.columns))]
-    head = "".join(f'<th scope="col"{_kind("number" * right)}>{_escaped(name)}</th>'
+    head = "".join(f'<th scope="col"{_kind("number" * right)}>{escaped(name)}</th>'
                    for name, right in zip(table.columns, numeric, strict=True))
     body = "".join(f"<tbody>{''.join(_row(row, numeric) for row in group)}</tbody>" for group in groups)
     sortable = _kind("sortable" * any(len(group) > 2 for group in groups))
-    caption = f"<caption>{_escaped(table.title)}</caption>" if table.title else ""
-    note = f'<p class="note">{_escaped(table.note)}</p>' if table.note else ""
-    label = _escaped(table.title or "table")
+    caption = f"<caption>{escaped(table.title)}</caption>" if table.title else ""
+    note = f'<p class="note">{escaped(table.note)}</p>' if table.note else ""
+    label = escaped(table.title or "table")
     return (f'<div class="table" role="region" aria-label="{label}" tabindex="0"><table{sortable}>{caption}'
             f"<thead><tr>{head}</tr></thead>{body}</table></div>{note}")
 
@@ -229,9 +222,9 @@ def _cell(cell: Cell, right: bool) -> str:
     """A cell that is no name: a number knows its value, by which it is sorted."""
     if isinstance(cell, Number):
         value = f' data-value="{cell.value!r}"' if math.isfinite(cell.value) else ""
-        return f'<td class="number"{value}>{_escaped(cell.text)}</td>'
+        return f'<td class="number"{value}>{escaped(cell.text)}</td>'
     short = len(cell) <= _MOST_WORDS
-    return f"<td{_kind('number' if right and short else 'short' if short else '')}>{_escaped(cell)}</td>"
+    return f"<td{_kind('number' if right and short else 'short' if short else '')}>{escaped(cell)}</td>"
 
 
 def _words(cell: Cell) -> str:
@@ -239,8 +232,8 @@ def _words(cell: Cell) -> str:
     name, *below = _said(cell).split("\n")
     inner = name.lstrip(" ")
     deep = (len(name) - len(inner)) // 2
-    said = f'<span class="in{min(deep, 3)}">{_escaped(inner)}</span>' if deep else _escaped(inner)
-    return said + "".join(f'<span class="below">{_escaped(line)}</span>' for line in below)
+    said = f'<span class="in{min(deep, 3)}">{escaped(inner)}</span>' if deep else escaped(inner)
+    return said + "".join(f'<span class="below">{escaped(line)}</span>' for line in below)
 
 
 def _kind(name: str) -> str:

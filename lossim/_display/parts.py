@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from lossim._support.doubts import Doubt, SchemeDoubt
 from lossim._support.text import decimals, number
 
 __all__ = ["CHANGE", "FAST", "MEANT", "SURE", "WHOM", "assumed", "changing", "doubted", "estimated", "figure",
-           "settings"]
+           "settings", "told"]
 
 SURE, FAST, WHOM = "Which way, and how sure", "How fast", "Through whom"
 CHANGE, LEFT_OUT = "What would change it", "What was read, assumed and left out"
@@ -47,13 +48,22 @@ def assumed(notes: Sequence[str], given: Mapping[str, str]) -> Section:
 
 def doubted(number: float, doubts: Sequence[Doubt]) -> Table:
     """A number of tokens in a step of 0.01 nats, and what it is under everything that it hangs on."""
-    rows: list[tuple[Cell, ...]] = [("as given", figure(number, "+.4g"), figure(number, "+.4g"), "", "")]
+    as_given = ("as given", figure(number, "+.4g"), figure(number, "+.4g"), "", "")
+    rows: list[tuple[Cell, ...]] = [] if np.isnan(number) and doubts else [as_given]
     for doubt in doubts:
         low, high = doubt.range
         settle = doubt.settle if isinstance(doubt, SchemeDoubt) else ""
         rows.append((doubt.unknown, figure(low, "+.3g"), figure(high, "+.3g"), doubt.text, settle))
-    return Table(title="", columns=("what is not known", "lowest", "highest", "which way length goes", "settled by"),
-                 rows=tuple(rows), note=f"lowest and highest are {MEANT}")
+    columns = ("what is not known", "lowest", "highest", "which way length goes", "settled by")
+    return told(Table(title="", columns=columns, rows=tuple(rows), note=f"lowest and highest are {MEANT}"))
+
+
+def told(table: Table) -> Table:
+    """The table without columns that say nothing, but for the first."""
+    kept = [place for place in range(len(table.columns)) if place == 0 or any(
+        (cell.text if isinstance(cell, Number) else cell) for cell in (row[place] for row in table.rows))]
+    return replace(table, columns=tuple(table.columns[place] for place in kept),
+                   rows=tuple(tuple(row[place] for place in kept) for row in table.rows))
 
 
 def changing(doubts: Sequence[Doubt], *asks: str) -> Section:

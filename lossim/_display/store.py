@@ -40,7 +40,7 @@ def written(path: str | PathLike[str], made: Mapping[str, Any]) -> None:
     target = Path(path)
     if not target.parent.is_dir():
         checks.fail("path", str(path), "must lie in a folder that exists", error=FileNotFoundError)
-    data = json.dumps(made, allow_nan=False, ensure_ascii=False).encode()
+    data = json.dumps(made, allow_nan=False).encode()
     if target.suffix == ".gz":
         data = gzip.compress(data, mtime=0)
     target.write_bytes(data)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import re
+import warnings
+from collections.abc import Callable
+from functools import partial
 from io import StringIO
 from typing import Any
 
+from lossim._display.letters import escaped, shown
 from lossim._display.page import Picture
 
 __all__ = ["as_written", "svg_of", "top"]
@@ -33,7 +36,10 @@ def top(made: Any) -> Any:
 
 
 def as_written(figure: Any) -> None:
-    """Take no text for a formula: a name of a user's may have dollars in it. Ticks that matplotlib words are left."""
+    """Take no text for a formula: a name of a user's may have dollars in it. Ticks that matplotlib words are left.
+
+    Letters that nothing can show are replaced.
+    """
     from matplotlib.axes import Axes
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter, FuncFormatter
@@ -41,12 +47,23 @@ def as_written(figure: Any) -> None:
     worded = set()
     for axes in figure.findobj(Axes):
         for axis in (axes.xaxis, axes.yaxis):
-            if not isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, FixedFormatter):
+                formatter.seq = [shown(each) for each in formatter.seq]
+            elif isinstance(formatter, FuncFormatter):
+                formatter.func = partial(_lettered, formatter.func)
+            else:
                 worded |= {id(label) for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
                            for label in (tick.label1, tick.label2)} | {id(axis.get_offset_text())}
     for text in figure.findobj(Text):
         if id(text) not in worded:
             text.set_parse_math(False)
+            text.set_text(shown(text.get_text()))
+
+
+def _lettered(words: Callable[..., str], *tick: Any) -> str:
+    """The words of a tick, as far as they can be shown."""
+    return shown(words(*tick))
 
 
 def _written(figure: Any, within: Any) -> str:
@@ -54,10 +71,11 @@ def _written(figure: Any, within: Any) -> str:
     import matplotlib
 
     stream = StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "lossim", "svg.fonttype": "none"}):
+    with matplotlib.rc_context({"svg.hashsalt": "lossim", "svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # whoever looks at it has fonts of their own
         figure.savefig(stream, format="svg", facecolor="white", bbox_inches=within,
                        metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return stream.getvalue()
+    return shown(stream.getvalue())
 
 
 def _inline(written: str, title: str, alt: str) -> str:
@@ -66,11 +84,11 @@ def _inline(written: str, title: str, alt: str) -> str:
     if head is None:
         raise ValueError(f"an SVG must have an <svg> element, got {written[:80]!r}")
     body = _DROPPED.sub("", written[head.end():]).rstrip()
-    own = "p" + hashlib.sha256((title + written).encode()).hexdigest()[:12]
+    own = "p" + hashlib.sha256((shown(title) + written).encode()).hexdigest()[:12]
     body = _NAMED.sub(lambda found: f"{found[1]}{own}-{found[2]}", body)
     box = re.search(r'viewBox="([\d. -]+)"', head[0])
     size = "0 0 1 1" if box is None else box[1]
     width = float(size.split()[2])
     return (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{size}" '
             f'role="img" aria-labelledby="{own}-title {own}-alt" style="max-width:{width * 4 / 3:.0f}px;{_TITLED}">'
-            f'<title id="{own}-title">{html.escape(title)}</title><desc id="{own}-alt">{html.escape(alt)}</desc>{body}')
+            f'<title id="{own}-title">{escaped(title)}</title><desc id="{own}-alt">{escaped(alt)}</desc>{body}')

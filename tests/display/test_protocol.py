@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import sys
+import tempfile
 import types
 import typing
 from collections.abc import Iterator
@@ -14,14 +15,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given, settings
 
 import lossim as ls
+from lossim._display import Bar, Number, Points, Section, Table, Text, Turn, bars, counted, turns
 from lossim._sweeping import sweep as sweep_verb
-from results import EDGES, EVIL, RESULTS
+from results import EDGES, EVIL, RESULTS, Toy
 
 VOID = {"br", "meta", "link", "img", "hr"}
 GIVEN = {ls.Policy, ls.Estimate, ls.Kernels}
@@ -150,6 +154,62 @@ def words(name: str) -> str:
 @pytest.mark.parametrize("name", ["Drift", "Training", "Fit", "FittedTraining", "Sweep", "ParsedConfig", "Description"])
 def test_names_of_users_are_there_as_they_were_given(name: str) -> None:
     assert EVIL in words(name)
+
+
+# letters of any kind, also those that no file of text can hold
+ANY = st.text(st.characters(exclude_categories=()), max_size=12)
+NUMBERS = st.floats() | st.integers(-2**53, 2**53)
+CELLS = st.builds(lambda value, text: Number(value=float(value), text=text), NUMBERS, ANY) | ANY
+PARTS = st.one_of(
+    st.builds(lambda text, code: Text(text=text, code=code), ANY, st.booleans()),
+    st.builds(lambda items: Points(items=tuple(items)), st.lists(ANY, max_size=3)),
+    st.builds(lambda title, rows, note: Table(title=title, columns=("a", title), rows=tuple(rows), note=note),
+              ANY, st.lists(st.tuples(CELLS, CELLS), max_size=3), ANY))
+SECTIONS = st.lists(st.builds(lambda title, parts, folded: Section(title=title, parts=tuple(parts), folded=folded),
+                              ANY, st.lists(PARTS, min_size=1, max_size=3), st.booleans()), max_size=3)
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> dict[str, Any]:
+    count = draw(st.integers(0, 4))
+    kinds = st.sampled_from([st.floats(), st.integers(-2**53, 2**53), st.booleans(), st.text(max_size=5)])
+    return {name: draw(st.lists(draw(kinds), min_size=count, max_size=count))
+            for name in draw(st.lists(st.text(max_size=5), unique=True, min_size=1, max_size=4))}
+
+
+@settings(max_examples=60)
+@given(sections=SECTIONS, table=columns(), text=ANY)
+def test_whatever_a_result_says_comes_back_from_its_file(sections: Any, table: dict[str, Any], text: str) -> None:
+    made = Toy(sections, table, text)
+    with tempfile.TemporaryDirectory() as folder:
+        made.save(path := Path(folder) / "toy.json")
+        saved = ls.load(path)
+        made.report(Path(folder) / "one.html")
+        saved.report(Path(folder) / "two.html")
+        assert (Path(folder) / "one.html").read_bytes() == (Path(folder) / "two.html").read_bytes()
+    shown = made._repr_html_()
+    assert saved._repr_html_() == shown
+    shown.encode()
+    Read(shown)
+    assert str(saved) == text
+    assert saved.to_dict() == {"text": text}
+    pd.testing.assert_frame_equal(saved.to_dataframe(), made.to_dataframe())
+
+
+@pytest.mark.parametrize("name", ["a name\x07\udcff", "路径 😀", "$\\frac{a$", "\u202eabc", "<svg onload=x>", "a\nb"])
+def test_a_picture_has_any_name(name: str, tmp_path: Path) -> None:
+    """No letter is a formula, an element or an error, and a font that lacks it is no warning."""
+    rows = [Bar(label=name, value=1.0, low=0.0, high=2.0)]
+    turned = [Turn(label=name, now=1.0, needed=float("nan"))]
+    pictures = (bars(name, rows, name), turns(name, turned), counted(name, {name: np.ones(2), "": np.zeros(0)}, name))
+    toy = Toy([Section(title=name, parts=pictures)], {"a": [1]}, name)
+    read = Read(toy._repr_html_())
+    assert read.tags.count("svg") == 3
+    assert not any(attribute.startswith("on") for attribute, _ in read.attributes)
+    toy._repr_html_().encode()
+    toy.report(tmp_path / "toy.html")
+    toy.save(tmp_path / "toy.json")
+    assert ls.load(tmp_path / "toy.json")._repr_html_() == toy._repr_html_()
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"

@@ -56,6 +56,27 @@ def failing(x: float, name: str) -> float:
     return x
 
 
+class Toy(ls.Result):
+    """A result that says what it is told."""
+
+    def __init__(self, sections: Any, columns: dict[str, Any], text: str) -> None:
+        self.given = sections
+        self.columns = columns
+        self.text = text
+
+    def sections(self) -> dict[str, list[str]]:
+        return {"text": self.text.split("\n")}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"text": self.text}
+
+    def _page(self) -> Any:
+        return self._paged(self.text, *self.given)
+
+    def _columns(self) -> dict[str, Any]:
+        return self.columns
+
+
 RESULTS: dict[str, Callable[[], Any]] = {
     "Drift": lambda: ls.drift(SCHEME, policy()),
     "Drift sampled, at a pace": lambda: ls.drift(SCHEME, policy(), method="monte_carlo", batches=400, pace=ls.pace(
