@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from lossim._pictures.paper import paper
 from lossim._support import checks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-
-    from lossim._pictures.paper import Sheet
 
 Given: TypeAlias = "Axes | Sequence[Axes] | None"
 """Where to draw: in a figure of its own, in one axes, or in several."""
@@ -85,12 +84,10 @@ def _axes(ax: Given, panels: int) -> list[Axes]:
     return given
 
 
-def _sheet(title: str, alt: str, heights: Sequence[float]) -> Sheet:
+def _sheet(title: str, alt: str, heights: Sequence[float]) -> Figure:
     """A figure of its own."""
-    from lossim._pictures.paper import Sheet
-
     said = _balanced(signs(title))
-    figure = Sheet(figsize=(WIDTH, _LINE * (said.count("\n") + 1) + sum(heights)), layout="constrained")
+    figure: Any = paper()(figsize=(WIDTH, _LINE * (said.count("\n") + 1) + sum(heights)), layout="constrained")
     figure.alt = alt
     figure.suptitle(said, x=0.01, ha="left", fontsize=9.0, fontweight="bold")
     for part in figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flat:
@@ -148,9 +145,7 @@ def legend(axes: Axes, lines: int = 1, **options: Any) -> None:
 
 def own(axes: Axes) -> bool:
     """Whether axes are in a figure of these pictures."""
-    from lossim._pictures.paper import Sheet
-
-    return isinstance(drawn(axes), Sheet)
+    return isinstance(drawn(axes), paper())
 
 
 def stacked(labels: Sequence[str]) -> float:
