@@ -6,10 +6,13 @@ import json
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lossim as ls
 
@@ -83,6 +86,33 @@ def test_half_of_a_line_is_waited_for(tmp_path: Path) -> None:
     (step, found), = folder.look()  # nor does its last line end in a newline, and it is whole
     assert (step, folder.left_out) == (2, 0)
     agrees(found, file)
+
+
+@settings(max_examples=8, deadline=None)
+@given(cuts=st.lists(st.integers(0, 4_000), max_size=10, unique=True))
+def test_wherever_a_writer_is_interrupted(cuts: list[int]) -> None:
+    """Every row once, and groups whole, in whatever portions a file of three small steps is written.
+
+    Something comes between any two looks: after a quiet one the last step is taken as it is.
+    """
+    every = [line for step in (1, 2, 3) for line in lines(step)[:GROUP * 6]]
+    text = "".join(every).encode()
+    with TemporaryDirectory() as place:
+        file, folder = Path(place) / "log.jsonl", folder_of(Path(place))
+        told = []
+        for start, end in pairwise([0, *sorted(min(cut * len(text) // 4_000, len(text)) for cut in cuts), len(text)]):
+            with open(file, "ab") as opened:
+                opened.write(text[start:end])
+            told += folder.look()
+        told += folder.look() + folder.look()
+        whole = ls.Rollouts.read(file, max_tokens=CAP)
+    assert [step for step, _ in told][-1] == 3
+    kept = folder.watch.rollouts
+    assert (kept.lengths == whole.lengths).all()
+    assert kept.steps is not None
+    assert (kept.steps == whole.steps).all()
+    assert (np.unique(kept.prompt_ids, return_inverse=True)[1] == whole.prompt_ids).all()
+    assert (folder.watch.errors, folder.left_out) == (0, 0)
 
 
 def test_rows_that_come_late_are_added(tmp_path: Path) -> None:
