@@ -103,7 +103,7 @@ class Estimate:
         if np.ndim(self.value):
             return repr(self)
         text = format(float(self.value), spec or ".4g")
-        if self.method not in SAMPLED:
+        if self.method not in SAMPLED or np.isnan(float(self.stderr)):
             return text
         return f"{text} ± {float(self.stderr):.2g}"
 

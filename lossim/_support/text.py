@@ -170,7 +170,7 @@ def percent(share: float, decimals: int = 0) -> str:
 def number(x: Any, decimals: int) -> str:
     """An :class:`lossim.Estimate` to so many decimals: ~0 if nothing is left of it, "" for NaN.
 
-    The standard error of a sampled one stands behind it.
+    The standard error of a sampled one stands behind it, if it is known.
     """
     value, noise = float(x.value), float(x.stderr)
     if np.isnan(value):
@@ -182,6 +182,8 @@ def number(x: Any, decimals: int) -> str:
         text = "~0"
     else:
         text = f"{value:+{form}}"
+    if np.isnan(noise):
+        return text
     bar = f"{noise:{form}}" if decimals > 0 else f"{noise:.0e}"
     if float(bar) or (x.method in SAMPLED and text not in ("0", "~0")):
         return f"{text} ± {bar}"

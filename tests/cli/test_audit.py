@@ -441,3 +441,10 @@ def test_columns_of_answers_and_paths_are_found(capsys: pytest.CaptureFixture[st
     _, _ = run(capsys, "drift", "--log", str(file), "--scheme", "grpo", "--paths", "states", "--needed", "0.5", *QUICK)
     assert "must be one share" in refused(capsys, "drift", "--log", str(file), "--scheme", "grpo", "--paths", "states",
                                           "--needed", "0.5,0.9", *QUICK)
+
+
+@pytest.mark.parametrize("command", ["audit", "what-if", "stops"])
+def test_without_error_bars_there_is_none(capsys: pytest.CaptureFixture[str], log: str, command: str) -> None:
+    words = [command, log, "--scheme", "grpo"]
+    out, _ = run(capsys, *words, *(["--replicates", "0"] if command != "stops" else []))
+    assert "nan" not in out
