@@ -121,16 +121,19 @@ def _maxima(counts: Counts, prior: Prior, grid: FloatArray) -> FloatArray:
     values = np.concatenate([[-np.inf], derivative(grid), [-np.inf]])
     tops = np.flatnonzero((values[1:-1] >= values[:-2]) & (values[1:-1] > values[2:]))
 
-    # golden section between their neighbours, all at once
+    # golden section between their neighbours, all at once: one of the two points within is one of the next two
     low = grid[np.maximum(tops - 1, 0)]
     high = grid[np.minimum(tops + 1, len(grid) - 1)]
     golden = (np.sqrt(5.0) - 1.0) / 2.0
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    at_left, at_right = derivative(left), derivative(right)
     for _ in range(40):
-        left = high - golden * (high - low)
-        right = low + golden * (high - low)
-        rising = derivative(left) < derivative(right)
-        low = np.where(rising, left, low)
-        high = np.where(rising, high, right)
+        rising = at_left < at_right
+        low, high = np.where(rising, left, low), np.where(rising, high, right)
+        new = np.where(rising, low + golden * (high - low), high - golden * (high - low))
+        at_new = derivative(new)
+        left, right = np.where(rising, right, new), np.where(rising, new, left)
+        at_left, at_right = np.where(rising, at_right, at_new), np.where(rising, at_new, at_left)
     candidates = np.unique(np.concatenate([(low + high) / 2.0, [0.0, 1.0]]))
     return candidates[derivative(candidates) > CONVERGED]
 
