@@ -106,9 +106,9 @@ for GRPO, draws of a survey of as many positions, and {shared:,} cells by the pr
 
 {grown}
 
-What bounds a cell: nearly half of it is the policy, whose laws of length are tails of normal distributions, one for each
-position of each path; a third is the drift, of which the law of the ends takes most and the kernels a sixth; the rest is
-what is told of it. Cells of one shape are read at once, up to 16, so that calls count little.
+What bounds a cell: nearly half of it is the policy, whose laws of length are tails of normal distributions, one for
+each position of each path; a third is the drift, of which the law of the ends takes most and the kernels a sixth; the
+rest is what is told of it. Cells of one shape are read at once, up to 16, so that calls count little.
 
 ## A log of ten million responses
 
