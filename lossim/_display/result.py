@@ -68,7 +68,7 @@ class Result(Printed):
     def report(self, path: str | PathLike[str], *, config: Config | None = None) -> None:
         """Write it as one page of HTML, with all its tables and pictures, that needs nothing else; docs/reports.md.
 
-        ``config`` is what :func:`lossim.configs.read_config` made of the run's config: beside each change the page then
+        ``config`` is what :func:`lossim.read_config` made of the run's config: beside each change the page then
         names the setting of that trainer, and it lists what became of the others.
 
         Raises:

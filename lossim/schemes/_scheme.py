@@ -43,7 +43,8 @@ class Scheme(checks.Checked):
             alone reads it.
         ppo_epochs: passes over a rollout; ``train`` alone reads it.
         name: shown in print.
-        doubts: what is not settled about it, see :class:`Unsettled`; of no account where schemes are compared.
+        doubts: what is not settled about it, see :class:`lossim.schemes.Unsettled`; of no account where schemes are
+            compared.
 
     >>> from lossim.advantages import GroupMean
     >>> from lossim.aggregation import TokenMean

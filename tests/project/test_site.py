@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,28 @@ def test_reference_names_no_object_twice_in_its_groups(site: SimpleNamespace) ->
     grouped = [name for names in site.api.GROUPS.values() for name in names]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) <= set(lossim.__all__)
+
+
+def roles_that_lead_nowhere(documented: dict[str, Any], known: set[str]) -> list[str]:
+    """References in docstrings, of what is documented by its name and of its public members, to what is not known."""
+    found = []
+    for name, value in documented.items():
+        scopes = ("", f"{name}.", f"{name.rpartition('.')[0]}.")
+        members = [getattr(value, each) for each in dir(value) if inspect.isclass(value) and not each.startswith("_")]
+        for role, target in re.findall(r":(func|meth|class|mod):`~?([^`]+)`", "\n".join(
+                inspect.getdoc(each) or "" for each in (value, *members) if not isinstance(each, str | tuple))):
+            stdlib = target.partition(".")[0] in sys.stdlib_module_names
+            if not stdlib and not any(f"{scope}{target}" in known for scope in scopes):
+                found.append(f"{name}: {role} {target}")
+    return found
+
+
+def test_references_in_docstrings_lead_somewhere(site: SimpleNamespace) -> None:
+    """What the build would refuse, by dotted names."""
+    documented = {at: value for at, value in site.api.places().values()} | site.api.modules()
+    known = {"lossim"} | set(documented) | {f"{at}.{each}" for at, value in documented.items() for each in dir(value)}
+    assert roles_that_lead_nowhere(documented, known) == []
+    assert roles_that_lead_nowhere(documented, known - {"lossim.drift"}) != []
 
 
 @pytest.mark.parametrize(("line", "shown"), [
