@@ -24,7 +24,6 @@ from hypothesis import given, settings
 
 import lossim as ls
 from lossim._display import Bar, Number, Points, Section, Table, Text, Turn, bars, counted, turns
-from lossim._sweeping import sweep as sweep_verb
 from results import EDGES, EVIL, RESULTS, Toy
 
 VOID = {"br", "meta", "link", "img", "hr"}
@@ -226,7 +225,7 @@ def test_columns_are_those_of_the_documentation() -> None:
     named["FittedTraining"] |= named["Training"]
     for name in RESULTS:
         kind = name.split()[0]
-        there = set(result(name)._columns())
+        there = set(result(name).to_dataframe().columns)
         if kind not in OPEN:
             assert there == named[kind], name
         elif kind in ("Rollouts", "Training", "FittedTraining"):
@@ -276,7 +275,6 @@ def test_whatever_verbs_return_is_a_result() -> None:
     tried = {name.split()[0] for name in RESULTS}
     assert {kind.__name__ for kind in known} <= tried
     assert {"Stop", "Goal"} <= tried  # which stand in fields
-    assert sweep_verb is ls.sweep
 
 
 # --- files that are none ----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ PRIVATE = {
     "shared/batches.py",  # the engine's steps on batches that were drawn: nothing public takes a batch of indices
     "shared/config_keys.py",  # the settings that readers of configs know
     "shared/log_files.py",  # the columns that readers of logs know
+    "shared/results.py",  # a result with a page of its own
     "shared/sizes.py",  # how much is handled at once, which no argument says
     "auditing/test_blocks.py",  # what is drawn again of a log
     "auditing/test_readings.py",  # the wording of verdicts over shares, which no small log has all cases of
@@ -41,6 +42,7 @@ PRIVATE = {
     "launch/test_read.py",  # the words of a script, which no config shows
     "forecasting/test_ways.py",  # where length goes under each kernel
     "logs/test_whose.py",  # texts of messages, and counts of masks
+    "display/test_protocol.py",  # pages that no result has, with any letter in any place
     "shared/pages.py",  # a page with what no result says, as it is written
     "pictures/test_sheets.py",  # what a notebook asks a picture for
 }
