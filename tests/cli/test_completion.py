@@ -98,6 +98,10 @@ def test_other_shells_read_their_scripts(capsys: pytest.CaptureFixture[str], tmp
     (tmp_path / "script").write_text(said, encoding="utf-8")
     done = subprocess.run([program, "-n", "script"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+    if shell == "fish":  # which can be asked without a terminal
+        asked = "source script; complete -C 'lossim aud'; complete -C 'lossim drift --scheme dr'"
+        done = subprocess.run([program, "-N", "-c", asked], capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == ["audit", "dr_grpo"]
 
 
 def test_it_is_for_shells(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
