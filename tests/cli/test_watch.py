@@ -62,7 +62,8 @@ def test_once_says_what_an_audit_says(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(("words", "said"), [
     (["--once"], "must hold responses that can be read"), (["--every", "0"], "--every must be positive"),
     (["--paths", "one"], "--paths is for lossim audit"), (["--reward", "1,0"], "--reward is for lossim audit"),
-    (["--shaping", "LinearPenalty(slope=0.01)"], "--shaping is for lossim audit"), (["--window", "0"], "must be at least 1")])
+    (["--shaping", "LinearPenalty(slope=0.01)"], "--shaping is for lossim audit"),
+    (["--window", "0"], "must be at least 1")])
 def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
     assert main(["watch", str(tmp_path), *ASK, *words]) == 2
     assert said in capsys.readouterr().err
