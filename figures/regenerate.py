@@ -110,7 +110,8 @@ def readme() -> str:
     """figures/README.md, from the claims and the stored numbers."""
     parts = ["# Figures", "",
              "One claim and one script each. `python figures/regenerate.py` computes all numbers and draws all",
-             "pictures again, `--check` compares the numbers with the stored ones, `--only NAME` does one figure.",
+             "pictures again, `--check` compares the numbers with the stored ones (of two figures that take minutes",
+             "a part of them; `--whole` all), `--only NAME` does one figure.",
              "Numbers are in `output/*.json`, with the settings they were computed from; cited data in `data/`.",
              "This page is written by the same script."]
     for name in NAMES:
