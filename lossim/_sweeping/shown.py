@@ -12,14 +12,16 @@ from lossim._sweeping.tables import listed
 if TYPE_CHECKING:
     from lossim._sweeping.result import Sweep
 
-MOST_ROWS = 200
-"""Cells that a page lists; the tidy table has all."""
+MOST_ROWS, MOST_FAILED = 200, 50
+"""Cells that a page lists, and those that failed; the tidy table has all."""
 
 
 def shown(sweep: Sweep) -> tuple[Section, ...]:
     """The sections of its page."""
     failed = tuple(f"{', '.join(f'{name} {value}' for name, value in each.inputs.items())}: {each.message}"
-                   for each in sweep.failures)
+                   for each in sweep.failures[:MOST_FAILED])
+    if len(sweep.failures) > MOST_FAILED:
+        failed += (f"and {len(sweep.failures) - MOST_FAILED:,} more: to_dataframe() has all",)
     given = {f"{sweep.places[name]} {name}" if sweep.places[name] not in (name, "") else name: listed(values)
              for name, values in sweep.axes.items()}
     given |= {f"known: {name}": str(value) for name, value in (sweep.provenance.get("known") or {}).items()}
