@@ -22,6 +22,7 @@ from lossim._engine.result import Drift
 from lossim._engine.step import Step
 from lossim._model import Directions, Kernel, Logits
 from lossim._support.doubts import Doubt
+from lossim._support.memory import keep_pages
 from lossim._support.plain import plain
 from lossim._support.positions import blocks
 from lossim._support.quotients import quotient
@@ -59,6 +60,7 @@ class Question(Record):
     @property
     def step(self) -> Step:
         """The step that engines see."""
+        keep_pages()  # who asks once mostly asks again
         policy = self.policy.arrays
         return Step(scheme=self.scheme, policy=policy, reference=self.reference.arrays, old=self.old.arrays)
 

@@ -152,7 +152,7 @@ def kernels(count: int = 64, *, sharing: Range = (0.7, 1.0), class_sharing: Rang
 
 def _shared(share: FloatArray, number: IntArray) -> FloatArray:
     """share^[other number], [member, i, i]."""
-    return np.where(number[:, None] == number, 1.0, share[..., None, None])
+    return np.where(number[:, None] == number, 1.0, share[:, None, None])
 
 
 def _largest_of_cross(cross: FloatArray, cells: FloatArray, paths: FloatArray, log_knots: FloatArray,
@@ -252,12 +252,6 @@ class Members(Record):
         return np.exp(-distance / self.position_scale[..., None, None])
 
     @cached_property
-    def _between(self) -> FloatArray:
-        """a a' κ^[other role] ν^[other class], [member, cell, cell]."""
-        shared = _shared(self.sharing, self.role) * _shared(self.class_sharing, self.layout.class_of_cell)
-        return self.amplitude[..., :, None] * shared * self.amplitude[..., None, :]
-
-    @cached_property
     def _crossing(self) -> FloatArray:
         """Kernel between path and stop logits over what the position adds, [member, path, cell]."""
         scale = np.sqrt(self.path_scale / 2.0)
@@ -272,10 +266,22 @@ class Members(Record):
 
         ``typical_length`` [...] is t₀ of each.
         """
+        layout = self.layout
+        shared = self.sharing[..., None, None]
+        across = self.class_sharing[..., None, None]
         size = self._size(typical_length)[..., None, :]
         sized = size * stops[..., None, :, :]
+        given = self.amplitude[..., None] * sized
+        # κ^[other role] ν^[other class]: all cells, those of one role, those of one class, and the cell itself.
+        everywhere = given.sum(axis=-2, keepdims=True)
+        if layout.class_of_path[-1] == 0:
+            mixed = shared * everywhere + (1.0 - shared) * given
+        else:
+            mixed = (shared * across * everywhere + (1.0 - shared) * across * _summed_by(given, self.role)
+                     + shared * (1.0 - across) * _summed_by(given, layout.class_of_cell)
+                     + (1.0 - shared) * (1.0 - across) * given)
         crossed = (paths[..., None, None, :] @ self._crossing)[..., 0, :]
-        moved = (self._between @ sized @ self._nearness + crossed[..., None]) * size
+        moved = (self.amplitude[..., None] * (mixed @ self._nearness) + crossed[..., None]) * size
         # Path logits: of one name, less between classes.
         paths = paths[..., None, :]
         same_name = _summed_by(paths[..., None], self.name)[..., 0]

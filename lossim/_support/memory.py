@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 BYTES = 1 << 24
 """Size of the array by which the C library learns how much to keep."""
 
 
+@cache
 def keep_pages() -> None:
     """Have memory of arrays that are let go of stay with the process for those that come next, up to twice ``BYTES``.
 
