@@ -22,6 +22,8 @@ __all__ = ["checked_path", "document", "write"]
 ENDINGS = (".html", ".htm")
 MOST_LINES = 16
 """Rows and points of a folded section up to which it stands open."""
+MOST_ROWS = 30
+"""Rows of a table up to which it stands open."""
 _MOST_WORDS = 26
 """Characters of a number, or of a short text, up to which it stays on one line."""
 
@@ -176,8 +178,11 @@ def _table(table: Table) -> str:
     caption = f"<caption>{escaped(table.title)}</caption>" if table.title else ""
     note = f'<p class="note">{escaped(table.note)}</p>' if table.note else ""
     label = escaped(table.title or "table")
-    return (f'<div class="table" role="region" aria-label="{label}" tabindex="0"><table{sortable}>{caption}'
-            f"<thead><tr>{head}</tr></thead>{body}</table></div>{note}")
+    whole = (f'<div class="table" role="region" aria-label="{label}" tabindex="0"><table{sortable}>{caption}'
+             f"<thead><tr>{head}</tr></thead>{body}</table></div>{note}")
+    if len(table.rows) <= MOST_ROWS:
+        return whole
+    return f'<details class="rows"><summary>{label}: {len(table.rows):,} rows</summary>{whole}</details>'
 
 
 def _filled(table: Table) -> Table:

@@ -58,6 +58,16 @@ def test_numbers_know_their_values_and_tables_of_one_row_do_not_sort() -> None:
     assert 'class="sortable"' not in document(pages.one_section(single))
 
 
+def test_a_long_table_stands_behind_its_name_and_columns_that_say_nothing_are_left_out() -> None:
+    text = document(pages.one_section(pages.long()))
+    assert f'<details class="rows"><summary>Settings: {pages.ROWS} rows</summary>' in text
+    whole = pages.sortable()
+    empty = type(whole)(title="", columns=("name", "nothing", "sign"), rows=(("a", "", "+"), ("b", "", "-")))
+    text = document(pages.one_section(empty))
+    assert "<details" not in text.partition("<main>")[2]
+    assert re.findall(r'<th scope="col"[^>]*>(.*?)</th>', text) == ["name", "sign"]
+
+
 @pytest.mark.parametrize(("name", "message"), [
     ("audit.txt", r"path must end in \.html, got '.*audit\.txt'; take '.*audit\.html'"),
     ("audit", r"path must end in \.html, got '.*audit'; take"),
