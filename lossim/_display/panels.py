@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lossim._display.page import Picture
@@ -36,15 +37,27 @@ def svg(picture: Picture) -> str:
     parts = figure.subfigs
     if not parts:
         _narrowed(figure, picture.title)
+    if len(parts) < 2:
         return svg_of(figure, picture)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     drawn = ""
-    for part in parts:
+    for part, place in zip(parts, _places(figure), strict=True):
         for other in parts:
             other.set_visible(other is part)
-        drawn += svg_of(figure, picture, within=part.bbox.transformed(figure.dpi_scale_trans.inverted()))
+        drawn += svg_of(figure, picture, within=place)
     return drawn
+
+
+def _places(figure: Any) -> list[Any]:
+    """Where the parts of a figure are, one above the other, in inches; with what is above the first and below the last.
+    """
+    from matplotlib.transforms import Bbox
+
+    places = [part.bbox.transformed(figure.dpi_scale_trans.inverted()) for part in figure.subfigs]
+    width, height = figure.get_size_inches()
+    ends = [height, *(place.y0 for place in places[:-1]), 0.0]
+    return [Bbox.from_extents(0.0, below, width, above) for above, below in pairwise(ends)]
 
 
 def apart(drawn: str) -> list[str]:

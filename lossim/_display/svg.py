@@ -22,9 +22,9 @@ _TITLED = "width:100%;height:auto;background:#ffffff;stroke-linejoin:round;strok
 
 
 def svg_of(figure: Any, picture: Picture, within: Any = None) -> str:
-    """A figure that was made for a picture; ``within`` is a part of it, a box in inches."""
+    """A figure that was made for a picture; ``within`` is the part of it that is shown, a box in inches."""
     as_written(figure)
-    return _inline(_written(figure, within), picture.title, getattr(figure, "alt", "") or picture.alt)
+    return _inline(_written(figure), picture.title, getattr(figure, "alt", "") or picture.alt, within)
 
 
 def top(made: Any) -> Any:
@@ -66,19 +66,19 @@ def _lettered(words: Callable[..., str], *tick: Any) -> str:
     return shown(words(*tick))
 
 
-def _written(figure: Any, within: Any) -> str:
+def _written(figure: Any) -> str:
     """What matplotlib writes of a figure; letters stay letters."""
     import matplotlib
 
     stream = StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "lossim", "svg.fonttype": "none"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # whoever looks at it has fonts of their own
-        figure.savefig(stream, format="svg", facecolor="white", bbox_inches=within,
+        figure.savefig(stream, format="svg", facecolor="white",
                        metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return shown(stream.getvalue())
 
 
-def _inline(written: str, title: str, alt: str) -> str:
+def _inline(written: str, title: str, alt: str, within: Any) -> str:
     """The element alone, without what would change other parts of a page."""
     head = _HEAD.search(written)
     if head is None:
@@ -88,6 +88,9 @@ def _inline(written: str, title: str, alt: str) -> str:
     body = _NAMED.sub(lambda found: f"{found[1]}{own}-{found[2]}", body)
     box = re.search(r'viewBox="([\d. -]+)"', head[0])
     size = "0 0 1 1" if box is None else box[1]
+    if within is not None:  # in points, from the top
+        below = float(size.split()[3]) - 72.0 * within.y1
+        size = " ".join(f"{x:.6g}" for x in (72.0 * within.x0, below, 72.0 * within.width, 72.0 * within.height))
     width = float(size.split()[2])
     return (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{size}" '
             f'role="img" aria-labelledby="{own}-title {own}-alt" style="max-width:{width * 4 / 3:.0f}px;{_TITLED}">'
