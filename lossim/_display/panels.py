@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,9 @@ def svg(picture: Picture) -> str:
         _narrowed(figure, picture.title)
     if len(parts) < 2:
         return svg_of(figure, picture)
-    figure.draw_without_rendering()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of names in any letters
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     drawn = ""
     for part, place in zip(parts, _places(figure), strict=True):

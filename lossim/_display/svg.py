@@ -84,7 +84,10 @@ def _inline(written: str, title: str, alt: str, within: Any) -> str:
     if head is None:
         raise ValueError(f"an SVG must have an <svg> element, got {written[:80]!r}")
     body = _DROPPED.sub("", written[head.end():]).rstrip()
-    own = "p" + hashlib.sha256((shown(title) + written).encode()).hexdigest()[:12]
+    # Names become numbers in order: those of matplotlib hang on last digits of the layout, which nothing else shows.
+    names: dict[str, int] = {}
+    body = _NAMED.sub(lambda found: f"{found[1]}{names.setdefault(found[2], len(names))}", body)
+    own = "p" + hashlib.sha256((shown(title) + body).encode()).hexdigest()[:12]
     body = _NAMED.sub(lambda found: f"{found[1]}{own}-{found[2]}", body)
     box = re.search(r'viewBox="([\d. -]+)"', head[0])
     size = "0 0 1 1" if box is None else box[1]
