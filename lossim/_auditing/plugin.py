@@ -322,8 +322,8 @@ class Plugin(Record):
                 advantage[rows] = estimator.of_step(advantage[None, rows], returns[None, rows], counted[None, rows])[0]
         kl = self.kl[1]
         slope = None if kl is None or slab.kl is None else -kl.coefficient * kl.slope(slab.kl / slab.length)
-        return Credited(slab=slab, paid=returns, weight=weight, kl_slope=slope, in_loss=in_loss,
-                        in_step=in_step, alive=alive, credit=advantage)
+        return Credited(slab=slab, paid=returns, weight=weight, kl_slope=slope, in_loss=in_loss, in_step=in_step,
+                        alive=alive, credit=advantage)
 
     # --- statistics of a step ---------------------------------------------------------------------------------
 
@@ -339,8 +339,7 @@ class Plugin(Record):
             return sums
         # Σ_t Â_t and Σ_t Â_t² of each response.
         if part.credit is not None:
-            first = part.credit * slab.length
-            second = part.credit**2 * slab.length
+            first, second = (each * slab.length for each in (part.credit, part.credit**2))
         else:
             powers = np.stack([part.paid**0, part.paid, part.paid**2])
             place = self.log.place(slab)
