@@ -51,13 +51,13 @@ def result(name: str, rollouts: ls.Rollouts) -> Any:
 
 @pytest.mark.parametrize(("name", "sections"), [
     ("drift", ["verdict", "setting", "numbers", "notes"]),
-    ("training", ["title", "verdict", "numbers", "notes"]),
+    ("training", ["verdict", "title", "numbers", "notes"]),
     ("finding", ["verdict", "setting", "numbers", "notes"]),
     ("audit", ["verdict", "log", "setting", "numbers", "notes"]),
     ("audit of several", ["verdict", "log", "numbers", "notes"]),
     ("fit", ["fit", "classes", "notes"]),
     ("fitted drift", ["verdict", "numbers", "notes"]),
-    ("config", ["scheme", "source", "optimizer", "read", "assumed", "ignored"]),
+    ("config", ["verdict", "scheme", "source", "optimizer", "read", "assumed", "ignored"]),
     ("reading", ["rows", "left out", "first", "chosen"]),
 ])
 def test_a_result_prints_its_sections(name: str, sections: list[str], rollouts: ls.Rollouts) -> None:
