@@ -38,7 +38,7 @@ def doctor_of(args: Namespace) -> Answer:
     """``lossim doctor``."""
     del args
     packages = _packages()
-    extras = [extra for extra in dict.fromkeys(each.extra for each in packages) if extra]
+    extras = [extra for extra in BRINGS if any(each.extra == extra for each in packages)]
     missing = {extra: [each.name for each in packages if each.extra == extra and not each.version] for extra in extras}
     wanted = [extra for extra in extras if missing[extra]]
     table = Columns("<12", "<9", "<")
@@ -57,13 +57,13 @@ def doctor_of(args: Namespace) -> Answer:
 
 
 def _packages() -> list[Package]:
-    """What the installed lossim requires, always or for what users do."""
+    """What the installed lossim requires, always or for what users do, by name: installers order them as they like."""
     found = []
     for line in requires("lossim") or []:
         matched = REQUIREMENT.match(line)
         if matched and (not matched[2] or matched[2] in BRINGS):
             found.append(Package(matched[1], matched[2] or "", _version(matched[1])))
-    return found
+    return sorted(found)
 
 
 def _version(name: str) -> str:
