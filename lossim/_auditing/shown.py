@@ -117,8 +117,8 @@ def _parts(finding: Finding) -> tuple[Part, ...]:
              ("dead groups", figure(finding.dead_groups, ".1%")))
     lengths = tuple((label, said(x)) for label, x in _scaled(finding))
     return (Table(title="", columns=("mean length", unit), rows=lengths,
-                  note="± are standard errors from prompts drawn again; parts are scaled by one size of step, the first "
-                       "row by that of each redrawn log, with which it varies"),
+                  note="± are standard errors from prompts drawn again; parts are scaled by one size of step, the "
+                       "first row by that of each redrawn log, with which it varies"),
             Table(title="", columns=("what else changes", unit.removeprefix("tokens ")), rows=tuple(rates)),
             Table(title="", columns=("of the log itself", ""), rows=shown))
 
