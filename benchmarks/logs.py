@@ -65,6 +65,7 @@ def main() -> None:
 
     file, how = Path(sys.argv[1]), sys.argv[2]
     next(parquet.ParquetFile(file).iter_batches(batch_size=1))  # pyarrow and what it loads
+    assert callable(ls.audit)  # which loads all of lossim
     if how == "traced":
         tracemalloc.start()
         rollouts = ls.Rollouts.read(file)
