@@ -33,7 +33,7 @@ SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .DEFAULT_GOAL := help
 .PHONY: help install browser test check lint types layers doctests figures figures-check peers-install peers \
-  validate validate-short kernel validate-forecast bench docs release-check clean
+  peers-train validate validate-short kernel validate-forecast bench docs release-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ peers-install: $(PEERS_STAMP)  ## create .venv-peers, 2.5 GB, for the target pee
 
 peers: $(PEERS_STAMP)  ## the real verl, TRL and rlax against lossim; installs 2.5 GB into .venv-peers
 	$(PEERS)/bin/python -m pytest -n $(WORKERS) --dist worksteal tests/peers
+
+peers-train: $(PEERS_STAMP)  ## a whole training run of verl on a CPU, with lossim beside it and without; 2 to 4 minutes
+	$(PEERS)/bin/python -m pytest tests/peers/whole_verl.py
 
 # Networks are trained and measured in an environment of their own, with the trainers but without their old releases.
 $(VALIDATION)/.installed: pyproject.toml tests/peers/requirements.txt tests/peers/requirements-bare.txt \

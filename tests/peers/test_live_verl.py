@@ -56,22 +56,28 @@ def test_the_loop_does_as_without(folder: Path) -> None:
         assert dump(folder, "watched", step) == dump(folder, "alone", step)
 
 
+def audited(scheme: Any, folder: Path, way: str, step: int, cap: int, correct_above: float) -> dict[str, float]:
+    """What an audit of verl's dumps up to this step says, with the same draws of prompts, by the names of metrics."""
+    files = [str(folder / f"{way}_dumps" / f"{each}.jsonl") for each in range(1, step + 1)]
+    log = ls.Rollouts.read(files, tokenizer=len, max_tokens=cap)
+    audit = ls.audit(scheme, log, what_if=False, correct_above=correct_above, max_tokens=cap, replicates=20)
+    finding, drift = audit.findings[0], audit.findings[0].drift
+    parts = finding.source("outcome").value * finding.rate
+    told = finding.significant and not finding.undecided
+    return {"drift": float(finding.length_per_kl), "drift_stderr": float(finding.length_per_kl.stderr),
+            "drift_low": audit.range[0], "drift_high": audit.range[1], "from_correct": parts[0],
+            "from_incorrect": parts[1], "from_truncated": parts[2],
+            "from_stop": float(drift.source(role="stop")) * finding.rate,
+            "cut_share": audit.log["truncation_rate"], "mean_length": audit.log["mean_length"],
+            "dead_groups": finding.dead_groups, "steps": step, "errors": 0,
+            "way": np.sign(float(finding.length)) if told else 0}
+
+
 def test_metrics_are_an_audit_of_verls_dumps(folder: Path) -> None:
-    """By the config of the run, with the same draws of prompts; rows that pad the batch are in neither."""
+    """By the config of the run; rows that pad the batch are in neither."""
     config = ls.read_config(json.loads((folder / "config.json").read_text()), trainer="verl", version="0.9.1")
     for step, said in metrics(folder, "watched").items():
-        files = [str(folder / "watched_dumps" / f"{each}.jsonl") for each in range(1, step + 1)]
-        log = ls.Rollouts.read(files, tokenizer=len, max_tokens=CAP)
-        audit = ls.audit(config.scheme, log, what_if=False, correct_above=0.0, max_tokens=CAP, replicates=20)
-        finding, drift = audit.findings[0], audit.findings[0].drift
-        parts = finding.source("outcome").value * finding.rate
-        right = {"drift": float(finding.length_per_kl), "drift_stderr": float(finding.length_per_kl.stderr),
-                 "drift_low": audit.range[0], "drift_high": audit.range[1], "from_correct": parts[0],
-                 "from_incorrect": parts[1], "from_truncated": parts[2],
-                 "from_stop": float(drift.source(role="stop")) * finding.rate,
-                 "cut_share": audit.log["truncation_rate"], "mean_length": audit.log["mean_length"],
-                 "dead_groups": finding.dead_groups, "responses": QUESTIONS * GROUP * step, "steps": step, "errors": 0}
+        right = audited(config.scheme, folder, "watched", step, CAP, 0.0)
         assert {name: said[f"lossim/{name}"] for name in right} == pytest.approx(right, rel=1e-12)
+        assert said["lossim/responses"] == QUESTIONS * GROUP * step
         assert said["lossim/graded"] == 1
-        told = finding.significant and not finding.undecided
-        assert said["lossim/way"] == (np.sign(float(finding.length)) if told else 0)
