@@ -184,8 +184,10 @@ class ExactNumbers(Record):
         """
         if name in TOKENS:
             # What a quadrature misses is more than rounding, and worth a closer look at what it is relative to.
-            at_most = PARTS * self.readout.scale * float(self.directions.largest)
-            return self._contributions if self.expected.error else at_most
+            if self.expected.error:
+                return self._contributions
+            paths = 0.0 if name == "length" else float(self.directions.largest_by_paths)
+            return PARTS * self.readout.scale * max(float(self.directions.largest), paths)
         if name in LOGITS:
             return self.readout.scale
         return self._accuracy if name == "accuracy" else 0.0

@@ -93,10 +93,16 @@ class Directions(Record):
 
     @cached_property
     def largest(self) -> Value:
-        """The most that a unit of gradient in one logit adds to mean length before anything cancels, tokens, [...]."""
-        moved = [np.abs(self.apart(part)).reshape(*self.shape, -1).max(axis=-1, initial=0.0) for part in self.length]
+        """The most that a unit of gradient in one logit does to mean length, tokens, [...]."""
+        return np.max([np.abs(self.apart(part)).reshape(*self.shape, -1).max(axis=-1, initial=0.0)
+                       for part in self.length], axis=0)
+
+    @cached_property
+    def largest_by_paths(self) -> Value:
+        """About the most that it adds to mean length by how often paths are taken, before these cancel, tokens, [...].
+        """
         lengths = self.apart(self.policy.path_weight * self.policy.mean_length_by_path)
-        return np.max([*moved, self.motion.largest * lengths.max(axis=-1)], axis=0)
+        return self.motion.largest * lengths.max(axis=-1)
 
     @cached_property
     def needed(self) -> Logits:
