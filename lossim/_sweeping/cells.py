@@ -12,6 +12,7 @@ import numpy as np
 
 from lossim._model import Features
 from lossim._support import checks
+from lossim._support.memory import keep_pages
 from lossim._sweeping.places import Place, put
 from lossim._sweeping.reading import Reading, read
 from lossim.policies import Policy
@@ -177,6 +178,7 @@ class Chunk:
 
 def answered(chunk: Chunk) -> list[Answer]:
     """The answer of each cell. What cannot be computed is an answer too: it says what failed."""
+    keep_pages()  # the next cells need what these let go of
     plan = chunk.plan
     if not plan.together:
         return [_alone(plan, cell) for cell in chunk.cells]
