@@ -197,8 +197,8 @@ class ExactNumbers(Record):
         """The same of mean length by what tokens contribute, and paths with all of their mean length."""
         changes = self.changes
         by_path = np.abs(self._mixing * self.step.policy.mean_length_by_path).sum()
-        largest = max(float(np.abs(direction).max()) for direction in self.directions.length)
-        return max(float(np.abs(changes.sources).sum() + by_path), self.readout.scale * largest)
+        at_least = self.readout.scale * float(self.directions.largest)
+        return max(float(np.abs(changes.sources).sum() + by_path), at_least)
 
     @property
     def _mixing(self) -> FloatArray:
